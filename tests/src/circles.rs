@@ -66,8 +66,8 @@ fn circles(modules: &Modules<'_>) -> Vec<String> {
     broken
 }
 
-/// The module that a path leads to: the longest one that begins it. The root of a crate names modules and is none of them:
-/// what it only exports again belongs to another file.
+/// The module that a path leads to: the longest one that begins it. The root of a crate names modules and is none of
+/// them: what it only exports again belongs to another file.
 fn target<'a>(path: &[String], modules: &'a Modules<'_>) -> Option<&'a str> {
     let longest = (1..=path.len()).rev().find_map(|count| modules.get_key_value(&path[..count].join("::")));
     match longest {

@@ -1,4 +1,4 @@
-//! Who may import whom.
+//! Which crate may import which.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("embed-probe", 6),
 ];
 
-/// Who may depend on what touches the outside.
+/// The crates that may depend on libraries with side effects.
 const OUTSIDE: &[(&str, &[&str])] = &[
     (
         "tokio",
@@ -94,7 +94,7 @@ impl Manifest {
         Self::parse(&std::fs::read_to_string(path).ok()?)
     }
 
-    /// From the text of a `Cargo.toml`; `None` when it is none.
+    /// From the text of a `Cargo.toml`; `None` when it describes no package.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let table: toml::Table = text.parse().ok()?;

@@ -1,8 +1,8 @@
 //! Planted bugs: how strong the tests are, as a figure.
 //!
 //! `tests/planted/AREA.toml` lists realistic bugs. Each replaces one passage of a source file, and names the rule that
-//! it breaks. `cargo run -p heartbeat-tests --bin planted-bugs` plants them one at a time in a copy of the tree, runs the
-//! tests of the area, and prints how many were caught. A law checks that every passage still occurs exactly once.
+//! it breaks. `cargo run -p heartbeat-tests --bin planted-bugs` plants them one at a time in a copy of the tree, runs
+//! the tests of the area, and prints how many were caught. A law checks that every passage still occurs exactly once.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the inside of the crates keeps to: one word for one thing, typed errors, comments that say something.
+//! Rules for the inside of the crates: one word for one thing, typed errors, comments that say something.
 
 use crate::source::{File, product};
 

@@ -164,7 +164,8 @@ pub fn unsafe_violations(files: &[File]) -> Vec<String> {
     broken
 }
 
-/// Law 5: only wire types, raw configuration, the durable half of a realm, stored records and the simulator's recordings derive serde.
+/// Law 5: only wire types, raw configuration, the durable half of a realm, stored records and the simulator's
+/// recordings derive serde.
 #[must_use]
 pub fn serde_violations(files: &[File]) -> Vec<String> {
     let allowed = |path: &str| {

@@ -1,4 +1,4 @@
-//! `start`, `stop` and `restart`: the plan first, who suffers before anything is done, then one line per step.
+//! `start`, `stop` and `restart`: first the plan with the realms that suffer, then one line per step.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) struct Leave {
     pub(crate) limit: Option<Duration>,
 }
 
-/// Acts on every realm in turn, in the order of the graph; the first that does not come out right ends it.
+/// Acts on every realm in turn, in the order of the graph; the first failure ends the command.
 pub(crate) async fn run(
     client: &Client,
     action: Action,
@@ -48,7 +48,7 @@ pub(crate) async fn run(
     let mut restarted: Vec<String> = Vec::new();
     for realm in &realms {
         if restarted.contains(realm) {
-            // A cascade of an earlier one has taken it along.
+            // An earlier cascade has included this realm.
             continue;
         }
         let (exit, started) = one(client, action, realm, &realms, args, leave, console).await?;
@@ -72,7 +72,7 @@ async fn targets(
 ) -> Result<Vec<String>, Failure> {
     let mut realms = names(client, &args.realms, true).await?;
     if action == Action::Stop {
-        // What needs others goes before them.
+        // Dependents go before their needs.
         realms.reverse();
     }
     if args.realms.iter().all(|selector| is_name(selector)) {
@@ -106,7 +106,7 @@ fn watched(document: &StatusDocument) -> Vec<String> {
     external.map(|realm| realm.name.clone()).collect()
 }
 
-/// One with a restart command of its own can be restarted: heartbeatd says which.
+/// heartbeatd decides whether a realm with a restart command of its own can be restarted.
 async fn is_watched_only(client: &Client, action: Action, realm: &str) -> Result<bool, Failure> {
     let plan = planned(client, realm, action, &ActionRequest::default()).await?;
     Ok(plan.refusal.as_deref() == Some("external"))
@@ -137,7 +137,7 @@ async fn one(
         return Err(refused);
     }
     if plan.refusal.as_deref() == Some("held") {
-        // A yes that was given before the question does not name what is lifted.
+        // A `--yes` that was given before the question does not name the realms whose stop it lifts.
         if leave.yes || !ask_to_lift(action, realm, &plan, console).await? {
             return Err(held(&plan, console.style));
         }
@@ -145,7 +145,7 @@ async fn one(
         plan = planned(client, realm, action, &request).await?;
     }
     if !plan.breaks.is_empty() && !args.cascade {
-        // Those that are named beside it are asked to do the same.
+        // The command asks realms that are named beside it to do the same.
         let named = plan.breaks.iter().all(|broken| together.contains(broken));
         if !named && !args.leave_dependents && !leave.yes && !ask(action, realm, &plan, console).await? {
             return Ok((Exit::Refused, Vec::new()));
@@ -170,7 +170,7 @@ async fn one(
     Ok((carry_out(client, action, realm, &request, &plan, console).await?, started))
 }
 
-/// What no answer of a person changes: a realm that heartbeatd does not start, one that is stuck, ...
+/// Refusals that no confirmation changes: a realm that heartbeatd does not start, a stuck one, ...
 fn impossible(plan: &ActionDocument) -> Option<Failure> {
     match plan.refusal.as_deref() {
         None | Some("held" | "would-break") => None,
@@ -214,7 +214,7 @@ fn show_plan(plan: &ActionDocument, console: &mut Console) -> Outcome {
     Ok(exit)
 }
 
-/// The command would have to start realms that an operator has stopped.
+/// Whether the command would have to start realms that an operator has stopped.
 fn held(plan: &ActionDocument, style: Style) -> Failure {
     let holds: Vec<String> = plan.holds.iter().map(|hold| style.text(&hold.sentence())).collect();
     let them = if holds.len() == 1 { "it" } else { "them" };
@@ -312,7 +312,7 @@ async fn carry_out(
             answer = &mut call => break answer,
             _ = tick.tick() => {}
         }
-        // Progress is a courtesy: when it cannot be had, the answer still comes.
+        // Progress is a courtesy: if it cannot be read, the answer still comes.
         if let Ok(document) = client.status(false).await {
             held_back.extend(tracker.observe(&document, style));
             looks += 1;
@@ -400,7 +400,7 @@ async fn finish(
     Ok(exit)
 }
 
-/// The realm that stands in the way: the one that was asked for, or one that was started for it.
+/// The realm that prevents success: the requested one, or one that was started for it.
 fn failed(document: &StatusDocument, done: &ActionDocument, realm: &str) -> String {
     let is_in_trouble = |name: &str| {
         let entry = document.realms.iter().find(|realm| realm.name == name);

@@ -21,8 +21,8 @@ fn remedy(realm: &RealmEntry) -> Option<Action> {
     }
 }
 
-/// What that command would do: a command that would be refused is not advised. `None` where there is none, or where this
-/// user may not ask.
+/// What that command would do: a command that would be refused is not advised. `None` where there is none, or where
+/// this user may not ask.
 pub(crate) async fn plan_of_remedy(client: &Client, realm: &RealmEntry) -> Option<ActionDocument> {
     let request = ActionRequest { reason: None, ..ActionRequest::default() };
     planned(client, &realm.name, remedy(realm)?, &request).await.ok()
@@ -36,7 +36,8 @@ struct Advice<'a> {
     style: Style,
 }
 
-/// What a person can type now. `root` is the root of the trouble, `plan` that of the command which would get the realm going.
+/// What a person can type now. `root` is the root of the trouble, `plan` that of the command which would get the realm
+/// going.
 pub(crate) fn advice(
     document: &RealmDocument,
     root: Option<&RealmEntry>,

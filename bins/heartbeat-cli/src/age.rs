@@ -30,7 +30,8 @@ pub(crate) fn latency(ms: f64) -> String {
 
 /// Times are shown in the zone of this machine, and not in UTC.
 static LOCAL: OnceLock<()> = OnceLock::new();
-/// That zone, looked up at the first time that is shown: it takes a walk through all zones, and most screens have ages alone.
+/// That zone, looked up at the first time that is shown: it takes a walk through all zones, and most screens have ages
+/// alone.
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 /// Shows times in the zone of this machine, or of TZ.

@@ -1,4 +1,4 @@
-//! `is`: one word a realm, and an exit code for scripts.
+//! `is`: one word per realm, and an exit code for scripts.
 
 use heartbeat_client::Client;
 use heartbeat_status::Status;

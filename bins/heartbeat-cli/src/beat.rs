@@ -28,8 +28,8 @@ pub(crate) async fn run(
     Ok(Exit::Holds)
 }
 
-/// Runs a command, reports its beginning and its end, and exits as it does. A heartbeatd that does not answer never keeps
-/// the command from running.
+/// Runs a command, reports its beginning and its end, and exits as it does. A heartbeatd that does not answer never
+/// keeps the command from running.
 pub(crate) async fn wrap(client: &Client, realm: &str, command: &[String], console: &mut Console) -> Outcome {
     let id = std::process::id().to_string();
     let mut report = async |event, message: &str| {

@@ -1,5 +1,5 @@
-//! `boot`: where the time of the last start of heartbeatd went. All of it comes from the event log: the first start of each
-//! process, and the first status that another realm may wait for.
+//! `boot`: where the time of the last start of heartbeatd went. All of it comes from the event log: the first start of
+//! each process, and the first status that another realm may wait for.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ impl<'a> Boot<'a> {
         with_process.all(|realm| self.courses[realm.name.as_str()].started_ms.is_some())
     }
 
-    /// The realms that count, other than those that nobody wants to run.
+    /// The critical realms, except those that are stopped, stopping or paused.
     fn critical(&self) -> impl Iterator<Item = (&RealmEntry, &Course)> {
         let realms = self.document.realms.iter();
         realms

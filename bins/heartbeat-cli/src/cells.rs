@@ -1,4 +1,4 @@
-//! What the table says of one realm, cell by cell.
+//! The table's cells for one realm.
 
 use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, RealmEntry};
 use heartbeat_status::{ProbeKind, WallTime, shortened, without_markup};
@@ -135,7 +135,7 @@ pub(crate) fn next(next: &NextEntry, now: WallTime, style: Style) -> Option<Stri
     next.sentence(now).map(|sentence| style.spelled(sentence))
 }
 
-/// How bad an outcome is, for choosing which probe speaks for a realm.
+/// The severity of an outcome, for choosing the probe to show for a realm.
 fn rank(probe: &ProbeEntry) -> u8 {
     match probe.outcome.as_deref() {
         Some("fail") => 4,
@@ -146,7 +146,7 @@ fn rank(probe: &ProbeEntry) -> u8 {
     }
 }
 
-/// The probe that speaks for the realm: the worst of those that ask the realm itself.
+/// The probe to show for the realm: the worst of those that ask the realm itself.
 fn spokesman(realm: &RealmEntry) -> Option<&ProbeEntry> {
     let asks = |probe: &&ProbeEntry| !probe.kind.is(ProbeKind::Port) && !probe.kind.is(ProbeKind::Process);
     // The first of the worst: `max_by_key` would give the last.
@@ -179,13 +179,13 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
     let (mark, hue) = style.outcome(probe.outcome.as_deref());
     let mut text = format!("{mark} {}", style.text(&probe.kind.to_string()));
     let detail = probe.detail.as_deref().filter(|detail| detail.chars().count() <= MAX_DETAIL_CHARS);
-    // Programs, which read the plain form, are given the code.
+    // Programs read the plain form, so it has the code.
     let reason = probe.reason.as_deref().map(|code| if style.words { code.to_owned() } else { spaced(code) });
     if let Some(said) = detail.map(ToOwned::to_owned).or(reason).filter(|said| !said.is_empty()) {
         text.push(' ');
         text.push_str(&style.text(&said));
     }
-    // A failure that does not count yet says how far it is.
+    // A failure that does not count yet shows its progress.
     let decided = probe.progress.split_once('/').is_none_or(|(have, want)| have == want);
     if probe.outcome.as_deref() == Some("fail") && !decided {
         text.push(' ');

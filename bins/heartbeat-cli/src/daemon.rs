@@ -1,4 +1,4 @@
-//! `daemon leave|upgrade`: heartbeatd goes, and every realm stays.
+//! `daemon leave|upgrade`: heartbeatd ends, and every realm keeps running.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::global::Format;
 
 /// Between two looks for the one that follows.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// The one that follows has this long to answer, unless `--timeout` says otherwise.
+/// The next heartbeatd has this long to answer, unless `--timeout` says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tells it to go; after an upgrade, waits until the one that follows answers.
+/// Asks heartbeatd to end; after an upgrade, waits until the next one answers.
 pub(crate) async fn run(
     client: &Client,
     what: Departing,

@@ -1,4 +1,4 @@
-//! `doctor`: what heartbeatd needs of this machine, a line each, with what to do where something is missing.
+//! `doctor`: what heartbeatd needs of this machine, one line each, with what to do where something is missing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,8 @@ use crate::exit::{Exit, Outcome};
 use crate::global::Format;
 use crate::style::hue;
 
-/// Kernel in which a group of processes can be signalled without a number that could be another's by then.
+/// The kernel from which on heartbeatd can signal a group of processes without a number that may belong to another by
+/// then.
 const KERNEL_OF_GROUP_SIGNALS: (u32, u32) = (6, 9);
 /// Oldest kernel with everything that supervision needs (pidfd, clone3, close_range).
 const KERNEL_LEAST: (u32, u32) = (5, 10);

@@ -1,4 +1,4 @@
-//! `events`: what has happened, and with `-f` what happens.
+//! `events`: recent events; `-f` follows.
 
 use std::time::Duration;
 

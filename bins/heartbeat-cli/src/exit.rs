@@ -90,7 +90,7 @@ impl Exit {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
-    /// Everything that is wrong, where that is more than one thing: a line each.
+    /// All mistakes, where there is more than one: one line each.
     pub(crate) lines: Vec<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
@@ -112,7 +112,7 @@ impl From<ClientError> for Failure {
         let message = match &error {
             ClientError::Problem(problem) => plain_words(&problem.detail),
             ClientError::NotFound { detail, .. } => {
-                // What is near is told once, as help.
+                // The help names the near names once.
                 plain_words(detail.split(". ").next().unwrap_or(detail).trim_end_matches('.'))
             }
             other => plain_words(&other.to_string()),
@@ -136,7 +136,7 @@ impl From<ClientError> for Failure {
             ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
             ClientError::Refused { .. } => Self::new(Exit::Refused, message),
             ClientError::Deadline { .. } => Self::new(Exit::Deadline, message),
-            // A configuration that is refused, with everything that is wrong with it.
+            // A configuration that is refused, with all of its mistakes.
             ClientError::Problem(problem) if problem.status == 422 => {
                 let several = problem.problems.len() > 1;
                 let lines = if several { problem.problems } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! `graph`: who needs whom.
+//! `graph`: the dependencies of realms.
 
 use std::collections::{BTreeMap, BTreeSet};
 

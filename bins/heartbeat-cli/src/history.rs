@@ -1,4 +1,4 @@
-//! `history`: what a realm was over time, as a strip and a sparkline.
+//! `history`: the states of a realm over time, as a strip and a sparkline.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
     lines
 }
 
-/// The worst that a column has; a second of downtime is not to be lost in a day.
+/// The worst status within a column, so that a second of downtime still shows in a day.
 fn mark(times: &TimesEntry, style: Style) -> char {
     let marks =
         if style.ascii { ['!', '+', '?', '#', '-', '.'] } else { ['▁', '▓', '?', '█', '-', '·'] };

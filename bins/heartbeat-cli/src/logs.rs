@@ -1,4 +1,4 @@
-//! `logs`: what realms have written, and with `-f` what they write.
+//! `logs`: the output of realms; `-f` follows.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     for at in 0..asked.realms.len() {
         let document = match client.logs(&asked.realms[at], asked.lines, asked.previous).await {
             Ok(document) => document,
-            // Of all realms, one whose output goes elsewhere ends nothing.
+            // With all realms, one whose output goes elsewhere is no error.
             Err(ClientError::Problem(problem)) if all => {
                 console.note(&console.style.text(&problem.detail));
                 continue;
@@ -71,7 +71,7 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     Ok(Exit::Holds)
 }
 
-/// Every realm that heartbeatd runs: what is only watched writes elsewhere.
+/// Every realm that heartbeatd runs: a watched realm writes elsewhere.
 async fn with_output(client: &Client) -> Result<Vec<String>, Failure> {
     let document = client.status(false).await?;
     let runs = document.realms.into_iter().filter(|realm| !realm.kind.is(RealmKind::External));

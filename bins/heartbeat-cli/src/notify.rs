@@ -1,4 +1,4 @@
-//! `notify log`: what was sent about an incident.
+//! `notify log`: the notifications of an incident.
 
 use heartbeat_client::Client;
 use heartbeat_status::DeliveryState;

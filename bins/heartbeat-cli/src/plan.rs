@@ -1,4 +1,4 @@
-//! `plan`: what a command or a failure would do. Nothing is changed.
+//! `plan`: what a command or a failure would do. It changes nothing.
 
 use heartbeat_client::Client;
 use heartbeat_status::wire::PlanRequest;

@@ -1,5 +1,5 @@
-//! `probe`: one measurement from this process, without heartbeatd. As the HEALTHCHECK of a container, or to see why a probe
-//! fails.
+//! `probe`: one measurement from this process, without heartbeatd. As the HEALTHCHECK of a container, or to see why a
+//! probe fails.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Selectors: which realms a word of the command line means.
 //!
-//! A name, `all`, a pattern (`web*`), `@group`, `label=value`, `status:down`, `+api` (with what it needs), `api+` (with what
-//! needs it). Several are a union.
+//! A name, `all`, a pattern (`web*`), `@group`, `label=value`, `status:down`, `+api` (with what it needs), `api+` (with
+//! what needs it). Several are a union.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,8 @@ pub(crate) fn selector(text: &str) -> Result<String, String> {
     }
 }
 
-/// The realms that the selectors mean, in the document's order, and the selectors that mean none. Nothing selects nothing.
+/// The realms that the selectors mean, in the document's order, and the selectors that mean none. Nothing selects
+/// nothing.
 pub(crate) fn chosen<'d, 's>(
     document: &'d StatusDocument,
     selectors: &'s [String],
@@ -136,8 +137,8 @@ pub(crate) fn is_name(text: &str) -> bool {
     matches!(parse(text), Ok(Selector::Name(_)))
 }
 
-/// The names of the realms that are meant. A command that changes something is offered no other realm instead of one that
-/// is not there.
+/// The names of the realms that are meant. A command that changes something is offered no other realm instead of one
+/// that is not there.
 ///
 /// # Errors
 /// Exit 4 when a selector means no realm; what the client says.

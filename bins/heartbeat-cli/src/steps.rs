@@ -1,4 +1,4 @@
-//! A plan, as it is shown and as it comes true.
+//! A plan, as the command shows it and as it comes true.
 
 use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument};
 use heartbeat_status::{Health, NextAction, Phase, RealmKind, Status, WallTime};
@@ -9,7 +9,7 @@ use crate::exit::plain_words;
 use crate::headline::status_of;
 use crate::style::{Hue, Style};
 
-/// The plan in lines: order, what, whom, how long at most, until what; then who breaks.
+/// The plan in lines: order, action, realm, longest time, condition; then the realms that break.
 pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
     let widest = plan.steps.iter().map(|step| crate::style::width(&step.realm)).max().unwrap_or(0);
     let mut lines: Vec<String> = plan
@@ -107,7 +107,7 @@ impl Tracker {
                 after_stop: steps.iter().any(|earlier| earlier.realm == step.realm && !earlier.start),
                 done: false,
             });
-            // What is so already is nothing that this command has done.
+            // A step that holds already is no result of this command.
             if let (Some(step), Some(entry)) = (steps.last_mut(), entry) {
                 step.done = step.is_done(entry);
             }

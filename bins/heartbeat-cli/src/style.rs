@@ -185,9 +185,9 @@ pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str, style: Style) 
     lines
 }
 
-/// Breaks `text` (which may be painted) at blanks, so that no line is wider than `columns` unless a single word is. A text
-/// that fits stays as it is. The later lines begin with the blanks of the first and `hang` more, and nothing is left out: a
-/// path that is too long for the screen is still one that can be copied.
+/// Breaks `text` (which may be painted) at blanks, so that no line is wider than `columns` unless a single word is. A
+/// text that fits stays as it is. The later lines begin with the blanks of the first and `hang` more, and nothing is
+/// left out: a path that is too long for the screen is still one that can be copied.
 pub(crate) fn fold(text: &str, columns: usize, hang: usize) -> Vec<String> {
     if visible_width(text) <= columns {
         return vec![text.to_owned()];

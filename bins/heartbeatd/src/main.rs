@@ -61,9 +61,9 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
 }
 
-/// Ends heartbeatd when one of its own threads panics: without its reaper, its driver or its writers it would answer and
-/// supervise nothing. The next heartbeatd adopts every realm. A panic in a task of the API ends its
-/// connection alone.
+/// Ends heartbeatd when one of its own threads panics: without its reaper, its driver or its writers it would answer
+/// and supervise nothing. The next heartbeatd adopts every realm. A panic in a task of the API ends its connection
+/// alone.
 fn abort_when_a_thread_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -121,10 +121,10 @@ fn run(
         let ended = daemon.wait();
         drop(reporter);
         let Ended::Upgrade(to_follow) = ended? else { return Ok(ExitCode::SUCCESS) };
-        // Over exec, too: the one that follows hears what is sent meanwhile.
+        // The signals stay held over exec, so that the next program gets those sent meanwhile.
         held = Some(HeldSignals::hold());
         let failed = to_follow.become_program(&program.path, &program.args);
-        // Still here: this one goes on with everything, as the one that was to follow would have.
+        // The exec failed, so this heartbeatd continues with everything, as the next one would have.
         tracing::error!(program = %program.path.display(), error = ?failed.err(), "cannot be run: this heartbeatd goes on");
         handover = to_follow;
         config = match load(&sources) {
@@ -136,7 +136,7 @@ fn run(
     }
 }
 
-/// The first two lines: what is supervised, and how to see how it is.
+/// The first two lines: the realms that heartbeatd supervises, and the command that shows their status.
 fn introduce(config: &Config) {
     let (heartbeat, count) = (&config.heartbeat, config.plan.realms().len());
     let noun = if count == 1 { "realm" } else { "realms" };
@@ -266,7 +266,7 @@ impl OwnDir {
 impl Drop for OwnDir {
     fn drop(&mut self) {
         if self.remove {
-            // What cannot be removed lies in the temporary directory, where it is swept.
+            // If it cannot be removed, it stays in the temporary directory, which the system cleans.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

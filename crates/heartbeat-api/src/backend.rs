@@ -1,4 +1,4 @@
-//! What this server needs from the daemon it stands in.
+//! What this server needs from the daemon that runs it.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 /// A boxed future, so that [`Backend`] can be used as a trait object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The recent past of a realm, newest first. How much of it is kept is the daemon's to say.
+/// The recent past of a realm, newest first. The daemon decides how much of it to keep.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     /// Restarts, newest first.
@@ -41,7 +41,7 @@ pub enum Output {
     Journal(String),
     /// Nowhere: it is discarded.
     Nowhere,
-    /// It is none of ours: the realm is watched, and not started here.
+    /// heartbeatd has no output of it: the realm is watched, and not started here.
     Elsewhere,
 }
 
@@ -56,16 +56,16 @@ pub struct OwnHealth {
     pub problems: Vec<OwnProblem>,
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commanded {
     /// [`Reply::Accepted`] or [`Reply::Refused`].
     pub reply: Reply,
-    /// It was carried out, but is not on disk: why not. A restart of heartbeatd would forget it.
+    /// The command was carried out but is not on disk, with the reason. A restart of heartbeatd would forget it.
     pub unwritten: Option<String>,
 }
 
-/// History cannot be read now.
+/// The store cannot read history now.
 #[derive(Debug, thiserror::Error)]
 #[error("history cannot be read now: {source}")]
 pub struct HistoryError {
@@ -77,7 +77,7 @@ pub struct HistoryError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
-    /// It was started without a program that could be run again.
+    /// heartbeatd was started without a program that it could run again.
     #[error("this heartbeatd was not started from a configuration file, and cannot be started again")]
     NoProgram,
     /// Another user could have replaced the program.
@@ -97,9 +97,9 @@ pub enum UpgradeError {
     CannotContinue {
         /// Path of the program.
         program: String,
-        /// How it ended.
+        /// How the program ended.
         exit: Exit,
-        /// What it wrote, in one line.
+        /// The output of the program, in one line.
         said: String,
     },
     /// The program did not answer.
@@ -107,7 +107,7 @@ pub enum UpgradeError {
     Silent {
         /// Path of the program.
         program: String,
-        /// The time that it had.
+        /// The time limit of the check.
         limit: Duration,
     },
     /// The program could not be run.
@@ -133,25 +133,25 @@ pub struct Rejection {
 /// Kinds of refusals, by what the client can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionKind {
-    /// What is said of the realm is wrong, or more than can be registered.
+    /// The registration is wrong, or larger than the limit.
     Invalid,
-    /// It would be connected to where it may not be.
+    /// The registration names an address that is not allowed.
     Denied,
     /// The name belongs to the configuration.
     Configured,
-    /// Others need it.
+    /// Other realms need the realm.
     Needed,
-    /// It does not fit into what is in force.
+    /// The registration does not fit the configuration in force.
     Conflict,
-    /// There are as many as are taken.
+    /// The limit of registrations is reached.
     Full,
     /// No such realm is registered.
     Unknown,
-    /// The disk does not take it.
+    /// The registration cannot be written to disk.
     NotRemembered,
 }
 
-/// Which incidents are wanted.
+/// Which incidents the caller wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IncidentPage {
     /// Only those that are open.
@@ -162,7 +162,7 @@ pub struct IncidentPage {
     pub limit: usize,
 }
 
-/// What is asked about the history of a realm.
+/// A question about the history of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuestion {
     /// Name of the realm.
@@ -178,9 +178,9 @@ pub struct HistoryQuestion {
 /// An incident that was acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
-    /// As it is now.
+    /// The incident after the acknowledgement.
     pub incident: Arc<IncidentDocument>,
-    /// It is not on disk: why not. A restart of heartbeatd would forget it.
+    /// Why the acknowledgement is not on disk. A restart of heartbeatd would forget it.
     pub unwritten: Option<String>,
 }
 
@@ -189,7 +189,7 @@ pub struct Acknowledged {
 pub struct Beat {
     /// What it reports.
     pub event: BeatEvent,
-    /// The run that it is about, where several may be under way.
+    /// The run that the heartbeat is about, where several may be in progress.
     pub run: Option<String>,
     /// The words of the sender.
     pub message: String,
@@ -208,7 +208,7 @@ pub enum BeatEvent {
     Exit(u8),
 }
 
-/// Why a heartbeat is not taken.
+/// Why heartbeatd refuses a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeatError {
     /// There is no such realm.
@@ -217,21 +217,21 @@ pub enum BeatError {
     NotExpected,
 }
 
-/// How often something became of an attempt to notify a receiver, in this life of heartbeatd.
+/// How many attempts to notify a receiver had one result, in this life of heartbeatd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotificationCount {
     /// Name of the receiver.
     pub receiver: String,
-    /// What became of the attempts, in one word of a closed list.
+    /// The result of the attempts, in one word of a closed list.
     pub result: &'static str,
     /// Number of attempts.
     pub count: u64,
 }
 
-/// One thing that happened, for those who follow.
+/// One event, for readers that follow.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
-    /// The revision in force before it and everything that happened together with it.
+    /// The revision in force before this event and the events of the same step.
     pub revision: u64,
     /// The event itself.
     pub entry: Arc<EventEntry>,
@@ -239,68 +239,70 @@ pub struct EventRecord {
 
 /// The daemon as its readers and operators see it.
 ///
-/// A future resolves to `None` when the daemon is ending and will not answer any more. Whatever a reply speaks of
-/// is in the snapshot before the reply resolves: a reader who refreshes sees what was measured, and one who waits
-/// for a restart does not see the realm as it was before.
+/// A future resolves to `None` when the daemon is ending and does not answer any more. The backend publishes everything
+/// that a reply refers to before the reply resolves: a reader who refreshes sees the new measurements, and one who
+/// waits for a restart does not see the realm as it was before.
 pub trait Backend: Send + Sync + 'static {
-    /// The newest published snapshot. Called for every request: must be cheap and must not wait for the core.
+    /// The newest published snapshot. The server calls this for every request: it must be cheap and must not wait for
+    /// the core.
     fn snapshot(&self) -> Arc<Snapshot>;
     /// The monotonic clock.
     fn now(&self) -> Instant;
-    /// What documents say about heartbeatd itself.
+    /// The part of documents that is about heartbeatd itself.
     fn about(&self) -> About;
     /// The recent past of a realm; empty for an index that is not of the plan.
     fn past(&self, realm: RealmIx) -> Past;
     /// Where the output of a realm goes. Must not wait for the core.
     fn output(&self, realm: RealmIx) -> Output;
-    /// Incidents that are on record, the newest first.
+    /// Incidents on record, the newest first.
     fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>>;
-    /// One incident that is on record.
+    /// One incident on record.
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
-    /// What was sent about an incident, in order. Otherwise why that cannot be read.
+    /// The notifications of an incident, in order; otherwise why the store cannot read them.
     fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
-    /// What became of attempts to notify receivers, in a constant order. Must not wait.
+    /// Counts of attempts to notify receivers, in a constant order. Must not wait.
     fn notification_counts(&self) -> Vec<NotificationCount>;
-    /// Acknowledges an incident and answers once that is on disk or cannot be.
+    /// Acknowledges an incident and answers once the acknowledgement is on disk, or cannot be written.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
-    /// What a realm was over time; `None` when nothing is on record. Otherwise why it cannot be read.
+    /// The history of a realm; `None` when nothing is on record. Otherwise why the store cannot read it.
     fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, HistoryError>>;
-    /// What every realm was on each of the last `days` days. Otherwise why it cannot be read.
+    /// The history of every realm on each of the last `days` days. Otherwise why the store cannot read it.
     fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>>;
-    /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
-    /// came with a snapshot is remembered before [`Backend::snapshot`] returns that.
+    /// Remembered facts, in order, after the one with the number `after`. Must not wait for the core. The facts of a
+    /// snapshot are there before [`Backend::snapshot`] returns that snapshot.
     fn facts(&self, after: u64) -> Vec<EventRecord>;
-    /// How heartbeatd itself is. Must not wait for the core, which may be what is ill.
+    /// heartbeatd's own health. Must not wait for the core, which may be the part that is ill.
     fn own_health(&self) -> OwnHealth;
-    /// Moves with every published snapshot, after [`Backend::snapshot`] returns it.
+    /// Changes with every published snapshot, after [`Backend::snapshot`] returns it.
     fn changes(&self) -> watch::Receiver<u64>;
     /// What `command` would do now.
     fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>>;
-    /// Does it, and answers once it is on disk or cannot be.
+    /// Carries out `command`, and answers once its intent is on disk, or cannot be written.
     fn command(&self, command: Command) -> BoxFuture<Option<Commanded>>;
     /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
-    /// Takes a heartbeat of a realm, for its `push` probe.
+    /// Accepts a heartbeat of a realm, for its `push` probe.
     fn beat(&self, realm: String, beat: Beat) -> BoxFuture<Option<Result<(), BeatError>>>;
-    /// Ends heartbeatd and leaves every realm running. The answer goes out before it does.
+    /// Ends heartbeatd and leaves every realm running. The answer goes out first.
     fn leave(&self) -> BoxFuture<()>;
-    /// Hands over to another heartbeatd under the same pid; otherwise why not, and nothing was changed.
+    /// Hands over to another heartbeatd under the same pid; otherwise the error says why not, and nothing was changed.
     fn upgrade(&self) -> BoxFuture<Result<(), UpgradeError>>;
-    /// Registers an external realm, or replaces what was registered under its name: `body` is JSON in the grammar of the
-    /// configuration. Answers when it is in force and remembered over restarts, whether or not the asker waits for that.
+    /// Registers an external realm, or replaces the registration of that name: `body` is JSON in the grammar of the
+    /// configuration. Answers when the registration is on disk and in force. The work continues even if the client does
+    /// not wait.
     fn register(
         &self,
         name: String,
         body: Vec<u8>,
         dry_run: bool,
     ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>>;
-    /// Removes a realm that was registered; answers in the same way.
+    /// Removes a registered realm; answers in the same way.
     fn unregister(
         &self,
         name: String,
         dry_run: bool,
     ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>>;
-    /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise what is
-    /// wrong with it, one line each, and nothing was changed.
+    /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise the
+    /// error lists the mistakes, one per line, and nothing was changed.
     fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>>;
 }

@@ -28,7 +28,7 @@ use crate::requests::route::{self, Endpoint, Route};
 use crate::requests::rule::{Rule, Verbs};
 use crate::requests::suggestions;
 
-/// What the requests of all connections share.
+/// State that the requests of all connections share.
 pub(crate) struct Shared {
     pub(crate) ecosystem: Arc<dyn Backend>,
     pub(crate) limits: Limits,
@@ -87,7 +87,7 @@ impl Shared {
             Endpoint::Readyz => Ok(health::ready(ecosystem)),
             Endpoint::Health => health::document(ecosystem, headers),
             Endpoint::Status => {
-                // A long poll waits as a stream does.
+                // A long poll holds its connection as a stream does.
                 let waits = query.get("wait").is_some();
                 let _place = waits.then(|| stream_place(connection)).transpose()?;
                 status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await
@@ -133,7 +133,8 @@ fn admit(mut answer: Answer, connection: &Connection) -> Result<Answer, ApiError
     Ok(answer)
 }
 
-/// Streams and long polls take one of a bounded number of places, so that some are left for requests that are answered at once.
+/// Streams and long polls take one of a bounded number of places, so that some are left for requests that the server
+/// answers at once.
 fn stream_place(connection: &Connection) -> Result<StreamPlace, ApiError> {
     connection.places.take_stream(&connection.activity).ok_or_else(|| {
         let detail = "too many readers follow a stream here already; close one of them, or ask again later";

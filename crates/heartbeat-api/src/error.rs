@@ -1,10 +1,10 @@
-//! Why a door cannot be opened.
+//! Why a listener cannot be opened.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A door that cannot be opened. The display says what to do about it where that can be known.
+/// A listener that cannot be opened. The message says what to do where that is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -16,7 +16,7 @@ pub enum BindError {
         /// Who answers, e.g. `heartbeatd (pid 4120)`.
         holder: String,
     },
-    /// Something that is not a socket is in the way; it is not ours to remove.
+    /// A file that is not a socket is in the way; heartbeatd does not remove it.
     #[error("{} exists and is not a socket; remove it, or set `socket` to another path", path.display())]
     NotASocket {
         /// Path in the way.
@@ -39,9 +39,9 @@ pub enum BindError {
     AddressHeld {
         /// The configured address.
         address: SocketAddr,
-        /// Who listens, e.g. `nginx (pid 812)`; `another process` where that cannot be seen.
+        /// The process that listens, e.g. `nginx (pid 812)`; `another process` where heartbeatd cannot see it.
         holder: String,
-        /// As the kernel said it.
+        /// The error of the kernel.
         source: io::Error,
     },
     /// Only loopback addresses can be served without a token and TLS, which are not built.

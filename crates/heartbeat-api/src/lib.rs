@@ -6,14 +6,14 @@
 //! routes. The Unix socket takes everything and identifies callers by their credentials; the loopback address
 //! serves reading only.
 //!
-//! One table lists the routes of the contract, each with the role that it takes. Paths that are reserved for later answer
-//! 501 with their name; nothing is accepted and ignored.
+//! One table lists the routes of the contract, each with the role that it takes. Paths that are reserved for later
+//! answer 501 with their name; nothing is accepted and ignored.
 //!
-//! Arrows between files go one way: the server, the loop that accepts, the table that finds a handler, the handlers, and
-//! below them requests, answers and connections.
+//! Arrows between files go one way: the server, the loop that accepts, the table that finds a handler, the handlers,
+//! and below them requests, answers and connections.
 //!
-//! A body is built at most once for a revision and a quarter of a second, and every reader is given the same
-//! bytes: a thousand readers cost one serialisation.
+//! The server builds a body at most once per revision and quarter of a second, and gives every reader the same bytes: a
+//! thousand readers cost one serialisation.
 //!
 //! # What it is not
 //! It decides nothing, keeps no state of its own but those bodies, reads no clock ([`Backend::now`] stamps), and

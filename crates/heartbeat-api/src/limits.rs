@@ -1,4 +1,4 @@
-//! How much one caller, and all of them together, may take.
+//! Limits of one caller, and of all callers together.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_HEADER_COUNT: usize = 64;
 /// Largest request body in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
-/// From the order to end until connections still busy are dropped.
+/// From the order to end until the server drops connections that are still busy.
 pub(crate) const GRACE: Duration = Duration::from_millis(1_000);
-/// From the order to drain until connections still busy are dropped.
+/// From the order to drain until the server drops connections that are still busy.
 pub(crate) const DRAIN: Duration = Duration::from_millis(2_000);
-/// From the order to drain until requests still waiting for something are answered as unavailable.
+/// From the order to drain until the server answers requests that still wait as unavailable.
 pub(crate) const DRAIN_LAST_CALL: Duration = Duration::from_millis(1_500);
-/// From the order to drain until commands that wait for their result are answered with what was accepted.
+/// From the order to drain until the server answers waiting commands with what was accepted.
 pub(crate) const DRAIN_HAND_OVER: Duration = Duration::from_millis(1_000);
 /// While draining: how long a client that has just connected has to send its first request.
 pub(crate) const DRAIN_FIRST_REQUEST: Duration = Duration::from_millis(1_500);
@@ -22,61 +22,61 @@ pub(crate) const DRAIN_FIRST_REQUEST: Duration = Duration::from_millis(1_500);
 pub(crate) const DRAIN_NEXT_REQUEST: Duration = Duration::from_millis(100);
 /// Longest time that a connection lingers at its end for a client that is still sending.
 pub(crate) const LINGER: Duration = Duration::from_millis(1_000);
-/// Most bytes that are dropped then.
+/// Most bytes that the server drops during that time.
 pub(crate) const MAX_LINGER_BYTES: usize = 16 * 1_024 * 1_024;
-/// Places of the Unix socket that only root and heartbeatd's own user are given, and that no stream takes.
+/// Places of the Unix socket reserved for root and heartbeatd's own user. No stream takes them.
 pub(crate) const RESERVED_PLACES: usize = 8;
-/// From the order to end until requests still waiting for something are answered as unavailable.
+/// From the order to end until the server answers requests that still wait as unavailable.
 pub(crate) const LAST_CALL: Duration = Duration::from_millis(700);
 /// Pause after a failed accept (out of descriptors, mostly), so that the loop does not spin.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A refresh is answered with what is known after this, should the core's own bound fail.
+/// After this the server answers a refresh with the results so far, should the core's own bound fail.
 pub(crate) const REFRESH_LIMIT: Duration = Duration::from_secs(12);
-/// A command that the core has not even taken by then is answered as unavailable.
+/// After this the server answers a command that the core has not taken as unavailable.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(10);
-/// A configuration that has not been read by then is answered as late; it may still take effect.
+/// After this the server answers that the reload is late; it may still take effect.
 pub(crate) const RELOAD_LIMIT: Duration = Duration::from_secs(30);
-/// A registration that is not on disk by then is answered as late; it may still take effect.
+/// After this the server answers that the registration is late; it may still take effect.
 pub(crate) const REGISTRATION_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for the outcome of a command.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Wait for the outcome of a command whose plan has no bounds of its own.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-/// Beyond the bounds of its steps: the time a restart is watched until it counts as verified.
+/// Added to the bounds of the steps: the time until a watched restart counts as verified.
 pub(crate) const VERIFY_SLACK: Duration = Duration::from_secs(15);
-/// Age at which a body is built anew although it still means the same.
+/// Age at which the server rebuilds a body although its meaning is the same.
 pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
 
-/// A stream of events says at least this often that heartbeatd is there.
+/// A quiet stream of events shows at least this often that heartbeatd is there.
 pub(crate) const COMMENT_EVERY: Duration = Duration::from_secs(5);
-/// Frames kept for followers that are behind; one that is further behind is brought up to date instead.
+/// Frames kept for slow followers; a follower that is further behind gets one update instead.
 pub(crate) const MAX_FRAMES_SHARED: usize = 64;
-/// Most facts of the past that one can ask for.
+/// Most past facts that a client can ask for.
 pub(crate) const MAX_PAST_FACTS: usize = 2_000;
 
-/// Lines of a log that are answered with when the caller does not say.
+/// Lines of a log when the caller gives no number.
 pub(crate) const DEFAULT_LOG_LINES: usize = 100;
-/// Most lines of a log that one can ask for.
+/// Most lines of a log that a client can ask for.
 pub(crate) const MAX_LOG_LINES: usize = 10_000;
-/// A client that follows a log sees what is written after this at the latest.
+/// A client that follows a log sees new lines after this at the latest.
 pub(crate) const LOG_LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The same while there is more to be read than is read at a time.
+/// The same while there is more to read than fits one read.
 pub(crate) const LOG_CATCH_UP_EVERY: Duration = Duration::from_millis(25);
 
 /// Longest long poll.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(60);
 
-/// What the doors allow.
+/// Limits of the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at a time on the TCP door; one more is closed and counted. Default 256.
+    /// Most connections on the TCP listener; the server closes and counts any further one. Default 256.
     pub max_connections: usize,
-    /// Connections open at a time on the Unix socket, which no client over TCP can use up. Default 32.
+    /// Most connections on the Unix socket; TCP clients cannot use them up. Default 32.
     pub max_socket_connections: usize,
-    /// From the accept, or from the end of the previous answer, until a whole request head is there. It closes
-    /// slow and idle connections alike. Default 10 s.
+    /// From the accept, or from the end of the previous answer, until a whole request head has arrived. It closes slow
+    /// and idle connections alike. Default 10 s.
     pub head_timeout: Duration,
-    /// From the head of a request until its whole body is there. Default 5 s.
+    /// From the head of a request until its whole body has arrived. Default 5 s.
     pub body_timeout: Duration,
     /// Longest pause of a client that does not take its answer. Default 10 s.
     pub write_timeout: Duration,

@@ -1,7 +1,7 @@
 //! The page: the status as a table for a browser, until there is a dashboard.
 //!
-//! It is one document with its style and its script in it. The script rewrites what has changed; without it the page
-//! loads itself again.
+//! It is one document that contains its style and its script. The script updates the page in place; without scripts the
+//! page reloads itself.
 
 mod graph;
 
@@ -27,14 +27,14 @@ const MAX_MESSAGE_CHARS: usize = 280;
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
-/// This style, this script, and questions to heartbeatd itself: nothing else runs, loads or is sent. A test computes the
-/// digests.
+/// Allows this style, this script, and requests to heartbeatd itself: nothing else runs, loads or is sent. A test
+/// computes the digests.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-7jeBnb942LHIXrP9RfMtMmdjvZp9tLvI5F9dxoX6nwI='; \
     script-src 'sha256-KLgBHYNvve9LCXZMsJq11GAwX+s5+AC+akGQwv66hzI='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Answers `GET /`. Never 304: the page says as of when it is.
+/// Answers `GET /`. Never 304: the page shows the time of its data.
 pub(crate) async fn page(ecosystem: &dyn Backend, bodies: &Bodies) -> Result<Answer, ApiError> {
     let build = |source: &Source<'_>| {
         let document = StatusDocument::render(source.snapshot, source.about, source.now);
@@ -69,7 +69,7 @@ fn html(document: &StatusDocument) -> String {
     page
 }
 
-/// Everything before the table: the answer first.
+/// Everything before the table: the headline first.
 fn head(page: &mut String, document: &StatusDocument) {
     let worst = document.status.known().unwrap_or(Status::Unknown);
     let well = document.ok && document.daemon.health.is(Health::Healthy);
@@ -116,7 +116,7 @@ fn row(page: &mut String, realm: &RealmEntry, now: WallTime) {
     };
     let mut next = realm.next.sentence(now).map_or_else(String::new, |sentence| escaped(&sentence));
     if let Some(at) = realm.next.at {
-        // Counted down by the script.
+        // The script counts it down.
         let word = escaped(&ahead(at, now));
         next = next.replacen(&word, &format!("<time data-at datetime=\"{at}\">{word}</time>"), 1);
     } else if next.is_empty() && !status.is_ok() {
@@ -136,7 +136,7 @@ fn row(page: &mut String, realm: &RealmEntry, now: WallTime) {
     );
 }
 
-/// What a colour means; the mark and the word always say it too.
+/// The colour of a status; the mark and the word always say it too.
 const fn hue(status: Status) -> &'static str {
     match status {
         Status::Up | Status::Done => "ok",
@@ -146,7 +146,7 @@ const fn hue(status: Status) -> &'static str {
     }
 }
 
-/// One line of text that means nothing to HTML.
+/// One line of text, escaped for HTML.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in sanitise(text).chars() {

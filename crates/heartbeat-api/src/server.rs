@@ -1,4 +1,4 @@
-//! The server at both listeners, and its counts.
+//! The server behind both listeners, and its counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::serving::{self, TcpSide, UnixSide};
 /// Connections and requests since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections that were served.
+    /// Connections that the server took.
     pub connections: u64,
-    /// Connections closed unserved, because the listener was full of connections that were being answered.
+    /// Connections closed without an answer, because the listener was full of connections that were being answered.
     pub excess: u64,
     /// Requests that were answered.
     pub requests: u64,
-    /// Bodies built; all other readers were given one of these.
+    /// Bodies built; every other answer shared one of these.
     pub bodies_built: u64,
 }
 
@@ -65,8 +65,8 @@ impl Api {
         Self { shared: Arc::new(shared) }
     }
 
-    /// From now on there may be so many connections on the TCP listener and on the Unix socket. Those that there is no room
-    /// for any more are closed: idle ones first, then streams, which resume elsewhere; never a request under way.
+    /// Sets the number of connections on the TCP listener and on the Unix socket. The server closes connections that
+    /// exceed it: idle ones first, then streams, which resume elsewhere; never a request in progress.
     pub fn resize(&self, max_connections: usize, max_socket_connections: usize) {
         for (places, most) in
             [(&self.shared.tcp_places, max_connections), (&self.shared.socket_places, max_socket_connections)]

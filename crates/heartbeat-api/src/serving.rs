@@ -1,4 +1,4 @@
-//! One listener and its connections: who is given a place, and how a connection ends.
+//! One listener and its connections: which connection gets a place, and how a connection ends.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +32,7 @@ use crate::limits::{
 use crate::requests::access::Caller;
 use crate::requests::role::{Peer, Role};
 
-/// Something that accepts.
+/// A socket that accepts connections.
 pub(crate) trait Listener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -46,7 +46,7 @@ pub(crate) struct UnixSide {
 }
 
 impl UnixSide {
-    /// What the kernel says of the process at the other end; nothing where it says nothing.
+    /// The kernel's credentials of the process at the other end; empty where it reports none.
     fn peer(&self, stream: &UnixStream) -> Peer {
         let Ok(credentials) = stream.peer_cred() else { return Peer::default() };
         let mut groups = vec![credentials.gid()];
@@ -78,13 +78,13 @@ impl Listener for TcpSide {
 
     async fn accept(&self) -> io::Result<(TcpStream, Caller)> {
         let (stream, _) = self.listener.accept().await?;
-        // Without it the last segment of a body may wait for an acknowledgement; failing to set it costs only that.
+        // Without this, the last segment of a body may wait for an acknowledgement. A failure costs only that delay.
         let _ = stream.set_nodelay(true);
         Ok((stream, Caller::Tcp { listen: self.listen }))
     }
 }
 
-/// Accepts until told otherwise, then waits for what is under way.
+/// Accepts until `closing` says otherwise, then waits for the requests in progress.
 pub(crate) async fn serve<L: Listener>(
     shared: Arc<Shared>,
     listener: L,
@@ -106,7 +106,7 @@ pub(crate) async fn serve<L: Listener>(
         };
         match accepted {
             Ok((stream, caller)) => {
-                // An excess connection is closed by dropping it: an answer would cost what there is none of.
+                // Dropping closes the excess connection: an answer would cost the very resource that is missing.
                 let Some(place) = places.take(caller).await else {
                     shared.excess.fetch_add(1, Ordering::Relaxed);
                     continue;
@@ -137,13 +137,13 @@ pub(crate) async fn serve<L: Listener>(
     drop(listener);
     let busy = async { while connections.join_next().await.is_some() {} };
     let most = if is_draining(&closing) { DRAIN } else { GRACE };
-    // Dropping the set ends what is left.
+    // Dropping the set ends the remaining connections.
     if timeout(most, busy).await.is_err() {
         tracing::info!("requests still in flight at the end are dropped");
     }
 }
 
-/// Requests of one connection, for those who wait for the next one.
+/// Requests of one connection, for tasks that wait for the next one.
 #[derive(Default)]
 struct Requests {
     any: AtomicBool,
@@ -214,10 +214,11 @@ where
     }
 }
 
-/// Returns when a request is being answered, or none will come: who has connected is about to ask.
+/// Returns when a request is being answered, or when none comes in time. A client that has just connected is about to
+/// send one.
 async fn next_request(requests: &Requests) {
     let patience: Duration =
         if requests.any.load(Ordering::Relaxed) { DRAIN_NEXT_REQUEST } else { DRAIN_FIRST_REQUEST };
-    // One that has begun already and is not over does not wait either: it is answered in any case.
+    // A request that has begun already does not wait either: the server answers it in any case.
     let _ = timeout(patience, requests.begun.notified()).await;
 }

@@ -241,8 +241,8 @@ impl Client {
         Ok(ask(&self.host, again).await.unwrap_or(answer))
     }
 
-    /// Incidents, the newest first: at most `limit`, only unresolved ones with `open`, and with `after` only those that are
-    /// older than the one of this identifier ([`IncidentsDocument::next`]).
+    /// Incidents, the newest first: at most `limit`, only unresolved ones with `open`, and with `after` only those that
+    /// are older than the one of this identifier ([`IncidentsDocument::next`]).
     ///
     /// # Errors
     /// [`ClientError`].
@@ -295,7 +295,8 @@ impl Client {
     /// Sends a heartbeat for the `push` probe of a realm; `run` tells runs apart that are under way at a time.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] with near names when there is no such realm, [`ClientError::Refused`] when it expects none.
+    /// [`ClientError::NotFound`] with near names when there is no such realm, [`ClientError::Refused`] when it expects
+    /// none.
     pub async fn beat(
         &self,
         realm: &str,
@@ -367,13 +368,13 @@ impl Client {
         self.parse(self.ask(question).await?)
     }
 
-    /// Has heartbeatd watch a realm that runs somewhere else, or replaces what was registered under that name. `json` says
-    /// of it what `[realm.NAME]` would say. Answered once that is in force and remembered over restarts.
+    /// Has heartbeatd watch a realm that runs somewhere else, or replaces what was registered under that name. `json`
+    /// says of it what `[realm.NAME]` would say. Answered once that is in force and remembered over restarts.
     ///
     /// # Errors
     /// [`ClientError::Problem`] with status 400 and everything that is wrong with it, [`ClientError::Forbidden`] for an
-    /// address that may not be probed, [`ClientError::Refused`] when the name belongs to the configuration; then nothing was
-    /// changed.
+    /// address that may not be probed, [`ClientError::Refused`] when the name belongs to the configuration; then
+    /// nothing was changed.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), heartbeat_client::ClientError> {
@@ -397,8 +398,8 @@ impl Client {
     /// Has heartbeatd not watch a realm any more that was registered.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] with near names when no such realm is registered; [`ClientError::Refused`] when others need
-    /// it, or when it belongs to the configuration.
+    /// [`ClientError::NotFound`] with near names when no such realm is registered; [`ClientError::Refused`] when others
+    /// need it, or when it belongs to the configuration.
     pub async fn unregister(&self, name: &str, dry_run: bool) -> Result<RegistrationDocument, ClientError> {
         self.registration(Method::DELETE, name, None, dry_run).await
     }
@@ -459,15 +460,15 @@ impl Client {
     /// The last lines of a realm's output; with `previous` those of the generation before the newest one.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] when there is no such realm, and [`ClientError::Problem`] with status 404 when it has no
-    /// log or no such generation, with what to do instead.
+    /// [`ClientError::NotFound`] when there is no such realm, and [`ClientError::Problem`] with status 404 when it has
+    /// no log or no such generation, with what to do instead.
     pub async fn logs(&self, name: &str, lines: usize, previous: bool) -> Result<LogsDocument, ClientError> {
         let previous = if previous { "&previous=1" } else { "" };
         self.read(&format!("/api/logs/{}/?lines={lines}{previous}", segment(name)), self.deadline).await
     }
 
-    /// The last lines of a realm's output, and then what it writes. With `since`, the identifier of the last event that was
-    /// read ([`LogLines::last_id`]), it goes on after that instead.
+    /// The last lines of a realm's output, and then what it writes. With `since`, the identifier of the last event that
+    /// was read ([`LogLines::last_id`]), it goes on after that instead.
     ///
     /// # Errors
     /// As for [`Client::logs`].
@@ -498,7 +499,7 @@ impl Client {
         Err(self.failure(&whole(&self.host, opened).await?))
     }
 
-    /// Who needs whom.
+    /// The dependencies of all realms.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -582,7 +583,7 @@ impl Client {
         };
         let Problem { detail, near, plan, problems, applied, .. } = problem;
         let plan = plan.map(Box::new);
-        // There is such a realm; what is not there is something of it.
+        // The realm exists; a part of it is missing.
         let of_realm = matches!(problem.kind.as_str(), "heartbeat:no-log" | "heartbeat:no-previous");
         match answer.status {
             StatusCode::NOT_FOUND if !of_realm => ClientError::NotFound { detail, near },

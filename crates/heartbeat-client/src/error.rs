@@ -20,7 +20,7 @@ pub enum ClientError {
         /// The rule that was broken.
         why: &'static str,
     },
-    /// Nobody listens there, or the connection broke before an answer.
+    /// No process listens there, or the connection broke before an answer.
     #[error("heartbeatd does not answer at {host}: {why}")]
     Unreachable {
         /// Where it was asked.

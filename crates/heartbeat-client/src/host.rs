@@ -36,8 +36,8 @@ pub enum Host {
 }
 
 impl Host {
-    /// The socket of this user's heartbeatd: `$HEARTBEAT_SOCKET`; for root the system's; for anybody else the one
-    /// under `$XDG_RUNTIME_DIR`, or the system's when there is none of their own.
+    /// The socket of this user's heartbeatd: `$HEARTBEAT_SOCKET`; for root the system's; for any other user the one
+    /// under `$XDG_RUNTIME_DIR`, or the system's when the user has none.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::from_environment_or(|| None)

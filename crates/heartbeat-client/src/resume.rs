@@ -1,7 +1,7 @@
 //! Waiting on for the result of a command after its heartbeatd was replaced by another one (an upgrade in place).
 //!
-//! The command was accepted, so it is not repeated: a second restart would be one too many. The realms are looked at until
-//! they are where the command leads to, cannot get there, or the time is up.
+//! The command was accepted, so it is not repeated: a second restart would be one too many. The realms are looked at
+//! until they are where the command leads to, cannot get there, or the time is up.
 
 use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument, Wait};
 use heartbeat_status::{Desired, Reason, Status};

@@ -157,7 +157,7 @@ async fn a_request_that_was_not_taken_before_an_upgrade_is_repeated_once() {
     let (client, requests, _dir) = fake_sequence(vec![shutting_down(""), done]);
     client.action("db", Action::Stop, &ActionRequest::default()).await.unwrap();
     assert_eq!(requests.await.unwrap().len(), 2);
-    // Nobody answers any more: the first answer says why.
+    // The server no longer answers, so the error keeps the reason of the first answer.
     let (client, requests, _dir) = fake_sequence(vec![shutting_down("")]);
     let error = client.status(false).await.unwrap_err();
     assert!(error.to_string().contains("the detail"), "{error}");

@@ -1,4 +1,4 @@
-//! What comes out: validated, complete, and ready to be run.
+//! The result of loading: a validated and complete configuration.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::resource::ResourceBounds;
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is hardly meant (`HB3xx`).
+    /// Warnings (`HB3xx`).
     pub warnings: Report,
     pub(crate) effective: Vec<EffectiveKey>,
 }
@@ -36,11 +36,11 @@ pub struct Config {
     pub plan: Plan,
     /// What the adapters need of each realm, by `RealmIx`.
     pub realms: Vec<RealmConfig>,
-    /// `[notify.NAME]`: who is told of incidents, by name.
+    /// `[notify.NAME]`: the receivers of incidents, by name.
     pub notify: Vec<ReceiverConfig>,
     /// The files it was read from, the first first.
     pub files: Vec<PathBuf>,
-    /// What it says about realms that are registered beside its own.
+    /// The part that concerns realms that are registered beside its own.
     pub registering: Arc<RegistrationRules>,
 }
 
@@ -61,15 +61,15 @@ pub struct Heartbeat {
     pub hosts: Vec<String>,
     /// The file with the token that requests over TCP carry.
     pub token_file: Option<PathBuf>,
-    /// What survives a reboot.
+    /// The directory of state that survives a reboot.
     pub state_dir: PathBuf,
-    /// What does not.
+    /// The directory of state that does not survive a reboot.
     pub runtime_dir: PathBuf,
     /// Filter of heartbeatd's own log.
     pub log: String,
     /// Format of heartbeatd's own log: `auto`, `pretty` or `json`.
     pub log_format: String,
-    /// What is not up by then is warned of.
+    /// heartbeatd warns of every realm that is not up by then.
     pub boot_deadline: Duration,
     /// An ordered stop takes at most this.
     pub shutdown_timeout: Duration,
@@ -83,9 +83,9 @@ pub struct Heartbeat {
     pub cgroups: bool,
     /// URLs of targets of the local network.
     pub reference: Vec<String>,
-    /// URL that is requested as long as heartbeatd works.
+    /// The URL that heartbeatd requests as long as it works.
     pub ping: Option<String>,
-    /// Where realms that are registered at run time may be probed, beside loopback.
+    /// Networks, beside loopback, in which registered realms may be probed.
     pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.
     pub fuse: FuseSettings,
@@ -102,19 +102,19 @@ pub struct ReceiverConfig {
     pub url: String,
     /// A PEM file of the only certificates to trust, instead of the system's roots.
     pub ca: Option<PathBuf>,
-    /// The steps of incidents it is told of; `None` for the usual ones.
+    /// The steps of incidents that it gets; `None` for the usual ones.
     pub on: Option<Vec<IncidentStep>>,
-    /// The realms it is told of; empty for all.
+    /// The realms whose incidents it gets; empty for all.
     pub realms: Vec<RealmName>,
     /// Files of the secrets that sign webhooks; two during a rotation.
     pub secret_files: Vec<PathBuf>,
-    /// The file of the token that the receiver knows heartbeatd by.
+    /// The file of the token that identifies heartbeatd to the receiver.
     pub token_file: Option<PathBuf>,
-    /// It hears only of incidents that have been open for so long.
+    /// It hears only of incidents that have been open for this long.
     pub delay: Duration,
-    /// It does not hear of incidents that a person takes care of.
+    /// It does not hear of incidents that a person has acknowledged.
     pub unless_acknowledged: bool,
-    /// The receiver that hears of it when this one fails.
+    /// The receiver that gets its notifications when this one fails.
     pub fallback: Option<String>,
 }
 
@@ -158,7 +158,7 @@ pub enum Measure {
     },
     /// Heartbeats that the realm sends.
     Push(PushSchedule),
-    /// What its processes use, and the disk.
+    /// The resource usage of its processes, and the disk.
     Resource(ResourceBounds),
 }
 
@@ -167,7 +167,7 @@ pub enum Measure {
 pub struct RealmConfig {
     /// Its program; `None` for an external realm.
     pub launch: Option<Arc<LaunchSpec>>,
-    /// Where its own processes are to listen, if that is looked after.
+    /// The address on which its own processes have to listen, if heartbeatd checks that.
     pub listens: Option<SocketAddr>,
     /// Its probes, parallel to those of the plan; `None` for those that are not measured.
     pub probes: Vec<Option<Measure>>,

@@ -1,5 +1,5 @@
-//! Defaults that are this crate's own, and how a default is written for people. Those of restarts, starts and stops stand in
-//! the crates that act on them.
+//! Defaults that are this crate's own, and how a default is written for people. Those of restarts, starts and stops
+//! stand in the crates that act on them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: all of it, located, with the way out. Four ways to print it.
+//! The mistakes of a configuration: all of them, located, with what to do. Four ways to print them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -95,8 +95,7 @@ impl Place {
     }
 }
 
-/// What a person reads moves no cursor and hides nothing: values of a file stand in messages, and files can come from
-/// anywhere.
+/// A report moves no cursor and hides nothing: messages contain values of a file, and files can come from anywhere.
 fn safe(text: &str) -> String {
     sanitise(text).replace(['\n', '\t'], " ")
 }
@@ -114,7 +113,7 @@ fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(kept).collect())
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Which kind of mistake.
@@ -123,7 +122,7 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// The file, or what else it came from (an environment variable).
+    /// The file, or another source (an environment variable).
     pub file: String,
     /// Line from 1; 0 when there is none.
     pub line: usize,
@@ -240,7 +239,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong, in the order of the files.
+/// All mistakes, in the order of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
@@ -249,7 +248,7 @@ pub struct Report {
 impl Report {
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         let place = |diagnostic: &Diagnostic| (diagnostic.line, diagnostic.column, diagnostic.code);
-        // What is wrong in [defaults] is found once for every realm: equals stand together, and one is kept.
+        // A mistake in [defaults] is found once for every realm: equal ones stand together, and one is kept.
         diagnostics.sort_by(|a, b| {
             (&a.file, place(a), &a.message, &a.help).cmp(&(&b.file, place(b), &b.message, &b.help))
         });

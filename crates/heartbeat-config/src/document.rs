@@ -1,4 +1,4 @@
-//! From texts to one layered tree: figment merges and remembers who said what, an index remembers where it stands.
+//! From texts to one layered tree: figment merges and remembers the source of each value, an index remembers its place.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,7 +30,7 @@ pub(crate) struct Document {
     places: BTreeMap<Path, Spans>,
 }
 
-/// One layer: values and who said them.
+/// One layer: values and their source.
 struct Layer {
     name: String,
     values: Dict,
@@ -63,7 +63,7 @@ impl Parsed {
         for error in errors {
             let message = error.message();
             if let Some(span) = error.span().filter(|_| message.contains("duplicate")) {
-                // What stands in a table that is itself there twice is part of the same mistake.
+                // A mistake in a table that itself stands twice is part of the same mistake.
                 if !second_table.contains(&span.start) {
                     problems.push(twice(source, &span, &places));
                     second_table = table_of(&source.text, span.start);
@@ -82,7 +82,7 @@ impl Parsed {
             if message.contains("unclosed table")
                 && let Some(span) = error.span()
             {
-                // Its keys belong to no other table.
+                // The keys of the second table belong to no other table.
                 let table = rest_of_table(&source.text, span.start);
                 values.retain(|key, _| {
                     places
@@ -98,12 +98,12 @@ impl Parsed {
         Self { values, places, name: source.name.clone() }
     }
 
-    /// What was made rather than written: nothing of it stands anywhere.
+    /// A configuration that a program made: its values have no place in a file.
     pub(crate) fn made(name: String, values: Dict) -> Self {
         Self { values, places: BTreeMap::new(), name }
     }
 
-    /// The value of a top-level table's key, for what has to be known before everything is layered.
+    /// The value of a top-level table's key that has to be known before everything is layered.
     pub(crate) fn peek(&self, table: &str, key: &str) -> Option<&Value> {
         match self.values.get(table)? {
             Value::Dict(_, table) => table.get(key),
@@ -301,7 +301,7 @@ impl Document {
         for (path, name, value) in env.into_iter().chain(flags) {
             figment = figment.merge(Layer { name, values: nested(&path, value) });
         }
-        // Found rather than extracted: extraction would forget who said what.
+        // Found rather than extracted: extraction would forget the source.
         let root = match figment.find_value("") {
             Ok(Value::Dict(_, root)) => root,
             Ok(_) => Dict::new(),
@@ -314,7 +314,7 @@ impl Document {
         Self { figment, root, places }
     }
 
-    /// Where the value at `path` stands, or who else said it.
+    /// The place of the value at `path`, or its other source.
     pub(crate) fn locate(
         &self,
         path: &[String],

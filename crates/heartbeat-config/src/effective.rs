@@ -1,4 +1,4 @@
-//! What is in force: every key with its value, and which file, variable or default it comes from.
+//! The configuration in force: every key with its value, and the file, variable or default that it comes from.
 
 use figment::value::{Dict, Tag, Value};
 
@@ -6,7 +6,7 @@ use crate::keys::{self, Table, Takes};
 use crate::reader::{Entry, Reader, Section};
 use crate::translated;
 
-/// In place of what may be a secret.
+/// Shown in place of a value that may be a secret.
 const REDACTED: &str = "***";
 /// Keys whose values may be secrets: the names in their tables are shown, and nothing else.
 const SECRET: [&str; 7] = ["env", "headers", "ntfy", "pagerduty", "ping", "slack", "webhook"];
@@ -81,7 +81,7 @@ impl Listing<'_> {
     }
 }
 
-/// The value without what may be a secret.
+/// The value without the parts that may be secrets.
 fn redacted(key: &str, value: &Value) -> Value {
     match value {
         Value::Dict(tag, table) => {

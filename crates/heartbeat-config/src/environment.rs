@@ -1,4 +1,4 @@
-//! Keys said by the environment: `HEARTBEAT__SECTION__KEY`.
+//! Keys from the environment: `HEARTBEAT__SECTION__KEY`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::sources::EARLY_KEYS;
 /// Prefix of environment variables that set keys.
 const ENV_PREFIX: &str = "HEARTBEAT__";
 
-/// The key, who said it, and what.
+/// The key, its variable, and its value.
 pub(crate) type EnvOverride = (Vec<String>, String, Value);
 
 /// `HEARTBEAT__SECTION__KEY`: `_` stands for `-` or `_`, matched against what exists.

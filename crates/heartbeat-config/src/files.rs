@@ -1,4 +1,4 @@
-//! Which files there are, and reading them: within bounds, whatever the file system does.
+//! Finding and reading files: within bounds, whatever the file system does.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
@@ -18,7 +18,7 @@ use crate::defaults;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::document::Parsed;
 
-/// A file or database that has not answered by then is given up: a network mount whose server is away.
+/// heartbeatd gives up a file or database that has not answered by then: a network mount whose server is away.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Most files an `include` may bring in.
 const MAX_INCLUDED_FILES: usize = 1_000;
@@ -37,7 +37,7 @@ enum Step<T> {
     Done(T),
 }
 
-/// Asks the file system, and says so to the one that waits.
+/// Asks the file system, and reports the question to the thread that waits.
 pub(crate) struct Files<'a> {
     told: Option<&'a dyn Fn(Option<String>)>,
 }
@@ -53,7 +53,7 @@ impl Files<'_> {
         self.ask(path.display().to_string(), || read_trusted(path))
     }
 
-    /// Asks what may never answer; `what` is named then.
+    /// Asks a question that may never be answered; `what` names it in the error.
     pub(crate) fn ask<T>(&self, what: String, ask: impl FnOnce() -> T) -> T {
         if let Some(told) = self.told {
             told(Some(what));
@@ -69,8 +69,8 @@ impl Files<'_> {
 /// What does not answer.
 pub(crate) struct Silent(pub(crate) String);
 
-/// Does `work` in a thread of its own, and gives it up when one of its questions is not answered within [`SILENCE`]. However
-/// long it computes is its own affair.
+/// Does `work` in a thread of its own, and gives it up when one of its questions is not answered within [`SILENCE`].
+/// However long it computes is its own affair.
 ///
 /// # Errors
 /// [`Silent`]: what was asked last.
@@ -90,7 +90,7 @@ fn within<T: Send + 'static>(
     let (steps, seen) = sync_channel(1);
     let worker = thread::Builder::new().name("hb-load".to_owned()).spawn(move || {
         let told = |what: Option<String>| {
-            // A caller that has given up is noticed at the end.
+            // A thread that was given up notices that at the end.
             let _ = steps.send(what.map_or(Step::Ended, Step::Began));
         };
         let done = work(&Files { told: Some(&told) });

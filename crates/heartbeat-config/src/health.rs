@@ -1,4 +1,4 @@
-//! The probes of a realm: what is implied by `port` and `run`, and what `health` says.
+//! The probes of a realm: those that `port` and `run` imply, and those of `health`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::reader::{Entry, Reader, Section};
 use crate::resource;
 use crate::tls::OF_TLS;
 
-/// What the ecosystem's own realms answer on.
+/// The path of the health check of realms of the ecosystem.
 const HEALTH_PATH: &str = "/api/health/";
-/// What a `notify` probe shows as its target.
+/// The target of a `notify` probe, for display.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 
 /// A probe for the core, and what measures it.
@@ -30,7 +30,7 @@ pub(crate) type Pair = (ProbeSpec, Option<Measure>);
 
 /// How often a probe looks whether a heartbeat is overdue.
 const PUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// A probe that starts processes is never asked more often.
+/// The shortest interval of a probe that starts processes.
 const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The realm whose probes are read.
@@ -57,7 +57,7 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
     };
     if let Some(port) = port {
         let fact = port_fact(&pairs, host, port);
-        // An implied probe has said so already.
+        // An implied probe has reported this already.
         if let (ProbeSource::Measured, None, Some(_), Some(entry)) =
             (fact.0.source, &fact.1, realm.get("health"), realm.get("host"))
         {
@@ -89,7 +89,7 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
     pairs
 }
 
-/// What `health` says: measured probes, and the process probe if it is written out.
+/// The probes of `health`: measured ones, and the process probe if it is written out.
 fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, Option<Pair>) {
     let mut process = None;
     let mut pairs: Vec<Pair> = Vec::new();
@@ -168,12 +168,12 @@ fn notify_pair(info: ProbeInfo, watchdog: Option<Duration>) -> Pair {
     (ProbeSpec { info, source: ProbeSource::Notify { watchdog }, grace: None }, None)
 }
 
-/// What is said once is said: no threshold counts up to it.
+/// A notification is valid at once: no threshold counts up to it.
 fn once() -> Thresholds {
     Thresholds::new(1, 1, None).unwrap_or_default()
 }
 
-/// It says on a descriptor that it is ready: beside sd_notify, or with a probe of its own.
+/// The realm reports on a descriptor that it is ready: beside sd_notify, or with a probe of its own.
 fn told_on(pairs: &mut Vec<Pair>, number: u32) {
     let descriptor = format!("descriptor {number}");
     match pairs.iter_mut().find(|pair| matches!(pair.0.source, ProbeSource::Notify { .. })) {
@@ -249,7 +249,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
         [kind] => (*kind, true),
         several => {
             one_kind(reader, entry, table, several);
-            // What else is wrong with it is said in the same run.
+            // The same run reports the other mistakes of the entry.
             (several.first().copied().unwrap_or("http"), false)
         }
     };
@@ -302,7 +302,7 @@ enum Source {
     Process,
 }
 
-/// What an entry asks for; `None` when it is refused.
+/// The probe of an entry; `None` when it is refused.
 fn measure(
     reader: &Reader<'_>,
     entry: &Entry<'_>,
@@ -407,7 +407,7 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
     ];
     let is_server = kind == "redis" || kind == "postgres";
     let of_resource = ["max_cpu", "max_memory", "max_fds", "min_disk_free", "path"];
-    // Nothing is measured, and the watchdog is the only time there is.
+    // This probe measures nothing, and the watchdog is its only time.
     let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))

@@ -1,5 +1,5 @@
-//! What a configuration names and this machine does not have: programs and directories. They may come before the start, so
-//! these are warnings of a check and no reason not to load.
+//! Programs and directories that a configuration names and this machine does not have. They may come before the start,
+//! so a check only warns of them, and the configuration loads.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -18,7 +18,7 @@ use crate::realm::ReadRealm;
 /// Where programs are looked up without PATH.
 const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Looks for everything that the realms would execute, and says what is missing.
+/// Looks for everything that the realms would execute, and reports what is missing.
 pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
     for realm in realms.iter().filter(|realm| realm.enabled) {
         let config = &realm.config;
@@ -198,7 +198,7 @@ fn may_execute(meta: &Metadata, user: Option<&User>) -> bool {
                 0o001
             }
         }
-        // Root executes what anybody may.
+        // Root may execute a file that has any execute bit.
         _ => 0o111,
     };
     meta.mode() & bits != 0

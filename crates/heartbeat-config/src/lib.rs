@@ -6,8 +6,8 @@
 //! what the adapters need beside it. Or it gives a [`Report`]: *everything* that is wrong in one run, each with a
 //! code, file, line, column, cause, and what to type.
 //!
-//! A realm that is registered at run time ([`Registration`]) is read by the same reader, within a closed part of the grammar:
-//! it is watched, and nothing of it runs, reads or acts ([`with_registered`]).
+//! A realm that is registered at run time ([`Registration`]) is read by the same reader, within a closed part of the
+//! grammar: it is watched, and nothing of it runs, reads or acts ([`with_registered`]).
 //!
 //! # What it is not
 //! It runs nothing and connects to nothing. A key that this version does not carry out is an error that names it:

@@ -1,4 +1,4 @@
-//! Finds the files, layers everything, reads it, and builds the plan; or says everything that is wrong.
+//! Finds the files, layers and reads them, and builds the plan; or reports all mistakes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use crate::sources::{EARLY_KEYS, Sources};
 /// The first file of the search order that exists: `./heartbeat.toml`, the XDG configuration directory, `/etc`.
 ///
 /// # Errors
-/// The places that were looked at.
+/// The places in which it looked.
 pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
     if let Some(file) = &sources.file {
         return Ok(sources.cwd.join(file));
@@ -45,8 +45,8 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
     places.iter().find(|place| place.exists()).cloned().ok_or(places)
 }
 
-/// Where the heartbeatd that would load these sources listens, as far as they say so: for those that only want to talk to
-/// it. What is wrong with the rest of the configuration does not matter here.
+/// Where the heartbeatd that would load these sources listens, as far as they say so: for those that only want to talk
+/// to it. What is wrong with the rest of the configuration does not matter here.
 #[must_use]
 pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
     const VARIABLE: &str = "HEARTBEAT__HEARTBEAT__SOCKET";
@@ -72,8 +72,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
     within_bounds(sources, &[], Purpose::Run)
 }
 
-/// The same for a person who asks whether a configuration is right: the warnings also name programs and directories that
-/// this machine does not have now.
+/// The same for a person who asks whether a configuration is right: the warnings also name programs and directories
+/// that this machine does not have now.
 ///
 /// # Errors
 /// As [`load`].

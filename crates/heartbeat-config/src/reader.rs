@@ -29,7 +29,8 @@ pub(crate) struct Reader<'a> {
     compared: Cell<usize>,
     /// A file could not be read whole, so what it declares is not known.
     pub(crate) is_in_part: bool,
-    /// Variables of the `env` of the realm that is being read: its program is given them, and no string is filled in with them.
+    /// Variables of the `env` of the realm that is being read: its program is given them, and no string is filled in
+    /// with them.
     own_env: Vec<String>,
     /// Names that are registered at run time, which the files cannot need: they have to load without.
     pub(crate) registered: &'a [String],
@@ -115,7 +116,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Most names that are compared for "did you mean" in one run: a comparison a realm is enough where thousands are wrong.
+/// Most names that are compared for "did you mean" in one run: a comparison a realm is enough where thousands are
+/// wrong.
 const MAX_COMPARED_NAMES: usize = 200_000;
 
 impl<'a> Reader<'a> {

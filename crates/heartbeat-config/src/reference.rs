@@ -1,4 +1,5 @@
-//! The reference of keys and codes, made from their items: what `explain` says and what the pages in `docs/reference` have.
+//! The reference of keys and codes, made from their items: what `explain` says and what the pages in `docs/reference`
+//! have.
 
 use std::fmt::Write;
 

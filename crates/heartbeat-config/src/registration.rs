@@ -1,8 +1,8 @@
 //! Realms that are registered at run time: one more source of the same document, and a closed part of its grammar.
 //!
-//! A registration says of an external realm what `[realm.NAME]` could say of it, in JSON: how it is probed, what it needs,
-//! what people call it. It is read by the reader of the files, so whatever is wrong with it is said in the same words. What
-//! would run, read or name something on this machine is no part of it, and nothing is filled in for `${}`.
+//! A registration says of an external realm what `[realm.NAME]` could say of it, in JSON: how it is probed, what it
+//! needs, what people call it. It is read by the reader of the files, so whatever is wrong with it is said in the same
+//! words. What would run, read or name something on this machine is no part of it, and nothing is filled in for `${}`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

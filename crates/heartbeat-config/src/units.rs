@@ -136,8 +136,9 @@ pub(crate) fn processors(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not a share of processors: from 1% to {MAX_PROCESSOR_PERCENT}%"))
 }
 
-/// Splits a command as a shell would, without a shell: blanks, quotes and backslashes. What only a shell would carry out
-/// is refused where it is not quoted, since the program would be given it as it stands; `to_a_shell` says how to have one.
+/// Splits a command as a shell would, without a shell: blanks, quotes and backslashes. What only a shell would carry
+/// out is refused where it is not quoted, since the program would be given it as it stands; `to_a_shell` says how to
+/// have one.
 pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Refusal>> {
     let in_a_list = "close it, or write the command as a list: [\"program\", \"argument\"]";
     let needs_a_shell = |what: &str, quote: &str| {

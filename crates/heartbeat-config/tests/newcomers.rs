@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use heartbeat_config::{Code, Report, Severity, Sources, Table, check, keys, load_str};
 
-/// Wrong files: each with the line of its mistake, and what the report says of it. `API` stands for a realm that is fine.
+/// Wrong files: each with the line of its mistake, and what the report says of it. `API` stands for a realm that is
+/// fine.
 const WRONG: &[(&str, usize, &str)] = &[
     // Words of other tools.
     ("[realm.api]\ncommand = \"gunicorn shop.wsgi\"\n", 2, "write run = \"gunicorn shop.wsgi\""),

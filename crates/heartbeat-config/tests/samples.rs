@@ -1,7 +1,7 @@
 //! Diagnostics exactly as people see them, compared with committed samples.
 //!
-//! `HEARTBEAT_BLESS=1 cargo test -p heartbeat-config --test samples` writes them anew; read the difference as
-//! somebody would at three in the morning.
+//! `HEARTBEAT_BLESS=1 cargo test -p heartbeat-config --test samples` writes them anew; read the difference as an
+//! operator would at three in the morning.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The configuration in force: one value. The driver replaces it at a reload; the executor, the prober and the API read it.
+//! The configuration in force: one value. The driver replaces it at a reload; the executor, the prober and the API read
+//! it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ pub(crate) struct ActiveConfig {
     /// Counted from 1; a reload that changes something adds one.
     pub(crate) revision: u64,
     pub(crate) heartbeat: Heartbeat,
-    /// As the core has it.
+    /// The plan that the core has.
     pub(crate) plan: Arc<Plan>,
     /// What adapters need of each realm of the plan, by its index.
     pub(crate) realms: Vec<RealmConfig>,
@@ -21,7 +22,7 @@ pub(crate) struct ActiveConfig {
 }
 
 impl ActiveConfig {
-    /// `plan` is the one of `config`, which the core has taken.
+    /// `plan` is the plan of `config`, which the core has accepted.
     pub(crate) fn new(revision: u64, config: Config, plan: Arc<Plan>) -> Self {
         let Config { heartbeat, realms, notify, registering, .. } = config;
         Self { revision, heartbeat, plan, realms, notify, registering }
@@ -36,14 +37,14 @@ impl ActiveConfig {
         &self.plan.realm(realm).name
     }
 
-    /// What a new configuration has to fit; `vacant` are places that a new realm may take.
+    /// The configuration that a new one has to fit; `vacant` are indices that a new realm may take.
     pub(crate) fn in_force<'a>(&'a self, vacant: &'a [RealmIx]) -> InForce<'a> {
         let Self { heartbeat, plan, realms, notify, .. } = self;
         InForce { heartbeat, plan, realms, notify, vacant }
     }
 }
 
-/// The one place where the configuration in force is kept. A clone is the same place.
+/// The one place that holds the configuration in force. All clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedConfig(Arc<Mutex<Arc<ActiveConfig>>>);
 

@@ -3,7 +3,7 @@
 use heartbeat_status::{Instant, WallAnchor, WallTime};
 use rustix::time::{ClockId, clock_gettime};
 
-/// A wall clock that is off by more than this against the anchor has been stepped.
+/// Someone has stepped a wall clock that differs from the anchor by more than this.
 const STEP_MILLIS: i64 = 250;
 
 fn read(id: ClockId) -> (i64, i64) {
@@ -22,7 +22,7 @@ pub(crate) fn now() -> Instant {
     Instant::from_nanos(nanos(ClockId::Monotonic))
 }
 
-/// Time since boot with suspends counted: where it runs away from [`now`], the host slept.
+/// Time since boot with suspends counted: where it is ahead of [`now`], the host slept.
 #[must_use]
 pub(crate) fn boot_time() -> Instant {
     Instant::from_nanos(nanos(ClockId::Boottime))
@@ -35,7 +35,7 @@ pub(crate) fn wall() -> WallTime {
     WallTime::from_millis(seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000))
 }
 
-/// The moment of a wall time, as far as the anchor knows it; long past is the beginning of time.
+/// The monotonic moment of a wall time, by the anchor; the beginning of time for one before the boot.
 #[must_use]
 pub(crate) fn instant_of(at: WallTime, anchor: WallAnchor) -> Instant {
     let ahead = at.as_millis().saturating_sub(anchor.wall.as_millis());
@@ -55,8 +55,8 @@ pub(crate) fn anchor() -> WallAnchor {
     WallAnchor { instant: now(), wall: wall() }
 }
 
-/// `anchor`, or a fresh one when the wall clock was stepped since it was taken. Times in documents stay put
-/// otherwise: they are all derived from one anchor.
+/// `anchor`, or a fresh one when the wall clock was stepped since it was taken. Otherwise the times in documents stay
+/// the same, since they all derive from one anchor.
 #[must_use]
 pub(crate) fn still_true(anchor: WallAnchor) -> WallAnchor {
     let fresh = self::anchor();

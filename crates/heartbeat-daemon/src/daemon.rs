@@ -25,7 +25,7 @@ use crate::start::assembled::Assembled;
 use crate::start::prepared::{Prepared, Start};
 use crate::storage::lock::StateLock;
 
-/// What the API may still take to answer after everything has stopped.
+/// Time for the API to answer after everything has stopped.
 const API_GRACE: Duration = Duration::from_millis(1_500);
 
 /// How a heartbeatd has ended.
@@ -33,9 +33,9 @@ const API_GRACE: Duration = Duration::from_millis(1_500);
 pub enum Ended {
     /// Everything is stopped.
     Stopped,
-    /// It was asked to leave: every realm runs on.
+    /// heartbeatd was asked to leave: every realm keeps running.
     Left,
-    /// Every realm runs on, and this is for the program that follows under the same pid.
+    /// Every realm keeps running; the value is for the program that follows under the same pid.
     Upgrade(Handover),
 }
 
@@ -56,7 +56,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Prepares the directories, takes the locks, adopts what an earlier heartbeatd has left running, opens the listeners,
+    /// Prepares the directories, takes the locks, adopts the processes of an earlier heartbeatd, opens the listeners,
     /// and only then starts the first realm.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Daemon {
         Arc::clone(&self.statuses)
     }
 
-    /// What turns the times of snapshots and events into wall times.
+    /// The anchor that converts the times of snapshots and events to wall times.
     #[must_use]
     pub fn anchor(&self) -> WallAnchor {
         self.statuses.about().anchor
@@ -126,8 +126,9 @@ impl Daemon {
         self.inbox.request(Request::Shutdown { now });
     }
 
-    /// Lets TERM and INT stop everything in order, and the second of them at once; HUP reloads, QUIT leaves every realm
-    /// running, USR2 upgrades in place. The signals by which containers and hosts are told to end do what TERM does.
+    /// Installs the signal handlers: TERM and INT stop everything in order, and the second of them at once; HUP
+    /// reloads, QUIT leaves every realm running, USR2 upgrades in place. The signals with which containers and hosts
+    /// order an end act like TERM.
     ///
     /// # Errors
     /// [`DaemonError::Runtime`] when the handlers cannot be installed.
@@ -136,17 +137,17 @@ impl Daemon {
             .map_err(|source| DaemonError::Runtime { what: "signal handlers", source })
     }
 
-    /// Waits until everything is stopped, or is to be left, and closes the listeners.
+    /// Waits until everything is stopped, or heartbeatd leaves, and closes the listeners.
     ///
     /// # Errors
     /// [`DaemonError::Driver`] when the driver did not come to its end.
     pub fn wait(self) -> Result<Ended, DaemonError> {
         let departure = self.driver.join().ok();
-        // Nothing is restored any more.
+        // The caretaker must not restore anything from here on.
         drop(self.caretaker);
         // At once: a receiver that does not answer must not keep the API of a heartbeatd that has ended.
         self.listeners.end();
-        // The driver is gone, and with it every other thread that notifies.
+        // The driver has ended, and with it every other thread that notifies.
         if let Some(notifier) = Arc::into_inner(self.notifier) {
             self.runtime.block_on(notifier.close(receivers::PATIENCE));
         }

@@ -11,14 +11,14 @@ use heartbeat_store::StoreError;
 
 use crate::start::token_file::TokenFileError;
 
-/// Why a receiver of notifications cannot be used.
+/// Why heartbeatd cannot use a receiver of notifications.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiverError {
-    /// Its URL, its certificates or its steps.
+    /// The URL, the certificates or the steps are invalid.
     #[error(transparent)]
     Notify(#[from] NotifyError),
-    /// The file of its secret or its token.
+    /// The file of the secret or the token cannot be read.
     #[error("cannot use {path}", path = path.display())]
     File {
         /// Path of the file.
@@ -26,7 +26,7 @@ pub enum ReceiverError {
         /// Cause of the failure.
         source: TokenFileError,
     },
-    /// What is in the file of its secret.
+    /// The content of the secret file is invalid.
     #[error("{path} holds no secret", path = path.display())]
     Secret {
         /// Path of the file.
@@ -34,7 +34,7 @@ pub enum ReceiverError {
         /// Cause of the failure.
         source: SecretError,
     },
-    /// What is in the file of its token.
+    /// The content of the token file is invalid.
     #[error("{path} holds no token: it is empty, or has more than one word", path = path.display())]
     Token {
         /// Path of the file.
@@ -56,10 +56,10 @@ impl ReceiverError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DaemonError {
-    /// A directory or file of ours cannot be made or opened.
+    /// heartbeatd cannot make or open a directory or file of its own.
     #[error("cannot prepare the {what} {path}{}", way_out(source), path = path.display())]
     Prepare {
-        /// What it is for.
+        /// The purpose of the path.
         what: &'static str,
         /// Path that was used.
         path: PathBuf,
@@ -71,10 +71,10 @@ pub enum DaemonError {
     Held {
         /// Path of the directory.
         state_dir: PathBuf,
-        /// Its pid, where the lock file says so.
+        /// The pid of that heartbeatd, where the lock file has it.
         holder: Option<u32>,
     },
-    /// What an earlier heartbeatd has written cannot be read.
+    /// The state of an earlier heartbeatd cannot be read.
     #[error("cannot read the state {path}: {why}", path = path.display())]
     State {
         /// Path of the file.
@@ -90,12 +90,12 @@ pub enum DaemonError {
         /// Cause of the failure.
         source: BindError,
     },
-    /// The address cannot be served. Never another port instead.
+    /// The address cannot be served. heartbeatd never takes another port instead.
     #[error("cannot listen on {address}")]
     Listen {
         /// The configured address.
         address: SocketAddr,
-        /// Why not, with its holder where that can be known.
+        /// The reason, with the holder of the port where it is known.
         source: BindError,
     },
     /// heartbeatd never listens without the token that is configured.
@@ -103,10 +103,10 @@ pub enum DaemonError {
     Token {
         /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the file.
         source: TokenFileError,
     },
-    /// A receiver of notifications cannot be told anything.
+    /// A receiver of notifications cannot be used.
     #[error("the receiver {name} cannot be told")]
     Receiver {
         /// Its name in the configuration.
@@ -114,7 +114,7 @@ pub enum DaemonError {
         /// Cause of the failure.
         source: ReceiverError,
     },
-    /// The store of incidents cannot begin.
+    /// The store of incidents cannot start.
     #[error("the store of incidents cannot begin")]
     Store {
         /// Cause of the failure.
@@ -128,7 +128,7 @@ pub enum DaemonError {
     Descriptors {
         /// What the kernel allows, in descriptors.
         limit: u64,
-        /// What is needed, in descriptors.
+        /// The required number of descriptors.
         needed: u64,
         /// Realms that have a program.
         realms: usize,
@@ -139,7 +139,7 @@ pub enum DaemonError {
         /// Cause of the failure.
         source: ProcessError,
     },
-    /// Logs cannot be looked after.
+    /// heartbeatd cannot look after logs.
     #[error("cannot look after the logs of realms")]
     Logs {
         /// Cause of the failure.
@@ -148,7 +148,7 @@ pub enum DaemonError {
     /// A thread or the runtime of the API and the probes cannot be started.
     #[error("cannot start the {what}")]
     Runtime {
-        /// What was to be started.
+        /// The thread or runtime.
         what: &'static str,
         /// Cause of the failure.
         source: std::io::Error,
@@ -158,7 +158,7 @@ pub enum DaemonError {
     Driver,
 }
 
-/// What a user without privileges can do where the defaults are root's.
+/// The advice for a user without privileges where the defaults are root's.
 fn way_out(source: &std::io::Error) -> &'static str {
     if source.kind() == std::io::ErrorKind::PermissionDenied {
         " (run heartbeatd as root, or set `state_dir`, `runtime_dir` and `socket` in [heartbeat] to where this user may write)"

@@ -1,8 +1,8 @@
 //! The one way into the core: bounded lanes, drained together, most urgent first.
 //!
-//! Senders never block and the driver never waits for one of them. Each lane is bounded by what can be
-//! outstanding: one exit a process, one result a measurement; only requests of operators can be more than we
-//! take, and those are refused and counted.
+//! Senders never block, and the driver never waits for one of them. The number of outstanding events bounds each lane:
+//! one exit per process, one result per measurement. Only operators can send more requests than the inbox takes; it
+//! refuses and counts those.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,17 +15,17 @@ use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Sai
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
-/// Most messages of realms waiting for the driver; what realms say is bounded where it is heard, and this is for a driver
-/// that does not come by at all.
+/// Most messages of realms that wait for the driver. The process adapter bounds them already; this is for a driver that
+/// does not turn at all.
 const MAX_MESSAGES_QUEUED: usize = 4_096;
 
-/// Most requests waiting for the driver; one more is answered with a refusal.
+/// Most requests that wait for the driver; the inbox refuses any further one.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
 
-/// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
+/// The changes of a new configuration with the number of the one in force then, or its mistakes.
 pub(crate) type ReloadAnswer = Result<(Changes, u64), Vec<String>>;
 
-/// What an operator, a signal or the API asks of the core.
+/// A request of an operator, a signal or the API to the core.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Carry out a command.
@@ -43,12 +43,12 @@ pub(crate) enum Request {
         /// What it changes.
         reply: oneshot::Sender<ReloadAnswer>,
     },
-    /// Say what is in force of the files, without what was registered at run time.
+    /// Return the configuration in force without the realms that were registered at run time.
     Files {
         /// The configuration without registrations.
         reply: oneshot::Sender<Box<Config>>,
     },
-    /// The same as a reload, of which no file knows: realms that are registered, or not any more.
+    /// Put registered realms in force, or remove some: as a reload that no file knows of.
     Register {
         /// The validated configuration.
         config: Box<Config>,
@@ -57,7 +57,7 @@ pub(crate) enum Request {
         /// What it changes.
         reply: oneshot::Sender<ReloadAnswer>,
     },
-    /// The intent file has everything up to this version, or cannot have it.
+    /// The intent file has everything up to this version, or could not be written.
     IntentWritten {
         /// The version that was written.
         version: u64,
@@ -68,14 +68,14 @@ pub(crate) enum Request {
     OwnProblem {
         /// The part of heartbeatd.
         kind: OwnProblemKind,
-        /// What is wrong; `None` when nothing is any more.
+        /// What is wrong; `None` when the part works again.
         message: Option<String>,
     },
-    /// Answer what was accepted, and then leave for another heartbeatd under the same pid.
+    /// Answer the accepted requests, and then leave for another heartbeatd under the same pid.
     HandOver,
     /// End, and leave every realm running.
     Leave {
-        /// For another heartbeatd under the same pid.
+        /// Another heartbeatd follows under the same pid.
         upgrade: bool,
     },
     /// Stop everything; at once the second time.
@@ -85,13 +85,13 @@ pub(crate) enum Request {
     },
 }
 
-/// What a drain found, in the order in which it is handled.
+/// The content of the inbox, in the order in which the driver handles it.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) requests: VecDeque<Request>,
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) results: VecDeque<(CheckId, CheckResult)>,
-    /// Which other process holds the port of a realm, in words; `None` when none does. One per measurement at most.
+    /// The other process that holds the port of a realm, in words; `None` when none does. One per measurement at most.
     pub(crate) holders: VecDeque<(RealmIx, RunId, Option<String>)>,
 }
 
@@ -104,7 +104,7 @@ impl Batch {
     }
 }
 
-/// The inbox. Shared by all threads and tasks that have something for the driver.
+/// The inbox. All threads and tasks with input for the driver share it.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     lanes: Mutex<Batch>,
@@ -113,14 +113,14 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     fn lanes(&self) -> MutexGuard<'_, Batch> {
-        // A sender that panicked left whole values behind: pushing to a queue is all that happens inside.
+        // A sender that panicked left whole values behind: it only pushes to a queue under the lock.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False when too many requests wait already: it was not taken.
+    /// False when too many requests wait already: the inbox has not taken this one.
     pub(crate) fn request(&self, request: Request) -> bool {
         let mut lanes = self.lanes();
-        // The order to end is always taken, and what we have to tell ourselves.
+        // The inbox always takes the order to end, and requests of heartbeatd itself.
         let ours = matches!(
             request,
             Request::Shutdown { .. }
@@ -128,7 +128,7 @@ impl Inbox {
                 | Request::Leave { .. }
                 | Request::IntentWritten { .. }
                 | Request::OwnProblem { .. }
-                // It is on disk already, and there is one at a time.
+                // The registration is on disk already, and there is one at a time.
                 | Request::Register { dry_run: false, .. }
         );
         if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !ours {
@@ -145,11 +145,11 @@ impl Inbox {
         match notice {
             Notice::Said { key, said } => {
                 let said = match lanes.notices.back_mut() {
-                    // It has not been heard yet: both are one.
+                    // The driver has not read the earlier message yet, so both become one.
                     Some(Notice::Said { key: before, said: sum }) if *before == key => sum.absorb(said).err(),
                     _ => Some(said),
                 };
-                // The next sign of life makes up for one that is lost; what changes something is lost last.
+                // The next keep-alive makes up for a lost one; a message that changes something is lost last.
                 let most = |said: &Said| {
                     if said.is_chatter() { MAX_MESSAGES_QUEUED } else { 2 * MAX_MESSAGES_QUEUED }
                 };
@@ -172,8 +172,8 @@ impl Inbox {
         self.wake.notify_one();
     }
 
-    /// Waits until there is something or `patience` is over (`None`: for ever), then takes everything. `batch`
-    /// lends its buffers to the senders, so that nothing is allocated in the steady state.
+    /// Waits until there is input or `patience` is over (`None`: for ever), then takes everything. `batch` lends its
+    /// buffers to the senders, so that nothing is allocated in the steady state.
     pub(crate) fn take(&self, batch: &mut Batch, patience: Option<Duration>) {
         debug_assert!(batch.is_empty(), "everything taken is handled before the next take");
         let mut lanes = self.lanes();

@@ -1,15 +1,14 @@
 //! Composition of heartbeatd: the driver loop, the executors of effects, the clock, signals.
 //!
 //! # What it is
-//! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and ties
-//! together what the other crates are: the supervisor, the process adapter, the probes, the API. Data moves one
-//! way round: what was noticed goes into the inbox, the driver stamps it and lets the core decide, the executors
-//! carry out the effects, and readers read the status store.
+//! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and connects the
+//! other crates: the supervisor, the process adapter, the probes, the API. Data moves one way round: facts go into the
+//! inbox, the driver stamps them and lets the core decide, the executors carry out the effects, and readers read the
+//! status store.
 //!
 //! # What it is not
-//! It holds no rules: whether something is restarted, and when, is decided in `heartbeat-supervisor`. Nothing in
-//! the driver blocks: processes are started on threads of `heartbeat-process`, measurements are tasks, readers
-//! share a snapshot.
+//! It holds no rules: `heartbeat-supervisor` decides whether and when to restart a realm. Nothing in the driver blocks:
+//! threads of `heartbeat-process` start processes, measurements are tasks, readers share a snapshot.
 //!
 //! # How to use it
 //! ```no_run

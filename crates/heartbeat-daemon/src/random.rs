@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::clock;
 
-/// A random number. Without the kernel's source the clock and the pid have to do.
+/// A random number. Without the kernel's source, the clock and the pid have to do.
 pub(crate) fn number() -> u64 {
     let mut bytes = [0; 8];
     match File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)) {

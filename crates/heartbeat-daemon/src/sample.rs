@@ -1,4 +1,4 @@
-//! For the tests of this crate: a small ecosystem, as far as the adapters see it.
+//! For the tests of this crate: a small ecosystem, as the adapters see it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(crate) fn config(realms: &str) -> Config {
     }
 }
 
-/// What readers are given of these realms, before anything has happened.
+/// The parts that readers use, before anything has happened.
 pub(crate) struct Sample {
     pub(crate) plan: Arc<Plan>,
     pub(crate) config: SharedConfig,

@@ -27,8 +27,8 @@ struct Size {
 enum Shape {
     /// Anywhere: indices, names and edges are in no order. Memory is read at random.
     Scattered,
-    /// Dependencies have lower indices than dependents, close by, and edges come by dependent: the most memory can
-    /// help anybody, and with that the hardest floor to stay near.
+    /// Dependencies have lower indices than dependents, close by, and edges come by dependent: the memory layout that
+    /// helps an algorithm most, and so the hardest lower bound to stay near.
     Tidy,
 }
 

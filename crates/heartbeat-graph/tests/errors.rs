@@ -130,7 +130,7 @@ fn the_cycle_of_a_pair_listed_twice_has_the_first_edge() {
 
 #[test]
 fn an_entangled_graph_lists_some_cycles_and_names_the_other_edges() {
-    // Everybody waits for everybody: 190 cycles of two.
+    // Every realm waits for every other: 190 cycles of two.
     let realms: Vec<String> = (0..20).map(|at| format!("r{at:02}")).collect();
     let realms: Vec<&str> = realms.iter().map(String::as_str).collect();
     let pairs = (0..20).flat_map(|from| (0..20).map(move |to| (from, to)));

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes before the end of the answer's head, `1xx` answers included. hyper reads `1xx` answers in a loop that does
-/// not yield, so a server that sends them without end would outlast every deadline.
+/// Most bytes before the end of the answer's head, `1xx` answers included. hyper reads `1xx` answers in a loop that
+/// does not yield, so a server that sends them without end would outlast every deadline.
 const MAX_BYTES_BEFORE_ANSWER: usize = 4 * crate::MAX_HEAD_BYTES;
 
 /// The remaining byte budget for everything up to the end of the answer's head.

@@ -3,9 +3,9 @@
 //! # What it is
 //! The only HTTP client of heart-beat: probes, webhooks and the client of heartbeatd's API all use it. It has two
 //! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
-//! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate. [`send`]
-//! writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces before the colon, lines that end in a bare LF, header lines that are not
-//! headers, and HTTP/1.0 with chunks.
+//! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate.
+//! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
+//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks.
 //!
 //! # What it is not
 //! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 /// Why a receiver cannot be set up.
 ///
-/// The URL is in none of the texts: its path may be a secret. The caller knows which line of the configuration the error concerns.
+/// The URL is in none of the texts: its path may be a secret. The caller knows which line of the configuration the
+/// error concerns.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NotifyError {

@@ -2,8 +2,9 @@
 //!
 //! # What it is
 //! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
-//! them, in the form of its [`Target`], to each [`Receiver`] that asked for them. Each receiver has a queue and a worker of its own, so a receiver that
-//! hangs, fails or floods does not delay the others, and [`Notifier::notify`] never waits.
+//! them, in the form of its [`Target`], to each [`Receiver`] that asked for them. Each receiver has a queue and a
+//! worker of its own, so a receiver that hangs, fails or floods does not delay the others, and [`Notifier::notify`]
+//! never waits.
 //!
 //! To a receiver it promises:
 //! - **Order.** One notification after the other; the next starts when the last has arrived or is abandoned.

@@ -74,9 +74,9 @@ pub struct Notifier {
 impl Notifier {
     /// Starts one task per receiver on `runtime`, which needs its I/O and time drivers.
     ///
-    /// `restored` is what the outbox has of an earlier heartbeatd, in the order in which it was queued. `report` is called
-    /// for everything that happens to a notification, from these tasks and from within the methods here; it must not
-    /// block. Of two receivers with the same name the later counts.
+    /// `restored` is what the outbox has of an earlier heartbeatd, in the order in which it was queued. `report` is
+    /// called for everything that happens to a notification, from these tasks and from within the methods here; it must
+    /// not block. Of two receivers with the same name the later counts.
     pub fn start(
         receivers: Vec<Receiver>,
         restored: Vec<Restored>,
@@ -173,8 +173,8 @@ impl Notifier {
 
     /// Replaces the receivers, from the next document on.
     ///
-    /// A receiver with the name of a present one keeps that one's queue and open incidents; its other settings apply from
-    /// now on. The queues of all other present receivers are dropped, with reports.
+    /// A receiver with the name of a present one keeps that one's queue and open incidents; its other settings apply
+    /// from now on. The queues of all other present receivers are dropped, with reports.
     pub fn replace(&self, receivers: Vec<Receiver>) {
         let mut ended = Vec::new();
         {

@@ -2,8 +2,8 @@
 //!
 //! A plain state machine: no clock, no I/O, no randomness. It keeps one promise however events arrive, fail or are
 //! dropped, and however often heartbeatd is killed: **`resolved` is delivered if and only if the incident's first step
-//! for this receiver was** (its `opened`; or, for a receiver that did not ask for `opened`, the first step it asked for).
-//! Only abandoning the `resolved` itself, after three days of retries, breaks it; the worker reports that.
+//! for this receiver was** (its `opened`; or, for a receiver that did not ask for `opened`, the first step it asked
+//! for). Only abandoning the `resolved` itself, after three days of retries, breaks it; the worker reports that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::{WhyDropped, backoff};
 /// How long the worker retries a notification, counted from the incident's event.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
 
-/// Longest queue of one receiver, in notifications. It also bounds the incidents that are open at once for a receiver, so
-/// it exceeds the number of realms that can fail together.
+/// Longest queue of one receiver, in notifications. It also bounds the incidents that are open at once for a receiver,
+/// so it exceeds the number of realms that can fail together.
 pub const MAX_QUEUED_NOTIFICATIONS: usize = 8_192;
 
 /// One event of an incident, as it arrives.
@@ -232,7 +232,8 @@ impl<T> Queue<T> {
         self.under_way = !self.waiting.is_empty();
     }
 
-    /// Admits an event, at `now`. `body` makes what goes out for the step that is sent. It is held until it is released.
+    /// Admits an event, at `now`. `body` makes what goes out for the step that is sent. It is held until it is
+    /// released.
     pub(crate) fn push(
         &mut self,
         now: Instant,

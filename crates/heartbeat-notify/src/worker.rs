@@ -113,9 +113,9 @@ impl DeliveryWorker {
         }
     }
 
-    /// Queues an event of an incident, held, for a receiver that asked for it. `opens`: the incident is open, and opens now
-    /// for a receiver that has not heard of it. `is_fallback`: the receiver stands in for one that fails. Returns what goes
-    /// into the outbox, and what is dropped instead.
+    /// Queues an event of an incident, held, for a receiver that asked for it. `opens`: the incident is open, and opens
+    /// now for a receiver that has not heard of it. `is_fallback`: the receiver stands in for one that fails. Returns
+    /// what goes into the outbox, and what is dropped instead.
     pub(crate) fn admit(
         &self,
         id: &Arc<str>,

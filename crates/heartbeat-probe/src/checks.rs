@@ -140,10 +140,11 @@ impl Entry {
     }
 }
 
-/// The checks of a service. Each is evaluated by a task of its own, so that a request for the health costs none; dropping
-/// the last clone ends these tasks.
+/// The checks of a service. Each is evaluated by a task of its own, so that a request for the health costs none;
+/// dropping the last clone ends these tasks.
 ///
-/// The response is health+json (draft-inadarei-api-health-check): 503 when a critical check fails or is stale, else 200.
+/// The response is health+json (draft-inadarei-api-health-check): 503 when a critical check fails or is stale, else
+/// 200.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A check command, evaluated by its exit code. This crate starts no process: the embedder supplies the spawner, so that
-//! one reaper owns every exit status.
+//! A check command, evaluated by its exit code. This crate starts no process: the embedder supplies the spawner, so
+//! that one reaper owns every exit status.
 
 use std::fmt;
 use std::future::Future;
@@ -13,8 +13,8 @@ use crate::kind::Kind;
 use crate::measure::{Progress, Seen};
 use crate::target::Broken;
 
-/// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost track
-/// of the command, which says nothing about the target.
+/// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost
+/// track of the command, which says nothing about the target.
 const SPAWNER_GRACE: Duration = Duration::from_secs(2);
 /// Most bytes of the output that are read.
 const MAX_OUTPUT_BYTES: usize = 4 * 1024;

@@ -43,8 +43,8 @@ impl Expectation {
         compared.map_or_else(|| Self::Text(text.to_owned()), Self::Number)
     }
 
-    /// Checks a text that a server answered: a number that satisfies the comparison, or a text that contains the expected
-    /// one. The error says what is wrong with it, without repeating it.
+    /// Checks a text that a server answered: a number that satisfies the comparison, or a text that contains the
+    /// expected one. The error says what is wrong with it, without repeating it.
     #[cfg(any(feature = "redis", feature = "postgres"))]
     pub(crate) fn check(&self, found: &str) -> Result<(), String> {
         match self {

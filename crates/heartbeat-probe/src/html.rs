@@ -31,7 +31,7 @@ fn element<'a>(page: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
-/// The text between the tags, without that of elements that nobody sees.
+/// The text between the tags, without that of elements that a browser does not show.
 fn without_tags(page: &str) -> String {
     let (mut out, mut at) = (String::new(), 0);
     while let Some((start, tag, end)) = next_tag(page, at) {
@@ -47,8 +47,8 @@ fn without_tags(page: &str) -> String {
     plain.replace("&amp;", "&")
 }
 
-/// The next tag or comment from there on: where it starts, what stands in it, and where it ends. One that is never closed ends
-/// with the page. A `<` before a blank or a digit is text.
+/// The next tag or comment from there on: where it starts, what stands in it, and where it ends. One that is never
+/// closed ends with the page. A `<` before a blank or a digit is text.
 fn next_tag(page: &str, from: usize) -> Option<(usize, &str, usize)> {
     let mut at = from;
     loop {

@@ -81,8 +81,8 @@ struct Expected {
 }
 
 impl HttpProbe {
-    /// `GET` of an `http://` or `https://` URL, passing with any 2xx. `http://unix:/run/app.sock:/api/health/` goes to a
-    /// Unix socket. HTTPS trusts the system's roots unless [`with_tls`](Self::with_tls) says otherwise.
+    /// `GET` of an `http://` or `https://` URL, passing with any 2xx. `http://unix:/run/app.sock:/api/health/` goes to
+    /// a Unix socket. HTTPS trusts the system's roots unless [`with_tls`](Self::with_tls) says otherwise.
     ///
     /// # Errors
     /// [`HttpError`]: not a URL, a scheme that is not built, or no root certificates on this machine.
@@ -217,8 +217,8 @@ impl HttpProbe {
         Ok(self)
     }
 
-    /// Passes only when the body is JSON with `expected` at `pointer` (RFC 6901). A text such as `"< 100"` or `">= 1"` compares
-    /// numbers.
+    /// Passes only when the body is JSON with `expected` at `pointer` (RFC 6901). A text such as `"< 100"` or `">= 1"`
+    /// compares numbers.
     ///
     /// # Errors
     /// [`HttpError::Pointer`] when it is no pointer.

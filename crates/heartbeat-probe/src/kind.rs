@@ -1,7 +1,7 @@
 //! The shape that every kind of probe has: a new kind is one file with an `impl Kind`, and one line in `probe.rs`.
 //!
-//! The driver in `probe.rs` owns the deadline, the phases, `slow`, the networks and the sockets. A kind says what it is,
-//! where it connects to, and what it observes there.
+//! The driver in `probe.rs` owns the deadline, the phases, `slow`, the networks and the sockets. A kind says what it
+//! is, where it connects to, and what it observes there.
 
 use std::fmt;
 use std::future::Future;
@@ -44,8 +44,8 @@ pub(crate) trait Kind {
 /// A pending observation: the outcome, and what a person reads beside it.
 pub type Observing<'a> = Pin<Box<dyn Future<Output = (Outcome, String)> + Send + 'a>>;
 
-/// A kind of probe that the embedder brings. [`Probe::measure`](crate::Probe::measure) gives it the same deadline, the same
-/// excuse for lag and the same `slow` as the kinds of this crate.
+/// A kind of probe that the embedder brings. [`Probe::measure`](crate::Probe::measure) gives it the same deadline, the
+/// same excuse for lag and the same `slow` as the kinds of this crate.
 ///
 /// ```
 /// use std::sync::Arc;

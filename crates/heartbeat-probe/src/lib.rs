@@ -1,11 +1,11 @@
 //! Embeddable health probes: measure a target within one deadline and report the result.
 //!
 //! # What it is
-//! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]),
-//! a process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol, or a
-//! command ([`ExecProbe`], run by the embedder). Its [`CheckResult`](heartbeat_status::CheckResult) has four
-//! kinds of outcome: pass, degraded, fail with a reason and the phase in which it happened, and *inconclusive*, which means that the
-//! fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
+//! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]), a
+//! process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol, or a
+//! command ([`ExecProbe`], run by the embedder). Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of
+//! outcome: pass, degraded, fail with a reason and the phase in which it happened, and *inconclusive*, which means that
+//! the fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
 //!
 //! # What it is not
 //! It does not schedule, retry or count: thresholds belong to the caller

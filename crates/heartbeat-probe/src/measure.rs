@@ -55,7 +55,7 @@ impl Default for Progress<'_> {
 }
 
 impl Progress<'_> {
-    /// Notes a line, where somebody asked for the conversation.
+    /// Notes a line if the caller asked for the conversation.
     pub(crate) fn note(&self, sign: char, line: impl FnOnce() -> String) {
         if let Some(conversation) = self.conversation {
             conversation.note(sign, &line());
@@ -153,8 +153,8 @@ pub(crate) async fn measure(
     }
 }
 
-/// Polls `measurement` until `timeout` and sums up in `lag` how late this task was polled. Its timers go through the same
-/// queues as its answers, so what delays the one delays the other. `None` at the deadline.
+/// Polls `measurement` until `timeout` and sums up in `lag` how late this task was polled. Its timers go through the
+/// same queues as its answers, so what delays the one delays the other. `None` at the deadline.
 async fn within<T>(
     timeout: Duration,
     started_at: Instant,

@@ -112,8 +112,8 @@ impl Probe {
         Self { max_latency: Some(max_latency), ..self }
     }
 
-    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default. Has no effect
-    /// without TLS.
+    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default. Has no
+    /// effect without TLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_expires(mut self, expires: Duration) -> Self {
@@ -132,8 +132,8 @@ impl Probe {
         self
     }
 
-    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its answer is
-    /// evaluated, but no part of it is shown. Has no effect on a probe that makes no connection.
+    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its
+    /// answer is evaluated, but no part of it is shown. Has no effect on a probe that makes no connection.
     ///
     /// # Errors
     /// [`Denied`] for an address or `localhost` that is known to be outside.

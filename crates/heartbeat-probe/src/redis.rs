@@ -87,7 +87,8 @@ impl RedisProbe {
         Self { password: Some(Secret::new(password.into())), ..self }
     }
 
-    /// Sends `command` after PING. Passes when its reply contains `expect`, or satisfies a comparison such as `"< 100"`.
+    /// Sends `command` after PING. Passes when its reply contains `expect`, or satisfies a comparison such as
+    /// `"< 100"`.
     #[must_use]
     pub fn with_command(self, command: Vec<String>, expect: &str) -> Self {
         Self { command: Some((command, Expectation::parse(expect))), ..self }

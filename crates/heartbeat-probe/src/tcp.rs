@@ -40,7 +40,8 @@ impl TcpProbe {
         Self { send: Some(send.into()), ..self }
     }
 
-    /// Passes only when the first 4 KiB of the answer contain this. Without text to send, the server's banner is awaited.
+    /// Passes only when the first 4 KiB of the answer contain this. Without text to send, the server's banner is
+    /// awaited.
     #[must_use]
     pub fn with_expect(self, expect: impl Into<Bytes>) -> Self {
         Self { expect: Some(expect.into()), ..self }

@@ -40,8 +40,8 @@ fn state(value: &Value) -> Option<State> {
     }
 }
 
-/// What `body` reports, with the dependencies that it names; `None` for a body that reports nothing bad or is of another
-/// shape. `shows` says whether the text may repeat parts of the body.
+/// What `body` reports, with the dependencies that it names; `None` for a body that reports nothing bad or is of
+/// another shape. `shows` says whether the text may repeat parts of the body.
 pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Verdict, String)> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let word = json.get("status")?;

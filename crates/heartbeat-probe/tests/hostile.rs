@@ -197,7 +197,7 @@ async fn a_full_backlog_is_a_connect_timeout() {
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
-    // Connections nobody accepts, until the kernel answers no more.
+    // Fills the backlog with connections that the server never accepts, until the kernel answers no more.
     while let Ok(Ok(stream)) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
         held.push(stream);
         assert!(held.len() < 64, "the backlog never fills");
@@ -667,7 +667,8 @@ async fn an_answer_that_is_there_counts_however_late_we_look() {
     panic!("this machine is too busy to answer in time");
 }
 
-/// The result of a measurement whose answer came in time and was looked at after the deadline; `None` when it was over before.
+/// The result of a measurement whose answer came in time and was looked at after the deadline; `None` when it was over
+/// before.
 async fn looked_at_late() -> Option<CheckResult> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -682,7 +683,7 @@ async fn looked_at_late() -> Option<CheckResult> {
     let probe = Probe::from(http(&address));
     let began = clock::now();
     let mut measuring = std::pin::pin!(probe.measure(SHORT));
-    // Far enough that the request is out, then nobody polls until the deadline is long past.
+    // Polls until the request is out, and then not again until the deadline is long past.
     while !server.is_finished() {
         tokio::select! {
             biased;

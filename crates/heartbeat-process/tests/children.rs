@@ -1,8 +1,8 @@
 //! Real children of the real adapter. This program is its own launcher, so it has a `main` of its own.
 //!
-//! Every test runs in a process of its own below a guard, which is to its orphans what process 1 is elsewhere, and which ends
-//! whatever the test has left behind, also when it fails: no test sees the processes of another one. Most of them wait most of
-//! the time, so more of them run at a time than there are processors.
+//! Every test runs in a process of its own below a guard, which is to its orphans what process 1 is elsewhere, and
+//! which ends whatever the test has left behind, also when it fails: no test sees the processes of another one. Most of
+//! them wait most of the time, so more of them run at a time than there are processors.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program without the test harness")]
 
 #[path = "children/adopting.rs"]
@@ -48,7 +48,7 @@ const TESTS_AT_A_TIME: usize = 8;
 struct Bench {
     processes: Processes,
     notices: Receiver<Notice>,
-    /// As long as somebody else holds it, the reaper does not go on after a notice.
+    /// While a test holds the lock, the reaper does not continue after a notice.
     gate: Arc<Mutex<()>>,
     dir: tempfile::TempDir,
 }
@@ -74,7 +74,7 @@ impl Bench {
         let gate = Arc::new(Mutex::new(()));
         let of_reaper = Arc::clone(&gate);
         let sink = move |notice| {
-            // Nobody listens any more when a test has failed.
+            // No test listens any more when it has failed.
             let _ = sender.send(notice);
             drop(of_reaper.lock());
         };
@@ -302,7 +302,7 @@ fn what_a_child_reports_counts_more_than_that_it_is_gone() {
     }
 }
 
-/// One that is ready, and is killed before anybody could look at it, was never tried.
+/// A launcher that is killed before the adapter could look at it was never tried.
 fn a_child_that_is_gone_before_it_is_held_was_never_tried() {
     let bench = Bench::new();
     let launcher = the_launcher();
@@ -351,7 +351,7 @@ fn a_launch_is_not_too_late_when_the_reaper_is() {
     bench.started();
 }
 
-/// A timer of this process that comes once has expired, and nobody has taken notice.
+/// Whether a one-shot timer of this process has expired and no thread has read it yet.
 fn a_timer_has_expired() -> bool {
     let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
     let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
@@ -412,7 +412,7 @@ fn the_record_is_there_before_the_program_is() {
     bench.launch(5, &bench.shell("exit 0"));
     bench.started();
     exit_of(&bench.next());
-    // It goes after whoever waits for the end has been told of it.
+    // The reaper removes it after it has reported the end.
     while path.exists() {
         rustix_yield();
     }
@@ -576,7 +576,7 @@ fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
         let pid = bench.started();
         assert_eq!(exit_of(&bench.next()), (Exit::code(5), true), "{pid}");
     }
-    // One that somebody killed is not missed.
+    // The next start does not depend on a launcher that was killed.
     kill_main(the_launcher());
     while !launchers().is_empty() {
         rustix_yield();
@@ -1018,7 +1018,7 @@ fn guard(name: &str, in_a_group: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Removes a control group with everything in it, in which nobody is left.
+/// Removes a control group and its children. No process is left in them.
 fn remove_groups(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.path().is_dir() {

@@ -13,7 +13,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// One that goes on where another one was.
+    /// A budget that continues from a record.
     pub(crate) fn restored(mut used_at: Vec<Instant>) -> Self {
         used_at.sort_unstable();
         Self { used_at: used_at.into() }

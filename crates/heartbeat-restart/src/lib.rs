@@ -7,9 +7,9 @@
 //! run. The words are systemd's (`Restart=`, burst, `RestartPreventExitStatus=`) and the kubelet's (backoff).
 //!
 //! # What it is not
-//! It starts nothing, reads no clock and rolls no dice: time and randomness are arguments, so a history replays.
-//! The crate is `no_std` with `alloc`. Dependencies between realms belong to the supervisor: it never passes a realm here that
-//! ends because of another one.
+//! It starts nothing, reads no clock and rolls no dice: time and randomness are arguments, so a history replays. The
+//! crate is `no_std` with `alloc`. Dependencies between realms belong to the supervisor: it never passes a realm here
+//! that ends because of another one.
 //!
 //! # How to use it
 //! ```

@@ -65,7 +65,7 @@ pub struct Exhausted {
 }
 
 impl RestartTracker {
-    /// A tracker that goes on where another one was.
+    /// A tracker that continues from a record.
     #[must_use]
     pub fn restored(exhausted: Exhausted) -> Self {
         let Exhausted { used_at, stable, attempts, uncounted, cooldowns } = exhausted;
@@ -96,8 +96,8 @@ impl RestartTracker {
         self.budget.used(now, policy.window())
     }
 
-    /// It has been healthy without a break since `since`: after `reset_after` the run is stable, and delays and cooldowns
-    /// begin anew. What was debited inside the window stays debited: the budget is never exceeded.
+    /// It has been healthy without a break since `since`: after `reset_after` the run is stable, and delays and
+    /// cooldowns begin anew. What was debited inside the window stays debited: the budget is never exceeded.
     pub fn on_healthy_since(&mut self, policy: &RestartPolicy, since: Instant, now: Instant) {
         if now.since(since) >= policy.reset_after() {
             (self.stable, self.attempts, self.uncounted, self.cooldowns) = (true, 0, 0, 0);
@@ -164,8 +164,8 @@ impl RestartTracker {
         Decision::StartAt { at: now + delay, attempt: self.used(policy, now) }
     }
 
-    /// A restart for another realm's fault: no debit, the first after a stable run at once, and from then on a delay that
-    /// doubles up to `backoff_max`. The delay is the bound of these restarts.
+    /// A restart for another realm's fault: no debit, the first after a stable run at once, and from then on a delay
+    /// that doubles up to `backoff_max`. The delay is the bound of these restarts.
     pub fn decide_uncounted(&mut self, policy: &RestartPolicy, now: Instant, dice: u32) -> Decision {
         let delay = match self.uncounted.checked_sub(1) {
             None => Duration::ZERO,

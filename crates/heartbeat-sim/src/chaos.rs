@@ -1,4 +1,4 @@
-//! What goes wrong: conditions, crashes, commands, suspends, and answers to no question.
+//! The faults of a run: conditions, crashes, commands, suspends, and unexpected answers.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Sim {
         found.filter(|_| self.rng.bool()).unwrap_or(otherwise)
     }
 
-    /// An answer that was not awaited.
+    /// An answer that the core did not wait for.
     pub(crate) fn disturb(&mut self) -> Outcome {
         let realm = self.any_realm();
         let what = self.rng.u32(0..100);
@@ -100,7 +100,7 @@ impl Sim {
                 self.feed(Some(Input::Run { realm, run, fact: RunFact::Unbounded { limits } }), Some(realm))
             }
             86 => {
-                // Only of a process that is not there: which of those that are is the main one, the world knows.
+                // Only for a process that does not exist: the world knows which of the real ones is the main one.
                 let run = self.last.realms[realm.index()].process.run;
                 let run = if self.world.process(realm).is_none() { run } else { run.next() };
                 self.feed(Some(Input::Run { realm, run, fact: RunFact::MainChanged { pid: 1 } }), Some(realm))
@@ -132,7 +132,7 @@ impl Sim {
         }
     }
 
-    /// Something that may be asked for without anything going wrong by it.
+    /// A command that causes no fault by itself.
     pub(crate) fn request(&mut self) -> Outcome {
         let realm = self.any_realm();
         match self.rng.u32(0..10) {
@@ -140,7 +140,7 @@ impl Sim {
                 let id = self.next_id();
                 self.feed(Some(Input::Refresh { id, realm: None }), None)
             }
-            // A program that beats at the rate it was told of would miss one under another rate.
+            // A program that beats at its configured rate would miss a beat under another rate.
             1 if !self.world.asks_any() => self.reload(),
             _ => {
                 let actions = [
@@ -197,7 +197,7 @@ impl Sim {
         self.feed(Some(Input::Command { id, command }), Some(realm))
     }
 
-    /// An answer to something long since over, or to nothing at all. Nothing may come of it.
+    /// An answer to a question that is long over, or to none. The core must ignore it.
     fn nonsense(&mut self, realm: RealmIx) -> Outcome {
         let status = &self.last.realms[realm.index()];
         let (phase, mut run) = (status.phase, status.process.run);
@@ -208,7 +208,7 @@ impl Sim {
             run = RunId(run.0 - 1);
         }
         let hook = [Hook::Before, Hook::After, Hook::Stop, Hook::Restart][self.rng.usize(0..4)];
-        // With a process there, only lies that contradict what has been told already.
+        // While a process exists, only lies that contradict earlier facts.
         let believable = !old
             && match kind {
                 0 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
@@ -217,7 +217,7 @@ impl Sim {
                 3 => matches!(process, Some(Stage::Leftovers | Stage::Unproven)) || phase == Phase::Stuck,
                 4 => process.is_some(),
                 5 => self.world.has_command(realm, run, hook),
-                // A lie of the realm itself would be its own word.
+                // A lie of the realm itself would count as its own report.
                 6 => process.is_some(),
                 7 => matches!(phase, Phase::Starting | Phase::Cooldown),
                 _ => false,

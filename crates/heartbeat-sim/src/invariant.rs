@@ -207,7 +207,8 @@ fn commands_belong_to_a_current_run(view: &View<'_>, effect: &Effect) -> Verdict
     }
 }
 
-/// It is run where there is one, of what lives and is wanted, while a restart is open, and never twice at a time.
+/// The restart command runs only for a realm that has one, lives and is wanted, while a restart is open, and never
+/// twice at a time.
 fn a_restart_command_is_the_only_one(view: &View<'_>, effect: &Effect) -> Verdict {
     let Effect::Hook { realm, run, hook: Hook::Restart, .. } = effect else { return Ok(()) };
     let spec = view.plan.realm(*realm);
@@ -220,7 +221,7 @@ fn a_restart_command_is_the_only_one(view: &View<'_>, effect: &Effect) -> Verdic
         let restart = status(snapshot, *realm).and_then(|status| status.restart.as_ref());
         restart.is_some_and(|record| record.result.is_none())
     };
-    // It may have been opened and called off within the step.
+    // The restart may have been opened and cancelled within the step.
     let opened = view.events.iter().any(|event| {
         let whose = event.realm.as_ref().is_some_and(|(ix, _)| ix == realm);
         whose && matches!(event.kind, EventKind::RestartOpened { .. })
@@ -307,8 +308,8 @@ fn measured<'a>(
         .filter(move |(spec, probe, _)| runs && probe.current && spec.source == ProbeSource::Measured)
 }
 
-/// Counted from the answers themselves: enough passes in a row are a passing verdict, and no verdict fails on fewer failures
-/// in a row than its threshold.
+/// Counted from the answers themselves: enough passes in a row are a passing verdict, and no verdict fails on fewer
+/// failures in a row than its threshold.
 fn verdicts_are_what_was_answered(view: &View<'_>) -> Verdict {
     for realm in &view.after.realms {
         let name = &realm.info.name;
@@ -351,8 +352,8 @@ fn what_is_stale_has_not_been_measured(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// A passing verdict stands for three intervals and a timeout without a conclusive answer, for 30 s at least, and then it
-/// is stale.
+/// A passing verdict stands for three intervals and a timeout without a conclusive answer, for 30 s at least, and then
+/// it is stale.
 fn what_has_not_been_measured_is_stale(view: &View<'_>) -> Verdict {
     const STALE_AFTER_AT_LEAST: Duration = Duration::from_secs(30);
     if !view.timed {
@@ -486,9 +487,9 @@ fn a_health_restart_has_fresh_evidence(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// A pause holds every restart for a fault, every signal and every command, whatever the cause. A start that was under way
-/// goes on, and so does the end of what had been told to end before, or has ended by itself. What an operator asks for is
-/// done, and leaves the pause as it is.
+/// A pause holds every restart for a fault, every signal and every command, whatever the cause. A start that was under
+/// way goes on, and so does the end of what had been told to end before, or has ended by itself. What an operator asks
+/// for is done, and leaves the pause as it is.
 fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
     for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
         let paused = before.status == Status::Paused && after.status == Status::Paused;
@@ -531,7 +532,7 @@ fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// Where nothing goes wrong, nothing is shown as if it had.
+/// In a run without faults, no realm shows one.
 fn pending_is_not_broken(view: &View<'_>) -> Verdict {
     if !view.reference.faultless {
         return Ok(());
@@ -575,7 +576,7 @@ fn health_restarts_are_bounded(view: &View<'_>) -> Verdict {
             .is_some_and(|record| record.result.is_none() && record.cause == RestartCause::Unhealthy)
     });
     let (open, most) = (open.count(), view.plan.settings().fuse.parallel as usize);
-    // One that was stuck has no process left: it starts, and nothing is ended for it.
+    // A stuck realm has no process left: it starts, and nothing is ended for it.
     let begins = view.events.iter().any(|event| {
         let was_stuck =
             |ix: RealmIx| status(view.before, ix).is_some_and(|realm| realm.phase == Phase::Stuck);
@@ -626,8 +627,8 @@ fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdict {
     }
     for event in view.events {
         let EventKind::Incident { step: IncidentStep::Opened, incident, .. } = &event.kind else { continue };
-        // Two timers are due at once: it was the realm's own fault, and the next start waits for a need; or its need turns out
-        // to be the root in the same moment.
+        // Two timers are due at once: it was the realm's own fault, and the next start waits for a need; or its need
+        // turns out to be the root in the same moment.
         let Some(open) = view.after.incidents.iter().find(|open| open.no == incident.no) else { continue };
         let root = open.root.and_then(|ix| status(view.after, ix));
         fail(root.is_some_and(|root| root.status == Status::Blocked), || {
@@ -637,7 +638,7 @@ fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// It matters as much as the realm that matters most in it, and began when the outage was detected.
+/// The severity is that of its most critical realm, and it began when the outage was detected.
 fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
     for (at, event) in view.events.iter().enumerate() {
         let EventKind::Incident { step, incident, .. } = &event.kind else { continue };
@@ -677,8 +678,8 @@ fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// An incident ends when its root is fine again, rests, or turned out to suffer from another one; never because heartbeatd
-/// stops. And it does end then.
+/// An incident ends when its root is fine again, rests, or turned out to suffer from another one; never because
+/// heartbeatd stops. And it does end then.
 fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
     let fine = |realm: &RealmStatus| {
         let open = realm.restart.as_ref().is_some_and(|record| record.result.is_none());
@@ -694,7 +695,7 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
         let stops = !ours && view.reference.shutdown.is_some() && begins.is_none_or(|begins| begins < at);
         fail(stops, || format!("incident {} ends with heartbeatd", incident.no))?;
         let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
-        // It may have been fine for a moment within the step.
+        // The root may have been fine for a moment within the step.
         let was_fine = view.events[..at].iter().any(|event| {
             event.realm.as_ref().is_some_and(|(ix, _)| *ix == root.info.ix)
                 && matches!(
@@ -723,7 +724,7 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
     }
     for incident in &view.after.incidents {
         let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
-        // A need that refuses work is up, and has the incident of what it has brought down until that is well again.
+        // A need that refuses work is up, and has the incident of its dependents until they are well again.
         let suspected = view.after.realms.iter().any(|realm| realm.suspects.contains(&root.info.ix));
         let refuses = root.probes.iter().any(|probe| {
             let last = probe.last.as_ref().map(|last| last.outcome);

@@ -1,5 +1,5 @@
-//! The model beside the core: small enough to be seen to be right. It knows what was wanted, what has been done
-//! once, and which debits a realm has taken; it does not know how the core works.
+//! The model beside the core: small enough to be seen to be right. It knows what was wanted, which oneshots are done,
+//! and which debits a realm has taken; it does not know how the core works.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use heartbeat_status::{
 };
 use heartbeat_supervisor::{ActionPlan, Effect, Plan, ProbeSpec, RealmSpec, StepAction};
 
-/// Failures of a probe that are remembered: the first, and the newest.
+/// Failures of a probe that the model keeps: the first, and the newest.
 const KNOWN_FAILURES: usize = 64;
 
-/// What a realm has said in its current generation, as far as anybody was there to hear it.
+/// What a realm has said in its current generation, as far as heartbeatd ran to hear it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) ready: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Heard {
     pub(crate) extended: Option<Instant>,
     /// Its probes were others when it was found to be ready, or when it was started.
     pub(crate) excused: bool,
-    /// heartbeatd was killed while it heard something: perhaps that is on no record.
+    /// heartbeatd was killed while it heard something, which may be on no record.
     pub(crate) forgotten: bool,
 }
 
@@ -165,11 +165,11 @@ pub(crate) struct Reference {
     /// Debited restarts, newest last.
     pub(crate) debits: Vec<VecDeque<Instant>>,
     pub(crate) last_start: Vec<Option<Instant>>,
-    /// How often each realm has been made of something else.
+    /// How often a reload has changed the process of each realm.
     pub(crate) made_of: Vec<u64>,
     /// What its restarts have cost each realm.
     pub(crate) pace: Vec<Pace>,
-    /// Who waits for which measurement.
+    /// The refresh that waits for each measurement.
     flights: BTreeMap<CheckId, (RealmIx, ProbeIx)>,
     pub(crate) answers: Vec<Vec<Answers>>,
     /// When each restart for a fault was verified last, and whether it has failed again within `reset_after` of that.
@@ -201,7 +201,7 @@ pub(crate) struct Reference {
     /// A person asked for a start that has not been made yet: no pause holds it.
     pub(crate) ordered: Vec<bool>,
     pub(crate) finished: bool,
-    /// Nothing goes wrong in this run, and no operator stops anything.
+    /// A run without faults, in which no operator stops a realm.
     pub(crate) faultless: bool,
     /// Commands and refreshes that have not been answered, with the time of the question.
     pub(crate) open: Vec<(CommandId, Instant)>,
@@ -316,7 +316,7 @@ impl Reference {
         for ix in restart.iter().filter(|ix| self.desired[ix.index()] == Desired::Up) {
             match snapshot.realms[ix.index()].phase {
                 Phase::Starting | Phase::Running | Phase::Done => self.requested[ix.index()] = true,
-                // What was given up was another program.
+                // heartbeatd gave up another program, not this one.
                 Phase::Backoff | Phase::Cooldown | Phase::Failed => self.debits[ix.index()].clear(),
                 _ => {}
             }
@@ -342,7 +342,8 @@ impl Reference {
         self.requested[at] |= self.desired[at] == Desired::Up;
     }
 
-    /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so are the commands that wait for an answer.
+    /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so are the commands that wait for an
+    /// answer.
     pub(crate) fn died(&mut self, plan: &Plan) {
         self.forget_answers(plan);
         self.shutdown = None;
@@ -361,7 +362,7 @@ impl Reference {
         self.desired[at] == Desired::Down && !self.manual[at] && !plan.realm(realm).retired
     }
 
-    /// A command was accepted: the steps say what is wanted from now on.
+    /// The core accepted a command: its steps say what is wanted from now on.
     pub(crate) fn accepted(&mut self, plan: &ActionPlan) {
         for step in &plan.steps {
             let at = step.realm.index();

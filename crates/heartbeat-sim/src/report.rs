@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The result of a run.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Default for Options {
 pub struct Violation {
     /// Its unique name.
     pub invariant: &'static str,
-    /// What was seen.
+    /// The evidence against it.
     pub detail: String,
     /// After which step, counted from 1.
     pub step: u64,
@@ -38,7 +38,7 @@ pub struct Violation {
     pub at: Instant,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The seed used.

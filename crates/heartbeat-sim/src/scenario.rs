@@ -76,7 +76,8 @@ pub(crate) struct Varied {
     pub(crate) restart: Vec<RealmIx>,
 }
 
-/// What an operator has written while `plan` was in force: probes that come, go and change, realms that go and come back.
+/// What an operator has written while `plan` was in force: probes that come, go and change, realms that go and come
+/// back.
 ///
 /// # Errors
 /// As [`plan`].

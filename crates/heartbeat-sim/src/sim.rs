@@ -1,4 +1,4 @@
-//! One run: a seed decides the plan, the world and everything that goes wrong in it.
+//! One run: a seed decides the plan, the world and every fault in it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::report::{Options, Report, Violation};
 use crate::scenario;
 use crate::world::{Stage, World};
 
-/// The clock does not begin at zero: a host has been up for a while.
+/// The clock does not begin at zero, as on a host that has been up for a while.
 const START: Instant = Instant::from_millis(1_000_000);
 /// Once faults stop, all that can run is up within this much virtual time.
 const LIVENESS_BOUND_MS: u64 = 30 * 60_000;
@@ -48,9 +48,9 @@ pub struct Sim {
     pub(crate) records: Vec<Option<(PersistedRealm, OperatorIntent)>>,
     /// heartbeatd is killed after this many effects of the next step.
     dying: Option<usize>,
-    /// heartbeatd is not there.
+    /// No heartbeatd runs.
     dead: bool,
-    /// The hold of this realm was lifted although no command asked for that.
+    /// The core lifted the hold of this realm although no command asked for that.
     lifted: Option<RealmIx>,
     pub(crate) trace: bool,
 }
@@ -113,7 +113,7 @@ impl Sim {
         if self.reference.shutdown.is_some() || self.rng.u32(0..4) == 0 { self.end() } else { self.calm() }
     }
 
-    /// A world in which nothing goes wrong, with people who only start, restart and reload.
+    /// A world without faults, with operators who only start, restart and reload.
     fn faultless(&mut self, options: Options) -> Outcome {
         self.world.calm(self.now);
         self.reference.faultless = true;
@@ -530,7 +530,8 @@ impl Sim {
             }
             if let EventKind::RestartOpened { cause, .. } = &event.kind {
                 self.reference.faulted[at] |= cause.is_debited();
-                // By its own command: debited when it is decided, since nothing ends. (The trial after a cooldown is none.)
+                // By its own command: debited when it is decided, since nothing ends. (The trial after a cooldown is
+                // none.)
                 let commanded = events.iter().any(|other| {
                     let whose = other.realm.as_ref().is_some_and(|(other, _)| other == realm);
                     whose && matches!(other.kind, EventKind::PhaseChanged { .. })

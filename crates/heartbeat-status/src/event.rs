@@ -1,4 +1,4 @@
-//! Facts in the past tense: what everybody who only wants to look is told.
+//! Facts in the past tense, for readers that only want to look.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -50,7 +50,7 @@ closed_list! {
     }
 }
 
-/// Which of the restarts that the budget allows.
+/// The number of a restart within the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// From 1.
@@ -60,7 +60,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// `None` for a restart that is not counted, or that the budget does not hold: the trial after a cooldown.
+    /// `None` for a restart that the budget does not count, such as the trial after a cooldown.
     #[must_use]
     pub fn counted(cause: RestartCause, number: u32, of: u32) -> Option<Self> {
         (cause.is_debited() && number <= of).then_some(Self { number, of })
@@ -80,7 +80,7 @@ pub struct Event {
     pub seq: u64,
     /// When.
     pub at: Instant,
-    /// Whom it concerns; `None` for the ecosystem or heartbeatd itself.
+    /// The realm concerned; `None` for the ecosystem or heartbeatd itself.
     pub realm: Option<(RealmIx, RealmName)>,
     /// What happened.
     pub kind: EventKind,
@@ -145,7 +145,7 @@ pub enum EventKind {
         /// Its pid.
         pid: u32,
     },
-    /// Another process of its tree is the main process of a generation now: a daemon that its program has left behind.
+    /// Another process of the tree is now the main process of a generation: a daemon that its program has left behind.
     MainChanged {
         /// Its generation.
         run: RunId,
@@ -154,12 +154,12 @@ pub enum EventKind {
     },
     /// A realm reported a new state.
     Said {
-        /// Where it says it is.
+        /// The state that the realm reports.
         state: SaidState,
         /// Its last `STATUS=`; empty for none.
         status: String,
     },
-    /// A process that an earlier heartbeatd had started was taken over: the same pid, the same generation.
+    /// heartbeatd adopted a process of an earlier heartbeatd: the same pid, the same generation.
     Adopted {
         /// Its generation.
         run: RunId,
@@ -179,7 +179,7 @@ pub enum EventKind {
         run: RunId,
         /// How.
         exit: Exit,
-        /// We asked for it.
+        /// heartbeatd asked for it.
         expected: bool,
     },
     /// A signal was sent to a realm.
@@ -190,7 +190,7 @@ pub enum EventKind {
         signal: Signal,
         /// To its whole process tree, and not to its main process alone.
         tree: bool,
-        /// KILL follows after this, unless nothing is left of it by then.
+        /// KILL follows after this, unless no process is left by then.
         kill_in: Option<Duration>,
     },
     /// A restart transaction opened.
@@ -201,14 +201,14 @@ pub enum EventKind {
         cause: RestartCause,
         /// Why, for a person.
         detail: String,
-        /// Which of those that the budget allows.
+        /// Its number within the budget.
         attempt: Option<Attempt>,
     },
     /// A restart transaction ended.
     RestartClosed {
         /// Which.
         id: RestartId,
-        /// Which of those that the budget allows.
+        /// Its number within the budget.
         attempt: Option<Attempt>,
         /// How.
         result: RestartResult,
@@ -221,27 +221,27 @@ pub enum EventKind {
         burst: u32,
         /// ... within this time.
         window: Duration,
-        /// After this one more trial is made; `None` when there will be none.
+        /// One more trial follows after this; `None` when there will be none.
         retry_in: Option<Duration>,
     },
     /// A long wait begins although the budget is not used up: a trial failed, or a start cannot succeed.
     CooldownBegan {
         /// What failed, for a person.
         why: String,
-        /// After this the next trial is made; `None` when there will be none.
+        /// The next trial follows after this; `None` when there will be none.
         retry_in: Option<Duration>,
     },
-    /// The cooldown after that is over: one trial is made if it is still needed. Only of an external realm, whose phase
-    /// does not tell.
+    /// The cooldown after that is over: one trial follows if it is still needed. Only of an external realm, whose phase
+    /// does not show it.
     CooldownOver,
     /// The log of a realm cannot be opened, and its output goes to memory until its next start.
     LogInMemory,
-    /// These limits of a realm are kept by nobody: the host has no controller for them.
+    /// The host does not enforce these limits of a realm: it has no controller for them.
     Unbounded {
-        /// By their keys; empty when there are none any more.
+        /// The limits by their keys; empty when all are enforced again.
         limits: String,
     },
-    /// A command around the life of a realm failed, and what it stands before goes on without it.
+    /// A command around the life of a realm failed, and the realm continues without it.
     HookFailed {
         /// Its configuration key.
         hook: &'static str,
@@ -257,7 +257,7 @@ pub enum EventKind {
     },
     /// An operator's command took effect.
     Commanded {
-        /// What was asked.
+        /// The action of the command.
         action: Action,
         /// The reason given.
         reason: Option<String>,
@@ -266,7 +266,7 @@ pub enum EventKind {
     Paused {
         /// Why, as the operator said.
         reason: String,
-        /// Until when; `None` until resumed.
+        /// Until when; `None` until an operator resumes the realm.
         until: Option<Instant>,
     },
     /// A pause ended.
@@ -274,33 +274,33 @@ pub enum EventKind {
         /// By itself, at its time; otherwise an operator ended it.
         expired: bool,
     },
-    /// A realm began to change too often to call, or has settled.
+    /// A realm began to flap, or has settled.
     FlappingChanged {
         /// It flaps now.
         flapping: bool,
         /// Weighted share of its last results that were changes, in percent.
         percent: u32,
     },
-    /// Too many realms turned unhealthy at once, or our own loop is late: restarts for health are held.
+    /// Too many realms turned unhealthy at once, or the driver's loop is late: restarts for health are held.
     FuseTripped {
-        /// What was seen, for a person.
+        /// The evidence, for a person.
         message: String,
     },
-    /// Restarts for health are made again.
+    /// Restarts for health are allowed again.
     FuseReleased,
-    /// Somebody else listens on a realm's port, or nobody else any more.
+    /// Another process listens on a realm's port, or has left it.
     PortHeld {
-        /// Who, for a person.
+        /// The process, for a person.
         holder: Option<String>,
     },
     /// A realm fails, and a need that refuses work is the suspect; or that is over.
     NeedSuspected {
-        /// It is.
+        /// Whether a need is the suspect now.
         suspected: bool,
     },
     /// A realm that is down will be restarted for its health, or will not any more, while its status stays the same.
     HealthRestartDue {
-        /// It will, unless it passes before.
+        /// Whether the restart follows, unless the realm passes before.
         due: bool,
     },
     /// A restart for its health could begin and waits for others, or waits no longer.

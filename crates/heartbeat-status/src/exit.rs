@@ -18,11 +18,11 @@ pub enum ExitKind {
         /// A core was dumped.
         core: bool,
     },
-    /// Gone, and the status is honestly not known (an adopted process that somebody else reaped).
+    /// The process is gone, and its status is not known (an adopted process that another process reaped).
     Unknown,
 }
 
-/// How a process ended and whether we asked for it.
+/// How a process ended, and whether heartbeatd asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Exit {
     /// Code, signal or unknown.

@@ -98,8 +98,8 @@ fn next_trial(what: &str, after: Option<Duration>) -> String {
 }
 
 impl EventKind {
-    /// The event as a word and a line for a person; `None` for what only explains the next event: phases, health,
-    /// the CONT after every stop signal, ignored inputs.
+    /// The event as a word and a line for a person; `None` for an event that only explains the next one: phases,
+    /// health, the CONT after every stop signal, ignored inputs.
     #[must_use]
     pub fn fact(&self) -> Option<(What, String)> {
         Some(match self {

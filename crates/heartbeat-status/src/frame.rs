@@ -1,4 +1,4 @@
-//! How everything that heartbeatd writes for itself is framed: a line with what it is, its length and its checksum.
+//! The frame of every file that heartbeatd writes for itself: a line with its kind, its length and its checksum.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,16 +14,16 @@ fn head(magic: &str, body: &str) -> String {
     format!("{magic} {} {:016x}", body.len(), checksum(body.as_bytes()))
 }
 
-/// `body` with its head; `magic` says what it is, and in which form.
+/// `body` with its head; `magic` names the kind and the version of the file.
 #[must_use]
 pub fn frame(magic: &str, body: &str) -> String {
     format!("{}\n{body}", head(magic, body))
 }
 
-/// What was framed under `magic`.
+/// The body that was framed under `magic`.
 ///
 /// # Errors
-/// What is wrong with it, for a person: it was cut, changed, or is something else.
+/// What is wrong with the file, for a person: it was cut, changed, or is of another kind.
 pub fn unframe<'a>(magic: &str, bytes: &'a [u8]) -> Result<&'a str, &'static str> {
     let text = core::str::from_utf8(bytes).map_err(|_| "not text")?;
     let (found, body) = text.split_once('\n').ok_or("no head")?;

@@ -50,11 +50,11 @@ impl fmt::Display for RunId {
     }
 }
 
-/// One probe measurement that was asked for; unique within the life of a supervisor.
+/// One probe measurement; the number is unique within the life of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
 
-/// One operator command; chosen by whoever submits it, unique within the life of a daemon.
+/// One operator command. Its submitter chooses the number, which is unique within the life of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
 

@@ -1,4 +1,4 @@
-//! An outage as people are told of it: one root cause, one incident, one notification.
+//! An outage as receivers hear of it: one root cause, one incident, one notification.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -47,21 +47,21 @@ closed_list! {
 closed_list! {
     /// How much an incident matters.
     pub enum Severity ("severity") {
-        /// Its root, or somebody it blocks, counts for the ecosystem.
+        /// Its root, or a realm that it blocks, counts for the ecosystem.
         Critical = "critical",
-        /// Nobody concerned counts for the ecosystem.
+        /// No realm concerned counts for the ecosystem.
         Warning = "warning",
     }
 }
 
-/// One outage: its root, and everybody who suffers from it.
+/// One outage: its root, and every realm that it affects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// Which.
+    /// The number of the incident.
     pub no: IncidentNo,
-    /// The realm at its root; `None` when it is about heartbeatd itself.
+    /// The realm at its root; `None` when the incident is about heartbeatd itself.
     pub root: Option<RealmIx>,
-    /// Which part of heartbeatd has the problem, when that is what the incident is about.
+    /// The part of heartbeatd with the problem, when the incident is about one.
     pub problem: Option<OwnProblemKind>,
     /// Why it was opened: the code.
     pub reason: Reason,
@@ -69,16 +69,16 @@ pub struct Incident {
     pub message: String,
     /// How much it matters.
     pub severity: Severity,
-    /// Realms blocked by its root at any time since it opened, in the order in which they were.
+    /// Realms blocked by its root at any time since it opened, in the order in which they became blocked.
     pub affected: Vec<RealmIx>,
     /// When the outage was seen.
     pub opened_at: Instant,
-    /// The budget was spent at some time since: a person is needed.
+    /// The budget was used up at some time since: a person is needed.
     pub failed: bool,
 }
 
 impl Incident {
-    /// The realm is its root or suffers from it.
+    /// Whether the realm is the root or is affected.
     #[must_use]
     pub fn concerns(&self, realm: RealmIx) -> bool {
         self.root == Some(realm) || self.affected.contains(&realm)

@@ -1,4 +1,4 @@
-//! What does not change while a plan stands: names, edges, roles, targets.
+//! The constant part of a plan: names, edges, roles, targets.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -122,9 +122,9 @@ pub struct NeedInfo {
     pub name: RealmName,
     /// How it binds.
     pub kind: EdgeKind,
-    /// What the start waits for.
+    /// The condition that the start waits for.
     pub until: Gate,
-    /// What a running dependent does while it is down.
+    /// What a running dependent does while the need is down.
     pub while_down: WhileDown,
 }
 
@@ -137,7 +137,7 @@ pub struct ProbeInfo {
     pub kind: ProbeKind,
     /// What its failure may cause.
     pub role: Role,
-    /// What it looks at, for people: a URL, an address, `pid`.
+    /// The target for people: a URL, an address, `pid`.
     pub target: String,
     /// How many results decide.
     pub thresholds: Thresholds,
@@ -148,7 +148,7 @@ pub struct ProbeInfo {
 }
 
 impl ProbeInfo {
-    /// The target without what may hold a secret: the arguments of a command, the query of a URL.
+    /// The target without the parts that may hold a secret: the arguments of a command, the query of a URL.
     #[must_use]
     pub fn public_target(&self) -> &str {
         let ends = match self.kind {
@@ -192,7 +192,7 @@ pub struct RealmInfo {
     pub order: u32,
     /// What it depends on, in start order.
     pub needs: Vec<NeedInfo>,
-    /// Who needs it directly, in start order.
+    /// Its direct dependents, in start order.
     pub needed_by: Vec<RealmIx>,
     /// Its probes.
     pub probes: Vec<ProbeInfo>,

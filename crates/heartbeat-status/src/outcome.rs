@@ -1,4 +1,4 @@
-//! What a probe saw. Four-valued: inconclusive means the fault is ours, and moves nothing.
+//! The result of a probe. It has four values: inconclusive means that heartbeatd is at fault, and moves nothing.
 
 use alloc::string::String;
 use core::fmt;
@@ -193,13 +193,13 @@ impl DegradedReason {
 }
 
 impl InconclusiveReason {
-    /// Something of heartbeatd or of this host is at fault, and not the check itself.
+    /// Whether heartbeatd or this host is at fault, and not the check itself.
     #[must_use]
     pub const fn is_ours(self) -> bool {
         !matches!(self, Self::PluginUnknown | Self::NoBeatYet)
     }
 
-    /// What prevented a conclusive result, for a person, where the measurement itself does not say it.
+    /// The obstacle to a conclusive result, for a person, where the measurement itself does not name it.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -314,7 +314,7 @@ impl fmt::Display for Outcome {
 /// Time spent in each stage; `None` for a stage that was not entered or not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseTimes {
-    /// Waiting for our own free slot; never part of the latency.
+    /// Waiting for a free slot of heartbeatd; never part of the latency.
     pub queue: Option<Duration>,
     /// Name resolution.
     pub resolve: Option<Duration>,
@@ -328,7 +328,7 @@ pub struct PhaseTimes {
     pub body: Option<Duration>,
 }
 
-/// What one measurement saw, in full.
+/// The full result of one measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
     /// The verdict of this one measurement.
@@ -343,7 +343,7 @@ pub struct CheckResult {
     pub latency: Option<Duration>,
     /// The stages apart.
     pub phases: PhaseTimes,
-    /// The owner of the listening socket cannot be found out, so that the answer says nothing about the port fact.
+    /// The owner of the listening socket cannot be found out, so the answer says nothing about the port fact.
     pub unattributable: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What can be wrong with heartbeatd itself.
+//! Problems of heartbeatd itself.
 
 use alloc::string::String;
 
@@ -37,7 +37,7 @@ closed_list! {
 }
 
 impl OwnProblemKind {
-    /// What a person can do about it.
+    /// What a person can do about the problem.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl OwnProblemKind {
         }
     }
 
-    /// Whether an incident of another reason tells of it already: the restart circuit breaker for a late loop, missing
+    /// Whether an incident for another reason covers the problem: the restart circuit breaker for a late loop, missing
     /// evidence for probes without a result.
     #[must_use]
     pub const fn is_told_otherwise(self) -> bool {
@@ -82,7 +82,7 @@ impl OwnProblemKind {
     }
 }
 
-/// Something that is wrong with heartbeatd itself.
+/// One problem of heartbeatd itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnProblem {
     /// Which part of heartbeatd it concerns.

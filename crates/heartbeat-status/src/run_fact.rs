@@ -1,4 +1,4 @@
-//! What happens to a run, from the process adapter to the state machine: a fact keeps its name all the way.
+//! Events of a run, from the process adapter to the state machine: a fact keeps its name all the way.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -53,7 +53,7 @@ pub enum RunFact {
         /// The step that failed, and the error.
         error: StartError,
     },
-    /// The program of a generation that could not be started was looked at again.
+    /// The adapter has checked again the program of a generation that could not be started.
     ProgramChecked {
         /// Why a start would fail; `None`: its program can be used.
         failure: Option<StartError>,
@@ -62,29 +62,29 @@ pub enum RunFact {
     Exited {
         /// Its code or signal.
         exit: Exit,
-        /// Nothing of its process tree is left; otherwise [`RunFact::Emptied`] follows when that is so.
+        /// No process of its tree is left; otherwise [`RunFact::Emptied`] follows.
         empty: bool,
     },
-    /// Nothing of its process tree is left any more. Only after [`RunFact::Exited`] with `empty: false`.
+    /// No process of its tree is left any more. Only after [`RunFact::Exited`] with `empty: false`.
     Emptied,
     /// Another process of its tree is the main process now: a daemon that the program has left behind.
     MainChanged {
         /// The pid of the daemon.
         pid: u32,
     },
-    /// The main process was stopped by a signal or a debugger, or went on.
+    /// A signal or a debugger stopped the main process, or it continued.
     StoppedBySignal {
         /// Stopped, or running again.
         stopped: bool,
     },
-    /// A process of its tree has said something of the realm.
+    /// A process of its tree has sent a notification for the realm.
     Said {
         /// The notification.
         said: Said,
     },
     /// Another process listens on the realm's port, or none any more: reported when it changes.
     PortHeld {
-        /// Who holds it, for a person; `None` when it is the realm itself, or nothing does.
+        /// The holder, for a person; `None` when it is the realm itself, or when no process holds it.
         holder: Option<String>,
     },
     /// A command around its life ended.
@@ -96,12 +96,12 @@ pub enum RunFact {
     },
     /// The generation has started, and the host does not enforce these limits: it has no controller for them.
     Unbounded {
-        /// By their keys: `memory`, `cpu`, `tasks`; empty when all are enforced.
+        /// The limits by their keys: `memory`, `cpu`, `tasks`; empty when all are enforced.
         limits: Vec<String>,
     },
     /// Its log cannot be written, and its output is kept in memory.
     LogInMemory,
-    /// How much memory its tree uses, where no kernel bounds it: reported now and then.
+    /// The memory usage of its tree, where the kernel does not bound it: reported now and then.
     MemoryUsed {
         /// In bytes.
         bytes: u64,

@@ -1,4 +1,4 @@
-//! What a realm says of itself: sd_notify datagrams, or a line on a descriptor it was given.
+//! The notifications of a realm: sd_notify datagrams, or a line on a descriptor that it was given.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -17,16 +17,16 @@ closed_list! {
     }
 }
 
-/// A word about its watchdog.
+/// The content of a watchdog message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
-    /// `WATCHDOG=1`: it is well.
+    /// `WATCHDOG=1`: the realm is well.
     Alive,
-    /// `WATCHDOG=trigger`: it is not, and wants to be treated as if it had been silent for too long.
+    /// `WATCHDOG=trigger`: the realm is not well, and asks heartbeatd to treat it as silent for too long.
     Trigger,
 }
 
-/// One message of a realm, or several that add up to one. Everything in it is believed to be the realm's own.
+/// One message of a realm, or several merged into one. The sender has been verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     /// `READY=1`.
@@ -35,24 +35,24 @@ pub struct Said {
     pub reloading: bool,
     /// `STOPPING=1`.
     pub stopping: bool,
-    /// `STATUS=`: one safe line; empty takes the last one back.
+    /// `STATUS=`: one safe line; an empty one takes the last one back.
     pub status: Option<String>,
     /// `WATCHDOG=`.
     pub beat: Option<Beat>,
-    /// `WATCHDOG_USEC=`: from now on it beats at least this often; zero: not any more.
+    /// `WATCHDOG_USEC=`: from now on the realm sends a keep-alive at least this often; zero turns the watchdog off.
     pub watchdog: Option<Duration>,
-    /// `EXTEND_TIMEOUT_USEC=`: whatever waits for it is to wait at least this long from now.
+    /// `EXTEND_TIMEOUT_USEC=`: every timeout of the realm ends this much from now at the earliest.
     pub extend: Option<Duration>,
 }
 
 impl Said {
-    /// It says nothing at all.
+    /// Whether the message is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Only a status, a sign of life, or both: the next one of the kind takes its place.
+    /// Whether it has only a status, a keep-alive, or both: the next such message replaces it.
     #[must_use]
     pub fn is_chatter(&self) -> bool {
         let Self { status: _, beat, ready, reloading, stopping, watchdog, extend } = self;
@@ -60,11 +60,11 @@ impl Said {
         !changes && *beat != Some(Beat::Trigger)
     }
 
-    /// Takes a later message in, if both together mean what one after the other does: only a status, a sign of life, or
-    /// both. Gives it back otherwise.
+    /// Merges a later message, if both have only a status, a keep-alive, or both: then the merged one means the same.
+    /// Returns the later message otherwise.
     ///
     /// # Errors
-    /// The message, which has to be told apart.
+    /// The message, which has to be delivered separately.
     pub fn absorb(&mut self, later: Self) -> Result<(), Self> {
         if !later.is_chatter() || self.beat == Some(Beat::Trigger) {
             return Err(later);
@@ -75,14 +75,14 @@ impl Said {
     }
 }
 
-/// What a realm has said of itself in this generation, as it stands.
+/// The present state of a realm's notifications in this generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Says {
-    /// Where it says it is.
+    /// The state that the realm reports.
     pub state: SaidState,
     /// Its last `STATUS=`.
     pub status: Option<String>,
-    /// It beats at least this often, or is taken to hang.
+    /// The realm sends a keep-alive at least this often, or counts as hanging.
     pub watchdog: Option<Duration>,
 }
 
@@ -108,7 +108,7 @@ mod tests {
         ] {
             assert_eq!(first.absorb(other.clone()), Err(other));
         }
-        // A sign of life after the call for help is not the same as before it.
+        // A keep-alive after the trigger means something else than one before it.
         let mut trigger = Said { beat: Some(Beat::Trigger), ..Said::default() };
         assert_eq!(trigger.absorb(beat.clone()), Err(beat));
     }

@@ -39,7 +39,7 @@ pub struct LastResult {
 }
 
 impl LastResult {
-    /// What it saw, for a person: its own detail, or its reason in words.
+    /// The result for a person: its own detail, or its reason in words.
     #[must_use]
     pub fn words(&self) -> &str {
         match self.outcome.reason() {
@@ -49,7 +49,7 @@ impl LastResult {
         }
     }
 
-    /// What prevented a conclusive result, for a person; `None` for a conclusive one.
+    /// The obstacle to a conclusive result, for a person; `None` for a conclusive one.
     #[must_use]
     pub fn prevented_by(&self) -> Option<&str> {
         let Outcome::Inconclusive(reason) = self.outcome else { return None };
@@ -62,7 +62,7 @@ impl LastResult {
 pub struct ProbeStatus {
     /// Last result; `None` before the first.
     pub last: Option<LastResult>,
-    /// It is being measured, and `last` was seen since that began. Otherwise `last` is history.
+    /// The probe is being measured, and `last` is from that time. Otherwise `last` is history.
     pub current: bool,
     /// The last conclusive result while `last` is not conclusive.
     pub conclusive: Option<LastResult>,
@@ -78,7 +78,7 @@ pub struct ProbeStatus {
     pub interval: Option<Duration>,
     /// When it is measured next; `None` for passive probes and while not scheduled.
     pub next_at: Option<Instant>,
-    /// No conclusive evidence for too long.
+    /// There is no recent conclusive evidence.
     pub stale: bool,
     /// Slots that went by because a measurement was still in flight.
     pub skipped: u64,
@@ -113,9 +113,9 @@ pub struct ProcessStatus {
     pub pid: Option<u32>,
     /// When exec succeeded, while one exists.
     pub started_at: Option<Instant>,
-    /// Adopted after a restart of heartbeatd; no fresh measurement yet.
+    /// heartbeatd has adopted it after a restart; no fresh measurement yet.
     pub adopted: bool,
-    /// How the one before (or this one) ended.
+    /// How the previous process (or this one) ended.
     pub last_exit: Option<LastExit>,
 }
 
@@ -155,7 +155,7 @@ pub struct RestartAttempt {
     pub id: RestartId,
     /// Why.
     pub cause: RestartCause,
-    /// For a person: what was seen.
+    /// The evidence, for a person.
     pub detail: String,
     /// Attempt number within the budget window, from 1.
     pub attempt: u32,
@@ -168,7 +168,7 @@ pub struct RestartAttempt {
 /// One realm at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealmStatus {
-    /// What does not change while the plan stands.
+    /// The constant part of the realm.
     pub info: Arc<RealmInfo>,
     /// Desired axis.
     pub desired: Desired,
@@ -188,7 +188,7 @@ pub struct RealmStatus {
     pub flags: BTreeSet<Flag>,
     /// The process.
     pub process: ProcessStatus,
-    /// What it says of itself, while it runs and is asked to.
+    /// The notifications of the realm, while it runs and has a `notify` probe.
     pub says: Option<Says>,
     /// The restart budget.
     pub restarts: RestartCounts,
@@ -200,7 +200,7 @@ pub struct RealmStatus {
     pub needs: Vec<NeedStatus>,
     /// The broken realms it needs directly.
     pub blocked_by: Vec<RealmIx>,
-    /// Realms it needs that refuse work, while it fails: probably for that.
+    /// The needs that refuse work, while this realm fails: they are probably the cause.
     pub suspects: Vec<RealmIx>,
 }
 
@@ -235,10 +235,10 @@ impl RealmStatus {
     }
 }
 
-/// Everything at one moment. Cheap to clone; only touched realms are rebuilt from one to the next.
+/// The state of everything at one moment. Cheap to clone; only touched realms are rebuilt from one to the next.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Moves only when something means something different.
+    /// Changes only when the meaning of something changes.
     pub revision: u64,
     /// When it was taken.
     pub at: Instant,
@@ -248,10 +248,10 @@ pub struct Snapshot {
     pub realms: Vec<Arc<RealmStatus>>,
     /// Incidents that are not resolved, the oldest first.
     pub incidents: Vec<Arc<Incident>>,
-    /// The realms there are as indices in start order. A realm that a new configuration does not have any more stays
-    /// in [`Snapshot::realms`], since indices never move, but not here.
+    /// The present realms as indices in start order. A realm that a new configuration no longer has stays in
+    /// [`Snapshot::realms`], since indices never move, but not here.
     pub start_order: Arc<[RealmIx]>,
-    /// Inputs that made no sense and late answers that were dropped, since the start.
+    /// Inputs that made no sense and late answers that the core dropped, since the start.
     pub ignored: u64,
 }
 
@@ -279,8 +279,8 @@ impl Snapshot {
         self.start_order.iter().filter_map(|ix| self.realm(*ix))
     }
 
-    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopping, stopped or paused on purpose. While
-    /// heartbeatd stops everything it is not.
+    /// Whether the ecosystem is fine: every critical realm is up, degraded, done, or stopping, stopped or paused on
+    /// purpose. Never true while heartbeatd stops everything.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.phase != DaemonPhase::Stopping

@@ -102,7 +102,7 @@ impl Status {
         }
     }
 
-    /// The state people asked for: what `ok`, `status` and the exit codes count as fine.
+    /// Whether this is a desired state: `ok`, `status` and the exit codes count it as fine.
     #[must_use]
     pub const fn is_ok(self) -> bool {
         matches!(self, Self::Up | Self::Degraded | Self::Done | Self::Stopping | Self::Stopped | Self::Paused)
@@ -247,7 +247,7 @@ pub struct Next {
     pub action: NextAction,
     /// When, if a time is known.
     pub at: Option<Instant>,
-    /// On which condition, for a person, e.g. `postgres is up`; beside a time, what has to hold then.
+    /// The condition, for a person, e.g. `postgres is up`; beside a time, a condition that has to hold then.
     pub when: Option<String>,
 }
 
@@ -277,7 +277,7 @@ impl Next {
     }
 }
 
-/// Why, since when, and what happens next. A status is never shown without it, so it has no default.
+/// Why, since when, and what happens next. Every status has one, so there is no default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// The code.
@@ -290,12 +290,12 @@ pub struct Why {
     pub next: Next,
 }
 
-/// A pause: the process runs on, probes run, nothing acts, nothing alerts.
+/// A pause: the process and the probes run, and heartbeatd neither acts nor alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
     /// Why, as the operator said.
     pub reason: String,
-    /// Until when; `None` until resumed.
+    /// Until when; `None` until an operator resumes the realm.
     pub until: Option<Instant>,
 }
 
@@ -314,14 +314,15 @@ closed_list! {
 }
 
 impl NeedState {
-    /// The realm's failures are not its own fault: they are shown, and neither counted nor acted on.
+    /// Whether the realm's failures are not its own fault: heartbeatd shows them, but neither counts them nor acts on
+    /// them.
     #[must_use]
     pub const fn excuses(self) -> bool {
         !matches!(self, Self::Ready)
     }
 }
 
-/// What the status word is derived from.
+/// The facts from which the status word is derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusFacts {
     /// A pause is on.
@@ -332,9 +333,9 @@ pub struct StatusFacts {
     pub desired: Desired,
     /// Health axis.
     pub health: Health,
-    /// It is a oneshot: it is done or failed in the end, and never up.
+    /// The realm is a oneshot: it ends as done or failed, and is never up.
     pub oneshot: bool,
-    /// The realms it needs; for a realm that fails, also what they were until its next verdict.
+    /// The state of its needs; for a realm that fails, also the one until its next verdict.
     pub needs: NeedState,
     /// A restart transaction is open (not yet verified).
     pub restart_open: bool,
@@ -356,7 +357,7 @@ impl StatusFacts {
     /// ```
     #[must_use]
     pub const fn derive(&self) -> Status {
-        // A tree that survives KILL is shown whatever an operator has asked for.
+        // A tree that survives KILL is shown, whatever an operator has asked for.
         if matches!(self.phase, Phase::Stuck) {
             return Status::Failed;
         }
@@ -381,7 +382,7 @@ impl StatusFacts {
             Phase::Backoff => return Status::Restarting,
             _ if self.restart_open => return Status::Restarting,
             Phase::Starting => return Status::Starting,
-            // Told to stop although it should be up, and no restart is open: a need took it down with it.
+            // The realm is being stopped although it should be up, and no restart is open: a need took it down.
             Phase::Stopping if broken => return Status::Blocked,
             Phase::Stopping => return Status::Restarting,
             Phase::Running if self.oneshot => return Status::Starting,

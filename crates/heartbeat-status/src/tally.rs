@@ -89,7 +89,7 @@ impl Thresholds {
     }
 }
 
-/// What the results so far amount to.
+/// The verdict of the results so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Enough passes.
@@ -126,14 +126,14 @@ pub struct Tally {
     verdict: Option<Verdict>,
 }
 
-/// What a [`Tally`] is made of, for whoever keeps it over a restart of whoever counts.
+/// The state of a [`Tally`], for a record that survives heartbeatd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TallyParts {
     /// Consecutive passes.
     pub passes: u32,
     /// Consecutive failures.
     pub fails: u32,
-    /// One bit a result, the newest lowest: it failed.
+    /// One bit per result, the newest lowest: it failed.
     pub recent: u64,
     /// How many of these bits are results.
     pub recent_len: u32,
@@ -144,14 +144,14 @@ pub struct TallyParts {
 }
 
 impl Tally {
-    /// A tally that goes on where another one was.
+    /// A tally that continues from a record.
     #[must_use]
     pub const fn from_parts(parts: TallyParts) -> Self {
         let TallyParts { passes, fails, recent, recent_len, passed_once, verdict } = parts;
         Self { passes, fails, recent, recent_len, passed_once, verdict }
     }
 
-    /// What it is made of.
+    /// The state for the record.
     #[must_use]
     pub const fn parts(&self) -> TallyParts {
         let Self { passes, fails, recent, recent_len, passed_once, verdict } = *self;
@@ -198,7 +198,7 @@ impl Tally {
         self.verdict = Some(verdict);
     }
 
-    /// Forgets the run of failures, keeping the verdict: an upstream was to blame, so they never counted.
+    /// Forgets the run of failures and keeps the verdict: a need was to blame, so they never counted.
     pub fn forgive(&mut self) {
         self.fails = 0;
         self.recent = 0;

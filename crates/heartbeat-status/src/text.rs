@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-/// Longest line kept, in characters; what is cut is marked with `…`.
+/// Longest line kept, in characters; `…` marks a cut.
 const MAX_LINE_CHARS: usize = 300;
 /// Longest end of a sentence that survives a cut before it, in characters.
 const MAX_END_CHARS: usize = 30;
@@ -78,20 +78,20 @@ pub fn sanitise_line(text: &str) -> String {
     line
 }
 
-/// A message without the HTML page that a server has sent in place of an answer.
+/// A message without an HTML page that a server has sent in place of an answer.
 #[must_use]
 pub fn without_markup(text: &str) -> Cow<'_, str> {
     let lower = text.to_ascii_lowercase();
     let Some(start) = ["<!doctype", "<html"].iter().filter_map(|tag| lower.find(tag)).min() else {
         return Cow::Borrowed(text);
     };
-    // What heartbeatd says behind it stays.
+    // The text of heartbeatd behind the page stays.
     let end = text.rfind(", attempt ").filter(|at| *at > start).map_or("", |at| &text[at..]);
     Cow::Owned(format!("{}(an HTML page){end}", &text[..start]))
 }
 
-/// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
-/// program), and keeps what heartbeatd itself says behind that: `, attempt 2 of 6`.
+/// A sentence of at most `most` characters. It cuts foreign text (the body of an answer, an error of a program), and
+/// keeps heartbeatd's own end of the sentence: `, attempt 2 of 6`.
 #[must_use]
 pub fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
@@ -111,8 +111,8 @@ mod tests {
     use alloc::string::ToString;
     use alloc::vec::Vec;
 
-    /// Every character that moves a cursor, hides or reorders text, from the Unicode charts: written down here, so that a
-    /// range that is lost in the code is found.
+    /// Every character that moves a cursor, hides or reorders text, from the Unicode charts: written down here, so that
+    /// a range that is lost in the code is found.
     fn hostile() -> Vec<char> {
         let ranges: [(u32, u32); 14] = [
             (0x00, 0x1f),

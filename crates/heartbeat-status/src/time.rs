@@ -1,4 +1,4 @@
-//! Time as data. Nobody here reads a clock; the driver stamps and passes.
+//! Time as data. This crate reads no clock: the driver stamps and passes times in.
 
 use alloc::string::{String, ToString};
 use core::fmt;

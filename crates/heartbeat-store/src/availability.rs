@@ -133,9 +133,9 @@ pub struct Availability {
     pub unknown_ms: u64,
 }
 
-/// Puts every millisecond of the window under one class. `changes` are of one realm, by life and within it in the order in
-/// which they were seen; `lives` by their numbers. Where no life is on record, and in a life before its first change, it is
-/// unknown.
+/// Puts every millisecond of the window under one class. `changes` are of one realm, by life and within it in the order
+/// in which they were seen; `lives` by their numbers. Where no life is on record, and in a life before its first
+/// change, it is unknown.
 #[must_use]
 pub fn account(lives: &[Life], changes: &[Change], window: &Range<i64>) -> Account {
     accounts(lives, changes, window, span(window.start, window.end)).pop().unwrap_or_default()

@@ -1,4 +1,5 @@
-//! One database file: made whole or not at all, checked when it is opened, migrated forwards, set aside when it is damaged.
+//! One database file: made whole or not at all, checked when it is opened, migrated forwards, set aside when it is
+//! damaged.
 
 use std::fs::{File, OpenOptions};
 use std::io;

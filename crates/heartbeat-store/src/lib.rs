@@ -7,13 +7,13 @@
 //! - `history.db` ([`HistoryDb`]): every change of a status, and latencies in four resolutions. It can be deleted at any
 //!   time.
 //!
-//! The rest is computed and does no I/O: [`Account`] puts every millisecond under one class and gives the availability with
-//! its bounds, [`Sketch`] gives percentiles within 2 % in constant memory, [`slo`] says what is left of an objective's
-//! budget.
+//! The rest is computed and does no I/O: [`Account`] puts every millisecond under one class and gives the availability
+//! with its bounds, [`Sketch`] gives percentiles within 2 % in constant memory, [`slo`] says what is left of an
+//! objective's budget.
 //!
-//! Nothing here is on the way of a decision. What is to be written is buffered in bounded memory and handed to the thread;
-//! what is asked is answered through a callback. On a disk that is full, read-only, locked, damaged or slow the store
-//! reports it, keeps what it was given, and writes it when the disk works again.
+//! Nothing here is on the way of a decision. What is to be written is buffered in bounded memory and handed to the
+//! thread; what is asked is answered through a callback. On a disk that is full, read-only, locked, damaged or slow the
+//! store reports it, keeps what it was given, and writes it when the disk works again.
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::availability::{Account, Class};
 
-/// A pair of windows in which the budget is used faster than it may be: the long one says that it matters, the short one
-/// that it still goes on.
+/// A pair of windows in which the budget is used faster than it may be: the long one says that it matters, the short
+/// one that it still goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BurnRule {
     /// How many times faster than the objective allows.

@@ -1,5 +1,5 @@
-//! A thread, a connection, and what waits for it: writes are buffered in bounded memory until they are on disk, questions
-//! are answered in turn. A disk that fails, is full, locked or slow holds this thread and nothing else.
+//! A thread, a connection, and what waits for it: writes are buffered in bounded memory until they are on disk,
+//! questions are answered in turn. A disk that fails, is full, locked or slow holds this thread and nothing else.
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;

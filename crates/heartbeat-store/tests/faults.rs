@@ -68,7 +68,7 @@ fn writer(dir: &Path, count: u64, patient: bool) {
 }
 
 fn say(line: &str) {
-    // In one piece: whoever reads it may kill us in the next moment.
+    // In one piece: the parent that reads the line may kill this process in the next moment.
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();

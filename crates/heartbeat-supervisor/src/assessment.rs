@@ -1,4 +1,4 @@
-//! What the probes of a realm say together.
+//! The health of a realm, from all of its probes.
 
 use core::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::state::State;
 use crate::{ProbeSource, ProbeSpec, RealmSpec};
 
 impl Realm {
-    /// What the probes say together.
+    /// Derives the health from all probes.
     pub(crate) fn assess(&self, spec: &RealmSpec) -> Health {
         match self.state {
             State::Waiting(_) | State::Stopped { .. } | State::Done | State::Unverified { .. } => {
                 return Health::Unknown;
             }
-            // Nothing of this generation has run yet.
+            // No process of this generation has been exec'd yet.
             State::Starting(ref starting) if !starting.execed() => return Health::Unknown,
             State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck { .. } => {
                 return Health::Unhealthy;
@@ -42,14 +42,14 @@ impl Realm {
         Health::Healthy
     }
 
-    /// A deciding probe fails with its full threshold of evidence from a time when no need was to blame.
+    /// Whether a deciding probe fails with its full threshold of evidence from a time when no need was to blame.
     pub(crate) fn fails_by_own_fault(&self, spec: &RealmSpec) -> bool {
         let deciding =
             spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.info.role != Role::Info);
         deciding.into_iter().any(|(_, probe)| probe.fails() && probe.proven)
     }
 
-    /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
+    /// Whether a probe has had no evidence for too long by heartbeatd's own fault, not by that of a check command.
     pub(crate) fn lacks_evidence(&self) -> bool {
         self.evidence.probes.iter().any(|probe| {
             let excused = || probe.last.as_ref().is_some_and(|last| is_its_own(last.outcome));
@@ -57,16 +57,17 @@ impl Realm {
         })
     }
 
-    /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
+    /// Whether every live probe, measured or reported, has passed in this generation; `None` when there is no such
+    /// probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
-        // Another process answers there, not this realm.
+        // Another process answers on the port, not this realm.
         let port_conflict = self.generation.port_conflict.is_some();
         let all = spec.probes.iter().zip(&self.evidence.probes);
         let mut live =
             all.filter(|(spec, probe)| spec.tells_readiness() && !probe.is_unattributable()).peekable();
         live.peek()?;
         Some(live.all(|(spec, probe)| {
-            // What is said once is said.
+            // A report is valid at once: it needs no second one.
             let enough = if spec.is_told() { 0 } else { passes.min(spec.info.thresholds.pass_after()) };
             !port_conflict
                 && probe.tally.verdict() == Some(Verdict::Passing)
@@ -74,7 +75,7 @@ impl Realm {
         }))
     }
 
-    /// Its server answers that it is still starting up: when the newest of these measurements began, and its words.
+    /// The server answers that it is still starting up: when the newest of these measurements began, and its message.
     pub(crate) fn says_it_starts(&self, spec: &RealmSpec) -> Option<(Instant, &str)> {
         if !matches!(self.state, State::Starting(_)) {
             return None;
@@ -89,7 +90,7 @@ impl Realm {
         says.max_by_key(|(at, _)| *at)
     }
 
-    /// No measured live probe has failed last in this generation, and one of them could not be measured.
+    /// Whether no measured live probe has failed last in this generation, and one of them could not be measured.
     pub(crate) fn fault_is_ours(&self, spec: &RealmSpec) -> bool {
         let Some(started) = self.generation.started_at else { return false };
         if spec.notify_probe().is_some_and(|(at, _)| spec.probes[at].info.role == Role::Live)
@@ -103,23 +104,23 @@ impl Realm {
                     && spec.info.role == Role::Live
                     && !probe.is_unattributable();
                 let last = probe.last.as_ref().filter(|last| counts && last.at >= started)?;
-                // A plugin that cannot tell, and a heartbeat that has not come, are at fault themselves: `start.timeout`
-                // ends the start.
+                // A plugin without a result and a heartbeat that has not come are the realm's own fault:
+                // `start.timeout` ends the start.
                 Some(last.outcome.passed().or(is_its_own(last.outcome).then_some(false)))
             })
         };
         live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))
     }
 
-    /// One of the live probes whose failure is to be acted on has failed in a measurement that began at `since` or later.
+    /// Whether a live probe that may cause a restart has failed in a measurement that began at `since` or later.
     pub(crate) fn has_failed_since(&self, spec: &RealmSpec, since: Instant) -> bool {
         self.acted_on(spec).any(|(_, spec, probe)| {
-            // Silence goes on by itself: a sign of life would have ended it.
+            // Silence lasts by itself: a keep-alive would have ended it.
             spec.is_told() || probe.last_fail.is_some_and(|last| last >= since)
         })
     }
 
-    /// The live probes whose failure is to be acted on.
+    /// The live probes whose failure may cause a restart.
     pub(crate) fn acted_on<'a>(
         &'a self,
         spec: &'a RealmSpec,
@@ -130,14 +131,14 @@ impl Realm {
         all.map(|(at, (spec, probe))| (at, spec, probe)).filter(move |(_, spec, probe)| live(spec, probe))
     }
 
-    /// One of its live probes has failed in its last conclusive measurement.
+    /// Whether a live probe has failed in its last conclusive measurement.
     pub(crate) fn a_live_probe_fails(&self, spec: &RealmSpec) -> bool {
         let live =
             spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.info.role == Role::Live);
         live.into_iter().any(|(_, probe)| probe.last_fail.is_some())
     }
 
-    /// The probe of a wanted role whose failure is to be acted on, and from when on it may be.
+    /// The failing probe of that role that heartbeatd may act on, and from when on it may.
     pub(crate) fn actionable(
         &self,
         spec: &RealmSpec,
@@ -156,11 +157,11 @@ impl Realm {
     }
 }
 
-/// How long after the first of the failures that count a probe may be acted on: (`fail_after` - 1) x `interval`, where
+/// How long after the first counted failure heartbeatd may act on a probe: (`fail_after` - 1) x `interval`, where
 /// `fail_if = "K of N"` counts as K.
 fn act_after(spec: &ProbeSpec) -> Duration {
     if spec.is_told() {
-        // Of a watchdog the time has gone by already.
+        // The time of a watchdog has passed already.
         return Duration::ZERO;
     }
     let thresholds = &spec.info.thresholds;
@@ -168,7 +169,7 @@ fn act_after(spec: &ProbeSpec) -> Duration {
     spec.info.interval.saturating_mul(fails.saturating_sub(1))
 }
 
-/// A result that says nothing, without any fault of heartbeatd.
+/// Whether a result says nothing without any fault of heartbeatd.
 fn is_its_own(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Inconclusive(reason) if !reason.is_ours())
 }

@@ -1,9 +1,9 @@
 //! How often each probe is measured, and when it is its turn.
 //!
 //! Intervals run from start to start on the monotonic clock. A probe keeps its slot, hash(realm, probe) modulo the
-//! interval, over restarts. Where several rules apply the fastest wins, and three bounds hold whatever asks: a check
-//! command runs at most once a second, an external realm is measured at most five times per interval, and no interval
-//! shrinks while heartbeatd itself lags.
+//! interval, over restarts. Where several rules apply the fastest wins, within three bounds: a check command runs at
+//! most once per second, an external realm is measured at most five times per interval, and no interval shrinks while
+//! heartbeatd itself lags.
 
 use core::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::timers::{TimerKind, probe_ix};
 use crate::{ProbeSource, ProbeSpec, RealmSpec};
 
-/// Wake-ups cost more than probes: slots are rounded up to this, so that one wake-up serves many.
+/// Wake-ups cost more than probes, so slots are rounded up to this: one wake-up serves many.
 const COALESCE: Duration = Duration::from_millis(10);
 /// Interval while a realm starts.
 const STARTING_INTERVAL: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ fn next_slot(now: Instant, interval: Duration, hash: u64) -> Instant {
     Instant::from_nanos(offset.saturating_add(slots.saturating_mul(interval))).rounded_up(COALESCE)
 }
 
-/// The time between two measurements that nothing undercuts.
+/// The least time between two measurements, whatever asks for one.
 fn min_gap(spec: &RealmSpec, at: usize) -> Duration {
     let info = &spec.probes[at].info;
     let command = if info.kind.runs_a_command() { EXEC_MIN_INTERVAL } else { Duration::ZERO };
@@ -66,7 +66,7 @@ impl Realm {
             || self.restart_open()
             || self.dependencies.dependents_waiting
             || self.restart_is_pending(spec);
-        // To look at what a realm has sent costs nothing, and what it sends next is shown at once.
+        // Reading the heartbeats of a realm costs nothing, and the next one has to show at once.
         let looks = spec.probes[at].info.kind == ProbeKind::Push;
         let interval = if lagging || looks {
             base
@@ -84,13 +84,13 @@ impl Realm {
         interval.max(min_gap(spec, at))
     }
 
-    /// The interval in force, for display; `None` for passive probes and while nothing is measured.
+    /// The interval in force, for display; `None` for passive probes and while the probe is not measured.
     pub(crate) fn shown_interval(&self, spec: &RealmSpec, at: usize, lagging: bool) -> Option<Duration> {
         let measured = spec.probes[at].source == ProbeSource::Measured;
         (measured && self.evidence.probing).then(|| self.interval(spec, at, lagging))
     }
 
-    /// The earliest moment at which a probe may be measured again, whatever asks for it.
+    /// The earliest moment at which the probe may be measured again, whatever asks for it.
     pub(crate) fn earliest(&self, spec: &RealmSpec, at: usize) -> Instant {
         self.evidence.probes[at].begun_at.map_or(Instant::ZERO, |begun| begun + min_gap(spec, at))
     }
@@ -108,7 +108,7 @@ impl Realm {
         ctx.arm(TimerKind::Slot(probe_ix(at)), next);
     }
 
-    /// Brings slots forward whose interval has become shorter since they were armed.
+    /// Brings forward the slots whose interval has become shorter since they were armed.
     pub(crate) fn hasten(&mut self, ctx: &mut Ctx<'_>) {
         if !self.evidence.probing {
             return;

@@ -1,4 +1,4 @@
-//! What an operator can ask, the plan it amounts to, and the answer.
+//! What an operator can ask for, the plan of a command, and the reply.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,14 +15,14 @@ pub struct Signalling {
     pub tree: bool,
 }
 
-/// An operator's stop: nothing but a start of the realm itself, or a command that lifts holds, ends it.
+/// An operator's stop: only a start of the realm itself, or a command that lifts holds, ends it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorHold {
-    /// Why, if the operator has said so.
+    /// Why, if the operator gave a reason.
     pub reason: Option<String>,
     /// The user who asked for it, by number; `None` where that is not known.
     pub by: Option<u32>,
-    /// When it was asked for; `None` where that is not known.
+    /// The time of the command; `None` where it is not known.
     pub at: Option<WallTime>,
 }
 
@@ -38,7 +38,7 @@ pub struct Held {
 /// A command about one or more realms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// What is asked.
+    /// The action that the operator asks for.
     pub action: Action,
     /// The realms concerned.
     pub realms: Vec<RealmIx>,
@@ -50,13 +50,13 @@ pub struct Command {
     pub lift_holds: bool,
     /// The user who asks, by number, where that is known.
     pub by: Option<u32>,
-    /// When it was asked for, where that is known.
+    /// The time of the command, where it is known.
     pub at: Option<WallTime>,
-    /// Why, for the record.
+    /// The operator's reason, for the record.
     pub reason: Option<String>,
     /// For how long; only a pause has an end of its own.
     pub duration: Option<Duration>,
-    /// What is sent; only of [`Action::Signal`].
+    /// The signal to send; only of [`Action::Signal`].
     pub signal: Option<Signalling>,
 }
 
@@ -103,30 +103,30 @@ pub enum StepAction {
 pub struct PlanStep {
     /// Position, from 1; equal numbers run side by side.
     pub wave: u32,
-    /// Whom it concerns.
+    /// The realm of this step.
     pub realm: RealmIx,
-    /// What happens to it.
+    /// The action of this step.
     pub action: StepAction,
     /// Longest it may take, where there is a bound.
     pub limit: Option<Duration>,
 }
 
-/// Why a command is refused. Nothing is changed then.
+/// Why the core refuses a command. It has changed nothing then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Dependents would break, and neither `cascade` nor `force` was given.
     WouldBreak,
-    /// It would have to start a realm that an operator has stopped: [`ActionPlan::holds`].
+    /// The command would have to start a realm that an operator has stopped: [`ActionPlan::holds`].
     Held,
     /// The realm is external: watched, never started.
     External(RealmIx),
-    /// What is left of its last run could not be killed: no second copy.
+    /// SIGKILL has not ended the last run: no second copy.
     Stuck(RealmIx),
-    /// Something runs that may be it and cannot be proven to be: no second copy.
+    /// Processes run that may belong to the realm and cannot be proven to: no second copy.
     Unverified(RealmIx),
-    /// The configuration in force does not have it any more: it is being stopped.
+    /// The configuration in force no longer has the realm: it is being stopped.
     Removed(RealmIx),
-    /// It has no process that could be sent a signal.
+    /// The realm has no process that could get a signal.
     NotRunning(RealmIx),
     /// heartbeatd is stopping everything.
     ShuttingDown,
@@ -135,7 +135,7 @@ pub enum Refusal {
 /// What a command does: the dry run. Handling the command carries out these same steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionPlan {
-    /// What was asked.
+    /// The action of the command.
     pub action: Action,
     /// The realms concerned.
     pub realms: Vec<RealmIx>,
@@ -146,23 +146,23 @@ pub struct ActionPlan {
     /// Realms that an operator has stopped: with [`Refusal::Held`] those that would have to be started, otherwise those
     /// that a realm of the plan waits for once it has been stopped.
     pub holds: Vec<Held>,
-    /// Why it would be refused.
+    /// Why the core would refuse the command.
     pub refusal: Option<Refusal>,
 }
 
 /// The answer to a command or a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It is under way.
+    /// The core carries out the command.
     Accepted {
-        /// What is being done.
+        /// The steps that the core carries out.
         plan: ActionPlan,
         /// The restart transactions it opened.
         restarts: Vec<(RealmIx, RestartId)>,
     },
-    /// Not done; nothing changed.
+    /// The core did nothing.
     Refused {
-        /// What would have been done, with the refusal.
+        /// The plan that was refused, with the refusal.
         plan: ActionPlan,
     },
     /// The refresh round is complete, or its bound has passed.

@@ -1,5 +1,5 @@
-//! What the code of one realm can reach: the moment, its own specification, what its neighbours amount to, and
-//! an outbox. It cannot see or touch another realm.
+//! What the code of one realm can reach: the moment, its own specification, a summary of its neighbours, and an outbox.
+//! It cannot see or touch another realm.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
@@ -14,7 +14,7 @@ const OWNER_BITS: u32 = 24;
 /// What heartbeatd as a whole is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Before [`Input::Boot`](crate::Input::Boot): nothing is started.
+    /// Before [`Input::Boot`](crate::Input::Boot): the core starts nothing.
     Cold,
     /// It supervises realms.
     Booted,
@@ -24,7 +24,7 @@ pub(crate) enum Mode {
     Killing,
 }
 
-/// What a realm's neighbours amount to. Recomputed only when one of them changed.
+/// A summary of a realm's neighbours. Recomputed only when one of them changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DependencyView {
     pub(crate) mode: Mode,
@@ -32,15 +32,16 @@ pub(crate) struct DependencyView {
     pub(crate) needs_hold: bool,
     /// Everything under `wants` and `after` has settled.
     pub(crate) order_holds: bool,
-    /// The worst that its `needs` are.
+    /// The worst state among its `needs`.
     pub(crate) needs: NeedState,
     /// A need with `while_down = "stop"` is broken or pending.
     pub(crate) stop_with_need: bool,
     /// A need with `while_down = "restart"` is broken or pending.
     pub(crate) restart_with_need: bool,
-    /// Every measured need has passed in a measurement that began then or later; the end of time without one.
+    /// Every measured need has passed in a measurement that began at this time or later; the end of time if one has
+    /// not.
     pub(crate) upstream_pass: Instant,
-    /// One of its needs refuses work since then: the earliest of them.
+    /// The earliest time since when one of its needs refuses work.
     pub(crate) refused_since: Option<Instant>,
     /// A dependent is being stopped.
     pub(crate) dependents_stopping: bool,
@@ -49,7 +50,7 @@ pub(crate) struct DependencyView {
 }
 
 impl DependencyView {
-    /// Of a realm that has no neighbours.
+    /// The summary of a realm without neighbours.
     pub(crate) fn alone(mode: Mode) -> Self {
         Self {
             mode,
@@ -74,13 +75,13 @@ pub(crate) struct Outbox {
     pub(crate) timers: Timers,
     /// Realms that wait for a launch slot, by start order.
     pub(crate) launches: BTreeSet<(u32, RealmIx)>,
-    /// Realms that want their needs measured before they are restarted for their health.
+    /// Realms that ask for a measurement of their needs before a restart for their health.
     pub(crate) asks: VecDeque<RealmIx>,
-    /// Realms that are to be restarted for their health, if the circuit breaker lets them.
+    /// Realms due for a restart for their health, if the circuit breaker lets them.
     pub(crate) health_restarts: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,
-    /// Realms whose durable half has changed: it is written before anything that follows from it.
+    /// Realms whose durable half has changed: the core emits it before any effect that follows from it.
     pub(crate) remember: BTreeSet<RealmIx>,
     pub(crate) ignored: u64,
     /// heartbeatd itself is late.
@@ -115,7 +116,7 @@ impl Outbox {
         CheckId((self.next_check << OWNER_BITS) | u64::from(realm.0))
     }
 
-    /// Whose measurement it is; an index out of range for a name that is not ours.
+    /// The realm of a measurement; an index out of range for an id that the core did not give.
     pub(crate) fn owner_of(id: CheckId) -> RealmIx {
         RealmIx(u32::try_from(id.0 & ((1 << OWNER_BITS) - 1)).unwrap_or(u32::MAX))
     }
@@ -126,7 +127,7 @@ impl Outbox {
         self.events.push_back(Event { seq: self.next_event, at, realm, kind });
     }
 
-    /// SplitMix64: the constructor's seed decides every jitter, so a run replays exactly.
+    /// SplitMix64. The constructor's seed decides every jitter, so a run replays exactly.
     fn dice(&mut self) -> u32 {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.seed;
@@ -154,7 +155,7 @@ impl Ctx<'_> {
         self.out.event(self.now, Some((self.ix, self.spec)), kind);
     }
 
-    /// An input that makes no sense now: counted, told, and nothing changes.
+    /// Counts and reports an input that makes no sense now. Nothing else changes.
     pub(crate) fn ignore(&mut self, why: &'static str) {
         self.out.ignored += 1;
         self.event(EventKind::Ignored { why });
@@ -170,7 +171,7 @@ impl Ctx<'_> {
         self.event(EventKind::Signalled { run, signal, tree: false, kill_in: None });
     }
 
-    /// The signal that is to end the realm; KILL follows at `kill_at`.
+    /// Sends the stop signal; KILL follows at `kill_at`.
     pub(crate) fn stop_signal(&mut self, run: heartbeat_status::RunId, tree: bool, kill_at: Instant) {
         let (realm, signal) = (self.ix, self.spec.stop.signal);
         let effect = |signal| match tree {
@@ -181,7 +182,7 @@ impl Ctx<'_> {
         let kill_in = (signal != Signal::KILL).then(|| kill_at.since(self.now));
         self.event(EventKind::Signalled { run, signal, tree, kill_in });
         if signal != Signal::KILL {
-            // A stopped process cannot act on the signal before it goes on.
+            // A stopped process cannot act on the signal before it continues.
             self.effect(effect(Signal::CONT));
         }
     }
@@ -194,12 +195,12 @@ impl Ctx<'_> {
         self.out.timers.disarm(self.ix, kind);
     }
 
-    /// What its probes have seen is to be written. The rest of the durable half is written whenever it changes.
+    /// Writes the durable half because the probes have new results. Any other change of it is written by itself.
     pub(crate) fn remember(&mut self) {
         self.out.remember.insert(self.ix);
     }
 
-    /// A stage of the state of the realm is over: its timers are disarmed.
+    /// A stage of the realm's state is over: disarms its timers.
     pub(crate) fn leave_stage(&mut self) {
         self.out.timers.leave_stage(self.ix);
     }

@@ -1,4 +1,4 @@
-//! What the neighbours of a realm amount to, and when a gate holds.
+//! The summary of a realm's neighbours, and when a gate holds.
 
 use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, WhileDown};
 
@@ -7,7 +7,7 @@ use crate::shown::{Facts, gate_holds, need_state};
 use crate::{NeedSpec, Supervisor};
 
 impl Supervisor {
-    /// What the neighbours of a realm amount to, from their facts.
+    /// Summarises the neighbours of a realm from their facts.
     pub(crate) fn dependency_view(&self, ix: RealmIx) -> DependencyView {
         let mut dependencies = DependencyView::alone(self.mode);
         for need in &self.plan.realm(ix).needs {

@@ -22,11 +22,11 @@ impl Supervisor {
         self.realms.iter_mut().for_each(|realm| realm.shown.seen_first(now));
         self.resume(now);
         self.pull_in(now, Vec::new());
-        // Since when a realm is as it is has to be remembered of those, too, of which nothing will be told for long.
+        // The next heartbeatd also has to know since when a realm has its status if that does not change for long.
         self.out.remember.extend(self.plan.infos().iter().map(|info| info.ix));
     }
 
-    /// Starts `wanted`. What is to run pulls in what it needs and wants, `manual` or not.
+    /// Starts `wanted`. A realm that is to run pulls in its needs and wants, `manual` or not.
     pub(crate) fn pull_in(&mut self, now: Instant, wanted: Vec<RealmIx>) {
         let mut pulled_in = wanted;
         for at in (0..self.start_order.len()).rev() {
@@ -36,7 +36,7 @@ impl Supervisor {
             }
             for need in &self.plan.realm(ix).needs {
                 let needed = &mut self.realms[need.realm.index()];
-                // What an operator has stopped stays down.
+                // A realm that an operator has stopped stays down.
                 let manual = needed.wish.desired == Desired::Down && needed.wish.resting == Resting::Manual;
                 if need.kind != EdgeKind::After && manual {
                     needed.wish.desired = Desired::Up;
@@ -57,7 +57,8 @@ impl Supervisor {
         self.settle_check(id);
         let ix = Outbox::owner_of(id);
         if self.realms.get(ix.index()).is_none_or(|realm| realm.awaits(id).is_none()) {
-            // Called off, given up, or of an older generation: counted, and no fact worth an event.
+            // The realm has called off or given up the measurement, or it is of an older generation: it is counted,
+            // without an event.
             self.out.ignored += 1;
             return;
         }
@@ -141,7 +142,7 @@ impl Supervisor {
             self.mode = Mode::ShuttingDown;
             self.shutdown_deadline = Some(now + self.plan.settings().shutdown_timeout);
             self.out.event(now, None, EventKind::ShutdownStarted);
-            // The order is the plan's: every dependent is on its way down before what it needs is told.
+            // In the plan's order, every dependent is on its way down before its needs are.
             for ix in &order {
                 self.reconsider(now, *ix);
                 self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest));
@@ -160,7 +161,7 @@ impl Supervisor {
         }
     }
 
-    /// Our own loop is late, or in time again.
+    /// The driver's loop is late, or in time again.
     pub(crate) fn lag(&mut self, now: Instant, late: bool) {
         self.out.lagging = late;
         let settings = self.plan.settings().fuse;

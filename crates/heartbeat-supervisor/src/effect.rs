@@ -1,4 +1,4 @@
-//! What the core wants done. Adapters carry it out and answer with an [`Input`](crate::Input).
+//! The effects that the core asks for. Adapters carry them out and answer with an [`Input`](crate::Input).
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -8,7 +8,7 @@ use heartbeat_status::{CheckId, CommandId, Hook, ProbeIx, RealmIx, RunId, Signal
 use crate::durable::PersistedRealm;
 use crate::{OperatorIntent, Reply};
 
-/// One thing to do.
+/// One effect of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Measure; answered by [`Input::Checked`](crate::Input::Checked) within `timeout` and the adapter's own delay.
@@ -24,7 +24,7 @@ pub enum Effect {
         /// Deadline of the whole measurement.
         timeout: Duration,
     },
-    /// The answer to this measurement is no longer of interest: stop it and say nothing.
+    /// The core no longer needs the answer to this measurement: stop it and do not answer.
     CancelCheck {
         /// The measurement concerned.
         id: CheckId,
@@ -36,8 +36,8 @@ pub enum Effect {
         /// The new generation.
         run: RunId,
     },
-    /// Look whether the program of a realm, its interpreter and its directory can be used, with the rights of its user, and
-    /// start nothing; answered by [`RunFact::ProgramChecked`](heartbeat_status::RunFact::ProgramChecked).
+    /// Check whether the realm's user can use the program, its interpreter and its directory, and start nothing;
+    /// answered by [`RunFact::ProgramChecked`](heartbeat_status::RunFact::ProgramChecked).
     CheckProgram {
         /// The realm concerned.
         realm: RealmIx,
@@ -54,8 +54,8 @@ pub enum Effect {
         /// The signal to send.
         signal: Signal,
     },
-    /// Send a signal to the main process of a generation alone; where that has left a daemon behind whose pid file is still
-    /// looked for, to its tree.
+    /// Send a signal to the main process of a generation alone. If that process has left a daemon behind and the pid
+    /// file is not there yet, the signal goes to the tree.
     SignalMain {
         /// The realm concerned.
         realm: RealmIx,
@@ -64,8 +64,8 @@ pub enum Effect {
         /// The signal to send.
         signal: Signal,
     },
-    /// Run one of the realm's own commands; answered by [`RunFact::HookDone`](heartbeat_status::RunFact::HookDone) within
-    /// `timeout`, after which the adapter kills it and says so.
+    /// Run one of the realm's own commands; answered by [`RunFact::HookDone`](heartbeat_status::RunFact::HookDone)
+    /// within `timeout`, after which the adapter kills the command and reports that.
     Hook {
         /// The realm concerned.
         realm: RealmIx,
@@ -76,7 +76,7 @@ pub enum Effect {
         /// How long it may take.
         timeout: Duration,
     },
-    /// Kill a running command; no answer is wanted.
+    /// Kill a running command; the adapter does not answer.
     CancelHook {
         /// The realm concerned.
         realm: RealmIx,
@@ -85,19 +85,19 @@ pub enum Effect {
         /// The command concerned.
         hook: Hook,
     },
-    /// Remember this of a realm, in place of what was remembered before. It stands before the effects that follow
-    /// from it, and nothing is answered.
+    /// Replace the record of a realm. This stands before the effects that follow from the record; the adapter does not
+    /// answer.
     Persist {
         /// The realm concerned.
         realm: RealmIx,
-        /// What is to be remembered; `None`: nothing any more.
+        /// The new record; `None`: the realm needs none any more.
         record: Option<Box<PersistedRealm>>,
-        /// The last word of an operator: kept over reboots, too.
+        /// The operator's last request: it survives reboots, too.
         intent: OperatorIntent,
     },
     /// Answer a command or a refresh.
     Reply {
-        /// As the input named it.
+        /// The number in the input.
         id: CommandId,
         /// The answer itself.
         reply: Reply,

@@ -1,4 +1,4 @@
-//! What the probes of a realm have measured in this generation, and what follows from it.
+//! The results of a realm's probes in this generation, and their consequences.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -10,14 +10,14 @@ use heartbeat_status::{
 
 use crate::flapping::Flapping;
 
-/// What a restart for health waits for.
+/// Why a restart for health has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
     /// The circuit breaker is tripped.
     Tripped,
-    /// As many others as may be are under way.
+    /// The limit of parallel restarts is reached.
     Parallel,
-    /// As many as may be were made lately; the next is allowed then.
+    /// The limit of recent restarts is reached; the next one is allowed at this time.
     Exhausted(Instant),
 }
 
@@ -26,33 +26,33 @@ pub(crate) struct Evidence {
     pub(crate) probes: Vec<Probing>,
     /// Probes are being measured.
     pub(crate) probing: bool,
-    /// Since when, in this life of heartbeatd.
+    /// Since when the probes are measured, in this life of heartbeatd.
     pub(crate) probing_since: Instant,
     /// A dependent wants to know whether this realm is to blame.
     pub(crate) asked: bool,
-    /// Since it was last asked by a dependent, all it is measured by has passed; the oldest of these began then.
+    /// Since a dependent last asked, every measurement of the realm has passed; the oldest of them began at this time.
     pub(crate) passed_since: Option<Instant>,
-    /// Failing probes past their threshold that are its own fault, in words.
+    /// The failing probes past their threshold that are the realm's own fault, in words.
     pub(crate) unhealthy_cause: Option<String>,
-    /// What its restart for its health waits for, when it could begin otherwise.
+    /// What holds a restart for the realm's health that could begin otherwise.
     pub(crate) held: Option<Hold>,
-    /// A restart for its health acts on a failure that began then or later: when the action became due.
+    /// A restart for the realm's health needs a failure that began at this time or later: when the action became due.
     pub(crate) acts_on: Instant,
-    /// Its needs have been asked about the failure that began then.
+    /// The realm has asked its needs about the failure that began at this time.
     pub(crate) asked_since: Option<Instant>,
     /// An earlier heartbeatd has started its process.
     pub(crate) adopted: bool,
     pub(crate) stopped_by_signal: bool,
-    /// Its output is kept in memory, since its log could not be opened.
+    /// The output is kept in memory, since the log could not be opened.
     pub(crate) log_in_memory: bool,
-    /// Samples in a row that were over its limit of memory.
+    /// Samples in a row above the memory limit.
     pub(crate) samples_over: u32,
-    /// When its silence, or its end that does not come, is judged.
+    /// When the core judges the realm's silence, or its announced exit that does not come.
     pub(crate) silence_due: Option<Instant>,
 }
 
 impl Evidence {
-    /// A new generation begins: what was measured before is history.
+    /// A new generation begins: earlier measurements are history.
     pub(crate) fn begin_anew(&mut self) {
         let mut probes = core::mem::take(&mut self.probes);
         probes.iter_mut().for_each(Probing::anew);
@@ -65,7 +65,7 @@ impl Evidence {
 pub(crate) struct InFlight {
     pub(crate) id: CheckId,
     pub(crate) since: Instant,
-    /// Its slot has come: a failure counts. False only for the measurement of a refresh.
+    /// The slot of the probe has come: a failure counts. False only for the measurement of a refresh.
     pub(crate) scheduled: bool,
 }
 
@@ -76,27 +76,27 @@ pub(crate) struct Probing {
     pub(crate) last: Option<LastResult>,
     pub(crate) skipped: u64,
     pub(crate) stale: bool,
-    /// `last` was seen since it is being measured. Otherwise it is history: of an earlier generation, or from before
-    /// there was nothing to measure any more.
+    /// `last` is from the current measurements. Otherwise it is history: of an earlier generation, or from before the
+    /// measurements stopped.
     pub(crate) current: bool,
-    /// The last result that was conclusive, while later ones are not.
+    /// The last conclusive result, while later results are inconclusive.
     pub(crate) conclusive: Option<LastResult>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) last_conclusive: Option<Instant>,
     pub(crate) measured_at: Option<Instant>,
     /// Begin of the last measurement that passed.
     pub(crate) last_pass: Option<Instant>,
-    /// Begin of its last measurement, whatever the generation.
+    /// Begin of the last measurement, in any generation.
     pub(crate) begun_at: Option<Instant>,
     /// Begin of the last failure, counted or not.
     pub(crate) last_fail: Option<Instant>,
     /// The first of the failures that count toward its threshold.
     pub(crate) first_fail: Option<Instant>,
-    /// Begins of the failures inside its window, with `fail_if`; as many as the window has results at most.
+    /// Begins of the failures inside the window of `fail_if`; at most as many as the window has results.
     pub(crate) window: VecDeque<Instant>,
-    /// The failing verdict has its full threshold of own evidence behind it.
+    /// The failing verdict has its full threshold of the realm's own evidence.
     pub(crate) proven: bool,
-    /// Its last failures were not counted, since a need was broken: shown until the next pass.
+    /// The last failures did not count, since a need was broken: shown until the next pass.
     pub(crate) blamed_elsewhere: bool,
     pub(crate) flapping: Flapping,
     /// Measurements made while down, for the growing interval.
@@ -131,7 +131,7 @@ impl Probing {
         !self.stale && (self.blamed_elsewhere || self.tally.verdict() == Some(Verdict::Failing))
     }
 
-    /// Its failures so far prove nothing; the verdict stands until there is new evidence.
+    /// The failures so far prove nothing; the verdict stands until there is new evidence.
     pub(crate) fn forgive(&mut self) {
         self.tally.forgive();
         self.first_fail = None;
@@ -139,7 +139,7 @@ impl Probing {
         self.proven = false;
     }
 
-    /// A new generation, or one that is measured anew: what was seen before is history.
+    /// A new generation, or a fresh round of measurements: earlier results are history.
     pub(crate) fn anew(&mut self) {
         *self = Self {
             last: self.last.take(),
@@ -163,7 +163,7 @@ impl Probing {
         while self.window.len() > self.tally.fails_within(window) as usize {
             self.window.pop_front();
         }
-        // Once it has its threshold the window moves on, and the time since its first failure does not.
+        // Once the probe has its threshold, the window moves on, and the time since its first failure stays.
         let first = if self.proven { self.first_fail } else { self.window.front().copied() };
         self.first_fail = first.filter(|_| !passed);
     }
@@ -172,7 +172,7 @@ impl Probing {
         self.tally.verdict().is_some() || self.stale
     }
 
-    /// Its last conclusive result began after `since`, or it is told and not measured.
+    /// Whether the last conclusive result began after `since`, or the probe is reported and not measured.
     pub(crate) fn conclusive_since(&self, since: Instant) -> bool {
         self.measured_at.is_none() || self.last_conclusive.is_some_and(|last| last > since)
     }
@@ -185,8 +185,8 @@ impl Probing {
         }
     }
 
-    /// The owner of the socket that it sees cannot be found out: this fact alone says nothing, and the realm goes by its
-    /// other probes.
+    /// Whether the owner of the probe's socket cannot be found out: this fact alone says nothing, and the other probes
+    /// decide.
     pub(crate) fn is_unattributable(&self) -> bool {
         let unknown = Outcome::Inconclusive(InconclusiveReason::Unattributable);
         self.last.as_ref().is_some_and(|last| last.outcome == unknown)

@@ -1,6 +1,6 @@
-//! Whether a probe changes its mind too often: Icinga's weights over its last conclusive results.
+//! Whether a probe flaps: Icinga's weights over its last conclusive results.
 
-/// Results looked at.
+/// Results in the window.
 const WINDOW_RESULTS: u32 = 20;
 /// It begins to flap at this share of weighted changes, in percent ...
 const START_PERCENT: u32 = 30;
@@ -11,23 +11,23 @@ const OLDEST_WEIGHT: u32 = 80;
 /// From one result to the next, in hundredths.
 const WEIGHT_STEP: u32 = 2;
 
-/// The changes among the last results of one probe. It lives on over restarts: a realm that only passes right after
-/// each restart flaps.
+/// The changes among the last results of one probe. It survives restarts: a realm that only passes right after each
+/// restart flaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flapping {
-    /// One bit a result, the newest lowest: it differed from the one before.
+    /// One bit per result, the newest lowest: it differed from the one before.
     changes: u32,
     last: Option<bool>,
     flapping: bool,
 }
 
 impl Flapping {
-    /// The changes of its last results, and whether it flaps: what has to be remembered of it.
+    /// The changes of the last results, and whether the probe flaps, for the record.
     pub(crate) fn parts(&self) -> (u32, bool) {
         (self.changes, self.flapping)
     }
 
-    /// One that goes on where another one was; `last` is whether the last result passed.
+    /// Continues from a record; `last` is whether the last result passed.
     pub(crate) fn from_parts(changes: u32, last: Option<bool>, flapping: bool) -> Self {
         Self { changes: changes & ((1 << WINDOW_RESULTS) - 1), last, flapping }
     }

@@ -1,5 +1,5 @@
-//! The restart circuit breaker (`fuse`): when many realms turn unhealthy at once, the fault is more likely ours (or
-//! everybody's) than theirs, and restarting them all makes it worse.
+//! The restart circuit breaker (`fuse`): when many realms turn unhealthy at once, the cause is more likely heartbeatd
+//! or something that they share, and restarting them all makes it worse.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -40,16 +40,16 @@ impl Default for FuseSettings {
     }
 }
 
-/// Whether a health restart may begin now, and what it waits for otherwise.
+/// Whether a health restart may begin now; otherwise what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     /// It may begin.
     Now,
     /// The circuit breaker is tripped.
     Tripped,
-    /// As many others as may be are under way.
+    /// The limit of parallel restarts is reached.
     Parallel,
-    /// As many as may be were made within the time; the oldest of them leaves it then.
+    /// The limit of restarts within the time is reached; the oldest of them leaves the window at `until`.
     Exhausted {
         /// The end of the wait.
         until: Instant,
@@ -63,20 +63,20 @@ pub(crate) const TRIPPED_LAUNCH_GAP: Duration = Duration::from_millis(100);
 enum State {
     /// Restarts go through.
     Closed,
-    /// Restarts are held: until then, or until everything has been measured afresh.
+    /// Restarts are held until this time, or until every realm has been measured afresh.
     Tripped { since: Instant, until: Instant },
-    /// One restart may be tried; `running` once it is.
+    /// One restart may be tried; `running` is its realm once it has begun.
     Trial { since: Instant, running: Option<RealmIx> },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Fuse {
     state: State,
-    /// Who turned unhealthy by probe, and when; bounded by the number of realms.
+    /// Realms that turned unhealthy by their probes, and when; bounded by the number of realms.
     turned: VecDeque<(Instant, RealmIx)>,
-    /// When health restarts were let through; bounded by `restarts`.
+    /// When health restarts were allowed; bounded by `restarts`.
     granted: VecDeque<Instant>,
-    /// Our own loop is late.
+    /// The driver's loop is late.
     lagging: bool,
 }
 
@@ -85,17 +85,17 @@ impl Fuse {
         Self { state: State::Closed, turned: VecDeque::new(), granted: VecDeque::new(), lagging: false }
     }
 
-    /// When health restarts were let through: the budget of the host.
+    /// When health restarts were allowed: the budget of the host.
     pub(crate) fn granted(&self) -> impl Iterator<Item = Instant> + '_ {
         self.granted.iter().copied()
     }
 
-    /// Goes on where another one was, closed: whether it is to trip is seen anew.
+    /// Continues with an earlier budget, closed: new evidence decides whether it trips.
     pub(crate) fn restore(&mut self, granted: alloc::vec::Vec<Instant>) {
         self.granted = granted.into();
     }
 
-    /// Realms that turned unhealthy within the window, the last time one did.
+    /// Realms that turned unhealthy within the window that ends with the latest one.
     pub(crate) fn turned(&self) -> impl Iterator<Item = RealmIx> + '_ {
         self.turned.iter().map(|(_, realm)| *realm)
     }
@@ -104,7 +104,7 @@ impl Fuse {
         self.state != State::Closed
     }
 
-    /// Since when it is not closed.
+    /// Since when the circuit breaker is not closed.
     pub(crate) fn tripped_since(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
@@ -112,7 +112,7 @@ impl Fuse {
         }
     }
 
-    /// When it acts by itself.
+    /// When the circuit breaker changes by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Tripped { until, .. } => Some(until),
@@ -120,7 +120,7 @@ impl Fuse {
         }
     }
 
-    /// A realm has turned unhealthy by its probes. Returns what was seen when this trips the fuse.
+    /// A realm has turned unhealthy by its probes. Returns the evidence, in words, when this trips the circuit breaker.
     pub(crate) fn note_down(
         &mut self,
         settings: &FuseSettings,
@@ -143,7 +143,8 @@ impl Fuse {
         ))
     }
 
-    /// Our own loop is late (or in time again). Returns what was seen when this trips the fuse.
+    /// The driver's loop is late (or in time again). Returns the evidence, in words, when this trips the circuit
+    /// breaker.
     pub(crate) fn note_lag(&mut self, settings: &FuseSettings, now: Instant, late: bool) -> Option<String> {
         self.lagging = late;
         if !late || self.is_tripped() {
@@ -157,7 +158,7 @@ impl Fuse {
         self.state = State::Tripped { since: now, until: now + settings.hold };
     }
 
-    /// Time has passed, or everything has been measured afresh since it tripped.
+    /// Time has passed, or every realm has been measured afresh since the circuit breaker tripped.
     pub(crate) fn proceed(&mut self, settings: &FuseSettings, now: Instant, fresh_round: bool) {
         let State::Tripped { since, until } = self.state else { return };
         if self.lagging {
@@ -169,7 +170,7 @@ impl Fuse {
         }
     }
 
-    /// No realm is unhealthy any more. True when this releases it.
+    /// No realm is unhealthy any more. True when this closes the circuit breaker.
     pub(crate) fn all_well(&mut self) -> bool {
         if !self.is_tripped() || self.lagging {
             return false;
@@ -219,7 +220,7 @@ impl Fuse {
         }
     }
 
-    /// The restart of `realm` has ended. True when it was the trial, and it releases the fuse.
+    /// The restart of `realm` has ended. True when it was the trial, and this closes the circuit breaker.
     pub(crate) fn restart_ended(
         &mut self,
         settings: &FuseSettings,
@@ -254,7 +255,7 @@ mod tests {
         parallel: 2,
     };
 
-    /// Grants it if it may be granted.
+    /// Grants the restart if it is allowed.
     fn grant(fuse: &mut Fuse, at: Instant, realm: RealmIx, under_way: u32) -> Grant {
         let grant = fuse.ask(&S, at, realm, under_way);
         if grant == Grant::Now {

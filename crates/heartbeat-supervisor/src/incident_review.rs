@@ -7,7 +7,7 @@
 //! While the restart circuit breaker is tripped, many realms have one cause: their incidents fold under the one of the
 //! ecosystem, which stays open until each of them is fine or has an incident of its own.
 //!
-//! Nothing is opened or resolved because heartbeatd stops: what is open then is open for the next one.
+//! The core opens or resolves nothing because heartbeatd stops: the next heartbeatd has the same open incidents.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -29,7 +29,7 @@ use crate::state::{FailedWhy, State};
 use crate::words;
 use crate::{Supervisor, why};
 
-/// The ends of two processes are seen this much apart although one has caused the other.
+/// The adapter may report two exits this far apart although one has caused the other.
 const SAME_MOMENT: Duration = Duration::from_secs(1);
 
 /// A confirmed outage by a realm's own fault.
@@ -44,7 +44,7 @@ struct Outage {
 fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
     let realm = &supervisor.realms[ix.index()];
     let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
-    // Neither a stop nor a pause hides what no signal reaches.
+    // Neither a stop nor a pause hides a process that no signal ends.
     if matches!(realm.state, State::Stuck { .. }) {
         return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
     }
@@ -105,7 +105,7 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
     }
 }
 
-/// What a realm that needs a person was given up for.
+/// Why heartbeatd has given up a realm that needs a person.
 fn given_up_for(realm: &Realm) -> Reason {
     let why = match &realm.state {
         State::Failed(failed) => &failed.why,
@@ -122,7 +122,7 @@ fn given_up_for(realm: &Realm) -> Reason {
     }
 }
 
-/// How it ended, when there is evidence that a root is fine again, or an operator has said that it is to rest.
+/// How the incident ended, when there is evidence that its root is fine again, or an operator has stopped the root.
 fn ended(realm: &Realm) -> Option<&'static str> {
     if matches!(realm.state, State::Stuck { .. } | State::Unverified { .. }) {
         return None;
@@ -146,8 +146,8 @@ fn ended(realm: &Realm) -> Option<&'static str> {
     }
 }
 
-/// The last proof that a realm was well: the measurements by which it passed began then or later. Of a realm that is not
-/// measured, its process.
+/// The last proof that a realm was well: the begin of the measurements that passed. For a realm that is not measured,
+/// its process is the proof.
 fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
     let realm = &supervisor.realms[ix.index()];
     let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.evidence.probes);
@@ -186,7 +186,7 @@ fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
 }
 
 impl Supervisor {
-    /// Looks at everything that was touched since the last review.
+    /// Reviews every realm that was touched since the last review.
     pub(crate) fn review_incidents(&mut self, now: Instant) {
         if self.incidents.touched.is_empty() {
             return;
@@ -214,7 +214,7 @@ impl Supervisor {
             self.review_storm(now);
         }
         touched.clear();
-        // Whatever an incident touches is told, not decided: nothing new has been touched meanwhile.
+        // A review reports and decides nothing, so what it touches needs no second review.
         self.incidents.touched = touched;
     }
 
@@ -232,7 +232,7 @@ impl Supervisor {
         } else {
             self.open_incident(now, Some(ix), outage, Vec::new());
         }
-        // Those that were blocked before it was confirmed.
+        // The dependents that were blocked before the outage was confirmed.
         for at in 0..self.realms.len() {
             if self.realms[at].shown.status == Status::Blocked || self.realms[at].is_suspicious() {
                 self.incidents.touch(self.plan.infos()[at].ix);
@@ -244,12 +244,12 @@ impl Supervisor {
         }
     }
 
-    /// The incident of a storm, if an outage for this reason is a part of it.
+    /// The incident of a storm, if an outage for this reason is part of it.
     fn storm_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
         let at = self.incidents.rooted_in(None, Some(Reason::StormFuse))?;
         let known = self.incidents.in_storm.contains(&ix);
         let of_storm = match reason {
-            // It needs a person, which the others do not.
+            // This realm needs a person, which the others do not.
             _ if self.realms[ix.index()].shown.status == Status::Failed => false,
             Reason::ProbeFailed => known || self.fuse.is_tripped(),
             // A restart that the storm has caused did not succeed.
@@ -259,7 +259,8 @@ impl Supervisor {
         of_storm.then_some(at)
     }
 
-    /// The incident of a suspect that nothing suspects any more: this realm is what failed, and it fails alone.
+    /// The incident of a suspect that no realm suspects any more: this realm is the one that failed, and it fails
+    /// alone.
     fn opened_on_a_suspect(&self, ix: RealmIx) -> Option<usize> {
         self.incidents.open.iter().position(|incident| {
             incident.reason == Reason::SuspectNeed
@@ -280,7 +281,7 @@ impl Supervisor {
         })
     }
 
-    /// Nothing proves that `need` was still well when the incident of its dependent was opened.
+    /// Whether nothing proves that `need` was still well when the incident of its dependent was opened.
     fn is_wrong_root(&self, incident: &Incident, need: RealmIx) -> bool {
         last_well(self, need) <= incident.opened_at
     }
@@ -336,8 +337,8 @@ impl Supervisor {
         no
     }
 
-    /// An incident of `ix` was opened then: that what it needs was well afterwards has to be remembered, since a need that
-    /// fails later is not its root.
+    /// An incident of `ix` was opened at `since`. Its needs remember the next proof that they are well: a need that
+    /// fails after that is not the root.
     pub(crate) fn vouch_for_needs(&mut self, ix: RealmIx, since: Instant) {
         let mut seen = alloc::vec![false; self.realms.len()];
         let mut stack = alloc::vec![ix];
@@ -352,7 +353,7 @@ impl Supervisor {
         }
     }
 
-    /// The incident keeps its number and gets the root it should have had.
+    /// The incident keeps its number and moves to the right root.
     fn hand_down(&mut self, now: Instant, at: usize, root: RealmIx, outage: Outage) {
         let critical = self.plan.realm(root).critical;
         let note = format!("its root is {}: {}", self.plan.realm(root).name, outage.message);
@@ -372,7 +373,7 @@ impl Supervisor {
         self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
     }
 
-    /// The restart that is open of a realm belongs to the incident of what it needs.
+    /// The open restart of the realm belongs to the incident of its need.
     fn excuse(&mut self, blamed: Option<RealmIx>) {
         let Some(ix) = blamed else { return };
         let realm = &mut self.realms[ix.index()];
@@ -380,7 +381,7 @@ impl Supervisor {
         self.out.remember.insert(ix);
     }
 
-    /// A realm suffers from an incident, too.
+    /// Another realm is affected by an incident.
     fn join(&mut self, now: Instant, at: usize, ix: RealmIx) {
         if self.incidents.open[at].affected.contains(&ix) {
             return;
@@ -397,8 +398,8 @@ impl Supervisor {
         self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
     }
 
-    /// A blocked realm joins the incidents of its roots. One that was opened on it although one of these may have been
-    /// the cause folds under it; one for an older fault of its own stays.
+    /// A blocked realm joins the incidents of its roots. An incident of its own folds under theirs if one of these
+    /// roots may have been the cause; an incident for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
         let suspects = self.suspects_of(ix);
         if self.realms[ix.index()].shown.status != Status::Blocked && suspects.is_empty() {
@@ -425,18 +426,18 @@ impl Supervisor {
         }
     }
 
-    /// A root that fails for another reason, needs a person, or is fine again.
+    /// A root fails for another reason, needs a person, or is fine again.
     fn review_root(&mut self, now: Instant, ix: RealmIx) {
         let Some(at) = self.incidents.rooted_in(Some(ix), None) else { return };
         let realm = &self.realms[ix.index()];
         let Some(outage) = outage(self, ix, now) else {
-            // It refuses work, and what that has brought down is not known to be well again.
+            // The root refuses work, and its dependents are not known to be well again.
             let refuses = realm.shown.status == Status::Degraded && realm.shown.facts.refuses_since.is_some();
             let well = |ix: &RealmIx| self.is_over(*ix);
             let all_well = self.incidents.open[at].affected.iter().all(well);
             let runs = matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Paused);
             let how = match (refuses, all_well) {
-                // It may fail once more, as it did after its last recovery.
+                // The realm may fail once more, as it did after its last recovery.
                 (false, _) if realm.history.relapsed && runs => None,
                 (false, _) => ended(realm),
                 (true, true) => Some("what needs it passes again"),
@@ -452,7 +453,7 @@ impl Supervisor {
         if !failed && (outage.reason == known.reason || outage.message == known.message) {
             return;
         }
-        // People are told the newest cause; the first one stays in the timeline.
+        // Receivers get the newest cause; the first one stays in the timeline.
         let incident = Arc::make_mut(&mut self.incidents.open[at]);
         (incident.reason, incident.message) = (outage.reason, outage.message);
         incident.failed |= failed;
@@ -461,7 +462,7 @@ impl Supervisor {
         self.tell_incident(now, step, incident, None);
     }
 
-    /// What a need that refuses work has brought down may be well again.
+    /// The dependents of a need that refuses work may be well again.
     fn review_suspects_of(&mut self, now: Instant, ix: RealmIx) {
         let refuses = |root: &RealmIx| self.realms[root.index()].shown.facts.refuses_since.is_some();
         let roots = self.incidents.open.iter().filter_map(|incident| {
@@ -473,7 +474,7 @@ impl Supervisor {
         }
     }
 
-    /// It is fine again, rests, or has an incident of its own.
+    /// Whether the realm is fine again, at rest, or has an incident of its own.
     fn is_over(&self, ix: RealmIx) -> bool {
         ended(&self.realms[ix.index()]).is_some() || self.incidents.rooted_in(Some(ix), None).is_some()
     }
@@ -496,7 +497,7 @@ impl Supervisor {
         self.out.event(now, whose, EventKind::Incident { step, incident, note });
     }
 
-    /// Whether a probe of it has had no evidence for too long, by our own fault.
+    /// Whether a probe of the realm has had no evidence for too long, by heartbeatd's own fault.
     fn review_stale(&mut self, ix: RealmIx) {
         let realm = &self.realms[ix.index()];
         if realm.wish.pause.is_none() && realm.lacks_evidence() {
@@ -566,7 +567,7 @@ impl Supervisor {
         }
     }
 
-    /// A storm is over when the circuit breaker is closed and each realm that it has hit is fine again, or has an incident
+    /// A storm is over when the circuit breaker is closed and each realm of the storm is fine again, or has an incident
     /// of its own.
     pub(crate) fn review_storm(&mut self, now: Instant) {
         let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };

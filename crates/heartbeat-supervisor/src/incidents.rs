@@ -14,18 +14,18 @@ pub(crate) struct Incidents {
     /// Realms to be reviewed.
     pub(crate) touched: Vec<RealmIx>,
     pub(crate) marked: Vec<bool>,
-    /// Realms with a probe without recent evidence, by our fault.
+    /// Realms with a probe without recent evidence, by heartbeatd's own fault.
     pub(crate) stale: BTreeSet<RealmIx>,
-    /// Realms whose outage is a part of the storm.
+    /// Realms whose outage is part of the storm.
     pub(crate) in_storm: BTreeSet<RealmIx>,
     /// Realms that have not been started for too long because the host has nothing left.
     pub(crate) exhausted: BTreeSet<RealmIx>,
-    /// Moves with every change; part of what the revision means.
+    /// Counts every change; part of the revision.
     pub(crate) changes: u64,
 }
 
 impl Incidents {
-    /// This realm may mean something different now.
+    /// The meaning of this realm may have changed.
     pub(crate) fn touch(&mut self, ix: RealmIx) {
         if self.marked.len() <= ix.index() {
             self.marked.resize(ix.index() + 1, false);
@@ -35,7 +35,7 @@ impl Incidents {
         }
     }
 
-    /// Its place belongs to another realm now, which is not concerned.
+    /// The index belongs to another realm now, which the incident does not concern.
     pub(crate) fn forget(&mut self, ix: RealmIx) {
         self.stale.remove(&ix);
         self.in_storm.remove(&ix);
@@ -48,7 +48,7 @@ impl Incidents {
         }
     }
 
-    /// Those that were open when heartbeatd died are open.
+    /// Takes over the incidents that were open when heartbeatd died.
     pub(crate) fn restore(&mut self, open: Vec<Incident>) {
         self.last = open.iter().map(|incident| incident.no.0).max().unwrap_or(0);
         for incident in open {

@@ -1,4 +1,4 @@
-//! What the world tells the core. Facts, never wishes, but for [`Command`] and [`Input::Shutdown`].
+//! The inputs of the core. All are facts, except [`Command`] and [`Input::Shutdown`].
 
 use alloc::string::String;
 use core::time::Duration;
@@ -16,7 +16,7 @@ pub enum Input {
     Checked {
         /// The measurement concerned.
         id: CheckId,
-        /// What it saw.
+        /// The result of the measurement.
         result: CheckResult,
     },
     /// Something happened to a generation of a realm.
@@ -32,7 +32,7 @@ pub enum Input {
     Command {
         /// Chosen by the caller; the reply carries it.
         id: CommandId,
-        /// What is asked.
+        /// The operator's command.
         command: Command,
     },
     /// Measure everything now (or one realm), and reply when the round is done.
@@ -42,21 +42,21 @@ pub enum Input {
         /// One realm, or all.
         realm: Option<RealmIx>,
     },
-    /// Our own loop is late, or in time again: told when it changes.
+    /// The driver's loop is late, or in time again. The driver reports only changes.
     Lag {
-        /// It is late.
+        /// Whether the loop is late.
         late: bool,
     },
-    /// A part of heartbeatd itself has a problem, or works again: told when it changes.
+    /// A part of heartbeatd itself has a problem, or works again. Adapters report only changes.
     OwnProblem {
         /// The part concerned.
         kind: OwnProblemKind,
-        /// What is wrong, for a person; `None` when nothing is any more.
+        /// What is wrong, for a person; `None` when the part works again.
         message: Option<String>,
     },
     /// heartbeatd was not running for a while: the host slept, or heartbeatd was stopped by a signal.
     Suspended {
-        /// For how long.
+        /// How long heartbeatd did not run.
         asleep: Duration,
     },
     /// Stop everything in reverse order, then [`Effect::Halt`](crate::Effect::Halt).

@@ -1,4 +1,4 @@
-//! From failing probes to a fault that is acted on: by whose fault, and is a restart the answer?
+//! From failing probes to a fault: whose fault it is, and whether a restart is the answer.
 //!
 //! A probe past its threshold is shown at once. It becomes a *fault* (an incident, and perhaps a restart) only when
 //! every need of the realm has passed in a measurement that began after the failure: what a health check asks for
@@ -18,11 +18,11 @@ use crate::state::{InPlaceRestart, State, in_place_restart, stopping};
 use crate::timers::TimerKind;
 use crate::words;
 
-/// While a need owes an answer it is asked again after this.
+/// A need that has not answered is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// While its own evidence is too old it is looked at again after this.
+/// A realm whose own evidence is too old is looked at again after this.
 const MEASURE_AGAIN: Duration = Duration::from_secs(1);
-/// A restart that waits for the circuit breaker is asked for again after this.
+/// The core asks the circuit breaker again after this about a restart that it holds.
 const FUSE_RECHECK: Duration = Duration::from_secs(1);
 
 fn wait_for(ctx: &mut Ctx<'_>, when: Option<Instant>) {
@@ -33,12 +33,12 @@ fn wait_for(ctx: &mut Ctx<'_>, when: Option<Instant>) {
 }
 
 impl Realm {
-    /// Failing for its health may end in a restart of this realm.
+    /// Whether a failure for its health may restart this realm.
     fn restarts(&self, spec: &RealmSpec) -> bool {
         let acted_on = match self.state {
             State::Starting(_) | State::Running(_) => true,
             State::External(_) => {
-                // Once it is not watched any more, nothing is done to it.
+                // An external realm that is no longer probed is left alone.
                 let free = match self.in_place() {
                     None => !self.restart_open(),
                     Some(in_place) => in_place == InPlaceRestart::Trial,
@@ -47,28 +47,29 @@ impl Realm {
             }
             _ => false,
         };
-        // Also one that is about to end by itself.
+        // A realm that has announced its own exit is held as well.
         let held =
             self.in_place().is_some_and(InPlaceRestart::is_under_way) || self.generation.spoken.stopping;
         acted_on && !held && spec.restart.when() != RestartWhen::Never
     }
 
-    /// A restart for its health is what the Act timer is about.
+    /// Whether the Act timer is about a restart for the realm's health.
     pub(crate) fn restart_is_due(&self, spec: &RealmSpec) -> bool {
         self.restarts(spec) && self.actionable(spec, |role| role == Role::Live).is_some()
     }
 
-    /// A restart for its health is what happens next, unless the realm passes before.
+    /// Whether a restart for the realm's health happens next, unless it passes before.
     pub(crate) fn restart_is_pending(&self, spec: &RealmSpec) -> bool {
         let blamed = self.dependencies.needs.excuses() || self.is_held_by_suspicion();
         let excused = blamed || self.wish.pause.is_some() || self.generation.port_conflict.is_some();
         !excused && self.restart_is_due(spec)
     }
 
-    /// Looks at the failing probes of a realm that is measured, and acts as far as it may.
+    /// Looks at the failing probes of a realm that is measured, and acts as far as the rules allow.
     ///
-    /// The order is that of the conditions: its threshold and the time since its first failure, the circuit breaker when that
-    /// has held it before, evidence that is not older than the moment the action became due, the needs, the circuit breaker.
+    /// The order is that of the conditions: its threshold and the time since its first failure, the circuit breaker
+    /// when that has held it before, evidence that is not older than the moment the action became due, the needs, the
+    /// circuit breaker.
     pub(crate) fn evaluate(&mut self, ctx: &mut Ctx<'_>) {
         if self.dependencies.needs.excuses() || self.wish.pause.is_some() {
             self.clear_cause(ctx);
@@ -79,7 +80,7 @@ impl Realm {
             return;
         };
         if self.generation.port_conflict.is_some() {
-            // Evidence of its own, and nothing a restart would change: the port would still not be free.
+            // The realm fails by its own evidence, but a restart would not free the port.
             self.evidence.unhealthy_cause = Some(self.failure_detail(ctx, first.0));
             ctx.disarm(TimerKind::ActOnFailure);
             return;
@@ -109,7 +110,7 @@ impl Realm {
             }
             Some(_) => {}
         }
-        // The failure that is acted on; a later one does not begin the question anew, or a slow need would never answer.
+        // The failure that the restart acts on. A later one does not ask again, or a slow need would never answer.
         let newest = self.evidence.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
         if self.dependencies.upstream_pass <= *self.evidence.asked_since.get_or_insert(newest) {
             ctx.out.asks.push_back(ctx.ix);
@@ -123,7 +124,7 @@ impl Realm {
             self.evidence.unhealthy_cause = Some(self.failure_detail(ctx, first.0));
         }
         if due.is_some() {
-            // Granted in the same breath, unless the circuit breaker holds it.
+            // The core grants it in the same step, unless the circuit breaker holds it.
             ctx.out.health_restarts.push_back(ctx.ix);
             ctx.arm(TimerKind::ActOnFailure, ctx.now + FUSE_RECHECK);
         } else {
@@ -131,7 +132,7 @@ impl Realm {
         }
     }
 
-    /// One of its failing live probes has failed in a measurement that began when the action became due, or later.
+    /// Whether a failing live probe has failed in a measurement that began when the action became due, or later.
     fn evidence_is_fresh(&mut self, ctx: &mut Ctx<'_>, when: Instant) -> bool {
         if self.evidence.acts_on < when {
             self.demand_evidence(ctx, when);
@@ -139,7 +140,7 @@ impl Realm {
         self.has_failed_since(ctx.spec, self.evidence.acts_on)
     }
 
-    /// Nothing is done to the realm before one of its live probes has failed in a measurement that began at `since` or later.
+    /// Acts on the realm only after a live probe has failed in a measurement that began at `since` or later.
     pub(crate) fn demand_evidence(&mut self, ctx: &mut Ctx<'_>, since: Instant) {
         self.evidence.acts_on = since;
         self.evidence.asked_since = None;
@@ -148,14 +149,14 @@ impl Realm {
         }
     }
 
-    /// The circuit breaker would let it through: what was seen while it was held is too old to act on.
+    /// The circuit breaker would allow the restart, but the evidence from the wait is too old to act on.
     pub(crate) fn release(&mut self, ctx: &mut Ctx<'_>) {
         self.hold(ctx, None, None);
         self.demand_evidence(ctx, ctx.now);
         self.evaluate(ctx);
     }
 
-    /// Notes what the restart waits for, if for anything. `words` say it to a person.
+    /// Notes what the restart waits for, if for anything; `words` are the text for a person.
     pub(crate) fn hold(&mut self, ctx: &mut Ctx<'_>, hold: Option<Hold>, words: Option<String>) {
         let kind = |hold: Option<Hold>| hold.map(|hold| core::mem::discriminant(&hold));
         if kind(core::mem::replace(&mut self.evidence.held, hold)) != kind(hold) {
@@ -163,9 +164,9 @@ impl Realm {
         }
     }
 
-    /// The circuit breaker lets it through: end the old run because of the probe that failed.
+    /// The circuit breaker allows the restart: ends the old run because of the probe that failed.
     pub(crate) fn restart(&mut self, ctx: &mut Ctx<'_>) {
-        // With a stranger on its port, the port would still not be free.
+        // While a stranger holds the port, a restart would not free it.
         if self.dependencies.needs.excuses()
             || self.wish.pause.is_some()
             || self.generation.port_conflict.is_some()
@@ -186,7 +187,7 @@ impl Realm {
         }
     }
 
-    /// Nothing speaks against it, or another realm is to blame.
+    /// The realm has no fault, or another realm is to blame.
     pub(crate) fn clear_cause(&mut self, ctx: &mut Ctx<'_>) {
         self.evidence.unhealthy_cause = None;
         (self.evidence.acts_on, self.evidence.asked_since) = (Instant::ZERO, None);

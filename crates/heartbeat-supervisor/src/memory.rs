@@ -1,4 +1,4 @@
-//! What comes back after the death of heartbeatd: what was remembered, and what was found.
+//! What a new heartbeatd restores: what the records say, and what it found.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,68 +8,68 @@ use heartbeat_status::{Desired, Exit, Incident, Instant, Pause, RealmName, RunId
 use crate::OperatorHold;
 use crate::durable::PersistedRealm;
 
-/// What became of a realm's process while heartbeatd was not there.
+/// What happened to a realm's process while no heartbeatd ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing of it is there.
+    /// No process of the realm is there.
     #[default]
     Nothing,
-    /// Its main process lives.
+    /// The main process lives.
     Alive {
         /// Its process number.
         pid: u32,
-        /// It is still the launcher: `Started` or `StartFailed` follows.
+        /// The process is still the launcher: `Started` or `StartFailed` follows.
         launching: bool,
     },
-    /// Its main process has ended.
+    /// The main process has ended.
     Ended {
-        /// How, as far as that could be found out.
+        /// How the process ended, as far as heartbeatd could find out.
         exit: Exit,
-        /// Nothing of its process tree is left; otherwise `Emptied` follows.
+        /// No process of the tree is left; otherwise `Emptied` follows.
         empty: bool,
     },
-    /// Something runs that may be it and cannot be proven to be. `Emptied` follows when it is gone.
+    /// Processes run that may belong to the realm and cannot be proven to. `Emptied` follows when they are gone.
     Unverifiable {
-        /// What was found, for a person.
+        /// A description of the processes, for a person.
         what: String,
     },
 }
 
-/// What an operator has last said about a realm: remembered over restarts and reboots.
+/// The operator's last request about a realm: it survives restarts and reboots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorIntent {
-    /// Start or stop, where he has said either.
+    /// Start or stop, where the operator has asked for either.
     pub desired: Option<Desired>,
     /// Who has stopped it, when and why.
     pub hold: OperatorHold,
-    /// The pause that lasts.
+    /// The pause in force.
     pub pause: Option<Pause>,
 }
 
-/// A realm that comes back.
+/// A realm to restore.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// Which one it is.
     pub realm: RealmName,
-    /// What is remembered of it; `None` when only its process is known, or only what an operator said.
+    /// The record of the realm; `None` when only its process is known, or only the operator's request.
     pub record: Option<PersistedRealm>,
-    /// The generation of its process, as it is on record.
+    /// The generation of its process, by the adoption record.
     pub run: Option<RunId>,
-    /// What was found of its process.
+    /// What heartbeatd found of its process.
     pub found: Found,
-    /// The last word of an operator. It outranks the record, which may be older.
+    /// The operator's last request. It outranks the record, which may be older.
     pub intent: Option<OperatorIntent>,
-    /// Its process is made of something else now than when it was started.
+    /// The configuration of its process has changed since the process was started.
     pub changed: bool,
 }
 
-/// Everything that comes back.
+/// Everything to restore.
 #[derive(Clone, Debug, Default)]
 pub struct RestoredState {
-    /// The realms remembered.
+    /// The realms on record.
     pub realms: Vec<Restored>,
     /// Incidents that were open.
     pub incidents: Vec<Incident>,
-    /// When health restarts were let through, oldest first: the budget of the host.
+    /// When health restarts were allowed, oldest first: the budget of the host.
     pub health_restarts: Vec<Instant>,
 }

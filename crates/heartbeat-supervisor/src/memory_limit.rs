@@ -1,5 +1,5 @@
-//! Limits that no kernel keeps: which they are, and what becomes of a realm that uses more memory than it may. Where the
-//! kernel would kill it, it is restarted here.
+//! Limits that the kernel does not enforce: which they are, and what the core does with a realm that uses too much
+//! memory. Where the kernel would kill the realm, the core restarts it.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,11 +12,11 @@ use crate::realm::Realm;
 use crate::state::{State, stopping};
 use crate::words;
 
-/// So many samples in a row are over the limit before anything is done: a peak is none.
+/// Samples in a row over the limit before the core acts, so that it ignores a peak.
 const MAX_SAMPLES_OVER: u32 = 3;
 
 impl Realm {
-    /// No kernel enforces these limits of the generation. Reported once, until the list changes.
+    /// The kernel does not enforce these limits of the generation. The core reports them once, until the list changes.
     pub(crate) fn note_unbounded(&mut self, ctx: &mut Ctx<'_>, limits: Vec<String>) {
         if self.shown.unbounded != limits {
             self.shown.unbounded = limits;
@@ -24,12 +24,12 @@ impl Realm {
         }
     }
 
-    /// So much memory is used now.
+    /// Takes a sample of the memory that the realm uses.
     pub(crate) fn memory_used(&mut self, ctx: &mut Ctx<'_>, bytes: u64) {
         let execed = match &self.state {
             State::Starting(starting) => starting.execed(),
             State::Running(_) => true,
-            // Nothing runs, or it is being ended already.
+            // No process runs, or the realm is being stopped already.
             _ => false,
         };
         let Some(limit) = ctx.spec.memory_limit.filter(|limit| execed && bytes > *limit) else {

@@ -12,7 +12,7 @@ use crate::own_problems::Known;
 
 /// A problem that lasts this long opens an incident.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
-/// A host that has nothing left for a start for so long is a problem of heartbeatd.
+/// When the host has had nothing left for a start for this long, that is a problem of heartbeatd.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(30);
 
 impl Supervisor {
@@ -37,7 +37,8 @@ impl Supervisor {
         }
     }
 
-    /// Problems that have lasted long enough, and those of an earlier heartbeatd that were not seen again.
+    /// Reviews the problems that have lasted long enough, and those of an earlier heartbeatd that no adapter has
+    /// reported again.
     pub(crate) fn review_own_problems(&mut self, now: Instant) {
         if self.finished {
             return;
@@ -62,7 +63,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the host has had nothing left for a start of it for too long.
+    /// Whether the host has had nothing left for a start of the realm for too long.
     pub(crate) fn review_exhausted(&mut self, now: Instant, ix: RealmIx) {
         let start = self.realms[ix.index()].history.failed_start.as_ref();
         let exhausted = start.is_some_and(|start| {

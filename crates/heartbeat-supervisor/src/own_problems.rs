@@ -6,14 +6,14 @@ use core::time::Duration;
 
 use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind};
 
-/// A problem of an earlier heartbeatd that is not reported within this time after the start is over.
+/// A problem of an earlier heartbeatd is over if no adapter reports it within this time after the start.
 const SEEN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) message: String,
     pub(crate) incident: Option<IncidentNo>,
-    /// When the incident opens, or when one of an earlier heartbeatd is over.
+    /// When the incident opens, or when an earlier heartbeatd's problem is over.
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -24,7 +24,8 @@ pub(crate) struct OwnProblems {
 }
 
 impl OwnProblems {
-    /// Incidents of an earlier heartbeatd stay open until the problem ends, or is not seen again.
+    /// Incidents of an earlier heartbeatd stay open until the problem ends, or until no adapter has reported it in
+    /// time.
     pub(crate) fn restore(&mut self, now: Instant, open: &[Incident]) {
         for incident in open {
             let Some(kind) = incident.problem else { continue };

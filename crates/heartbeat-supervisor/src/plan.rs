@@ -1,4 +1,4 @@
-//! What is to be supervised: validated, immutable, without a URL or an argv in it.
+//! What the core supervises: validated, immutable, without a URL or an argv in it.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -21,11 +21,12 @@ pub enum ProbeSource {
     Measured,
     /// The port fact inside the results of another probe of the same realm.
     PortOf(ProbeIx),
-    /// What the process adapter reports: started, stopped by a signal, ended.
+    /// The reports of the process adapter: started, stopped by a signal, ended.
     Process,
-    /// What the realm says of itself ([`RunFact::Said`](heartbeat_status::RunFact::Said)): passes once it has said that it is ready.
+    /// The notifications of the realm ([`RunFact::Said`](heartbeat_status::RunFact::Said)): passes once the realm has
+    /// reported that it is ready.
     Notify {
-        /// It fails when the realm has not said for so long that it is well.
+        /// The probe fails when the realm has sent no keep-alive for this long.
         watchdog: Option<Duration>,
     },
 }
@@ -43,17 +44,17 @@ pub struct ProbeSpec {
 }
 
 impl ProbeSpec {
-    /// Measured, and more than information.
+    /// Whether the probe is measured, and more than information.
     pub(crate) fn decides(&self) -> bool {
         self.source == ProbeSource::Measured && self.info.role != Role::Info
     }
 
-    /// It is told by the realm itself.
+    /// Whether the realm itself reports the result.
     pub(crate) fn is_told(&self) -> bool {
         matches!(self.source, ProbeSource::Notify { .. })
     }
 
-    /// The realm is ready when it passes.
+    /// Whether the realm is ready when the probe passes.
     pub(crate) fn tells_readiness(&self) -> bool {
         (self.source == ProbeSource::Measured || self.is_told()) && self.info.role == Role::Live
     }
@@ -66,9 +67,9 @@ pub struct NeedSpec {
     pub realm: RealmIx,
     /// How it binds.
     pub kind: EdgeKind,
-    /// What the start waits for.
+    /// The condition that the start waits for.
     pub until: Gate,
-    /// What a running dependent does while it is down.
+    /// What a running dependent does while the need is down.
     pub while_down: WhileDown,
 }
 
@@ -77,8 +78,8 @@ pub struct NeedSpec {
 pub struct StartSpec {
     /// From spawn until the live probes pass; `None` for no limit (the default of oneshots).
     pub timeout: Option<Duration>,
-    /// From spawn until an incident opens about a realm that goes on saying that it is starting up; `None` for ten times
-    /// the timeout.
+    /// From spawn until an incident opens about a realm that keeps reporting that it is starting up; `None` for ten
+    /// times the timeout.
     pub timeout_max: Option<Duration>,
     /// How long a realm without measured live probes must run to count as ready.
     pub settle: Duration,
@@ -92,7 +93,7 @@ pub struct StartSpec {
 const TIMEOUT_MAX_MULTIPLES: u32 = 10;
 
 impl StartSpec {
-    /// When a start that goes on asking for time is an incident.
+    /// When a start that keeps asking for time is an incident.
     pub(crate) fn overdue_after(&self) -> Option<Duration> {
         self.timeout_max.or(self.timeout.map(|timeout| timeout.saturating_mul(TIMEOUT_MAX_MULTIPLES)))
     }
@@ -110,7 +111,7 @@ impl Default for StartSpec {
     }
 }
 
-/// Which processes of a realm get its stop signal first.
+/// The processes of a realm that get its stop signal first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignalTo {
     /// The main process; when it has ended, what is left of its tree.
@@ -159,13 +160,13 @@ pub struct RealmSpec {
     pub group: Option<String>,
     /// Labels for selectors.
     pub labels: BTreeMap<String, String>,
-    /// Counts for `ok`.
+    /// The realm counts for `ok`.
     pub critical: bool,
     /// Assigned port, for display.
     pub port: Option<u16>,
     /// Service, oneshot or external.
     pub kind: RealmKind,
-    /// Not started at boot unless something that is started needs it.
+    /// heartbeatd does not start it at boot unless a realm that it starts needs it.
     pub manual: bool,
     /// What is measured.
     pub probes: Vec<ProbeSpec>,
@@ -177,20 +178,21 @@ pub struct RealmSpec {
     pub stop: StopSpec,
     /// When it is restarted, after how long, how often.
     pub restart: RestartPolicy,
-    /// It has a restart command of its own, used instead of a stop and a start; the only way to act on an external realm.
+    /// The realm has a restart command of its own, used instead of a stop and a start; the only way to act on an
+    /// external realm.
     pub restart_command: bool,
     /// Most memory of its tree in bytes.
     pub memory_limit: Option<u64>,
     /// Realms restarted in the same transaction, without a debit of their own.
     pub restart_with: Vec<RealmIx>,
-    /// The configuration does not have it any more: it is stopped, and keeps its index until it is.
+    /// The configuration no longer has the realm: it is being stopped, and keeps its index until then.
     pub retired: bool,
-    /// It was registered at run time, and is in no file.
+    /// The realm was registered at run time, and is in no file.
     pub registered: bool,
 }
 
 impl RealmSpec {
-    /// A critical service with one `process` probe and every default; the rest is set by field.
+    /// A critical service with one `process` probe and every default; the caller sets other fields.
     #[must_use]
     pub fn service(name: RealmName) -> Self {
         Self {
@@ -219,7 +221,7 @@ impl RealmSpec {
 }
 
 impl RealmSpec {
-    /// The probe by which the realm is known to say something of itself, and the watchdog it is configured with.
+    /// The probe for the realm's notifications, and its configured watchdog.
     pub(crate) fn notify_probe(&self) -> Option<(usize, Option<Duration>)> {
         self.probes.iter().enumerate().find_map(|(at, probe)| match probe.source {
             ProbeSource::Notify { watchdog } => Some((at, watchdog)),
@@ -267,7 +269,8 @@ pub enum PlanError {
     /// Two realms of one name.
     #[error("two realms are called {0}")]
     DuplicateName(RealmName),
-    /// A probe whose results come from a probe that does not measure, or from a realm that is not asked to say anything.
+    /// A probe whose results come from a probe that does not measure, or from a realm that is not asked to say
+    /// anything.
     #[error("probe {probe} of {realm} takes its results from something that does not give any")]
     BadSource {
         /// The realm concerned.
@@ -291,7 +294,7 @@ pub enum PlanError {
     },
 }
 
-/// What is to be supervised.
+/// What the core supervises.
 #[derive(Clone, Debug)]
 pub struct Plan {
     settings: PlanSettings,
@@ -361,7 +364,7 @@ impl Plan {
         &self.graph
     }
 
-    /// What documents say of each realm that does not change, by [`RealmIx`].
+    /// The part of documents about each realm that does not change, by [`RealmIx`].
     #[must_use]
     pub fn infos(&self) -> &[Arc<RealmInfo>] {
         &self.infos

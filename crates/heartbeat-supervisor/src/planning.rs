@@ -1,4 +1,4 @@
-//! From a command to its plan, and from the plan to its steps. The dry run and the real thing are one function.
+//! From a command to its plan, and from the plan to its steps. The dry run and the command use one function.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,7 +15,7 @@ use crate::shown::gate_holds;
 use crate::state::{self, State, StateRequest};
 use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
-/// What follows the first signal at the latest: KILL, and then being stuck.
+/// The time from KILL until a realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 impl Supervisor {
@@ -83,7 +83,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
                     }
                     pulled.restart(*ix);
                 }
-                // What runs beside a need that an operator has stopped may go on beside it.
+                // A realm that already runs beside a need that an operator has stopped may continue beside it.
                 pulled.add_needs(*ix, !runs && !commanded.has(*ix));
             }
         }
@@ -109,7 +109,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     }
     let hold = |ix: RealmIx| supervisor.realms[ix.index()].wish.operator_hold().cloned().unwrap_or_default();
     let holds = held.into_iter().map(|realm| Held { realm, hold: hold(realm) }).collect();
-    // What is only unconfirmed shows what a yes would do; what cannot be done has no steps.
+    // A plan that only needs a confirmation shows its steps; one that is impossible has none.
     match refusal {
         None | Some(Refusal::WouldBreak) => {}
         Some(Refusal::Held) => {
@@ -132,8 +132,8 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     ActionPlan { action: command.action, realms: targets, steps, breaks, holds, refusal }
 }
 
-/// What concerns the overlay and the counters, and no process: one wave, and nothing where nothing would change. A stop
-/// ends the pause of what it stops; a start and a restart leave a pause as it is.
+/// Steps that concern pauses and counters, and no process: one wave, and no step where nothing would change. A stop
+/// ends the pause of the realm that it stops; a start and a restart leave a pause as it is.
 fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx], stops: &Set) -> Vec<PlanStep> {
     let action = match action {
         Action::Pause => StepAction::Pause,
@@ -173,13 +173,14 @@ fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
     supervisor.realms[ix.index()].state.phase().may_have_process()
 }
 
-/// A reset starts it: it should run, and only waits for its own clock or for a person.
+/// Whether a reset starts the realm: it should run, and only waits for its own clock or for a person.
 fn is_reset_to_start(realm: &Realm) -> bool {
     let waits = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
     waits && realm.wish.desired == Desired::Up
 }
 
-/// What a command starts so that its realms can run, and what an operator's stop keeps from being started.
+/// The realms that a command starts so that its own can run, and those that an operator's stop keeps from being
+/// started.
 struct Pulled<'a> {
     supervisor: &'a Supervisor,
     plan: &'a Plan,
@@ -208,7 +209,7 @@ impl<'a> Pulled<'a> {
         &self.supervisor.realms[ix.index()]
     }
 
-    /// An operator's stop stands in the way. A start of the realm itself lifts it.
+    /// Whether an operator's stop holds the realm. A start of the realm itself lifts it.
     fn is_held(&self, ix: RealmIx) -> bool {
         let asked_for = self.starts_targets && self.targets.contains(&ix);
         self.realm(ix).wish.operator_hold().is_some() && !self.lift_holds && !asked_for
@@ -236,8 +237,8 @@ impl<'a> Pulled<'a> {
         }
     }
 
-    /// Everything that `ix` needs and wants, directly and through others, and that is not being started. `strict`: it cannot do without
-    /// the needs that an operator has stopped.
+    /// Adds everything that `ix` needs and wants, directly and through others, and that is not being started. `strict`:
+    /// the realm cannot do without the needs that an operator has stopped.
     fn add_needs(&mut self, ix: RealmIx, strict: bool) {
         let mut stack = alloc::vec![ix];
         let mut seen = Set::new(self.plan.realms().len());
@@ -259,7 +260,7 @@ impl<'a> Pulled<'a> {
         }
     }
 
-    /// As [`Self::add_needs`], where nothing else is started than what an operator has stopped.
+    /// As [`Self::add_needs`], but starts only realms that an operator has stopped.
     fn add_held_needs(&mut self, ix: RealmIx) {
         let others = core::mem::replace(&mut self.starts, Set::new(self.plan.realms().len()));
         self.add_needs(ix, true);
@@ -273,7 +274,7 @@ impl<'a> Pulled<'a> {
     }
 }
 
-/// Needs that an operator has stopped, and that a realm which is stopped first waits for when it is to start again.
+/// Needs that an operator has stopped, and that a realm of the plan waits for after its own stop.
 fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -> Vec<RealmIx> {
     let mut held = Vec::new();
     for ix in plan.graph().start_order().iter().filter(|ix| stops.has(**ix) && starts.has(**ix)) {
@@ -288,7 +289,7 @@ fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -
     held
 }
 
-/// It does not run and would not run by itself.
+/// Whether the realm does not run and would not run by itself.
 fn rests(realm: &Realm) -> bool {
     matches!(realm.state, State::Stopped { .. } | State::Failed(_) | State::Cooldown(_) | State::Backoff(_))
         || (realm.wish.desired == Desired::Down && !matches!(realm.state, State::External(_) | State::Done))
@@ -303,7 +304,7 @@ fn would_break(supervisor: &Supervisor, plan: &Plan, targets: &[RealmIx]) -> Vec
             broken.insert(*ix);
             continue;
         }
-        // What only had to be done once does not break when it is stopped.
+        // A dependent that only waited for `done` does not break when that need is stopped.
         let needs = plan.realm(*ix).needs.iter();
         let depends = needs
             .filter(|need| need.kind == EdgeKind::Needs && need.until != Gate::Done)
@@ -343,7 +344,7 @@ fn refusal(
         let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].generation.pid.is_none());
         return gone.copied().map(Refusal::NotRunning);
     }
-    // It can be restarted by its own command, and told to begin counting anew; never started or stopped.
+    // A realm with a restart command can be restarted and reset, but never started or stopped.
     let commanded = |ix: &RealmIx| {
         plan.realm(*ix).restart_command && matches!(command.action, Action::Restart | Action::Reset)
     };
@@ -389,7 +390,7 @@ fn stop_steps(supervisor: &Supervisor, plan: &Plan, stops: &Set, rest: bool) -> 
     steps
 }
 
-/// What is needed first; waves count on from `first`.
+/// Needs first; waves count on from `first`.
 fn start_steps(plan: &Plan, starts: &Set, first: u32) -> Vec<PlanStep> {
     let mut wave = alloc::vec![first; plan.realms().len()];
     let mut steps = Vec::new();
@@ -403,7 +404,7 @@ fn start_steps(plan: &Plan, starts: &Set, first: u32) -> Vec<PlanStep> {
     steps
 }
 
-/// Restarts by a command of the realm's own: once what needs it is stopped, and side by side.
+/// Restarts by a realm's own command: side by side, once its dependents are stopped.
 fn restart_steps(plan: &Plan, commanded: &Set, wave: u32) -> Vec<PlanStep> {
     let realms = plan.graph().start_order().iter().copied().filter(|ix| commanded.has(*ix));
     let step = |ix| {
@@ -449,7 +450,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
     }
 }
 
-/// Realms that were not asked for and are stopped or started all the same: their events name the command.
+/// Reports the command in the events of realms that it stops or starts although it does not name them.
 fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
     let targets: Vec<_> = plan.realms.iter().map(|ix| supervisor.plan.realm(*ix).name.as_str()).collect();
     let whole = alloc::format!("`{} {}`", plan.action, targets.join(" "));
@@ -461,7 +462,7 @@ fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command
     for step in plan.steps.iter().filter(|step| !plan.realms.contains(&step.realm)) {
         let action = match step.action {
             StepAction::Stop => plan.action,
-            // Told with its stop.
+            // The event of its stop covers it.
             StepAction::Start if stopped(step.realm) => continue,
             StepAction::Start => Action::Start,
             StepAction::Restart => Action::Restart,
@@ -487,13 +488,13 @@ pub(crate) fn execute(
         supervisor.step(now, *ix, |_, ctx| ctx.event(kind));
     }
     tell_taken_along(supervisor, now, command, plan);
-    // What is wanted of them has to be remembered, whether anything comes of it now or not.
+    // The record has to keep the operator's request, whether or not anything comes of it now.
     supervisor
         .out
         .remember
         .extend(plan.steps.iter().map(|step| step.realm).chain(plan.realms.iter().copied()));
     if plan.action == Action::Stop {
-        // Before its pause ends, or the end of the pause would start it.
+        // This comes before the pause ends, or the end of the pause would start it.
         for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
             let realm = &mut supervisor.realms[ix.index()];
             realm.wish.desired = Desired::Down;
@@ -518,7 +519,7 @@ pub(crate) fn execute(
             supervisor.realms[ix.index()].wish.resting = Resting::Operator(hold);
             supervisor.realms[ix.index()].wish.asked_for = false;
         }
-        // Dependents come first in the plan: by now they count as being stopped.
+        // Dependents come first in the plan, so they count as being stopped by now.
         supervisor.reconsider(now, ix);
         let intent = if again { StateRequest::Again(RestartCause::Requested) } else { StateRequest::Rest };
         supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));

@@ -1,7 +1,7 @@
 //! Measuring the probes of a realm, and what their results add up to.
 //!
-//! A probe has one measurement in flight; an overrun skips slots and counts them. [`crate::cadence`] says when it is
-//! its turn.
+//! A probe has at most one measurement in flight; an overrun skips slots and counts them. [`crate::cadence`] says when
+//! a probe is due.
 
 use alloc::string::String;
 use alloc::string::ToString;
@@ -20,11 +20,11 @@ use crate::state::State;
 use crate::timers::{TimerKind, probe_ix};
 use crate::{Effect, ProbeSource, ProbeSpec, RealmSpec};
 
-/// An adapter that has not answered this long after the deadline will not answer any more.
+/// An adapter that has not answered this long after the deadline will not answer.
 const LOST_GRACE: Duration = Duration::from_secs(5);
 /// Evidence older than max(this, 3 x interval + timeout) is stale.
 const STALE_MIN: Duration = Duration::from_secs(30);
-/// A refresh does not measure again what was measured within this time.
+/// A refresh does not repeat a measurement that is more recent than this.
 const REFRESH_GAP: Duration = Duration::from_secs(1);
 
 impl Realm {
@@ -33,7 +33,7 @@ impl Realm {
         self.stop_probing(ctx);
         self.evidence.begin_anew();
         if let Some((at, _)) = ctx.spec.notify_probe() {
-            // The new one has not said anything.
+            // The new process has reported nothing yet.
             self.evidence.probes[at].last = None;
         }
         self.generation = self.generation.next();
@@ -52,8 +52,8 @@ impl Realm {
         }
     }
 
-    /// Goes on measuring after heartbeatd was gone, in the slots its probes had. The verdicts stand for one bound of
-    /// staleness from now: no new evidence, no change.
+    /// Continues to measure after heartbeatd was gone, in the slots of the probes. The verdicts stand for one bound of
+    /// staleness from now: without new evidence, nothing changes.
     pub(crate) fn resume_probing(&mut self, ctx: &mut Ctx<'_>) {
         self.evidence.probing = true;
         self.evidence.probing_since = ctx.now;
@@ -90,7 +90,7 @@ impl Realm {
         ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + stale_after(spec, spec.info.interval));
     }
 
-    /// Measures nothing any more; answers under way are of no interest.
+    /// Stops measuring; answers in flight are of no interest.
     pub(crate) fn stop_probing(&mut self, ctx: &mut Ctx<'_>) {
         self.evidence.probing = false;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
@@ -132,7 +132,7 @@ impl Realm {
         }
     }
 
-    /// Notes what the measurements say, for a dependent that has asked.
+    /// Notes the evidence for a dependent that has asked.
     fn note_evidence(&mut self, spec: &RealmSpec) {
         let mut oldest = Instant::from_nanos(u64::MAX);
         for (_, probe) in spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides()) {
@@ -145,7 +145,7 @@ impl Realm {
         self.evidence.passed_since = Some(oldest);
     }
 
-    /// It was well after an incident of a dependent was opened: that is remembered, once.
+    /// Remembers once that the realm was well after an incident of a dependent was opened.
     fn note_well(&mut self, ctx: &mut Ctx<'_>) {
         let Some(after) = self.shown.vouch_after else { return };
         let mut deciding =
@@ -156,7 +156,7 @@ impl Realm {
         }
     }
 
-    /// Failures so far were the fault of another realm (or ours): measure afresh, now.
+    /// The failures so far were the fault of another realm or of heartbeatd: measures afresh, now.
     pub(crate) fn probe_afresh(&mut self, ctx: &mut Ctx<'_>) {
         if !self.evidence.probing {
             return;
@@ -178,14 +178,14 @@ impl Realm {
         ctx.disarm(TimerKind::ActOnFailure);
     }
 
-    /// Its own restart command has been run: what was measured says nothing any more.
+    /// The realm's own restart command has run: earlier measurements say nothing about it.
     pub(crate) fn measure_anew(&mut self, ctx: &mut Ctx<'_>) {
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
                 continue;
             }
             if spec.is_told() {
-                // It is the same process, and has said what it has said.
+                // The process is the same, so its notifications stand.
                 self.evidence.probes[at].forgive();
                 self.listen_anew(ctx, at);
                 continue;
@@ -200,7 +200,7 @@ impl Realm {
         }
     }
 
-    /// A probe's slot has come.
+    /// The slot of a probe has come.
     pub(crate) fn on_slot(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
         if ctx.spec.probes[at].source == ProbeSource::Process {
@@ -213,7 +213,7 @@ impl Realm {
         }
         let too_soon = self.earliest(ctx.spec, at) > ctx.now;
         match self.evidence.probes[at].in_flight.as_mut() {
-            // A refresh is measuring already: its result stands for this slot.
+            // A refresh is measuring already: its result counts for this slot.
             Some(flight) if !flight.scheduled => flight.scheduled = true,
             Some(_) => self.evidence.probes[at].skipped += 1,
             None if too_soon => {
@@ -227,7 +227,7 @@ impl Realm {
         self.schedule(ctx, at);
     }
 
-    /// Measures at once, or as soon as they may be, the live probes whose failure is to be acted on.
+    /// Measures the live probes that may cause a restart, at once or as soon as the intervals allow.
     pub(crate) fn measure_failing(&mut self, ctx: &mut Ctx<'_>) {
         let failing: Vec<usize> = self.acted_on(ctx.spec).map(|(at, ..)| at).collect();
         for at in failing {
@@ -256,7 +256,7 @@ impl Realm {
         id
     }
 
-    /// A refresh asks for fresh results. Returns the measurements it has to wait for.
+    /// A refresh asks for fresh results. Returns the measurements that the refresh has to wait for.
     pub(crate) fn refresh(&mut self, ctx: &mut Ctx<'_>, mut wait_for: impl FnMut(CheckId)) {
         if !self.evidence.probing {
             return;
@@ -276,7 +276,7 @@ impl Realm {
         }
     }
 
-    /// The adapter did not answer in time: our fault, so it says nothing about the target.
+    /// The adapter did not answer in time: heartbeatd's own fault, so the result says nothing about the target.
     pub(crate) fn on_lost(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let Some(flight) = self.evidence.probes[ix.index()].in_flight else { return };
         ctx.effect(Effect::CancelCheck { id: flight.id });
@@ -297,7 +297,7 @@ impl Realm {
         self.evidence.probes.iter().position(|probe| probe.in_flight.is_some_and(|flight| flight.id == id))
     }
 
-    /// A measurement came back. Returns false when it is not awaited any more.
+    /// A measurement came back. Returns false when the realm no longer waits for it.
     pub(crate) fn on_checked(&mut self, ctx: &mut Ctx<'_>, id: CheckId, result: CheckResult) -> bool {
         let Some(at) = self.awaits(id) else { return false };
         ctx.disarm(TimerKind::Lost(probe_ix(at)));
@@ -307,7 +307,8 @@ impl Realm {
         for (dependent, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::PortOf(probe_ix(at)) {
                 let latency = result.phases.connect;
-                // Why nothing listens is the same answer; everything else is the business of the probe itself.
+                // The port fact takes over only the reason why nothing listens; any other failure belongs to the probe
+                // itself.
                 let failed = port.passed() == Some(false);
                 let detail = if failed { result.detail.clone() } else { String::new() };
                 let fact = CheckResult { outcome: port, detail, latency, ..result.clone() };
@@ -325,8 +326,8 @@ impl Realm {
             self.schedule(ctx, at);
         }
         if another || conclusive {
-            // With a shorter interval its evidence is stale earlier. And a measurement that began before its probe was
-            // found to be stale, and came back after, is older than what the timer was armed for then.
+            // With a shorter interval the evidence is stale earlier. A measurement that began before the core found the
+            // probe stale, and came back after that, is older than the timer assumes.
             let (ix, stale_at) = (probe_ix(at), self.stale_at(ctx, at));
             if ctx.out.timers.deadline(ctx.ix, TimerKind::Stale(ix)).is_some_and(|armed| armed > stale_at) {
                 ctx.arm(TimerKind::Stale(ix), stale_at);
@@ -341,7 +342,7 @@ impl Realm {
         self.evidence.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound)
     }
 
-    /// Counts one result, as far as it counts.
+    /// Counts one result, if it counts.
     pub(crate) fn take_result(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -424,8 +425,8 @@ impl Realm {
         });
     }
 
-    /// A failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the probe has a
-    /// verdict already.
+    /// Whether a failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the
+    /// probe has a verdict already.
     fn failures_count(&self, ctx: &Ctx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
         if self.dependencies.needs.excuses() || self.generation.spoken.stopping {
             return false;
@@ -475,7 +476,7 @@ impl Realm {
                 });
                 ctx.remember();
             }
-            // Level-triggered: looked at again as long as it lasts.
+            // The timer is armed again as long as the evidence is too old.
             let spec = &ctx.spec.probes[at];
             let bound = stale_after(spec, self.interval(ctx.spec, at, ctx.out.lagging));
             ctx.arm(TimerKind::Stale(ix), ctx.now + bound);
@@ -491,7 +492,7 @@ impl Realm {
         }
     }
 
-    /// heartbeatd itself was not running: what was under way says nothing, and failures so far prove nothing.
+    /// heartbeatd itself did not run: measurements in flight say nothing, and the failures so far prove nothing.
     pub(crate) fn probing_was_suspended(&mut self, ctx: &mut Ctx<'_>) {
         self.probe_afresh(ctx);
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
@@ -507,10 +508,10 @@ fn stale_after(spec: &ProbeSpec, interval: Duration) -> Duration {
     STALE_MIN.max(interval.saturating_mul(3) + spec.info.timeout)
 }
 
-/// What "I am starting up" means of a realm that has been up in this generation.
+/// The outcome "I am starting up" of a realm that has been up in this generation.
 fn once_up(outcome: Outcome, kind: ProbeKind) -> Outcome {
     match outcome {
-        // It serves, with a remark in its body.
+        // The server answers, with a remark in the body.
         Outcome::Fail { reason: FailReason::StartingUp, phase: Some(ProbePhase::Body) } => {
             Outcome::Degraded(DegradedReason::ReportedDegraded)
         }

@@ -1,4 +1,4 @@
-//! The probe of a realm's own process: never measured, but told by the process adapter.
+//! The probe of a realm's own process: the process adapter reports it, and nothing is measured.
 
 use alloc::string::{String, ToString};
 
@@ -13,10 +13,10 @@ use crate::realm::Realm;
 use crate::timers::{TimerKind, probe_ix};
 
 impl Realm {
-    /// The process runs: its own probe passes at once.
+    /// The process runs: its probe passes at once.
     pub(crate) fn process_passes(&mut self, ctx: &mut Ctx<'_>) {
         self.process_result(ctx, Outcome::Pass, String::new());
-        // Nothing is counted up to a threshold here: it runs, or it does not.
+        // This probe has no threshold: the process runs, or it does not.
         for (probe, spec) in self.evidence.probes.iter_mut().zip(&ctx.spec.probes) {
             if spec.source == ProbeSource::Process {
                 probe.tally.decide(Verdict::Passing);
@@ -24,7 +24,7 @@ impl Realm {
         }
     }
 
-    /// The process has ended: no threshold.
+    /// The process has ended. This counts at once, without a threshold.
     pub(crate) fn process_ended(&mut self, ctx: &mut Ctx<'_>, detail: String) {
         self.process_result(ctx, Outcome::Fail { reason: FailReason::ProcessExited, phase: None }, detail);
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
@@ -35,7 +35,7 @@ impl Realm {
         }
     }
 
-    /// heartbeatd has ended the process: that is no failure, and there is nothing to measure any more.
+    /// heartbeatd has ended the process: that is no failure, and there is nothing left to measure.
     pub(crate) fn process_stopped(&mut self, ctx: &mut Ctx<'_>) {
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
@@ -47,7 +47,7 @@ impl Realm {
         }
     }
 
-    /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
+    /// A signal has stopped the process, or it continues. A stopped process fails once per interval.
     pub(crate) fn on_stopped_by_signal(&mut self, ctx: &mut Ctx<'_>, stopped: bool) {
         self.evidence.stopped_by_signal = stopped;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
@@ -63,7 +63,7 @@ impl Realm {
         }
     }
 
-    /// Another process listens on its port, or none but its own any more. No threshold: the evidence is the kernel's.
+    /// Another process listens on the realm's port, or has left it. This counts at once: the evidence is the kernel's.
     pub(crate) fn port_held(&mut self, ctx: &mut Ctx<'_>, holder: Option<String>) {
         let has_port = ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port);
         let own = has_port && ctx.spec.kind != RealmKind::External;
@@ -79,9 +79,9 @@ impl Realm {
             match &holder {
                 Some(_) => self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, String::new()), true),
                 None => {
-                    // What was seen of the stranger says nothing about the realm.
+                    // Results of the stranger say nothing about the realm.
                     self.evidence.probes[at].forgive();
-                    // Measured at once: what waits for the port has waited long enough.
+                    // Measures at once, since whatever waits for the port has waited long enough.
                     let source = if let ProbeSource::PortOf(of) = spec.source { of } else { probe_ix(at) };
                     ctx.arm(TimerKind::Slot(source), ctx.now);
                 }
@@ -89,7 +89,7 @@ impl Realm {
         }
     }
 
-    /// Its port may not be looked after any more: then no adapter reports that the other process is gone.
+    /// The port may no longer be watched: then no adapter would report that the other process is gone.
     pub(crate) fn forget_port_conflict(&mut self, ctx: &mut Ctx<'_>) {
         if !ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port)
             && self.generation.port_conflict.take().is_some()
@@ -118,7 +118,7 @@ impl Realm {
     }
 }
 
-/// A result that was told, not measured.
+/// A result that an adapter reported without a measurement.
 pub(crate) fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckResult {
     CheckResult {
         outcome,

@@ -1,4 +1,4 @@
-//! One realm inside the core, by the lifetime of what is known of it.
+//! One realm inside the core. Its data is grouped by lifetime.
 
 use heartbeat_status::{Desired, EventKind, Instant, Pause, RealmKind};
 
@@ -13,23 +13,24 @@ use crate::timers::TimerKind;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Realm {
-    /// What is wanted of it.
+    /// The desired state.
     pub(crate) wish: Wish,
-    /// What has happened to it, over all of its generations.
+    /// The history over all generations.
     pub(crate) history: History,
-    /// Its process and what that has reported; replaced as a whole.
+    /// The process and its notifications; replaced as a whole.
     pub(crate) generation: Generation,
-    /// What its probes have measured in this generation.
+    /// The results of the probes in this generation.
     pub(crate) evidence: Evidence,
-    /// Where it is in its life.
+    /// The state of the realm.
     pub(crate) state: State,
-    /// What others see of it.
+    /// The part that other realms and readers see.
     pub(crate) shown: Shown,
-    /// What its neighbours amount to.
+    /// The summary of the neighbours.
     pub(crate) dependencies: DependencyView,
-    /// The durable half as it was last written.
+    /// The durable half as the core last emitted it.
     pub(crate) written: Written,
-    /// What was found of it, and whether it is made of something else now, until it is resumed.
+    /// Until the realm is resumed: what heartbeatd found of it, and whether the configuration of its process has
+    /// changed.
     pub(crate) found: Option<(crate::Found, bool)>,
 }
 
@@ -60,7 +61,7 @@ impl Realm {
         realm
     }
 
-    /// Another process of its tree is the main one. The generation is the same, and so is its uptime.
+    /// Another process of the tree is the main one. The generation and the uptime stay the same.
     pub(crate) fn main_changed(&mut self, ctx: &mut Ctx<'_>, pid: u32) {
         if self.generation.pid.is_none() {
             ctx.ignore("there is no process in this state");
@@ -71,14 +72,15 @@ impl Realm {
         ctx.event(EventKind::MainChanged { run: self.generation.run, pid });
     }
 
-    /// It should have a process now. A paused realm keeps the one it has, and only an operator gives it another one.
+    /// Whether the realm should have a process now. A paused realm keeps the one it has, and only an operator gives it
+    /// another one.
     pub(crate) fn wants_to_run(&self) -> bool {
         self.wish.desired == Desired::Up
             && self.dependencies.mode == Mode::Booted
             && !self.wish.is_held_by_pause()
     }
 
-    /// It would run if it were not paused.
+    /// Whether only a pause keeps the realm from running.
     pub(crate) fn held_by_pause(&self) -> bool {
         self.wish.is_held_by_pause()
             && self.wish.desired == Desired::Up
@@ -96,7 +98,7 @@ impl Realm {
         self.clear_cause(ctx);
     }
 
-    /// The pause is over: everything is measured afresh, and only then judged.
+    /// The pause is over: measures everything afresh before it judges.
     pub(crate) fn end_pause(&mut self, ctx: &mut Ctx<'_>, expired: bool) {
         if self.wish.pause.take().is_none() {
             return;
@@ -117,7 +119,7 @@ impl Realm {
         self.evidence.probes.iter().all(|probe| probe.conclusive_since(since))
     }
 
-    /// Changes state, and says so. The timers of the state that it leaves are disarmed.
+    /// Changes the state, and reports it. Disarms the timers of the old state.
     pub(crate) fn set_state(&mut self, ctx: &mut Ctx<'_>, state: State) {
         ctx.out.timers.leave_state(ctx.ix);
         let (from, to) = (self.state.phase(), state.phase());

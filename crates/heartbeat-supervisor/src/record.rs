@@ -1,7 +1,7 @@
-//! What is remembered of a realm over the death of heartbeatd, and what was found of it afterwards.
+//! Records of a realm that survive the death of heartbeatd, and reading them again.
 //!
-//! A record is emitted ([`Effect::Persist`](crate::Effect::Persist)) whenever the durable half of a realm has changed, before
-//! the effects that follow from it: a restart is debited on record before the successor is started.
+//! The core emits a record ([`Effect::Persist`](crate::Effect::Persist)) whenever the durable half of a realm has
+//! changed, before the effects that follow from it: the record has the debit of a restart before the successor starts.
 
 use alloc::string::{String, ToString};
 use core::time::Duration;
@@ -69,7 +69,7 @@ fn what_it_measures(spec: &ProbeSpec) -> String {
     alloc::format!("{} {}", spec.info.kind, spec.info.target)
 }
 
-/// A probe that goes on where it was. Its failures count on, but no verdict is acted on without a fresh one.
+/// A probe that continues from a record. Its failures count on, but the core acts on no verdict without a fresh one.
 fn probe(stored: StoredProbe) -> Probing {
     let verdict = stored.passing.map(|passing| if passing { Verdict::Passing } else { Verdict::Failing });
     let tally = Tally::from_parts(TallyParts {
@@ -103,7 +103,7 @@ fn probe(stored: StoredProbe) -> Probing {
 }
 
 impl Realm {
-    /// The durable half has changed since this was last asked: it is to be written.
+    /// Whether the durable half has changed since the last call, so that it has to be written.
     pub(crate) fn take_change(&mut self) -> bool {
         let place = Place {
             state: self.state.stored(None),
@@ -117,7 +117,7 @@ impl Realm {
         self.written.take(&self.wish, &self.history, &self.generation, place)
     }
 
-    /// Everything that has to be remembered of it; `deadline` is that of its stage.
+    /// The record of the realm; `deadline` is that of its stage.
     pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> PersistedRealm {
         let probes = spec.probes.iter().zip(&self.evidence.probes);
         PersistedRealm {
@@ -136,10 +136,10 @@ impl Realm {
         }
     }
 
-    /// Takes up what is remembered of it. Nothing is measured and nothing acts before it is resumed.
+    /// Restores a record. The core measures nothing and does nothing with the realm before it is resumed.
     pub(crate) fn take_up(&mut self, spec: &RealmSpec, record: PersistedRealm) {
         if record.kind != spec.kind.as_str() {
-            // What it was then is not what it is now. Its numbers count on.
+            // The realm is of another kind now, so only its numbers count on.
             self.generation.run = record.generation.run;
             self.history.restarts_opened = record.history.restarts_opened;
             return;
@@ -175,7 +175,7 @@ impl Realm {
         }
     }
 
-    /// What an operator has last said about it outranks what is remembered.
+    /// The operator's last request outranks the record.
     pub(crate) fn take_intent(&mut self, intent: OperatorIntent) {
         match intent.desired {
             Some(Desired::Down) => {
@@ -188,12 +188,12 @@ impl Realm {
         self.wish.pause = intent.pause;
     }
 
-    /// The last word of an operator.
+    /// The operator's last request.
     pub(crate) fn intent(&self, spec: &RealmSpec) -> OperatorIntent {
         let hold = self.wish.operator_hold();
         let desired = match self.wish.desired {
             Desired::Down => hold.map(|_| Desired::Down),
-            // What starts by itself needs no word.
+            // A realm that starts by itself needs no request.
             Desired::Up => (spec.manual && self.wish.asked_for).then_some(Desired::Up),
         };
         OperatorIntent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.wish.pause.clone() }

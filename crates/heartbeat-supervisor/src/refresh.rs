@@ -1,4 +1,4 @@
-//! Refresh rounds: who waits for which measurements, and until when.
+//! Refresh rounds: which measurements each round waits for, and until when.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -6,9 +6,9 @@ use core::time::Duration;
 
 use heartbeat_status::{CheckId, CommandId, Instant};
 
-/// A round is answered at the latest after this.
+/// The core answers a round after this at the latest.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most rounds open at a time; one more is answered with what is known.
+/// Most rounds open at a time; the core answers any further one with the results so far.
 const MAX_ROUNDS: usize = 256;
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Opens a round. `Err` when there is nothing to wait for, or too many wait already: answer at once.
+    /// Opens a round. `Err` when there is nothing to wait for, or when too many rounds are open: answer at once.
     pub(crate) fn open(&mut self, now: Instant, id: CommandId, waiting: Vec<CheckId>) -> Result<(), ()> {
         if waiting.is_empty() || self.open.len() >= MAX_ROUNDS {
             return Err(());
@@ -33,7 +33,7 @@ impl Rounds {
         Ok(())
     }
 
-    /// A measurement came back or was given up; returns the rounds this completes.
+    /// A measurement came back or was given up; returns the rounds that are complete now.
     pub(crate) fn settle(&mut self, id: CheckId) -> Vec<CommandId> {
         if self.open.is_empty() {
             return Vec::new();
@@ -48,7 +48,7 @@ impl Rounds {
         self.open.iter().map(|round| round.deadline).min()
     }
 
-    /// Rounds whose bound has passed, with the number of measurements still missing.
+    /// Rounds whose bound has passed, with the number of missing measurements.
     pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<(CommandId, u32)> {
         let overdue = self.open.extract_if(.., |round| round.deadline <= now);
         overdue.map(|round| (round.id, u32::try_from(round.waiting.len()).unwrap_or(u32::MAX))).collect()

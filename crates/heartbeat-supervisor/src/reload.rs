@@ -1,8 +1,8 @@
-//! A new plan takes the place of the one in force, and nothing untouched moves.
+//! A new plan replaces the one in force, and no untouched realm changes.
 //!
-//! Indices never move: a realm keeps its own as long as it lives, so whatever is in flight (a launch, a measurement,
-//! a signal) still finds its realm. A realm that the new plan does not have any more stays in it as *retired*, with
-//! the needs it had, until it is stopped; then its index is free for another.
+//! Indices never move: a realm keeps its own as long as it lives, so anything in flight (a launch, a measurement, a
+//! signal) still finds its realm. A realm that the new plan no longer has stays in it as *retired*, with its needs,
+//! until it is stopped; then its index is free for another.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -19,10 +19,10 @@ use crate::timers::probe_ix;
 use crate::timers::{TimerKind, Timers};
 use crate::{Plan, ProbeSource, RealmSpec, Supervisor};
 
-/// Where each probe of a realm stands was it to be kept: the place it had before.
+/// The old index of each probe of a realm that stays.
 type Kept = Vec<Option<usize>>;
 
-/// A probe is the same when it is called the same and measures the same.
+/// A probe is the same when its name and its target are the same.
 fn kept(old: &RealmSpec, new: &RealmSpec) -> Kept {
     let same = |probe: &crate::ProbeSpec| {
         old.probes.iter().position(|known| {
@@ -36,7 +36,7 @@ fn kept(old: &RealmSpec, new: &RealmSpec) -> Kept {
 }
 
 impl Supervisor {
-    /// Indices that a new plan may give to new realms: they belonged to realms that are retired and gone.
+    /// Indices that a new plan may give to new realms: their realms are retired and gone.
     #[must_use]
     pub fn vacant(&self) -> Vec<RealmIx> {
         let gone = self
@@ -52,8 +52,8 @@ impl Supervisor {
     ///
     /// In `plan` every realm in force stands at the index it has, retired where it is to go; only
     /// [`Supervisor::vacant`] indices and new ones belong to new realms; and no realm that stays changes its kind.
-    /// `restart` are those whose process is made of something else now, with the keys that say so. `summary` is for people. While everything is
-    /// being stopped nothing new is taken: that is ignored, and told as such.
+    /// `restart` are those whose process is made of something else now, with the keys that say so. `summary` is for
+    /// people. While everything is being stopped nothing new is taken: that is ignored, and told as such.
     pub fn reload(&mut self, now: Instant, plan: Plan, restart: &[(RealmIx, String)], summary: String) {
         if matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
             self.ignore(now, "a new plan while everything is being stopped");
@@ -64,14 +64,14 @@ impl Supervisor {
         let mut mapped: Vec<Option<Kept>> = Vec::with_capacity(plan.realms().len());
         for (at, spec) in plan.realms().iter().enumerate() {
             let before = old.realms().get(at).filter(|before| before.name == spec.name);
-            // One that is gone and wanted again begins anew.
+            // A realm that was gone and is in the plan again begins anew.
             let anew = |before: &&RealmSpec| before.retired && !spec.retired && self.realms[at].at_rest();
             mapped.push(before.filter(|before| !anew(before)).map(|before| kept(before, spec)));
         }
         self.drop_measurements(now, &old, &mapped);
         self.out.remember.extend(plan.infos().iter().map(|info| info.ix));
         self.out.timers = Timers::carried(&self.out.timers, &plan, &mapped);
-        // They wait in start order, which may be another one now.
+        // They wait in start order, which the new plan may change.
         let waiting = core::mem::take(&mut self.out.launches);
         self.out.launches = waiting.into_iter().map(|(_, ix)| (plan.graph().order(ix), ix)).collect();
         self.place(&plan, &mapped);
@@ -85,8 +85,8 @@ impl Supervisor {
                 realm.take_up_probing(ctx);
             });
         }
-        // What is to run again is on its way before anything that needs it is looked at. Every realm knows what its
-        // neighbours amount to before a result of its own is acted on.
+        // A realm that is to run again is on its way before its dependents are looked at. Every realm has the summary
+        // of its neighbours before the core acts on a result of its own.
         if self.mode == Mode::Booted {
             let wanted = self.take_back(&old, &mapped);
             self.pull_in(now, wanted);
@@ -107,7 +107,7 @@ impl Supervisor {
         self.drain(now);
     }
 
-    /// Calls off what is being measured for probes that are no more.
+    /// Cancels the measurements of probes that no longer exist.
     fn drop_measurements(&mut self, now: Instant, old: &Plan, mapped: &[Option<Kept>]) {
         for (at, spec) in old.realms().iter().enumerate() {
             let keeps: &[Option<usize>] = mapped.get(at).and_then(Option::as_deref).unwrap_or(&[]);
@@ -119,14 +119,14 @@ impl Supervisor {
         }
     }
 
-    /// Every realm at its index, with the probes it has now.
+    /// Puts every realm at its index, with the probes of the new plan.
     fn place(&mut self, plan: &Plan, mapped: &[Option<Kept>]) {
         for (at, (spec, kept)) in plan.realms().iter().zip(mapped).enumerate() {
             match (self.realms.get_mut(at), kept) {
                 (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
                 (Some(realm), None) => {
                     self.incidents.forget(plan.infos()[at].ix);
-                    // Generations and restarts count on, so that a late answer for the one before is ignored.
+                    // Generations and restarts count on, so that the core ignores a late answer for the realm before.
                     let (run, opened) = (realm.generation.run, realm.history.restarts_opened);
                     *realm = Realm::new(spec);
                     (realm.generation.run, realm.history.restarts_opened) = (run, opened);
@@ -137,8 +137,8 @@ impl Supervisor {
         self.queued.resize(self.realms.len(), false);
     }
 
-    /// Realms that were to go, or not to start by themselves, and are wanted after all. What an operator has stopped stays
-    /// down.
+    /// Realms that the new plan has again, or starts by itself although the old one did not. A realm that an operator
+    /// has stopped stays down.
     fn take_back(&mut self, old: &Plan, mapped: &[Option<Kept>]) -> Vec<RealmIx> {
         let mut wanted = Vec::new();
         for ix in self.start_order.iter().copied() {
@@ -159,7 +159,7 @@ impl Supervisor {
         wanted
     }
 
-    /// Stops what the new plan does not have any more, dependents first.
+    /// Stops the realms that the new plan no longer has, dependents first.
     fn retire(&mut self, now: Instant, old: &Plan) {
         let plan = Arc::clone(&self.plan);
         for ix in plan.graph().stop_order() {
@@ -184,10 +184,10 @@ impl Supervisor {
     }
 }
 
-/// What it is made of has changed.
+/// A reload has changed the realm's process.
 pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) {
     realm.shown.renewed = keys;
-    // It is told again of the new one.
+    // The adapter reports it again for the new process.
     realm.shown.unbounded.clear();
     realm.generation.outdated = realm.held_by_pause();
     if !realm.wants_to_run() {
@@ -197,7 +197,7 @@ pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) 
         State::Starting(_) | State::Running(_) | State::Done => {
             state::on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         }
-        // What was given up was another program.
+        // heartbeatd gave up another program, not this one.
         State::Backoff(_) | State::Cooldown(_) | State::Failed(_) => {
             realm.history.tracker.reset();
             state::on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
@@ -212,27 +212,27 @@ pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) 
 }
 
 impl Realm {
-    /// Nothing of it runs, and nothing is measured.
+    /// Whether no process of the realm runs and nothing is measured.
     pub(crate) fn at_rest(&self) -> bool {
         matches!(self.state, State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_))
             && !self.evidence.probing
     }
 
-    /// Keeps what is known about the probes that stay.
+    /// Keeps the evidence of the probes that stay.
     fn take_spec(&mut self, spec: &RealmSpec, kept: &Kept) {
         let mut old: Vec<Option<Probing>> =
             core::mem::take(&mut self.evidence.probes).into_iter().map(Some).collect();
         let find = |before: &Option<usize>| before.and_then(|at| old.get_mut(at)?.take());
         self.evidence.probes =
             kept.iter().map(find).map(|probe| probe.unwrap_or_else(Probing::new)).collect();
-        // What its probes said was said without the new ones.
+        // The evidence so far does not include the new probes.
         if kept.iter().zip(&spec.probes).any(|(before, probe)| before.is_none() && probe.decides()) {
             self.evidence.passed_since = None;
         }
         self.shown.dirty = true;
     }
 
-    /// Begins to measure the probes that are new, while the realm is measured.
+    /// Begins to measure the new probes if the realm is measured now.
     fn take_up_probing(&mut self, ctx: &mut Ctx<'_>) {
         if !self.evidence.probing {
             return;
@@ -247,7 +247,7 @@ impl Realm {
                 {
                     self.process_passes(ctx);
                 }
-                // Its watchdog may be another one.
+                // The plan may have changed the watchdog.
                 ProbeSource::Notify { .. } => self.listen(ctx, at),
                 ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => {}
             }

@@ -11,17 +11,17 @@ use crate::ctx::Ctx;
 use crate::realm::Realm;
 
 impl Realm {
-    /// A restart of it is open.
+    /// Whether a restart of the realm is open.
     pub(crate) fn restart_open(&self) -> bool {
         self.history.open().is_some()
     }
 
-    /// A restart for its health is open.
+    /// Whether a restart for the realm's health is open.
     pub(crate) fn is_healing(&self) -> bool {
         self.history.open().is_some_and(|restart| restart.cause == RestartCause::Unhealthy)
     }
 
-    /// Opens a restart transaction, or joins the open one. The fault was seen now.
+    /// Opens a restart transaction for a fault that was detected now, or joins the open one.
     pub(crate) fn open_restart(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -36,7 +36,7 @@ impl Realm {
         self.open_attempt(ctx, cause, detail, attempt)
     }
 
-    /// Opens a restart transaction that the budget does not count, or joins the open one.
+    /// Opens a restart transaction that does not count against the budget, or joins the open one.
     pub(crate) fn open_uncounted(&mut self, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
         if !self.restart_open() {
             let beyond = ctx.spec.restart.burst().saturating_add(1);
@@ -44,7 +44,7 @@ impl Realm {
         }
     }
 
-    /// Opens a restart transaction that has its place in the budget already. None is open.
+    /// Opens a restart transaction that the budget has counted already. None is open.
     pub(crate) fn open_attempt(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -55,7 +55,7 @@ impl Realm {
         self.history.faulted |= cause.is_debited();
         self.history.restarts_opened += 1;
         let id = RestartId(self.history.restarts_opened);
-        // A failure by probes was detected when the realm went down; its restart may have been held since then.
+        // The fault was detected when the realm went down; the circuit breaker may have held its restart since then.
         let by_probes = cause == RestartCause::Unhealthy && self.shown.status == Status::Down;
         let detected = if by_probes { self.shown.status_since.min(ctx.now) } else { ctx.now };
         let steps = alloc::vec![(RestartStep::Detected, detected)];
@@ -67,21 +67,22 @@ impl Realm {
         id
     }
 
-    /// Its last restart was for a fault, and was verified then or later.
+    /// Whether the last restart was for a fault, and was verified at `since` or later.
     fn was_verified_since(&self, since: Instant) -> bool {
         let last = self.history.restart.as_ref().filter(|last| last.cause.is_debited());
         let verified = last.filter(|last| last.result == Some(RestartResult::Verified));
         verified.and_then(|last| last.steps.last()).is_some_and(|(_, at)| *at > since)
     }
 
-    /// Restarts of the budget, the one that is open included: it is taken when the old run has ended.
+    /// Restarts that count against the budget, with the open one: the tracker counts that only when the old run has
+    /// ended.
     pub(crate) fn budget_used(&self, spec: &RealmSpec, now: Instant) -> u32 {
         let open = self.history.open();
         let attempt = open.and_then(|open| Attempt::counted(open.cause, open.attempt, spec.restart.burst()));
         self.history.tracker.used(&spec.restart, now).max(attempt.map_or(0, |attempt| attempt.number))
     }
 
-    /// A person says that it counts anew. The restart that is open is a person's from now on.
+    /// An operator resets the budget. The open restart counts as the operator's from now on.
     pub(crate) fn forget_attempts(&mut self, spec: &RealmSpec) {
         self.history.tracker.reset();
         self.history.relapsed = false;
@@ -90,7 +91,7 @@ impl Realm {
         }
     }
 
-    /// What is said of a restart for this cause that no failure explains.
+    /// The detail of a restart for this cause when no failure explains it.
     pub(crate) fn words_for(&self, cause: RestartCause) -> String {
         match (cause, &self.shown.renewed) {
             (RestartCause::Requested, _) => "requested".into(),
@@ -101,7 +102,7 @@ impl Realm {
         }
     }
 
-    /// The long wait begins, or nothing more happens by itself: told as what it is.
+    /// Reports a cooldown, or that heartbeatd has given up.
     pub(crate) fn tell_given_up(&mut self, ctx: &mut Ctx<'_>, until: Option<Instant>) {
         let retry_in = until.map(|until| until.since(ctx.now));
         let (burst, window) = (ctx.spec.restart.burst(), ctx.spec.restart.window());

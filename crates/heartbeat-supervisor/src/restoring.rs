@@ -1,4 +1,4 @@
-//! heartbeatd is back after its own death: what was remembered goes on.
+//! heartbeatd is back after its own death: the realms on record continue.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,9 +12,9 @@ use crate::state::{self, State, StateRequest};
 use crate::{Found, Restored, RestoredState, Supervisor};
 
 impl Supervisor {
-    /// Takes up what an earlier heartbeatd of this boot remembered, and what was found of its processes. Once, before
-    /// [`Input::Boot`](crate::Input::Boot): then what lives goes on, and what has ended meanwhile is noticed. Realms
-    /// that the plan does not have are passed over.
+    /// Takes the records of an earlier heartbeatd of this boot, and what was found of its processes. Call this once,
+    /// before [`Input::Boot`](crate::Input::Boot): then living realms continue, and the core notices those that have
+    /// ended. It ignores realms that the plan does not have.
     pub fn restore(&mut self, now: Instant, memory: RestoredState) {
         if self.mode != Mode::Cold {
             self.ignore(now, "restored after boot");
@@ -77,13 +77,13 @@ impl Supervisor {
         self.out.remember.clear();
     }
 
-    /// When health restarts were let through, oldest first: the budget of the host, to be remembered beside incidents.
+    /// When health restarts were allowed, oldest first: the budget of the host, to be stored beside incidents.
     #[must_use]
     pub fn health_restarts(&self) -> Vec<Instant> {
         self.fuse.granted().collect()
     }
 
-    /// Everything that was remembered goes on, in start order: what has ended is known before anything acts on it.
+    /// Resumes every realm on record, in start order. The core knows which have ended before it acts on that.
     pub(crate) fn resume(&mut self, now: Instant) {
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
@@ -104,7 +104,7 @@ impl Supervisor {
         }
     }
 
-    /// What is wanted may have changed after the record was written.
+    /// The desired state may have changed after the record was written.
     fn reconcile(&mut self, now: Instant, ix: RealmIx, changed: bool) {
         let realm = &self.realms[ix.index()];
         let runs = matches!(

@@ -1,11 +1,11 @@
-//! What a realm says of itself: that it is ready, reloading, about to end, well, or in need of more time.
+//! The notifications of a realm: that it is ready, reloading, about to exit, well, or in need of more time.
 //!
-//! The probe of kind `notify` stands for it. It passes from `READY=1` on. With a watchdog it fails when the realm has not
-//! said for so long that it is well, and no threshold counts up to that: the time was the threshold. As long as nothing of
-//! heartbeatd ran, or its own timer comes late, silence proves nothing.
+//! The probe of kind `notify` stands for them. It passes from `READY=1` on. With a watchdog it fails when the realm has
+//! sent no keep-alive in time, without a further threshold. While heartbeatd did not run, or when its own timer is
+//! late, silence proves nothing.
 //!
-//! A realm that says `STOPPING=1` is about to end by itself. It is not up any more, nothing it fails is acted on, and its
-//! end is an exit like any other; when it has not ended within `stop.timeout`, it is ended.
+//! A realm that sends `STOPPING=1` is about to exit by itself. It is no longer up, heartbeatd does not act on its
+//! failures, and its exit is like any other; if it has not exited within `stop.timeout`, heartbeatd ends it.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -23,12 +23,12 @@ use crate::realm::Realm;
 use crate::state::{self, State, starting, stopping};
 use crate::timers::{TimerKind, probe_ix};
 
-/// A watchdog timer that comes later than this has come late, and what was said meanwhile may still be on its way.
+/// A watchdog timer that fires later than this is late, and earlier messages may still be on their way.
 const LATE: Duration = Duration::from_millis(100);
-/// Then it is waited for this much longer.
+/// The core then waits this much longer.
 const LATE_GRACE: Duration = Duration::from_secs(1);
 
-/// Its program was exec'd, and has not been reported to have ended.
+/// Whether the program was exec'd, and its end has not been reported.
 fn speaks(realm: &Realm) -> bool {
     let execed = match &realm.state {
         State::Starting(starting) => starting.execed(),
@@ -38,7 +38,7 @@ fn speaks(realm: &Realm) -> bool {
     execed && realm.generation.pid.is_some()
 }
 
-/// What follows for its probe.
+/// Updates the probe.
 fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: bool, beat: Option<Beat>) {
     match beat {
         _ if ends => realm.said_it_stops(ctx, at),
@@ -49,7 +49,7 @@ fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: 
         }
         Some(Beat::Alive) if realm.generation.spoken.ready => realm.said_it_is_well(ctx, at),
         None if realm.generation.spoken.ready && fresh => realm.said_it_is_well(ctx, at),
-        // Before it is ready no sign of life is awaited; it only takes back what it has said itself.
+        // Before the realm is ready the core waits for no keep-alive; this one only takes back the realm's own trigger.
         Some(Beat::Alive) if core::mem::take(&mut realm.generation.spoken.triggered) => {
             realm.evidence.probes[at].forgive();
             realm.listen_anew(ctx, at);
@@ -71,7 +71,7 @@ fn note_status(realm: &mut Realm, at: usize, status: String) {
 }
 
 impl Realm {
-    /// What it says of itself, for display.
+    /// The last notifications, for display.
     pub(crate) fn says(&self, spec: &RealmSpec) -> Option<Says> {
         spec.notify_probe().filter(|_| speaks(self))?;
         let Spoken { status, .. } = &self.generation.spoken;
@@ -82,7 +82,7 @@ impl Realm {
         })
     }
 
-    /// It has to say that it is well at least this often.
+    /// The longest time between two keep-alives.
     fn watchdog(&self, spec: &RealmSpec) -> Option<Duration> {
         let (_, configured) = spec.notify_probe()?;
         self.generation.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
@@ -94,7 +94,7 @@ impl Realm {
     }
 
     fn said_it_is_well(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        // Time that it was granted before ends with the next sign of life.
+        // An extension of time ends with the next keep-alive.
         self.generation.spoken.triggered = false;
         if self.generation.spoken.extended.take().is_some() {
             self.tell_state(ctx);
@@ -106,7 +106,7 @@ impl Realm {
     fn said_it_stops(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         let outcome = Outcome::Fail { reason: FailReason::ReportedDown, phase: None };
         self.take_result(ctx, at, passive(ctx.now, outcome, self.generation.spoken.words()), true);
-        // Not up any more; and no fault, so nothing is counted.
+        // The realm is no longer up, but this is no fault, so nothing counts.
         self.evidence.probes[at].tally.decide(Verdict::Failing);
         self.await_end(ctx, at);
     }
@@ -126,7 +126,7 @@ impl Realm {
         ctx.disarm(TimerKind::Slot(probe_ix(at)));
     }
 
-    /// From now on its next sign of life is waited for, if it has to give any.
+    /// Waits for the next keep-alive from now on, if the realm has a watchdog.
     fn await_beat(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         let watchdog = self.watchdog(ctx.spec).filter(|_| self.generation.spoken.ready);
         self.set_due(ctx, at, watchdog.map(|watchdog| ctx.now + watchdog));
@@ -137,7 +137,7 @@ impl Realm {
     }
 
     fn set_due(&mut self, ctx: &mut Ctx<'_>, at: usize, due: Option<Instant>) {
-        // What it was granted before still stands.
+        // An earlier extension still stands.
         let due = due.map(|due| due.max(self.generation.spoken.extended.unwrap_or(due)));
         self.evidence.silence_due = due;
         match due {
@@ -146,13 +146,13 @@ impl Realm {
         }
     }
 
-    /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or another realm was to
-    /// blame, or what is asked of it has changed.
+    /// The notifications stand, and the wait for the next one begins anew: heartbeatd did not run, another realm was to
+    /// blame, or the configuration has changed.
     pub(crate) fn listen_anew(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if self.generation.spoken.stopping {
             self.await_end(ctx, at);
         } else if self.generation.spoken.triggered {
-            // Nothing that has happened takes that back.
+            // Nothing that has happened since takes that back.
             self.evidence.silence_due = None;
             ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
         } else {
@@ -160,7 +160,7 @@ impl Realm {
         }
     }
 
-    /// Measuring begins, or goes on: what it has said before counts.
+    /// Measuring begins, or continues: earlier notifications count.
     pub(crate) fn listen(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if self.evidence.probes[at].tally.verdict().is_none()
             && self.generation.spoken.ready
@@ -171,7 +171,7 @@ impl Realm {
         self.listen_anew(ctx, at);
     }
 
-    /// It has been silent for too long, or has not ended although it said so.
+    /// The realm has been silent for too long, or has not exited although it announced that.
     pub(crate) fn on_silence(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
         let due = self.evidence.silence_due.take();
@@ -179,7 +179,7 @@ impl Realm {
             return;
         }
         if due.is_some_and(|due| ctx.now.since(due) > LATE) {
-            // Our own fault: what it has said meanwhile comes first.
+            // heartbeatd itself is late: messages that arrived meanwhile come first.
             self.set_due(ctx, at, Some(ctx.now + LATE_GRACE));
         } else if !self.generation.spoken.stopping {
             self.beat_missed(ctx, at);
@@ -191,7 +191,7 @@ impl Realm {
         }
     }
 
-    /// Everything that waits for it waits at least this long from now. Nothing is ever shortened.
+    /// Every timeout of the realm ends `by` from now at the earliest. Nothing is ever shortened.
     fn extend(&mut self, ctx: &mut Ctx<'_>, by: Duration) {
         let until = ctx.now + by;
         if self.generation.spoken.extended.is_none() {
@@ -211,7 +211,7 @@ impl Realm {
 }
 
 impl Realm {
-    /// It has said something.
+    /// Takes a notification of the realm.
     pub(crate) fn hear(&mut self, ctx: &mut Ctx<'_>, said: Said) {
         let Some((at, _)) = ctx.spec.notify_probe().filter(|_| speaks(self)) else {
             ctx.ignore("nobody is asked to say anything of itself in this state");
@@ -228,7 +228,7 @@ impl Realm {
         let ends = said.stopping && !self.generation.spoken.stopping;
         self.generation.spoken.stopping |= said.stopping;
         if said.ready && !said.stopping {
-            // Whatever it was doing, it has come through it.
+            // The realm has completed whatever it was doing.
             (
                 self.generation.spoken.ready,
                 self.generation.spoken.reloading,

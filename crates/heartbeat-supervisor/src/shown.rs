@@ -1,4 +1,4 @@
-//! What others see of a realm: its status, and the facts by which its neighbours go.
+//! The part of a realm that others see: its status, and the facts for its neighbours.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,25 +11,25 @@ pub(crate) struct Shown {
     pub(crate) status_since: Instant,
     pub(crate) facts: Facts,
     pub(crate) health: Health,
-    /// What its needs are; while it fails, what they were until its next verdict.
+    /// The state of its needs; while the realm fails, the one that its needs had until its next verdict.
     pub(crate) excuse: NeedState,
     /// As in [`Facts::refuses_since`].
     pub(crate) refuses_since: Option<Instant>,
     pub(crate) flapping: bool,
-    /// It is down, and the next thing that happens is a restart for its health.
+    /// The realm is down, and the next step is a restart for its health.
     pub(crate) restart_due: bool,
-    /// Limits of its processes that no kernel enforces.
+    /// Limits of its processes that the kernel does not enforce.
     pub(crate) unbounded: Vec<String>,
-    /// An incident of a dependent was opened then: a proof that this realm was well afterwards is remembered.
+    /// An incident of a dependent was opened at this time: the core remembers the next proof that this realm is well.
     pub(crate) vouch_after: Option<Instant>,
-    /// The keys by which the last reload has changed what it is made of.
+    /// The keys of the process that the last reload has changed.
     pub(crate) renewed: Option<String>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
 
 impl Shown {
-    /// Its first status is as old as it is known, and not as old as the boot of the host.
+    /// The first status is as old as the core's knowledge of the realm, not as old as the boot of the host.
     pub(crate) fn seen_first(&mut self, now: Instant) {
         if self.status_since == Instant::ZERO {
             self.status_since = now;
@@ -56,7 +56,7 @@ impl Default for Shown {
     }
 }
 
-/// What neighbours may know of a realm.
+/// The facts that neighbours see of a realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) status: Status,
@@ -66,21 +66,21 @@ pub(crate) struct Facts {
     pub(crate) started: bool,
     /// The gate `done` holds.
     pub(crate) done: bool,
-    /// It has been done once: what only waits for that is not broken by another run of it.
+    /// The realm has been done once: another run of it does not break a dependent that only waits for that.
     pub(crate) done_once: bool,
-    /// What it is to a realm that needs it.
+    /// The state of this realm as a need.
     pub(crate) as_need: NeedState,
-    /// A start that is still to be decided: `wants` and `after` wait for it.
+    /// The realm may still start: `wants` and `after` wait for it.
     pub(crate) pending: bool,
     /// It is being stopped.
     pub(crate) stopping: bool,
-    /// It waits for a gate of what it needs.
+    /// The realm waits for a gate of a need.
     pub(crate) waits: bool,
-    /// It answers that it refuses work, since then.
+    /// Since when the realm answers that it refuses work.
     pub(crate) refuses_since: Option<Instant>,
-    /// Since it was last asked by a dependent, all it is measured by has passed; the oldest of these began then.
+    /// Since a dependent last asked, every measurement of the realm has passed; the oldest of them began at this time.
     pub(crate) evidence: Option<Instant>,
-    /// It is judged by measurements, so it can be asked.
+    /// The realm is measured, so a dependent can ask it.
     pub(crate) measured: bool,
     /// The current generation.
     pub(crate) run: RunId,
@@ -107,7 +107,7 @@ impl Default for Facts {
     }
 }
 
-/// The gate of a need is open.
+/// Whether the gate of a need is open.
 pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
     match until {
         Gate::Up => facts.up,
@@ -116,7 +116,8 @@ pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
     }
 }
 
-/// What one need is to a realm that waits for `until`. What only had to be done, and is done, cannot break any more.
+/// The state of one need for a dependent that waits for `until`. A need that only had to be done, and is done, cannot
+/// break.
 pub(crate) fn need_state(until: Gate, facts: &Facts) -> NeedState {
     let satisfied = until == Gate::Done && facts.done_once && facts.status != Status::Failed;
     if satisfied { NeedState::Ready } else { facts.as_need }

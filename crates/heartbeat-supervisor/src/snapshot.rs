@@ -1,4 +1,4 @@
-//! One realm as everybody sees it.
+//! One realm as all readers see it.
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -15,9 +15,9 @@ use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
 impl Supervisor {
-    /// Everything as it stands. Only realms touched since the last snapshot are built anew; the revision moves
-    /// only when one of them means something different. Whatever changes a meaning also emits an event, so a
-    /// driver may publish at once when there were events, and otherwise as rarely as it likes.
+    /// The state of everything now. Only realms touched since the last snapshot are rebuilt; the revision moves only
+    /// when the meaning of one of them changes. Every change of meaning also emits an event, so a driver may publish at
+    /// once when there were events, and otherwise as rarely as it likes.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         let first = self.published.is_empty();
         let mut changed = first;

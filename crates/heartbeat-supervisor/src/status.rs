@@ -1,4 +1,4 @@
-//! From what is known of a realm to its status, and to the facts by which its neighbours go.
+//! From the state of a realm to its status, and to the facts for its neighbours.
 
 use heartbeat_status::{Desired, Health, NeedState, RealmKind, Status, StatusFacts};
 
@@ -10,7 +10,7 @@ use crate::state::{InPlaceRestart, State};
 use crate::{ProbeSpec, RealmSpec};
 
 impl Realm {
-    /// Still within the time in which no verdict is expected.
+    /// Whether the realm is still within the time in which no verdict is expected.
     fn in_grace(&self) -> bool {
         match self.state {
             State::Waiting(_) | State::Starting(_) => true,
@@ -22,10 +22,10 @@ impl Realm {
     }
 
     pub(crate) fn derive_status(&self, spec: &RealmSpec) -> Status {
-        // While everything is being stopped, what has been stopped is stopped on purpose.
+        // While heartbeatd stops everything, a stopped realm is stopped on purpose.
         let desired = if self.shutting_down() { Desired::Down } else { self.wish.desired };
         let facts = StatusFacts {
-            // While everything is being stopped, pauses do not count any more.
+            // While heartbeatd stops everything, pauses no longer count.
             paused: self.wish.pause.is_some() && !self.shutting_down(),
             phase: self.state.phase(),
             desired: if matches!(self.state, State::External(_)) { Desired::Up } else { desired },
@@ -38,7 +38,7 @@ impl Realm {
         facts.derive()
     }
 
-    /// Remembers by whose fault it fails: when a need is back, what was measured before says nothing yet.
+    /// Remembers whose fault the failure is: when a need is back, earlier measurements say nothing yet.
     pub(crate) fn note_excuse(&mut self, spec: &RealmSpec) {
         let needs = self.dependencies.needs;
         let measured = matches!(self.state, State::Running(_) | State::External(_));
@@ -48,24 +48,24 @@ impl Realm {
         }
     }
 
-    /// Forgets that it has failed once it is as it should be.
+    /// Forgets an earlier failure once the realm is as it should be.
     pub(crate) fn note_recovery(&mut self) {
         let well =
             matches!(self.shown.status, Status::Up | Status::Degraded | Status::Done | Status::Stopped);
         self.history.faulted &= !well;
     }
 
-    /// It runs and passes: the gate `up` holds, unless something has gone wrong and is not verified yet.
+    /// Whether the realm runs and passes: the gate `up` holds, unless a fault is not verified as repaired yet.
     fn answers(&self, oneshot: bool) -> bool {
         let runs = matches!(self.state, State::Running(_)) && !oneshot;
         let undisturbed = !self.in_place().is_some_and(InPlaceRestart::is_under_way);
         self.shown.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External(_)))
     }
 
-    /// What it is to a realm that needs it.
+    /// The state of this realm as a need.
     fn as_need(&self, oneshot: bool) -> NeedState {
         match self.shown.status {
-            // Boot pulls it in, if anything needs it.
+            // The boot starts it, if a realm needs it.
             Status::Stopped
                 if self.dependencies.mode == Mode::Cold && self.wish.resting == Resting::Manual =>
             {
@@ -76,7 +76,7 @@ impl Realm {
             }
             Status::Starting | Status::Restarting if self.history.faulted => NeedState::Broken,
             Status::Starting | Status::Restarting if !self.answers(oneshot) => NeedState::Pending,
-            // A restart that was asked for is verified beside what waits for it.
+            // A requested restart is verified while its dependents start already.
             Status::Starting | Status::Restarting => NeedState::Ready,
             Status::Up | Status::Degraded | Status::Done | Status::Paused | Status::Unknown => {
                 NeedState::Ready

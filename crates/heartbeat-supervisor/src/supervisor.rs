@@ -1,7 +1,7 @@
-//! The surface, and the way from a realm that changed to everybody who depends on it.
+//! The interface of the core, and the propagation from a changed realm to its dependents.
 //!
-//! Propagate, then execute: a realm whose facts changed puts its neighbours in a queue, and the queue is drained
-//! before anything leaves. No recursion over the graph.
+//! Propagate, then execute: a realm whose facts changed puts its neighbours in a queue, and the core drains the queue
+//! before any effect leaves. No recursion over the graph.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -33,15 +33,15 @@ pub struct Supervisor {
     pub(crate) mode: Mode,
     pub(crate) queue: VecDeque<RealmIx>,
     pub(crate) queued: Vec<bool>,
-    /// Realms to be restarted together with one whose own fault has just opened a restart.
+    /// Realms to restart together with one whose own fault has just opened a restart.
     pub(crate) companions: VecDeque<RealmIx>,
     pub(crate) launching: u32,
-    /// Realms that suspect a need of their failures.
+    /// Realms that blame a need for their failures.
     pub(crate) suspicious: BTreeSet<RealmIx>,
     /// Health restarts that are open.
     pub(crate) healing: u32,
     pub(crate) fuse: Fuse,
-    /// While the fuse is tripped, the next launch is not before this.
+    /// While the circuit breaker is tripped, the next launch is not before this.
     launch_gap_until: Instant,
     pub(crate) incidents: Incidents,
     pub(crate) own_problems: OwnProblems,
@@ -142,12 +142,12 @@ impl Supervisor {
     /// The next thing to do. Poll after every `handle` and `handle_timeout` until `None`.
     #[must_use]
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        // Remembered first: a heartbeatd that dies between two effects has done nothing that is not on record.
+        // Records come first: a heartbeatd that dies between two effects has done nothing that is not on record.
         while let Some(ix) = self.out.remember.pop_first() {
             let Some(realm) = self.realms.get(ix.index()) else { continue };
             let spec = self.plan.realm(ix);
             let deadline = self.out.timers.stage_deadline(ix);
-            // Nothing of a realm that is gone for good has to be remembered.
+            // A realm that is gone for good needs no record.
             let gone = spec.retired && realm.at_rest();
             let record = (!gone).then(|| Box::new(realm.record(spec, deadline)));
             return Some(Effect::Persist { realm: ix, record, intent: realm.intent(spec) });
@@ -155,13 +155,13 @@ impl Supervisor {
         self.out.effects.pop_front()
     }
 
-    /// The next fact to tell. Poll after every `handle` and `handle_timeout` until `None`.
+    /// The next event. Poll after every `handle` and `handle_timeout` until `None`.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.out.events.pop_front()
     }
 
-    /// When [`Supervisor::handle_timeout`] is to be called next. Changes with every `handle` and `handle_timeout`.
+    /// When to call [`Supervisor::handle_timeout`] next. Changes with every `handle` and `handle_timeout`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let launch = Some(self.launch_gap_until)
@@ -187,7 +187,7 @@ impl Supervisor {
         }
     }
 
-    /// Runs code of one realm, then looks at what it changed.
+    /// Runs code of one realm, then handles its changes.
     pub(crate) fn step<R>(
         &mut self,
         now: Instant,
@@ -233,7 +233,7 @@ impl Supervisor {
         result
     }
 
-    /// Derives health, status and facts anew; tells the neighbours when they changed.
+    /// Derives health, status and facts anew; updates the neighbours when these changed.
     pub(crate) fn refresh_facts(&mut self, now: Instant, ix: RealmIx) {
         let spec = self.plan.realm(ix);
         let realm = &mut self.realms[ix.index()];
@@ -242,7 +242,7 @@ impl Supervisor {
             let from = core::mem::replace(&mut realm.shown.health, health);
             self.out.event(now, Some((ix, spec)), EventKind::HealthChanged { from, to: health });
         }
-        // Before it has booted nothing is measured: what is remembered stands.
+        // Before the boot nothing is measured: the record stands.
         if self.mode != Mode::Cold {
             realm.shown.refuses_since =
                 realm.refuses_work(spec).then(|| realm.shown.refuses_since.unwrap_or(now));
@@ -285,7 +285,7 @@ impl Supervisor {
         }
     }
 
-    /// Drains the queue of realms whose neighbours changed, gives out launch slots, and closes what is complete.
+    /// Drains the queue of realms whose neighbours changed, gives out launch slots, and closes whatever is complete.
     pub(crate) fn drain(&mut self, now: Instant) {
         loop {
             while let Some(ix) = self.queue.pop_front() {
@@ -313,12 +313,12 @@ impl Supervisor {
         self.halt_when_done(now);
     }
 
-    /// A neighbour changed: what do they amount to now?
+    /// A neighbour changed: derives the summary of the neighbours anew.
     pub(crate) fn reconsider(&mut self, now: Instant, ix: RealmIx) {
         let dependencies = self.dependency_view(ix);
         let was = core::mem::replace(&mut self.realms[ix.index()].dependencies, dependencies);
         self.realms[ix.index()].shown.dirty = true;
-        // The same for itself, and yet a need may be broken for another reason.
+        // The summary is the same, and yet a need may be broken for another reason.
         self.incidents.touch(ix);
         if was != dependencies {
             self.step(now, ix, |realm, ctx| {
@@ -330,7 +330,7 @@ impl Supervisor {
         }
     }
 
-    /// What a realm suspects its needs of is told with them, too.
+    /// The suspicion of a realm also shows in its needs.
     fn touch_needs(&mut self, ix: RealmIx) {
         for edge in self.plan.graph().dependencies(ix) {
             self.realms[edge.to.index()].shown.dirty = true;
@@ -338,7 +338,7 @@ impl Supervisor {
         }
     }
 
-    /// A realm fails its probes: are its needs to blame?
+    /// A realm fails its probes: asks whether its needs are to blame.
     fn ask_upstream(&mut self, now: Instant, ix: RealmIx) {
         let plan = Arc::clone(&self.plan);
         for need in plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
@@ -346,7 +346,7 @@ impl Supervisor {
         }
     }
 
-    /// Restarts a realm in the transaction of another one: no debit of its own, and nothing where nothing runs.
+    /// Restarts a realm in the transaction of another one: without a debit of its own, and only if it runs.
     fn restart_companion(&mut self, now: Instant, ix: RealmIx) {
         let realm = &self.realms[ix.index()];
         if realm.wants_to_run() && matches!(realm.state, State::Starting(_) | State::Running(_)) {
@@ -372,7 +372,7 @@ impl Supervisor {
         true
     }
 
-    /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
+    /// A realm is due for a restart for its health: grants it if the circuit breaker allows.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         if !self.realms[ix.index()].restart_is_pending(self.plan.realm(ix)) {
             // Since it asked, within this step, it has been told to stop, or another realm has turned out to be to blame.
@@ -386,7 +386,7 @@ impl Supervisor {
             return;
         }
         let settings = self.plan.settings().fuse;
-        // What its own restart command has not mended is the next attempt of a restart that is open.
+        // After a restart command that did not help, this is the next attempt of a restart that is open.
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
         let hold = match self.fuse.ask(&settings, now, ix, others) {
             Grant::Now if self.realms[ix.index()].evidence.held.is_some() => {
@@ -417,7 +417,7 @@ impl Supervisor {
         }
     }
 
-    /// A realm has turned unhealthy by its probes, and nothing it needs is to blame.
+    /// A realm has turned unhealthy by its probes, and no need is to blame.
     fn note_down(&mut self, now: Instant, ix: RealmIx) {
         let settings = self.plan.settings().fuse;
         let supervised = self.plan.infos().iter().filter(|info| self.is_supervised(info.ix)).count();
@@ -436,7 +436,7 @@ impl Supervisor {
         }
     }
 
-    /// It runs or is on its way up, whatever happens to it at the moment.
+    /// Whether the realm runs or is on its way up.
     fn is_supervised(&self, ix: RealmIx) -> bool {
         let realm = &self.realms[ix.index()];
         match realm.state {
@@ -457,7 +457,8 @@ impl Supervisor {
         }
     }
 
-    /// While it is tripped: has everything been measured afresh, or is everybody well again?
+    /// While the circuit breaker is tripped: checks whether every running realm has been measured afresh, or is well
+    /// again.
     fn watch_fuse(&mut self, now: Instant) {
         let Some(since) = self.fuse.tripped_since() else { return };
         let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
@@ -511,7 +512,7 @@ impl Supervisor {
         self.out.effects.push_back(Effect::Halt);
     }
 
-    /// A measurement will not be waited for any longer.
+    /// The core no longer waits for a measurement.
     pub(crate) fn settle_check(&mut self, id: CheckId) {
         for id in self.rounds.settle(id) {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing: 0 } });

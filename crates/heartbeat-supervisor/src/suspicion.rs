@@ -1,9 +1,10 @@
 //! A need that refuses work: it answers, it is degraded because it says so, and what needs it fails.
 //!
-//! Such a need is the *suspect* of every dependent whose failures began while it was degraded, or shortly before. It is
-//! not restarted for that. The dependent is restarted for its health at most once per suspicion, without using budget;
-//! one that exits waits, with a start every `backoff_max` at most. The suspicion ends when the need passes without a
-//! remark, and for a dependent that fails alone, while the others of that need pass, after its `start.timeout`.
+//! Such a need is the *suspect* of every dependent whose failures began while it was degraded, or shortly before. The
+//! core does not restart the need for that. It restarts the dependent for its health at most once per suspicion,
+//! without using budget; a dependent that exits waits, with a start every `backoff_max` at most. The suspicion ends
+//! when the need passes without a remark. For a dependent that fails alone, while the others of that need pass, it ends
+//! after the dependent's `start.timeout`.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -17,13 +18,14 @@ use crate::state::{State, waiting};
 use crate::timers::TimerKind;
 use crate::{RealmSpec, Supervisor};
 
-/// Failures that began so long before the need was degraded are blamed on it, too: it is measured now and then only.
+/// The need is also blamed for failures that began this long before it was degraded, since it is measured only now and
+/// then.
 const BEFORE: Duration = Duration::from_secs(30);
 /// How long a dependent without `start.timeout` that fails alone is blamed on its need.
 const ALONE: Duration = Duration::from_secs(60);
 
 impl Realm {
-    /// The realm answers that it refuses work. A certificate that expires soon refuses no work.
+    /// Whether the realm answers that it refuses work. A certificate that expires soon refuses no work.
     pub(crate) fn refuses_work(&self, spec: &RealmSpec) -> bool {
         let remarks = spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides());
         self.shown.health == Health::Degraded
@@ -32,14 +34,14 @@ impl Realm {
             })
     }
 
-    /// A failure that began then may be the fault of a need that refuses work.
+    /// Whether a failure that began at this time may be the fault of a need that refuses work.
     pub(crate) fn may_blame(&self, began: Instant) -> bool {
         self.dependencies
             .refused_since
             .is_some_and(|since| began + BEFORE >= since && self.history.cleared != Some(since))
     }
 
-    /// It fails, and a need that refuses work is the suspect.
+    /// Whether the realm fails and a need that refuses work is the suspect.
     pub(crate) fn is_suspicious(&self) -> bool {
         let fails = matches!(
             self.shown.status,
@@ -51,7 +53,7 @@ impl Realm {
             && !self.dependencies.needs.excuses()
     }
 
-    /// Nothing is done to it any more before its suspect passes.
+    /// Whether the realm has to wait until its suspect passes.
     pub(crate) fn is_held_by_suspicion(&self) -> bool {
         self.history.suspicion.is_some_and(|suspicion| suspicion.tried)
     }
@@ -68,7 +70,7 @@ impl Realm {
         if self.history.suspicion.is_none() {
             self.history.suspicion = Some(Suspicion { tried: false, alone_since: None });
             if let Some(since) = self.dependencies.refused_since {
-                // It may have exited before its need was measured.
+                // The realm may have exited before its need was measured.
                 self.history.tracker.refund(since - BEFORE);
             }
             ctx.event(EventKind::NeedSuspected { suspected: true });
@@ -76,21 +78,21 @@ impl Realm {
         self.evidence.unhealthy_cause = None;
     }
 
-    /// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
+    /// heartbeatd is back: a realm that fails alone blames its need for as long as it would have without the restart.
     pub(crate) fn resume_suspicion(&self, ctx: &mut Ctx<'_>) {
         if let Some(since) = self.history.suspicion.and_then(|suspicion| suspicion.alone_since) {
             ctx.arm(TimerKind::Alone, (since + alone_limit(ctx.spec)).max(ctx.now));
         }
     }
 
-    /// Its one restart has been made, or makes no sense.
+    /// The realm has had its one restart, or a restart makes no sense.
     pub(crate) fn note_tried(&mut self) {
         if let Some(suspicion) = &mut self.history.suspicion {
             suspicion.tried = true;
         }
     }
 
-    /// When a realm that has exited is started again while its suspect refuses work.
+    /// When a realm that has exited starts again while its suspect refuses work.
     pub(crate) fn next_start(&self, ctx: &Ctx<'_>) -> Instant {
         let ran_for = self.history.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
         ctx.now + ctx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
@@ -104,7 +106,7 @@ impl Realm {
         }
     }
 
-    /// The suspicion is over: failures count afresh, and what waits starts.
+    /// The suspicion is over: failures count afresh, and a waiting realm starts.
     fn end_suspicion(&mut self, ctx: &mut Ctx<'_>) {
         ctx.disarm(TimerKind::Alone);
         if self.history.suspicion.take().is_none() {
@@ -118,7 +120,7 @@ impl Realm {
         }
     }
 
-    /// It has failed alone for long enough: it is its own fault after all.
+    /// The realm has failed alone for long enough: it is its own fault after all.
     pub(crate) fn clear_suspicion(&mut self, ctx: &mut Ctx<'_>) {
         if self.history.suspicion.is_some() {
             self.history.cleared = self.dependencies.refused_since;
@@ -143,7 +145,7 @@ impl Supervisor {
         self.suspicious.iter().copied().filter(move |other| self.suspects_of(*other).contains(&ix))
     }
 
-    /// A realm that is restarted for its health and whose answer names the suspect gains nothing by it.
+    /// A restart for health does not help a realm whose answer names the suspect.
     pub(crate) fn names_its_suspect(&self, ix: RealmIx) -> bool {
         let suspects = self.suspects_of(ix);
         let realm = &self.realms[ix.index()];
@@ -182,7 +184,7 @@ impl Supervisor {
         }
     }
 
-    /// There are other dependents of a need, and all of them pass.
+    /// Whether the need has other dependents, and all of them pass.
     fn others_pass(&self, need: RealmIx, except: RealmIx) -> bool {
         let edges = self.plan.graph().dependents(need).iter().filter(|edge| edge.kind == EdgeKind::Needs);
         let others = edges.map(|edge| edge.from).filter(|ix| *ix != except);

@@ -1,7 +1,7 @@
 //! Timers as data: one deadline out, nothing allocated in the steady state.
 //!
-//! Every timer has a dense slot that holds its current deadline; a binary heap orders what was armed. Arming
-//! again leaves the old entry in the heap, and an entry whose deadline is no longer its slot's is skipped.
+//! Every timer has a dense slot that holds its current deadline; a binary heap orders the armed timers. Arming again
+//! leaves the old entry in the heap; an entry whose deadline differs from its slot's is skipped.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -16,25 +16,25 @@ use crate::Plan;
 pub(crate) enum TimerKind {
     /// The earliest moment a failing probe may be acted on.
     ActOnFailure,
-    /// A start that asks for more and more time has had `start.timeout_max`.
+    /// A start that keeps asking for more time has had `start.timeout_max`.
     StartOverdue,
-    /// A waiting realm may start: what it is ordered after has had its time, or the gap between two starts is over.
+    /// A waiting realm may start: the time for its `wants` and `after`, or the gap between two starts, is over.
     StartDue,
-    /// A launch has not been answered, or not been cancelled, for too long.
+    /// The adapter has not answered a launch, or its cancellation, for too long.
     LaunchLost,
-    /// The end of one of the realm's own commands has not been reported in time.
+    /// The adapter has not reported the end of a hook in time.
     HookLost,
-    /// `start.timeout` has passed; of a oneshot, for its whole run.
+    /// `start.timeout` has passed; for a oneshot it bounds the whole run.
     StartTimeout,
-    /// A realm that nothing measures has run for `start.settle`.
+    /// A realm without measured probes has run for `start.settle`.
     Settle,
-    /// Its program is checked again.
+    /// The next check of the program is due.
     ProgramCheck,
     /// `restart.verify_for` has passed.
     Verify,
     /// The restart has not been verified for too long.
     VerifyTimeout,
-    /// A backoff or a cooldown is over.
+    /// The backoff or cooldown is over.
     Retry,
     /// The stop signal is sent again: an earlier heartbeatd may not have sent it.
     StopSignal,
@@ -52,7 +52,7 @@ pub(crate) enum TimerKind {
     Slot(ProbeIx),
     /// A measurement whose answer is overdue.
     Lost(ProbeIx),
-    /// The last conclusive answer of a probe gets too old.
+    /// The last conclusive answer of a probe is too old.
     Stale(ProbeIx),
 }
 
@@ -76,14 +76,14 @@ const OF_REALM: [TimerKind; 17] = [
     TimerKind::Pause,
     TimerKind::Alone,
 ];
-/// Those that the state of a realm arms: leaving it disarms them.
+/// The timers of a realm's state: leaving the state disarms them.
 const OF_STATE: core::ops::Range<usize> = 0..14;
-/// Those of them that a stage of a state arms: leaving the stage disarms them.
+/// Those of a stage of a state: leaving the stage disarms them.
 const OF_STAGE: core::ops::Range<usize> = 2..14;
 const PER_REALM: u32 = OF_REALM.len() as u32;
 const PER_PROBE: u32 = 3;
 
-/// The index of a probe by its place.
+/// The index of a probe by its position.
 pub(crate) fn probe_ix(at: usize) -> ProbeIx {
     ProbeIx(u16::try_from(at).unwrap_or(u16::MAX))
 }
@@ -92,7 +92,7 @@ pub(crate) fn probe_ix(at: usize) -> ProbeIx {
 pub(crate) struct Timers {
     /// First slot of each realm.
     base: Vec<u32>,
-    /// Whom each slot belongs to.
+    /// The realm and the kind of each slot.
     owner: Vec<(RealmIx, TimerKind)>,
     /// Current deadline of each slot.
     due: Vec<Option<Instant>>,
@@ -120,8 +120,8 @@ impl Timers {
         Self { base, owner, due, heap: BinaryHeap::new() }
     }
 
-    /// The deadlines that still have a meaning under a new plan: those of realms that stay, and of the probes they
-    /// keep. `kept` says for each realm, and each of its probes, which one it was before.
+    /// The deadlines that are still valid under a new plan: those of realms that stay, and of the probes they keep.
+    /// `kept` has the old index of each probe, by realm.
     pub(crate) fn carried(old: &Self, plan: &Plan, kept: &[Option<Vec<Option<usize>>>]) -> Self {
         let mut timers = Self::new(plan);
         for (at, probes) in kept.iter().enumerate() {
@@ -172,7 +172,7 @@ impl Timers {
         self.due[slot] = None;
     }
 
-    /// The realm leaves its state: nothing of it is waited for any more.
+    /// The realm leaves its state: disarms its timers.
     pub(crate) fn leave_state(&mut self, realm: RealmIx) {
         self.slots(realm, OF_STATE).fill(None);
     }

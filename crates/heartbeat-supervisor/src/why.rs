@@ -141,7 +141,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
     }
 }
 
-/// Its program cannot be used, and is checked every second.
+/// The program cannot be used, and the adapter checks it every second.
 fn unusable(view: &View<'_>) -> (Reason, String, Next) {
     let start = view.realm().history.failed_start.as_ref();
     let message = start.map(|start| start.message.clone()).unwrap_or_default();
@@ -152,7 +152,7 @@ fn unusable(view: &View<'_>) -> (Reason, String, Next) {
     (Reason::StartFailed, format!("{message}; checked every second"), next)
 }
 
-/// The error of the last start; with its attempt where it counts against the budget.
+/// The error of the last start, with the number of the attempt where it counts against the budget.
 fn start_failed(view: &View<'_>) -> String {
     let realm = view.realm();
     let message = realm.history.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
@@ -213,12 +213,12 @@ fn stopped_by(hold: &OperatorHold) -> String {
     format!("stopped by {by}{why}")
 }
 
-/// heartbeatd stops everything: nothing more happens before it runs again.
+/// heartbeatd stops everything: the next heartbeatd takes the next step.
 fn next_heartbeatd(action: NextAction) -> Next {
     Next::when(action, "heartbeatd is started again".to_string())
 }
 
-/// KILL: at a known time, or so long after the realms that need this one.
+/// KILL: at a known time, or after the realms that need this one.
 fn end_of_stop(view: &View<'_>) -> Next {
     let after = || {
         let timeout = words::duration(view.spec().stop.timeout);
@@ -282,7 +282,8 @@ fn ended(view: &View<'_>) -> String {
     }
 }
 
-/// The needs in one state: what they have to become (`postgres is up`), and what they are (`postgres, which is starting`).
+/// The needs in one state: the condition to wait for (`postgres is up`), and the present state (`postgres, which is
+/// starting`).
 struct Needs {
     goals: String,
     words: String,
@@ -366,7 +367,7 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     }
 }
 
-/// When the stage of its stop is over.
+/// When the stage of the stop is over.
 fn kill_at(view: &View<'_>) -> Option<Instant> {
     let known = match &view.realm().state {
         State::Stopping(stopping) => stopping.kill_at(),
@@ -385,7 +386,7 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
         Some(limit) if limited => {
             Next::at_if(NextAction::Restart, limit, "it is not ready by then".to_string())
         }
-        // Its time stands still while a need is not up.
+        // The time stands still while a need is not up.
         None if limited => {
             Next::when(NextAction::Restart, "what it needs is up and it is not ready in time".to_string())
         }
@@ -405,7 +406,7 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
             Some(words) => return (Reason::StartingUp, format!("{words}; {}", ended(view)), next),
             None => ended(view),
         };
-        // What ended the start before this one may be what this one waits for: once is enough.
+        // The reason for the previous end may be the same as the present wait: the text names it once.
         let repeated = words.contains(waits_for.trim_start_matches("; "));
         let waits_for = if repeated { "" } else { &waits_for };
         return (restart_reason(view.realm()), format!("{words}{waits_for}{says}"), next);
@@ -419,7 +420,7 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
     (Reason::Starting, format!("started, not ready yet{waits_for}{says}"), next)
 }
 
-/// `; says: loading the index` for a realm that says what it does.
+/// `; says: loading the index` for a realm with a status of its own.
 fn says(view: &View<'_>) -> String {
     let status = view.spec().notify_probe().and(view.realm().generation.spoken.status.as_ref());
     status.map_or_else(String::new, |status| format!("; says: {status}"))
@@ -430,14 +431,14 @@ fn waiting_probe(view: &View<'_>) -> String {
     unready_probe(view).map_or_else(String::new, |words| format!("; {words}"))
 }
 
-/// The first probe that does not pass yet; what an earlier generation answered says nothing about this one.
+/// The first probe that does not pass yet; answers of an earlier generation do not count.
 fn unready_probe(view: &View<'_>) -> Option<String> {
     let realm = view.realm();
     let since = realm.generation.started_at.unwrap_or(realm.shown.status_since);
     words::unready_probe(view.spec(), &realm.evidence, since)
 }
 
-/// What a server that is starting up says, and for how long it has been starting.
+/// The message of a server that is starting up, and for how long it has been starting.
 fn starting_up(view: &View<'_>) -> Option<String> {
     let realm = view.realm();
     let since = realm.generation.started_at.unwrap_or(view.now);
@@ -456,7 +457,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
     let probe_next = || {
         probe.map_or_else(
             || match view.spec().probes.iter().all(|probe| probe.source == ProbeSource::Process) {
-                // Its process is watched, and nothing is measured.
+                // heartbeatd watches the process, and measures nothing.
                 true => Next::none(),
                 false => Next::when(NextAction::Probe, "it is measured again".to_string()),
             },
@@ -569,7 +570,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
     }
 }
 
-/// Its restart for its health could begin, and waits for the circuit breaker.
+/// A restart for the realm's health could begin, and waits for the circuit breaker.
 fn held(view: &View<'_>) -> (Reason, String, Next) {
     let hold = view.realm().evidence.held.unwrap_or(Hold::Tripped);
     let words = hold_words(view.plan, view.realms, view.ix, hold);
@@ -587,7 +588,7 @@ fn held(view: &View<'_>) -> (Reason, String, Next) {
     (reason, format!("{}; {words}", failing_words(view)), next)
 }
 
-/// What the restart of a realm for its health waits for.
+/// The words for what holds the restart of a realm for its health.
 pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold) -> String {
     let settings = &plan.settings().fuse;
     match hold {
@@ -609,7 +610,7 @@ fn healing(plan: &Plan, realms: &[Realm], ix: RealmIx) -> Vec<String> {
     others.map(|(info, _)| info.name.to_string()).collect()
 }
 
-/// Its needs are back, and what was measured before says nothing about it.
+/// The needs are back, and earlier measurements say nothing about the realm.
 fn measured_afresh(view: &View<'_>) -> String {
     format!("what it needs is back; measured afresh{}", waiting_probe(view))
 }
@@ -621,7 +622,7 @@ fn failing_words(view: &View<'_>) -> String {
         if last.outcome.passed() != Some(false) {
             return None;
         }
-        // The port fact has nothing to add to the probe that it comes from.
+        // The port fact adds nothing to the probe that it comes from.
         let repeated = matches!(spec.source, ProbeSource::PortOf(of) if {
             let of = view.realm().evidence.probes[of.index()].last.as_ref();
             of.is_some_and(|of| of.detail == last.detail)
@@ -669,7 +670,7 @@ fn healthy_words(view: &View<'_>) -> String {
             && probe.tally.fails() > 0
     };
     if realm.evidence.probes.iter().any(fails) {
-        // Its verdict stands until the threshold: what was seen last is told as what it is.
+        // The verdict stands until the threshold, so the text only reports the last result.
         return format!("still up; {}", failing_words(view));
     }
     let doubtful = view.spec().probes.iter().zip(&realm.evidence.probes).find_map(|(spec, probe)| {

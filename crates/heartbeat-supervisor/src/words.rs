@@ -1,4 +1,4 @@
-//! Words for people: lengths of time, sizes, and what a probe has seen.
+//! Words for people: lengths of time, sizes, and the results of probes.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -53,7 +53,7 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// As much of the detail of a probe as a message shows; the rest is left to the probe itself.
+/// The part of a probe's detail that fits a message.
 pub(crate) fn short(detail: &str) -> String {
     match detail.char_indices().nth(MAX_DETAIL_CHARS) {
         Some((end, _)) => format!("{}…", detail[..end].trim_end()),
@@ -67,7 +67,7 @@ pub(crate) fn failing_probe(spec: &ProbeSpec, probe: &Probing) -> String {
     format!("{}: {}{}", spec.info.name, short(words), times(spec, probe))
 }
 
-/// `, 3 times in a row`, or how far a probe that fails is from its threshold.
+/// `, 3 times in a row`, or the progress of a failing probe toward its threshold.
 pub(crate) fn times(spec: &ProbeSpec, probe: &Probing) -> String {
     let thresholds = &spec.info.thresholds;
     match (probe.tally.fails(), thresholds.fail_after(), thresholds.fail_if()) {
@@ -84,14 +84,14 @@ pub(crate) fn times(spec: &ProbeSpec, probe: &Probing) -> String {
 /// `http: connection refused` for the first probe that does not pass yet.
 pub(crate) fn unready_probe(spec: &RealmSpec, evidence: &Evidence, since: Instant) -> Option<String> {
     spec.probes.iter().zip(&evidence.probes).find_map(|(spec, probe)| {
-        // What an earlier generation answered says nothing about this one.
+        // Answers of an earlier generation do not count.
         let last = probe.last.as_ref().filter(|last| last.at >= since)?;
         let missing = probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true);
         missing.then(|| format!("{}: {}", spec.info.name, short(last.words())))
     })
 }
 
-/// What keeps the stale probes of a realm from a conclusive result.
+/// The obstacle to a conclusive result of the stale probes of a realm.
 pub(crate) fn stale_words(spec: &RealmSpec, evidence: &Evidence) -> String {
     let stale = spec.probes.iter().zip(&evidence.probes).filter(|(_, probe)| probe.stale);
     let words = stale.filter_map(|(spec, probe)| {
@@ -101,7 +101,7 @@ pub(crate) fn stale_words(spec: &RealmSpec, evidence: &Evidence) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// What a degraded realm says of itself.
+/// The remark of a degraded realm.
 pub(crate) fn remark_words(spec: &RealmSpec, evidence: &Evidence) -> String {
     let remarks = spec.probes.iter().zip(&evidence.probes).filter(|(_, probe)| probe.degraded());
     let words = remarks.filter_map(|(_, probe)| Some(probe.last.as_ref()?.detail.clone()));

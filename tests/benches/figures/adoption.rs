@@ -11,7 +11,7 @@ use crate::bed::{Bed, Times, head, pause, signal};
 const REALMS: usize = 1_000;
 const ROUNDS: usize = 10;
 
-/// What reading /proc once takes: the stat line and the environment of everybody.
+/// What reading /proc once takes: the stat line and the environment of every process.
 fn read_proc() -> usize {
     let mut bytes = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

@@ -45,7 +45,7 @@ fn with_daemon(bed: &Bed, fault: &str) -> Times {
 pub(crate) fn measure() {
     let bed = Bed::new();
     let mut floor = Times::default();
-    // Half an interval passes until somebody looks; a hang takes the timeout on top.
+    // Half an interval passes until the next measurement; a hang takes the timeout on top.
     floor.push(Duration::from_millis(500));
     let mut hang_floor = Times::default();
     hang_floor.push(Duration::from_millis(1_500));

@@ -53,7 +53,7 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<String> {
     }
 }
 
-/// `static PORT FILE`: the bytes of the file to everybody, over connections that stay open.
+/// `static PORT FILE`: the bytes of the file to every client, over connections that stay open.
 pub(crate) fn fixed(port: &str, file: &str) {
     let body = std::fs::read(file).unwrap();
     let mut answer = format!(

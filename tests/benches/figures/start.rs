@@ -1,4 +1,4 @@
-//! Starting many realms: a thousand that need nobody, and ten layers of a hundred in order.
+//! Starting many realms: a thousand without needs, and ten layers of a hundred in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

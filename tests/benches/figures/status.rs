@@ -14,7 +14,8 @@ const REALMS: usize = 1_000;
 const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(5);
 
-/// Somebody to be measured often, so that the loop has deadlines to be late for: the door itself.
+/// Realms that heartbeatd measures often, so that its loop has deadlines to be late for. Their target is the API
+/// itself.
 pub(crate) fn watched(port: u16) -> String {
     let realm = |at: usize| {
         format!(

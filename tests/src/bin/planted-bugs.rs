@@ -1,9 +1,9 @@
 //! Plants the bugs of `tests/planted` one at a time, and prints how many the tests catch.
 //!
-//! `cargo run -p heartbeat-tests --bin planted-bugs [--list] [--resume] [AREA[:N[-M]]..]`. The bugs are planted in a copy
-//! below `target/planted`; the working tree is not touched. `AREA:3-7` plants five bugs of an area, and `--resume` leaves out
-//! what the tests have caught before. Each verdict is kept as it falls, so Ctrl-C loses no more than one bug. Exit code 0
-//! when every bug was caught, else 1.
+//! `cargo run -p heartbeat-tests --bin planted-bugs [--list] [--resume] [AREA[:N[-M]]..]`. The bugs are planted in a
+//! copy below `target/planted`; the working tree is not touched. `AREA:3-7` plants five bugs of an area, and `--resume`
+//! leaves out what the tests have caught before. Each verdict is kept as it falls, so Ctrl-C loses no more than one
+//! bug. Exit code 0 when every bug was caught, else 1.
 #![expect(clippy::print_stdout, reason = "a command that a developer runs")]
 #![expect(
     clippy::disallowed_methods,
@@ -24,11 +24,11 @@ use heartbeat_tests::{Area, Bug, areas, misplaced, workspace_root};
 const BUILD_LIMIT_S: u64 = 1_800;
 /// Of the 10,000 seeds of the simulator, which is not optimised here.
 const SEEDS: &str = "1000";
-/// Tests that take this much longer than without a bug hang, and so have noticed it.
+/// Tests that take this much longer than without a bug hang, and so have caught it.
 const SLACK_FACTOR: u32 = 5;
 /// Besides: tests of milliseconds wait for a processor, too.
 const SLACK_S: u64 = 60;
-/// Most bugs are caught in a moment, and building takes the time: nothing is optimised, other than in the workspace.
+/// Tests catch most bugs in a moment, and building takes the time: nothing is optimised, other than in the workspace.
 const BUILD_PROFILE: &str = r#"
 [profile.dev.package]
 heartbeat-graph = { opt-level = 0 }
@@ -99,12 +99,12 @@ impl Wanted {
     }
 }
 
-/// What became of one planted bug.
+/// The result of one planted bug.
 #[derive(Clone, Debug)]
 enum Verdict {
     /// The test that has caught it.
     Caught(String),
-    /// Every test passes.
+    /// The tests do not catch it.
     Survived,
     /// An error of the list: it does not compile, or the tests cannot be run.
     Broken(String),
@@ -137,7 +137,7 @@ fn key(area: &Area, bug: &Bug) -> String {
     format!("{}\t{sum:016x}", area.name)
 }
 
-/// The copy of the tree in which bugs are planted, and what is known about them.
+/// The copy of the tree in which bugs are planted, and the verdicts so far.
 struct Bench {
     root: PathBuf,
     home: PathBuf,
@@ -157,8 +157,8 @@ impl Bench {
         Self { root: root.to_owned(), tree: home.join("tree"), verdicts: verdicts.collect(), home }
     }
 
-    /// Copies every file that git tracks, or would, into the tree, and so removes a bug that was left there. Files with the
-    /// same content keep their time, so that cargo builds no more than it must.
+    /// Copies every file that git tracks, or would, into the tree, and so removes a bug that was left there. Files with
+    /// the same content keep their time, so that cargo builds no more than it must.
     fn copy(&self) {
         // Cargo reads this for whatever lies below it.
         let profile = self.home.join(".cargo/config.toml");
@@ -295,7 +295,7 @@ impl Bench {
             .expect("verdicts can be kept");
     }
 
-    /// Everything that is known, also from earlier runs.
+    /// All verdicts, also from earlier runs.
     fn print_table(&self, areas: &[Area]) {
         println!("\n| area | planted | caught |\n|---|---|---|");
         let (mut planted, mut caught) = (0, 0);

@@ -1,4 +1,5 @@
-//! heartbeatd looks after itself: it restores what somebody removes, says what is wrong with it, and goes on all the same.
+//! heartbeatd looks after itself: it restores files that another process removes, reports its own problems, and
+//! continues.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -55,7 +56,7 @@ fn a_socket_on_which_another_process_answers_is_left_alone() {
     std::fs::remove_file(socket(&eco)).unwrap();
     let other = UnixListener::bind(socket(&eco)).unwrap();
     until("it to be told", || notes(&eco).contains("served by"));
-    // Whoever connects still reaches the other one.
+    // A client that connects still reaches the other process.
     other.set_nonblocking(true).unwrap();
     let mut mine = UnixStream::connect(socket(&eco)).unwrap();
     mine.write_all(b"mine").unwrap();

@@ -47,7 +47,7 @@ fn broken_and_recovered(realm: &'static str, fault: &'static str) {
     assert_eq!(processes_with(path), Vec::<i32>::new(), "processes of the demo are left");
 }
 
-/// Dependents are gone before what they need is told to end.
+/// Dependents are gone before heartbeatd stops what they need.
 fn assert_stop_order(seen: &[String]) {
     let from = seen.iter().position(|line| says(line, "heartbeatd", "stopping")).unwrap();
     let at = |realm: &str, word: &str| {

@@ -1,4 +1,5 @@
-//! How a realm is started and stopped, through the real binaries: who is signalled, what it is made of, and its environment.
+//! How a realm is started and stopped, through the real binaries: who is signalled, what it is made of, and its
+//! environment.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -132,8 +133,8 @@ fn rewrite(eco: &Ecosystem, change: impl FnOnce(String) -> String) {
     std::fs::write(&file, change(text)).unwrap();
 }
 
-/// Revoked groups, another pid file, another mask: by a reload, and while heartbeatd is dead. The same answer each time, and the
-/// same file restarts nothing.
+/// Revoked groups, another pid file, another mask: by a reload, and while heartbeatd is dead. The same answer each
+/// time, and the same file restarts nothing.
 #[test]
 fn what_a_process_is_made_of_has_one_answer_for_a_reload_and_after_kill_9() {
     let is_root = nix::unistd::geteuid().is_root();
@@ -181,7 +182,8 @@ fn what_a_process_is_made_of_has_one_answer_for_a_reload_and_after_kill_9() {
     assert_eq!(eco.daemon.end().0, Some(0));
 }
 
-/// A secret that was rotated needs a restart and no reload; a file that is gone is an error of the start, and mends by itself.
+/// A secret that was rotated needs a restart and no reload; a file that is gone is an error of the start, and mends by
+/// itself.
 #[test]
 fn the_environment_of_a_realm_is_its_own_and_its_file_is_read_at_each_start() {
     let place = tempfile::tempdir().unwrap();

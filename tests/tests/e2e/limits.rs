@@ -47,7 +47,7 @@ tasks = 50
     assert!(proc(pid, "status").contains("NoNewPrivs:\t1"));
     // Field 19 of proc(5), the 17th behind the name.
     assert_eq!(proc(pid, "stat").rsplit_once(") ").unwrap().1.split(' ').nth(16), Some("5"));
-    // Either the kernel bounds it, or that nobody does is to be seen.
+    // Either the kernel bounds the tree, or heartbeatd shows that the limit is not enforced.
     let group = proc(pid, "cgroup").lines().any(|line| line.contains("pids:") && line.contains("small."));
     let kept = proc(pid, "cgroup").lines().filter_map(|line| line.strip_prefix("0::")).any(|leaf| {
         ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().any(|root| {
@@ -161,7 +161,7 @@ verify_for = "100ms"
     assert_eq!(eco.realm("far")["restart"]["cause"], "unhealthy");
 }
 
-/// By the kernel where it counts memory, and by looking at it where nobody does: it is the same to the realm.
+/// The kernel enforces the limit where it counts memory; elsewhere heartbeatd samples it. The realm sees no difference.
 #[test]
 fn a_tree_that_uses_too_much_memory_is_restarted_and_that_is_why() {
     let flag = tempfile::NamedTempFile::new().unwrap();

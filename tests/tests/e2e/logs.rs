@@ -143,7 +143,7 @@ fn a_full_disk_below_the_logs_stops_nobody() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    // The logs have a file system of their own, of 1 MiB, which nobody else sees.
+    // The logs have a file system of their own, of 1 MiB, which no other process sees.
     let line = "logs=\"$(dirname \"$3\")/state/log\"; mkdir -p \"$logs\"; \
                 exec unshare -m sh -c 'mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"' \"$logs\" \"$@\"";
     // It ends as soon as it cannot write.
@@ -197,7 +197,7 @@ fn a_log_directory_that_is_gone_or_read_only_keeps_nobody_from_running() {
         let done = std::process::Command::new(words[0]).args(&words[1..]).status().unwrap();
         assert!(done.success(), "{script}");
     };
-    // Somebody has cleaned up.
+    // An operator has removed the directory of logs.
     std::fs::remove_dir_all(&dir).unwrap();
     again(&eco, "talker");
     wait_until("its log", || dir.join("talker.log").exists());

@@ -39,8 +39,8 @@ pub(crate) fn run_program(program: &Path, args: &[&str]) -> Output {
     command(program).args(args).output().unwrap()
 }
 
-/// Copies one of the binaries. Another process does it: a descriptor for writing in this one would be inherited by a program that
-/// another test starts at that moment, and a file that is open for writing cannot be executed.
+/// Copies one of the binaries. Another process does it: a descriptor for writing in this one would be inherited by a
+/// program that another test starts at that moment, and a file that is open for writing cannot be executed.
 pub(crate) fn copy_binary(name: &str, to: &Path) {
     let (from, to) = (binary(name), to.to_str().unwrap());
     let copied = run_program(Path::new("cp"), &[from.to_str().unwrap(), to]);

@@ -56,7 +56,7 @@ impl Parrots {
     /// One for each name, with these keys; and whatever else there is.
     fn start(realms: &[(&str, &str)], extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // A realm may run as somebody else.
+        // A realm may run as another user.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
         let program = dir.path().join("parrot.py");
         std::fs::write(&program, PARROT).unwrap();
@@ -115,7 +115,7 @@ fn the_gate_opens_when_a_realm_says_that_it_is_ready_and_not_before() {
     parrots.tell("index", "STATUS=loading 40 %");
     until("its status", || parrots.why("index").contains("loading 40 %"));
     assert_eq!((parrots.eco.status_of("index"), parrots.eco.pid_of("front")), ("starting".into(), 0));
-    // The right words at the right place, from somebody who is not the realm.
+    // The right words at the right place, from a process that is not the realm's.
     let stranger = UnixDatagram::unbound().unwrap();
     stranger.send_to(b"READY=1\nSTATUS=lies", parrots.socket("index")).unwrap();
     parrots.tell("index", "STATUS=loading 80 %");

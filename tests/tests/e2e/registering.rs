@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::program::{Running, binary, processes_with, run, told};
 use crate::supervision::{Ecosystem, ports};
 
-/// A server that is nobody's realm.
+/// A server that belongs to no realm.
 struct Server {
     process: Running,
     port: u16,
@@ -21,7 +21,7 @@ impl Server {
     fn start() -> Self {
         let [port] = ports();
         let process = serve(port);
-        // It answers before anybody is told of it: what is not there yet is an outage.
+        // It answers before heartbeatd hears of it: a server that is not there yet would be an outage.
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {}
         Self { process, port }
     }
@@ -258,7 +258,7 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
     expect(&from_file(&format!(r#"{{"title":"{}"}}"#, "x".repeat(70_000))), 2, &[]);
     let dry = eco.cli(&["register", "shop", "--tcp", "127.0.0.1:1", "--dry-run"]);
     expect(&dry, 0, &["shop would be registered: tcp 127.0.0.1:1"]);
-    // The read-only door lets nobody in.
+    // The read-only listener accepts no registration.
     let mut stream = std::net::TcpStream::connect(&eco.listen).unwrap();
     let body = r#"{"port":1}"#;
     let request = format!(
@@ -427,7 +427,7 @@ fn files_come_first_and_what_does_not_fit_in_is_set_aside() {
     eco.until("the program is gone", |eco| eco.find("shop").is_none().then_some(()));
     expect(&eco.cli(&["reload"]), 0, &["added", "shop"]);
     assert_eq!(eco.realm("shop")["registered"], true);
-    // The same while nobody was there to see it go.
+    // The same, while no heartbeatd ran to see the realm go.
     let program = format!("863{}", 10_000 + std::process::id());
     let declared_other = format!("[realm.other]\nrun = \"sleep {program}\"\n");
     eco.change_file(|text| text + &declared_other);

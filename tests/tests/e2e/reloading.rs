@@ -53,7 +53,7 @@ fn a_reload_applies_a_diff_and_nothing_untouched_moves() {
     assert_eq!(why.status.code(), Some(4), "what is gone is not known any more: {}", told(&why));
     let again = eco.cli(&["reload"]);
     assert_eq!(String::from_utf8_lossy(&again.stdout), "nothing changed: configuration 2 stays in force\n");
-    // What is wrong is told with its place, and nothing is changed.
+    // heartbeatd reports each mistake with its place, and changes nothing.
     eco.rewrite(|text| {
         text.replace("sleep 86385", "sleep 86384").replace("[realm.db]", "[realm.db]\nprot = 1")
     });

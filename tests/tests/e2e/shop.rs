@@ -27,8 +27,8 @@ fn workspace() -> PathBuf {
 }
 
 impl Shop {
-    /// The example as it is, on ports and in a directory of its own, measured more often; `None` where the machine lacks
-    /// something.
+    /// The example as it is, on ports and in a directory of its own, measured more often; `None` where the machine
+    /// lacks something.
     fn open(extra: &str) -> Option<Self> {
         Self::open_with("auto", |_| extra.to_owned())
     }
@@ -219,7 +219,7 @@ fn whoever_dies_comes_back_and_nobody_else_is_restarted() {
         assert_eq!(incidents.len(), 1, "{victim}: {incidents:#?}");
         assert_eq!(incidents[0]["reason"], "Exited", "{incidents:#?}");
     }
-    // A database that is halted for a moment, and goes on: nobody is restarted for it.
+    // A database that is halted for a moment and continues: heartbeatd restarts no realm for it.
     let before = shop.pids();
     let sql = shop.pid_of("postgres");
     kill(pid(sql), Signal::SIGSTOP).unwrap();
@@ -251,7 +251,7 @@ fn whoever_dies_comes_back_and_nobody_else_is_restarted() {
     assert_eq!(newest["reason"], "ProbeFailed", "{newest:#}");
     // The one incident of each site is that of its own death.
     assert_eq!([shop.incidents_of("api").len(), shop.incidents_of("backoffice").len()], [1, 1]);
-    // Stopped on purpose: no incident, and everybody waits for it.
+    // Stopped on purpose: no incident, and every dependent waits for it.
     let told_before = shop.incidents_of("postgres").len();
     let refused = shop.cli(&["stop", "postgres"]);
     assert_eq!(refused.status.code(), Some(7), "{}", told(&refused));
@@ -306,7 +306,8 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
         let over = newest["event"] == "resolved";
         assert_eq!(over, kind == "500", "{kind}: {newest:#}");
     }
-    // Somebody else has its port: named, never restarted for it, and up by itself when the port is free.
+    // Another process has its port: heartbeatd names that process, never restarts the realm for it, and the realm is up
+    // by itself when the port is free.
     let used = shop.realm("api")["restarts"]["used"].clone();
     assert_eq!(shop.cli(&["stop", "api", "--yes"]).status.code(), Some(0));
     let stranger = TcpListener::bind(("127.0.0.1", shop.api)).unwrap();

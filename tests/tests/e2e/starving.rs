@@ -1,4 +1,4 @@
-//! heartbeatd is stopped, starved of descriptors, or alone in a container: nobody else pays for that.
+//! heartbeatd is stopped, starved of descriptors, or alone in a container: no realm pays for that.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

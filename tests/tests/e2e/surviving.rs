@@ -65,7 +65,7 @@ fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
     assert_eq!(since(&eco), as_they_are, "and they are what they are since the same time");
     assert_eq!(eco.status_of("stopped"), "stopped", "what an operator has stopped stays stopped");
     assert!(processes_with("sleep\086380").is_empty());
-    // They are supervised like any other: an end is seen, whoever was the parent.
+    // They are supervised like any other: heartbeatd sees their end, although it is not their parent.
     kill(pid(before[2]), Signal::SIGKILL).unwrap();
     eco.daemon
         .read_until("the recovery of worker", |line| line.contains("worker") && line.contains("recovered"));
@@ -319,7 +319,7 @@ fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
     assert!(processes_with("sleep\086376").is_empty(), "what it had forked is gone, too");
 }
 
-/// Everything a client of the realm `db` is answered while it asks without a pause, until it is told to end.
+/// Everything that heartbeatd answers a client of the realm `db`, which asks without a pause until `end` is set.
 fn client(
     address: String,
     end: std::sync::Arc<std::sync::atomic::AtomicBool>,

@@ -1,5 +1,5 @@
-//! What lives under a realm: real programs that fork, leave their sessions and make daemons of themselves. A stopped realm is
-//! an empty tree, with control groups and without.
+//! What lives under a realm: real programs that fork, leave their sessions and make daemons of themselves. A stopped
+//! realm is an empty tree, with control groups and without.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use crate::shop::Shop;
 use crate::supervision::{Ecosystem, pid, ports};
 use crate::surviving::{gone, until};
 
-/// A main process and everybody who descends from it, and whoever carries the name of the realm.
+/// A main process, every descendant of it, and every process that carries the name of the realm.
 fn tree(shop: &Shop, realm: &str, main: i64) -> BTreeSet<i64> {
     let id = std::fs::read_to_string(shop.dir.path().join("state/id")).unwrap();
     let marks = [format!("HEARTBEAT_REALM={realm}\0"), format!("HEARTBEAT_STATE={}\0", id.trim())];

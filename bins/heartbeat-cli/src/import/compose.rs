@@ -24,7 +24,8 @@ fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
     }
 }
 
-/// `compose.yaml`: a service with a command becomes a realm that runs it on this machine; one with an image alone is watched.
+/// `compose.yaml`: a service with a command becomes a realm that runs it on this machine; one with an image alone is
+/// watched.
 pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
     others(draft, root, "services", "heartbeatd runs programs, not containers");
     for (name, service) in tables(root, "services")? {

@@ -1,7 +1,7 @@
 //! `import`: files of other tools as a heartbeat.toml on stdout, and on stderr what became of everything that they say.
 //!
-//! A translator takes each setting in turn: it becomes a key, an approximation with a remark, or is dropped with one. What a
-//! translator does not know is dropped by name, so nothing is lost in silence.
+//! A translator takes each setting in turn: it becomes a key, an approximation with a remark, or is dropped with one.
+//! What a translator does not know is dropped by name, so nothing is lost in silence.
 
 mod compose;
 mod draft;

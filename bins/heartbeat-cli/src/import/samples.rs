@@ -1,5 +1,5 @@
-//! Ten files of each tool, as people have them: what becomes of them is written down, it loads, and no setting of them is
-//! lost in silence.
+//! Ten files of each tool, as people have them: what becomes of them is written down, it loads, and no setting of them
+//! is lost in silence.
 
 use std::path::PathBuf;
 

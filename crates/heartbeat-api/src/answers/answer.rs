@@ -17,10 +17,10 @@ pub(crate) fn whole(body: impl Into<Bytes>) -> Answer {
 }
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Where a reader whose stream broke goes on.
+/// Names the event after which a reader whose stream broke resumes.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Sent when nothing else was for a while: proxies and readers see that the stream lives.
+/// Sent on a stream that was quiet for a while, so that proxies and readers see that it is alive.
 pub(crate) const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -51,7 +51,7 @@ pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Answer) {
     let mut answer = Answer::new(Either::Right(pieces));
     set_type(&mut answer, EVENT_STREAM);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Otherwise a proxy in between keeps what is to be seen now.
+    // Without this header a proxy such as nginx holds back events that the reader should see now.
     answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     (out, answer)
 }

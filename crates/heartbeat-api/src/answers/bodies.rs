@@ -1,4 +1,4 @@
-//! Bodies built once and shared by all who ask.
+//! Bodies that the server builds once and shares between all readers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,8 @@ impl Body {
         self.bytes.clone()
     }
 
-    /// The answer with this body: 304 when `headers` say that the reader has this meaning already, unless `status` is not 200.
+    /// The answer with this body: 304 when `headers` say that the reader has this meaning already, unless `status` is
+    /// not 200.
     pub(crate) fn answer(&self, status: StatusCode, media_type: HeaderValue, headers: &HeaderMap) -> Answer {
         let known = status == StatusCode::OK && has_tag(headers, &self.tag);
         let mut answer = if known {
@@ -58,19 +59,19 @@ impl Body {
     }
 }
 
-/// How fresh a reader wants it.
+/// How fresh a body the reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// The same meaning, with figures up to [`BODY_AGE`] old.
     Recent,
-    /// The newest snapshot, for who has just refreshed.
+    /// The newest snapshot, for a reader that has just refreshed.
     Newest,
 }
 
-/// One document for one kind of reader: its newest body, and whose turn it is to build the next.
+/// One document for one kind of reader: its newest body, and the lock under which one task builds the next.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    /// For readers without a role: see [`About::public`].
+    /// The readers have no role: see [`About::public`].
     public: bool,
     body: Mutex<Option<Arc<Body>>>,
     building: Turn<()>,
@@ -96,7 +97,7 @@ impl Slot {
     }
 }
 
-/// The slot of a document that is made for readers without a role.
+/// The slot of a document for readers without a role.
 #[derive(Debug)]
 struct PublicSlot(Slot);
 
@@ -117,7 +118,7 @@ pub(crate) struct Bodies {
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
     pub(crate) metrics: Slot,
-    /// By realm and kind of reader; as many as the plan has, twice.
+    /// By realm and kind of reader: at most two per realm of the plan.
     realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,
 }
@@ -139,7 +140,7 @@ impl Bodies {
         self.built.load(Ordering::Relaxed)
     }
 
-    /// The body of `slot`, built by `build` unless there is one that will do.
+    /// The body of `slot`. `build` makes a new one unless the current one is fresh enough.
     pub(crate) async fn get(
         &self,
         slot: &Slot,
@@ -151,7 +152,7 @@ impl Bodies {
             return Ok(body);
         }
         let _turn = slot.building.lock().await;
-        // The reader that had the turn before may have built it.
+        // The reader that held the lock before may have built it.
         let (snapshot, now) = (ecosystem.snapshot(), ecosystem.now());
         if let Some(body) = slot.current(&snapshot, now, freshness) {
             return Ok(body);
@@ -183,6 +184,6 @@ fn has_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 }
 
 fn tag(instance: &str, revision: u64) -> HeaderValue {
-    // An instance is a short word of ours; were it anything else, the tag would match no reader's.
+    // heartbeatd makes the instance a short word; were it anything else, the tag would match no reader's.
     HeaderValue::from_str(&format!("\"{instance}-{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }

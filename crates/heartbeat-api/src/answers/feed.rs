@@ -1,10 +1,11 @@
-//! What has changed, made once and shared by all clients that follow `/api/events/`.
+//! Frames of `/api/events/`: one task makes them once, and all clients that follow share them.
 //!
-//! While a client follows, one task turns what is published into frames: a fact for everything that
-//! happened, a delta for every change of meaning, a whole snapshot when the set of realms is another. The identifier
-//! of a frame is `INSTANCE.REVISION`: a client that has it has seen everything up to that revision. A fact has that of the
-//! revision it happened under, so that one that was read without the change that followed is told again. What brings
-//! a client up to date has no identifier until all of it was sent: one that loses the connection in between gets it again.
+//! While a client follows, one task turns published snapshots and events into frames: a fact for every event, a delta
+//! for every change of meaning, and a whole snapshot when the set of realms changes. The identifier of a frame is
+//! `INSTANCE.REVISION`: a client that has it has seen everything up to that revision. A fact carries the revision that
+//! was in force when it happened, so a client that read a fact but not the change that followed gets the fact again.
+//! Frames that bring a client up to date carry no identifier until the last one: a client that loses the connection in
+//! between gets all of them again.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,9 +77,9 @@ impl Frame {
 struct State {
     running: bool,
     last: Option<Arc<Snapshot>>,
-    /// The revision at which each realm last changed, as far as it was watched.
+    /// The revision at which each realm last changed, counted from when this feed began to watch it.
     changed_at: Vec<u64>,
-    /// The revision at which there were last other realms, or from which on it was watched.
+    /// The revision at which the set of realms last changed, or at which this feed began to watch.
     whole_at: u64,
     fact_seq: u64,
 }
@@ -93,7 +94,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// `public`: for readers without a role.
+    /// `public`: the readers have no role.
     pub(crate) fn new(public: bool) -> Self {
         Self { public, frames: broadcast::Sender::new(MAX_FRAMES_SHARED), state: Mutex::default() }
     }
@@ -129,7 +130,7 @@ impl Feed {
                     return;
                 }
                 for frame in state.advance(&*ecosystem, &self.about(&*ecosystem)) {
-                    // The last one may have gone meanwhile.
+                    // The last follower may have gone meanwhile.
                     let _ = self.frames.send(frame);
                 }
             }
@@ -140,7 +141,7 @@ impl Feed {
         }
     }
 
-    /// What a reader of the state at `since` has missed: a delta, or everything where that cannot be told.
+    /// What a reader of the state at `since` has missed: a delta, or a whole snapshot where the feed cannot tell.
     pub(crate) fn catch_up(&self, ecosystem: &dyn Backend, since: Option<u64>) -> Option<Frame> {
         // The snapshot that goes with these numbers, not a newer one.
         let about = self.about(ecosystem);
@@ -169,7 +170,7 @@ impl Feed {
     }
 }
 
-/// Facts that are remembered after the one with the number `after`.
+/// The remembered facts after the one with the number `after`.
 pub(crate) fn facts(ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
     let instance = ecosystem.about().instance;
     let frame = |fact: crate::backend::EventRecord| {
@@ -187,7 +188,7 @@ impl State {
         self.last = Some(snapshot);
     }
 
-    /// Frames of what has happened since the last look, in the order of their identifiers.
+    /// Frames of everything that happened since the last call, in the order of their identifiers.
     fn advance(&mut self, ecosystem: &dyn Backend, about: &About) -> Vec<Frame> {
         let facts = facts(ecosystem, self.fact_seq);
         self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);

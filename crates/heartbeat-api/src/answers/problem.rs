@@ -1,4 +1,4 @@
-//! What went wrong, as `application/problem+json` with a way out in every detail.
+//! Errors as `application/problem+json`. Every detail says what the client can do.
 
 use heartbeat_status::wire::{ActionDocument, Problem};
 use http::StatusCode;
@@ -9,7 +9,7 @@ use crate::answers::answer::{self, Answer};
 /// Media type of RFC 9457.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// Why a request is not answered as its sender hoped.
+/// Why the server does not answer a request with what its sender asked for.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -34,7 +34,7 @@ impl ApiError {
         Self { status, problem: Box::new(problem), allow: None, challenge: false }
     }
 
-    /// The daemon will not answer any more.
+    /// heartbeatd is ending and does not answer any more.
     pub(crate) fn ending() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -48,7 +48,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
-    /// A document could not be written; a fault of ours.
+    /// The server could not serialise a document: a defect of heartbeatd.
     pub(crate) fn unwritable(error: &serde_json::Error) -> Self {
         let detail = format!("the document could not be written: {error}; this is a fault of heartbeatd");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
@@ -64,7 +64,7 @@ impl ApiError {
         self
     }
 
-    /// The command was carried out all the same.
+    /// heartbeatd carried out the command all the same.
     pub(crate) fn applied(mut self) -> Self {
         self.problem.applied = Some(true);
         self

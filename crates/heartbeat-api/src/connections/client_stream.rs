@@ -1,7 +1,9 @@
-//! The stream of one client: it has to take its answers in time, and a refusal reaches it before the connection closes.
+//! The stream of one client: the client has to take its answers in time, and a refusal reaches it before the connection
+//! closes.
 //!
-//! A socket that is closed with unread bytes in it resets the connection, and the client may lose the answer that it has not
-//! read yet. Therefore the end of a connection lingers: the server sends its end, and drops what the client still sends.
+//! A socket that is closed with unread bytes in it resets the connection, and the client may lose the answer that it
+//! has not read yet. Therefore the end of a connection lingers: the server sends its end, and drops what the client
+//! still sends.
 
 use std::future::Future;
 use std::io;
@@ -17,10 +19,10 @@ use tokio::time::{Sleep, sleep};
 use crate::connections::places::Activity;
 use crate::limits::{LINGER, MAX_LINGER_BYTES};
 
-/// Read at a time from a client whose words are dropped, in bytes.
+/// Bytes to read at a time from a client whose input the server drops.
 const SCRATCH_BYTES: usize = 4 * 1_024;
 
-/// Whether the client may have sent more than was read of its request. Shared with the code that answers.
+/// Whether the client may have sent more than the server read of its request. Shared with the code that answers.
 pub(crate) type Unread = Arc<AtomicBool>;
 
 /// A stream that fails when a write or flush makes no progress for `limit`.
@@ -31,7 +33,7 @@ pub(crate) struct ClientStream<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     unread: Unread,
     activity: Arc<Activity>,
-    /// The end was sent; what the client still sends is dropped until then.
+    /// The server has sent its end, and drops what the client still sends until then.
     lingering: Option<Pin<Box<Sleep>>>,
     dropped_bytes: usize,
 }
@@ -70,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> ClientStream<S> {
-    /// Drops what the client still sends: until it closes its side too, or enough is enough.
+    /// Drops what the client still sends, until the client closes its side or a limit is reached.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; SCRATCH_BYTES];
         while self.dropped_bytes <= MAX_LINGER_BYTES {

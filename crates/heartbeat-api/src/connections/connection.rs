@@ -9,7 +9,7 @@ use crate::connections::closing::Closing;
 use crate::connections::places::{Activity, Places};
 use crate::requests::access::Caller;
 
-/// Who asks, over a connection that may close.
+/// The caller, and the connection, which may close.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) caller: Caller,

@@ -1,4 +1,4 @@
-//! Opening the two doors.
+//! Opening the two listeners.
 
 use std::fs;
 use std::io;
@@ -13,14 +13,14 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use crate::connections::port_owner;
 use crate::error::BindError;
 
-/// Connections the kernel keeps until we take them.
+/// Connections that the kernel queues until the server accepts them.
 const BACKLOG_CONNECTIONS: i32 = 1_024;
 
 /// Opens the Unix socket at `path` with permission bits `mode` (e.g. `0o660`), owned by `group` where one is given,
 /// non-blocking.
 ///
-/// A socket on which no process answers is removed. No client can connect before the mode is set, because the
-/// socket listens only then.
+/// Removes a socket on which no process answers. No client can connect before the mode is set, because the socket
+/// listens only then.
 ///
 /// # Errors
 /// [`BindError::SocketHeld`] names a live holder; nothing was changed then.
@@ -51,7 +51,7 @@ pub fn permit_unix(path: &Path, mode: u32, group: Option<u32>) -> Result<(), Bin
     fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777)).map_err(failed("set the mode of"))
 }
 
-/// Removes what a dead daemon left behind, and nothing else.
+/// Removes the socket of a dead daemon, and nothing else.
 fn clear_the_way(path: &Path) -> Result<(), BindError> {
     let failed = |step: &'static str| move |source| BindError::Socket { step, path: path.to_owned(), source };
     match fs::symlink_metadata(path) {

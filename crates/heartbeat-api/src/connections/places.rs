@@ -1,8 +1,8 @@
 //! The places of one listener: how many connections there may be, and which idle one is closed for a new one.
 //!
-//! A connection is idle while it has no request under way and its last answer is with the kernel. When a listener is full,
-//! the connection that has been idle longest gives its place to the one that comes, so that clients that connect and say
-//! nothing cannot keep others out. A connection that is being answered is never closed for another.
+//! A connection is idle while it has no request under way and its last answer is with the kernel. When a listener is
+//! full, the connection that has been idle longest gives its place to the one that comes, so that clients that connect
+//! and say nothing cannot keep others out. A connection that is being answered is never closed for another.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::limits::RESERVED_PLACES;
 use crate::requests::access::Caller;
 use crate::requests::role::Role;
 
-/// One of so many places is left for requests that are answered at once, where there are as many.
+/// Where there are at least this many places, streams leave one in so many to requests that the server answers at once.
 const SHARE_OF_REQUESTS: usize = 4;
 
 /// Longest wait for an idle connection to close and leave its place.
@@ -33,11 +33,11 @@ pub(crate) struct Activity {
     under_way: AtomicUsize,
     /// The kernel has everything that was to be sent.
     flushed: AtomicBool,
-    /// The turn in which it became idle: the smaller, the longer ago.
+    /// The turn in which the connection became idle: the smaller, the longer ago.
     idle_since: AtomicU64,
     /// It is a stream or a long poll, which lasts as long as its reader wants and resumes where it ended.
     streams: AtomicBool,
-    /// Its place is wanted.
+    /// Another connection wants the place.
     evicted: Notify,
 }
 
@@ -73,7 +73,7 @@ impl Activity {
         idle.then(|| self.idle_since.load(Ordering::SeqCst))
     }
 
-    /// Returns when this connection is to be closed for another.
+    /// Returns when this connection has to close for another.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -131,9 +131,9 @@ struct State {
 /// The places of one listener.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// How many there are: a reload may change that.
+    /// The number of places: a reload may change it.
     most: watch::Receiver<usize>,
-    /// Kept for administrators.
+    /// Places kept for administrators.
     reserved: usize,
     state: Mutex<State>,
     freed: Notify,
@@ -170,10 +170,10 @@ impl Drop for Place {
     }
 }
 
-/// What a new connection finds.
+/// What a new connection gets.
 enum Found {
     Place(u64, Arc<Activity>),
-    /// An idle connection was told to close.
+    /// An idle connection was asked to close.
     Soon,
     Full,
 }
@@ -202,19 +202,19 @@ impl Places {
         *self.most.borrow()
     }
 
-    /// Those that callers other than administrators are given. A listener with very few places keeps none back.
+    /// The places for callers other than administrators. A listener with very few places reserves none.
     fn common(&self) -> usize {
         let most = self.most();
         if most > self.reserved { most - self.reserved } else { most }
     }
 
-    /// How many places there are, from now on.
+    /// The number of places, from now on.
     pub(crate) fn sizes(&self) -> watch::Receiver<usize> {
         self.most.clone()
     }
 
-    /// Closes what there are no places for any more: the connections that have been idle longest, then the oldest streams. A
-    /// request under way is answered first.
+    /// Closes the connections that exceed the number of places: those that have been idle longest, then the oldest
+    /// streams. A request in progress is answered first.
     pub(crate) fn shrink(&self) {
         let most = self.most();
         let mut state = self.state();
@@ -242,8 +242,8 @@ impl Places {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection, that of the connection that has been idle longest if there is no other; `None` when
-    /// every connection is being answered.
+    /// A place for a new connection. If none is free, the connection that has been idle longest gives up its place;
+    /// `None` when every connection is being answered.
     pub(crate) async fn take(self: &Arc<Self>, caller: Caller) -> Option<Place> {
         let admin = matches!(caller, Caller::Unix { role: Role::Admin, .. });
         let attempt = async {
@@ -284,7 +284,7 @@ impl Places {
         }
     }
 
-    /// A place for a stream or a long poll on that connection; `None` when there are as many as may be.
+    /// A place for a stream or a long poll on that connection; `None` when all stream places are taken.
     pub(crate) fn take_stream(self: &Arc<Self>, activity: &Arc<Activity>) -> Option<StreamPlace> {
         let most = self.most();
         let streams = self.common().min(most - most / SHARE_OF_REQUESTS);
@@ -303,7 +303,7 @@ mod tests {
         Caller::Unix { role, uid: Some(0) }
     }
 
-    /// So many places, for as long as the sender lives.
+    /// Takes `count` places, for as long as the sender lives.
     fn places(
         of: fn(watch::Receiver<usize>) -> Arc<Places>,
         most: usize,
@@ -368,11 +368,11 @@ mod tests {
         let new_request = new.activity.begin();
         let later_request = later.activity.begin();
         assert!(places.take(caller(Role::Admin)).await.is_none(), "all are being answered");
-        // Answered, but not yet with the kernel: what is on its way is not cut off.
+        // The answer is complete but not yet with the kernel: the server must not cut it off.
         drop(under_way);
         assert!(places.take(caller(Role::Read)).await.is_none());
         answered.activity.note_flushed();
-        // One that does not close in time keeps its place.
+        // A connection that does not close in time keeps its place.
         assert!(places.take(caller(Role::Read)).await.is_none());
         drop((answered, new_request, later_request, later, new));
         assert!(places.take(caller(Role::Read)).await.is_some());

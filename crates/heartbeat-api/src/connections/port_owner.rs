@@ -1,4 +1,4 @@
-//! Who holds a port or a socket that should be ours.
+//! Which process holds a port or a socket that heartbeatd should serve.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;

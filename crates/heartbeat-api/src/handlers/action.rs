@@ -1,4 +1,4 @@
-//! Commands: from a body to a command, from a plan to a document, from a refusal to a way out.
+//! Commands: from a body to a command, from a plan to a document, from a refusal to an answer that says what to do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,11 +67,11 @@ pub(crate) async fn act(
         return dry_run(&Seen::now(ecosystem), &plan.ok_or_else(ApiError::ending)?);
     }
     tracing::info!(realm = name, %action, uid, reason = command.reason, "command");
-    // From before the command on, so that no change after it is missed.
+    // Subscribes before the command, so that it misses no change after it.
     let changes = ecosystem.changes();
     let reply = tokio::select! {
         reply = timeout(COMMAND_LIMIT, ecosystem.command(command)) => reply.map_err(|_| busy())?,
-        // The command may have been taken: a client that repeats it has to know.
+        // The core may have accepted the command: a client that repeats it has to know.
         () = handed_over(closing.clone()) => return Err(busy()),
     };
     let seen = Seen::now(ecosystem);
@@ -114,7 +114,7 @@ fn remembered(
     Err(refusal.applied().plan(document))
 }
 
-/// What an answer is made of: the ecosystem, and the time of day.
+/// The context of an answer: the ecosystem, and the time of day.
 struct Seen {
     snapshot: Arc<Snapshot>,
     now: WallTime,
@@ -160,7 +160,7 @@ fn parse(body: &[u8]) -> Result<ActionRequest, ApiError> {
     }
     let request: ActionRequest = serde_json::from_slice(body).map_err(|error| {
         let text = error.to_string();
-        // serde names the field in back quotes when it is one it does not know.
+        // serde puts the field in back quotes when it does not know it.
         let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         let near =
             unknown.map(|field| suggestions::nearest(field, FIELDS.iter().copied())).unwrap_or_default();
@@ -176,7 +176,7 @@ fn parse(body: &[u8]) -> Result<ActionRequest, ApiError> {
     Ok(request)
 }
 
-/// For how long a realm is paused; `None` until it is resumed.
+/// The length of a pause; `None` until an operator resumes the realm.
 fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Duration>, ApiError> {
     let Some(seconds) = request.for_s else { return Ok(None) };
     if action != Action::Pause {
@@ -188,7 +188,7 @@ fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Durati
     length.map(Some).ok_or_else(|| ApiError::bad(format!("`for_s` is above 0 and at most {most}")))
 }
 
-/// What is sent to a realm.
+/// The signal for a realm.
 fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalling>, ApiError> {
     match (action, &request.signal) {
         (Action::Signal, Some(name)) => {
@@ -257,7 +257,7 @@ fn refused(seen: &Seen, plan: &ActionPlan) -> ApiError {
     ApiError::new(status, code, why_refused(seen, plan, refusal)).plan(document(seen, plan, false))
 }
 
-/// The word for it behind `heartbeat:`.
+/// The word of the problem behind `heartbeat:`.
 fn refusal_code(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::WouldBreak => "would-break",
@@ -344,7 +344,7 @@ pub(crate) async fn dry_plan(ecosystem: &dyn Backend, body: &[u8]) -> Result<Ans
     if request.action == "fail" {
         return json(StatusCode::OK, &crate::handlers::impact::document(snapshot, realm));
     }
-    // What a signal does is up to the program.
+    // The core cannot plan a signal: the program decides what it does.
     let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {
         let words = ["fail", "start", "stop", "restart", "pause", "resume", "reset"];
         let near = suggestions::nearest(&request.action, words.into_iter());
@@ -392,7 +392,7 @@ fn step_entry(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Action
     }
 }
 
-/// What a step waits for: a start for its needs, a stop for the dependents that are stopped before it.
+/// The condition of a step: a start waits for its needs, a stop for the dependents that are stopped before it.
 fn held_until(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Option<String> {
     let realm = snapshot.realm(step.realm)?;
     let gates: Vec<String> = match step.action {

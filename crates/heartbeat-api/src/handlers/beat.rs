@@ -30,7 +30,7 @@ fn event(word: Option<&str>) -> Result<BeatEvent, ApiError> {
     }
 }
 
-/// 200 when the heartbeat is taken; the body is its message.
+/// Answers 200 when heartbeatd accepts the heartbeat; the body is its message.
 pub(crate) async fn take(
     ecosystem: &dyn Backend,
     realm: &str,

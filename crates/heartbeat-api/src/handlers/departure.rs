@@ -1,4 +1,4 @@
-//! `POST /api/daemon/leave/` and `/api/daemon/upgrade/`: heartbeatd goes, and every realm stays.
+//! `POST /api/daemon/leave/` and `/api/daemon/upgrade/`: heartbeatd ends, and every realm keeps running.
 
 use heartbeat_status::wire::{DEPARTURE_SCHEMA, DepartureDocument};
 use http::StatusCode;
@@ -9,14 +9,15 @@ use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::requests::body::check_empty;
 
-/// Ends heartbeatd: 202, and soon after it answers no more.
+/// Ends heartbeatd: answers 202, and soon no process listens any more.
 pub(crate) async fn leave(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     check_empty(body)?;
     ecosystem.leave().await;
     accepted(ecosystem, "leave")
 }
 
-/// Hands over to another heartbeatd under the same pid: 202, and soon another `instance` answers; 409 with why not.
+/// Hands over to another heartbeatd under the same pid: 202, and soon another `instance` answers; otherwise 409 with
+/// the reason.
 pub(crate) async fn upgrade(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     check_empty(body)?;
     match ecosystem.upgrade().await {

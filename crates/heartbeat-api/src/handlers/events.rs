@@ -1,5 +1,6 @@
-//! `GET /api/events/`: server-sent events. Each follower has a task that waits for the shared frames; one that does
-//! not take them in time is brought up to date with what it has missed, and one that takes nothing is dropped.
+//! `GET /api/events/`: server-sent events. Each follower has a task that waits for the shared frames. A follower that
+//! takes frames too slowly gets one update in place of the frames that it missed; the server drops one that takes
+//! nothing.
 
 use std::sync::Arc;
 
@@ -25,9 +26,9 @@ struct Wish {
     states: bool,
     /// Events, one by one.
     facts: bool,
-    /// How many facts of the past come first.
+    /// How many past facts come first.
     past: usize,
-    /// Goes on until one side ends it.
+    /// Continues until one side ends it.
     follow: bool,
 }
 
@@ -53,7 +54,7 @@ impl Wish {
     }
 }
 
-/// Where a follower stands.
+/// The state of a follower.
 struct Follower {
     ecosystem: Arc<dyn Backend>,
     feed: Arc<Feed>,
@@ -64,7 +65,7 @@ struct Follower {
     seq: u64,
 }
 
-/// Begins to answer; the rest comes as it happens.
+/// Begins to answer; a task sends the rest.
 pub(crate) fn follow(
     ecosystem: &Arc<dyn Backend>,
     feed: &Arc<Feed>,
@@ -91,7 +92,7 @@ pub(crate) fn follow(
     Ok(answer)
 }
 
-/// The revision of `INSTANCE.REVISION`; `None` when it is of another life of heartbeatd, or no identifier of ours.
+/// The revision of `INSTANCE.REVISION`; `None` for another life of heartbeatd, or for another form.
 fn since(ecosystem: &dyn Backend, id: &HeaderValue) -> Option<u64> {
     let (instance, revision) = id.to_str().ok()?.rsplit_once('.')?;
     (instance == ecosystem.about().instance).then(|| revision.parse().ok())?
@@ -107,7 +108,7 @@ impl Follower {
             Some(())
         };
         tokio::select! {
-            // The client learns of the end by the end of the stream.
+            // The end of the stream tells the client.
             () = closes(&mut closing) => {}
             _ = working => {}
         }
@@ -124,27 +125,27 @@ impl Follower {
             Kind::Snapshot | Kind::Delta if self.wish.states && frame.revision > self.revision => {
                 self.revision = frame.revision;
             }
-            // Not wished for, or had already.
+            // The client did not ask for it, or has it already.
             _ => return Some(()),
         }
         self.send(frame.bytes()).await
     }
 
-    /// What was missed, or how everything is.
+    /// Sends what the client missed, or the whole state.
     async fn begin(&mut self, since: Option<u64>, resumes: bool) -> Option<()> {
         let mut facts = if self.wish.facts { feed::facts(&*self.ecosystem, 0) } else { Vec::new() };
         self.seq = facts.last().map_or(0, |fact| fact.seq);
         match since {
             Some(since) => facts.retain(|fact| fact.revision >= since),
-            // Another life of heartbeatd, all of which is new to the reader.
+            // The identifier is from another life of heartbeatd, so everything is new to the reader.
             None if resumes => {}
             None => drop(facts.drain(..facts.len().saturating_sub(self.wish.past))),
         }
         self.catch_up(facts, since).await
     }
 
-    /// Sends these facts, and then the state that goes with them. Where both are wished for, the state alone has an
-    /// identifier: it comes last, and who has it has had all of it.
+    /// Sends these facts, and then the state that goes with them. Where the client asked for both, only the state has
+    /// an identifier: it comes last, so a client that has it has had everything.
     async fn catch_up(&mut self, facts: Vec<Frame>, since: Option<u64>) -> Option<()> {
         for fact in facts {
             let bytes = if self.wish.states { fact.bytes_without_id() } else { fact.bytes() };

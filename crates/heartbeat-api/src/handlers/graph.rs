@@ -1,4 +1,4 @@
-//! Who needs whom, as a document and in two text forms.
+//! The dependencies, as a document and in two text forms.
 
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ fn colour(status: Status) -> &'static str {
     }
 }
 
-/// What an edge says beside being there: nothing for the plain `needs` until `up`.
+/// The label of an edge; none for the plain `needs` until `up`.
 fn label(kind: EdgeKind, until: Gate) -> Option<&'static str> {
     match (kind, until) {
         (EdgeKind::Needs, Gate::Up) => None,

@@ -11,9 +11,9 @@ use crate::backend::{Backend, OwnHealth};
 
 const HEALTH_JSON: &str = "application/health+json";
 
-/// What `/livez` says when the loop does not turn.
+/// The answer of `/livez` when the loop does not turn.
 const LOOP_STANDS: &str = "the loop of heartbeatd has not turned for 10 s";
-/// What `/readyz` says when heartbeatd takes no commands.
+/// The answer of `/readyz` when heartbeatd takes no commands.
 const NOT_READY: &str = "heartbeatd is stopping everything and takes no commands";
 
 /// Answers `GET /api/health/`.
@@ -22,7 +22,7 @@ pub(crate) fn document(ecosystem: &dyn Backend, headers: &HeaderMap) -> Result<A
     let about = ecosystem.about();
     let good = live && problems.is_empty();
     let stands = (!live).then(|| LOOP_STANDS.to_owned());
-    // No fault of heartbeatd: it supervises what is in force.
+    // A configuration that cannot be loaded is no fault of heartbeatd: it supervises the one in force.
     let config = about.config_problem.as_ref().map(|(problem, _)| {
         format!("the configuration on disk cannot be loaded, so the one before stays in force: {problem}")
     });
@@ -52,7 +52,8 @@ pub(crate) fn document(ecosystem: &dyn Backend, headers: &HeaderMap) -> Result<A
     Ok(answer)
 }
 
-/// `GET /livez`: the loop turns, and nothing else. A supervisor restarts heartbeatd for a 503 here, and must not for a full disk.
+/// `GET /livez` checks only that the loop turns. A supervisor restarts heartbeatd for a 503 here, and must not for a
+/// full disk.
 pub(crate) fn live(ecosystem: &dyn Backend) -> Answer {
     line(ecosystem.own_health().live, LOOP_STANDS)
 }

@@ -1,4 +1,4 @@
-//! History: what a realm was over time, and the strips of all realms.
+//! History: the states of a realm over time, and the strips of all realms.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! What the failure of one realm would mean: who notices, and what would be done about it.
+//! What the failure of one realm would mean: which realms notice, and what heartbeatd would do.
 
 use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionStep, Open};
 use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmStatus, Snapshot, Status, WhileDown};
 
-/// The blast radius of `failed`. Read off the graph; nothing is asked of the core.
+/// The blast radius of `failed`. It comes from the graph alone; the core is not asked.
 pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
     let name = |ix: RealmIx| snapshot.realm(ix).map(|realm| realm.info.name.to_string()).unwrap_or_default();
     let mut hit = vec![failed];
@@ -25,7 +25,7 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
             through.push(need.name.to_string());
             reaction = reaction.max(need.while_down);
         }
-        // What is done or rests by itself does not notice.
+        // A realm that is done or at rest does not notice.
         if through.is_empty() || matches!(realm.status, Status::Done | Status::Stopping | Status::Stopped) {
             continue;
         }

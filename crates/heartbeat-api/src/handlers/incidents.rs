@@ -16,9 +16,9 @@ use crate::backend::{Acknowledged, Backend, IncidentPage};
 use crate::requests::access::Caller;
 use crate::requests::query::Query;
 
-/// Incidents a page, unless the caller says otherwise.
+/// Incidents per page, unless the caller says otherwise.
 const DEFAULT_INCIDENTS: usize = 50;
-/// Most incidents a page.
+/// Most incidents per page.
 const MAX_INCIDENTS: usize = 200;
 
 /// Longest name and note of an acknowledgement, in bytes.
@@ -43,7 +43,7 @@ pub(crate) async fn list(
     if let Some(after) = &after {
         ecosystem.incident(after.clone()).await.ok_or_else(|| unknown(after))?;
     }
-    // One more than wanted says whether there are older ones.
+    // One more than wanted, to see whether there are older ones.
     let page = IncidentPage { open, after, limit: limit + 1 };
     let mut incidents = ecosystem.incidents(page).await;
     let next = (incidents.len() > limit).then(|| incidents[limit - 1].id.clone());
@@ -76,7 +76,7 @@ pub(crate) async fn notifications(ecosystem: &dyn Backend, id: &str) -> Result<A
     json(StatusCode::OK, &document)
 }
 
-/// `POST /api/incidents/{id}/ack/`: the incident as it is then.
+/// `POST /api/incidents/{id}/ack/`: answers with the acknowledged incident.
 pub(crate) async fn acknowledge(
     ecosystem: &dyn Backend,
     id: &str,
@@ -106,7 +106,7 @@ pub(crate) async fn acknowledge(
     json(StatusCode::OK, &*incident)
 }
 
-/// The output of a realm may hold secrets, so callers without a role do not see it.
+/// Removes the output of the realm for callers without a role, since it may hold secrets.
 fn shown(incident: &Arc<IncidentDocument>, caller: Caller) -> IncidentDocument {
     let mut incident = IncidentDocument::clone(incident);
     if caller.is_public() {

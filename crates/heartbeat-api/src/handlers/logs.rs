@@ -1,7 +1,7 @@
-//! `GET /api/logs/{realm}/`: what a realm has written, and with `follow` what it writes, as server-sent events.
+//! `GET /api/logs/{realm}/`: the output of a realm, and with `follow` its new output as server-sent events.
 //!
-//! Files are read on threads that may wait. A follower is one task: it looks, sends, and looks again once that was taken, so
-//! a slow reader costs nothing but what he misses, and he is told how much that was.
+//! Threads that may block read the files. A follower is one task: it reads, sends, and reads again once the client has
+//! taken that. A slow reader costs nothing but the lines that it misses, and the server reports how much that was.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::handlers::status;
 use crate::limits::{COMMENT_EVERY, DEFAULT_LOG_LINES, LOG_CATCH_UP_EVERY, LOG_LOOK_EVERY, MAX_LOG_LINES};
 use crate::requests::query::Query;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wish {
     lines: usize,
@@ -85,7 +85,7 @@ pub(crate) async fn logs(
     json(StatusCode::OK, &document)
 }
 
-/// The file to be read, or why there is none, and where to look instead.
+/// The file to read, or why there is none and where to look instead.
 fn file_of(output: Output, name: &str) -> Result<PathBuf, ApiError> {
     let detail = match output {
         Output::File(path) => return Ok(path),
@@ -138,7 +138,7 @@ fn entry(lost: Lost) -> Option<LostEntry> {
         .then(|| LostEntry::new(lost.truncations, lost.cut_bytes, lost.dropped_bytes, lost.emptied))
 }
 
-/// Begins to answer; the rest comes as it is written.
+/// Begins to answer; a task sends what the realm writes.
 fn follow(
     name: &str,
     path: PathBuf,
@@ -153,7 +153,7 @@ fn follow(
         let follower = LogFollower::new(path, place);
         tokio::spawn(async move {
             tokio::select! {
-                // The client learns of the end by the end of the stream.
+                // The end of the stream tells the client.
                 () = closes(&mut closing) => {}
                 _ = reader.run(first, place, follower) => {}
             }
@@ -169,7 +169,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Until the client has gone, or the log cannot be read.
+    /// Runs until the client has gone, or the log cannot be read.
     async fn run(
         &self,
         first: Option<LogsDocument>,

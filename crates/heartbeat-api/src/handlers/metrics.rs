@@ -1,5 +1,5 @@
-//! `GET /metrics`: what a metrics system scrapes, in OpenMetrics. Labels come from the configuration and from closed lists
-//! alone, so that the number of series is bounded by the number of realms and receivers.
+//! `GET /metrics`: OpenMetrics text. Labels come only from the configuration and from closed lists, so the number of
+//! realms and receivers bounds the number of series.
 
 use std::fmt::{Display, Write};
 
@@ -15,7 +15,7 @@ use crate::backend::{Backend, NotificationCount};
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// Classes of the twelve statuses: a series each.
+/// Classes of the twelve statuses, with one series each.
 const CLASSES: [&str; 6] = ["up", "degraded", "down", "blocked", "stopped", "unknown"];
 
 const fn class(status: Status) -> &'static str {
@@ -46,7 +46,7 @@ struct Families(String);
 impl Families {
     /// Begins a family.
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // A `String` takes everything.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(self.0, "# TYPE {name} {kind}\n# HELP {name} {help}");
     }
 

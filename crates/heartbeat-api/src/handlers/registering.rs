@@ -1,4 +1,4 @@
-//! `PUT` and `DELETE /api/realms/{realm}/`: realms that are registered at run time.
+//! `PUT` and `DELETE /api/realms/{realm}/`: registering realms at run time.
 
 use heartbeat_status::sanitise_line;
 use heartbeat_status::wire::RegistrationDocument;
@@ -14,7 +14,7 @@ use crate::requests::body::check_empty;
 use crate::requests::query::Query;
 use crate::requests::suggestions;
 
-/// 201 when the realm is new, 200 when it was there already.
+/// Answers 201 when the realm is new, 200 when it was registered before.
 pub(crate) async fn register(
     ecosystem: &dyn Backend,
     name: &str,
@@ -31,7 +31,7 @@ pub(crate) async fn register(
     written(if created { StatusCode::CREATED } else { StatusCode::OK }, &document)
 }
 
-/// 200 with what was removed.
+/// Answers 200 with the removed registration.
 pub(crate) async fn unregister(
     ecosystem: &dyn Backend,
     name: &str,

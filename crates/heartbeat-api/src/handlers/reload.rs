@@ -10,7 +10,7 @@ use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::limits::RELOAD_LIMIT;
 
-/// Reads the configuration again: 200 with what it changes, 422 with everything that is wrong with it.
+/// Reads the configuration again: 200 with its changes, 422 with every mistake in it.
 pub(crate) async fn reload(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     let request: ReloadRequest = if body.iter().all(u8::is_ascii_whitespace) {
         ReloadRequest::default()

@@ -63,7 +63,7 @@ pub(crate) async fn realm(
     let refresh = query.switch("refresh")?;
     let ix = find(&ecosystem.snapshot(), name)?;
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
-    // What a realm printed stays behind the door that knows its callers.
+    // The output of a realm is only for callers that the server can identify.
     let public = caller.is_public();
     let slot = bodies.realm(ix, public);
     let build = |source: &crate::answers::bodies::Source<'_>| {
@@ -96,7 +96,7 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, ApiError>
     Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(near))
 }
 
-/// The long poll: holds the answer until the revision differs from the one the reader has, or its time is up. One of
+/// The long poll: holds the answer until the revision differs from the reader's, or the time is up. A revision of
 /// another life of heartbeatd differs at once.
 async fn await_news(
     ecosystem: &dyn Backend,
@@ -130,7 +130,7 @@ async fn await_news(
             }
         }
     };
-    // Without news by then the reader is given what there is: the same revision, with fresh numbers.
+    // Without a change by then, the reader gets the same revision with fresh numbers.
     tokio::select! {
         () = news => {}
         () = sleep(wait) => {}
@@ -150,7 +150,7 @@ fn poll_length(text: &str) -> Result<Duration, ApiError> {
     })
 }
 
-/// Measures first when asked to. A round that does not end in time is answered with what is known.
+/// Measures first when the caller asks for it. If the round does not end in time, the answer has the results so far.
 async fn freshly(
     ecosystem: &dyn Backend,
     refresh: bool,

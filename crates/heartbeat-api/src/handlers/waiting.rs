@@ -1,4 +1,4 @@
-//! Waiting for what a command is to lead to: by looking at every snapshot, until it is so, cannot be so, or is late.
+//! Waiting for the goal of a command: each snapshot shows whether the goal is reached, out of reach, or late.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use tokio::time::timeout;
 use crate::backend::Backend;
 use crate::limits::{DEFAULT_WAIT, MAX_WAIT, VERIFY_SLACK};
 
-/// Realms named when the time is up; the rest is counted.
+/// Realms that a late answer names; it counts the rest.
 const MAX_MISSING_NAMES: usize = 10;
 
-/// What is waited for.
+/// The goal of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// Every realm is up (degraded and done count).
     Up,
     /// Every restart is verified, and every other realm is up.
     Verified,
-    /// Nothing of any of them runs.
+    /// No process of any of them runs.
     Stopped,
 }
 
 impl Goal {
-    /// `None` when nothing is waited for.
+    /// `None` when the caller waits for nothing.
     pub(crate) fn of(action: Action, wait: Wait) -> Option<Self> {
         match (action, wait) {
             (_, Wait::Accepted) | (Action::Pause | Action::Resume | Action::Reset | Action::Signal, _) => {
@@ -60,27 +60,27 @@ impl fmt::Display for Goal {
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is so.
+    /// The goal is reached.
     Reached,
-    /// It cannot become so by itself any more: why.
+    /// The goal is out of reach without an operator, with the reason.
     Failed(String),
-    /// The time is up: what is missing, one realm an entry.
+    /// The time is up: what is missing, one entry per realm.
     Late(Vec<String>),
-    /// The daemon is ending.
+    /// heartbeatd is ending.
     Ending,
-    /// Another heartbeatd takes over before the result is known. The command goes on there.
+    /// Another heartbeatd takes over before the result is known. The command continues there.
     HandedOver,
 }
 
-/// How long is waited when the caller does not say: what the steps may take in all, 10 min at most.
+/// The time limit when the caller gives none: the sum of the steps' limits, 10 min at most.
 pub(crate) fn default_limit(plan: &ActionPlan, goal: Goal) -> Duration {
     let slack = if goal == Goal::Verified { VERIFY_SLACK } else { Duration::ZERO };
     let sum = plan.steps.iter().try_fold(slack, |sum, step| sum.checked_add(step.limit?));
-    // A step without a bound (a oneshot) may take all there is.
+    // A step without a bound (a oneshot) may use all of the time.
     sum.unwrap_or(MAX_WAIT).max(DEFAULT_WAIT).min(MAX_WAIT)
 }
 
-/// Looks at every snapshot until the goal is reached or out of reach, `limit` at most.
+/// Looks at every snapshot until the goal is reached or out of reach, for `limit` at most.
 pub(crate) async fn wait(
     ecosystem: &dyn Backend,
     mut changes: watch::Receiver<u64>,
@@ -108,14 +108,14 @@ pub(crate) async fn wait(
     }
 }
 
-/// How far it is in one snapshot.
+/// The progress toward the goal in one snapshot.
 fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId)], goal: Goal) -> Outcome {
     let wanted = if goal == Goal::Stopped { StepAction::Stop } else { StepAction::Start };
     if goal != Goal::Stopped && snapshot.phase == DaemonPhase::Stopping {
         return Outcome::Ending;
     }
     let steps = plan.steps.iter().filter(|step| step.action == wanted).map(|step| step.realm);
-    // The realms asked for have no step when they are on their way already.
+    // The realms of the command have no step when they are on their way already.
     let mut realms: Vec<RealmIx> = steps.chain(plan.realms.iter().copied()).collect();
     realms.sort_unstable_by_key(|ix| snapshot.realm(*ix).map(|realm| realm.info.order));
     realms.dedup();
@@ -150,7 +150,7 @@ fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId
     Outcome::Late(missing)
 }
 
-/// How far one realm is.
+/// The progress of one realm.
 enum Step {
     There,
     OnTheWay,
@@ -172,7 +172,7 @@ fn stopped(realm: &RealmStatus) -> Step {
     }
 }
 
-/// What ends every wait for a realm to run.
+/// Why a wait for this realm to run is lost.
 fn lost(realm: &RealmStatus) -> Option<Step> {
     let name = &realm.info.name;
     if realm.status == Status::Failed {
@@ -184,7 +184,7 @@ fn lost(realm: &RealmStatus) -> Option<Step> {
     None
 }
 
-/// It waits for a realm that an operator has stopped, and that starts only when an operator says so.
+/// The realm waits for one that an operator has stopped, which starts only when an operator says so.
 fn held_up(snapshot: &Snapshot, realm: &RealmStatus, plan: &ActionPlan) -> Option<Step> {
     let waits = realm.phase == Phase::Waiting;
     let held = plan.holds.iter().find(|held| waits && realm.blocked_by.contains(&held.realm))?;
@@ -196,9 +196,9 @@ fn up(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     if let Some(step) = lost(realm) {
         return step;
     }
-    // Up before the restart is not up after it.
+    // A realm that was up before the restart is not up after it.
     let opened = restart.is_none_or(|id| realm.restart.as_ref().is_some_and(|record| record.id >= id));
-    // A pause covers the status of what runs and passes.
+    // A pause hides the status of a realm that runs and passes.
     let covered = realm.status == Status::Paused && realm.phase == Phase::Running && realm.health.is_pass();
     let up = covered || matches!(realm.status, Status::Up | Status::Degraded | Status::Done);
     if up && opened { Step::There } else { Step::OnTheWay }
@@ -209,7 +209,7 @@ fn verified(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     if let Some(step) = lost(realm) {
         return step;
     }
-    // A failed attempt is followed by another, whose verification is as good.
+    // Another attempt follows a failed one, and its verification counts as well.
     match realm.restart.as_ref().filter(|record| record.id >= id) {
         Some(record) if record.result == Some(RestartResult::Verified) => Step::There,
         Some(record) if record.id == id && record.result == Some(RestartResult::Abandoned) => {

@@ -1,4 +1,4 @@
-//! The dependencies as a picture: what is needed on the left, its dependents on the right, roots of trouble ringed.
+//! The dependencies as a picture: needs on the left, dependents on the right, a ring around the roots of trouble.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use heartbeat_status::{EdgeKind, shortened};
 
 use super::{escaped, hue};
 
-/// More realms than this are no picture.
+/// With more realms than this the page shows no picture.
 const MAX_REALMS: usize = 150;
 /// Longest name in a box, in characters; the whole name is its title.
 const MAX_NAME_CHARS: usize = 20;

@@ -1,4 +1,4 @@
-//! Who sends a request, and what they may do.
+//! The caller of a request, and its permissions.
 
 use std::net::SocketAddr;
 
@@ -19,12 +19,12 @@ const HTTP_PORT: u16 = 80;
 /// The scheme of RFC 6750 and the blank behind it.
 const BEARER: &[u8] = b"Bearer ";
 
-/// What callers may do besides reading, as the configuration says.
+/// What the configuration allows callers besides reading.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Members of this group may operate realms over the Unix socket.
     pub socket_group: Option<u32>,
-    /// Names in the `Host` header that mean this server, besides its own address, in lower case.
+    /// Names in the `Host` header, in lower case, that mean this server besides its own address.
     pub hosts: Vec<String>,
     /// Requests over TCP carry this token; without one, TCP is read-only.
     pub token: Option<Token>,
@@ -33,16 +33,16 @@ pub struct Access {
 /// One connection's caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Caller {
-    /// On the Unix socket; `uid` is absent when the kernel does not say.
+    /// Connected on the Unix socket; `uid` is absent when the kernel does not report it.
     Unix { role: Role, uid: Option<u32> },
-    /// On the TCP listener at `listen`.
+    /// Connected on the TCP listener at `listen`.
     Tcp { listen: SocketAddr },
-    /// The same, with the token.
+    /// Connected on the TCP listener, with the token.
     TokenHolder { listen: SocketAddr },
 }
 
 impl Caller {
-    /// Whose process it is, where that is known.
+    /// The user of the caller's process, where it is known.
     pub(crate) fn uid(&self) -> Option<u32> {
         match self {
             Self::Unix { uid, .. } => *uid,
@@ -50,7 +50,7 @@ impl Caller {
         }
     }
 
-    /// What this caller sees leaves out arguments of commands and queries of URLs, which may hold secrets.
+    /// The caller's documents leave out arguments of commands and queries of URLs, which may hold secrets.
     pub(crate) fn is_public(&self) -> bool {
         matches!(self, Self::Tcp { .. })
     }
@@ -70,7 +70,7 @@ impl Caller {
         Err(ApiError::new(StatusCode::UNAUTHORIZED, "no-token", detail).challenge())
     }
 
-    /// Refuses a request that did not mean this server.
+    /// Refuses a request that was meant for another server.
     pub(crate) fn check_host(&self, access: &Access, parts: &Parts) -> Result<(), ApiError> {
         let mut hosts = parts.headers.get_all(HOST).iter();
         let (host, another) = (hosts.next(), hosts.next());
@@ -93,7 +93,7 @@ impl Caller {
         Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
     }
 
-    /// Refuses what this listener does not serve, whatever the method is.
+    /// Refuses a route that this listener does not serve, whatever the method is.
     pub(crate) fn check_listener(&self, rule: &Rule) -> Result<(), ApiError> {
         if !matches!(self, Self::Tcp { .. }) || rule.on_tcp {
             return Ok(());
@@ -109,7 +109,7 @@ impl Caller {
         Err(ApiError::new(StatusCode::FORBIDDEN, "not-on-this-door", detail))
     }
 
-    /// Refuses a caller without the permission of the route, and a mutation a foreign page sent through a browser.
+    /// Refuses a caller without the permission of the route, and a mutation that a foreign page sent through a browser.
     pub(crate) fn check_permission(&self, rule: &Rule, headers: &HeaderMap) -> Result<(), ApiError> {
         if rule.verbs != Verbs::Get && is_foreign(headers) {
             let detail =
@@ -154,7 +154,7 @@ fn is_ours(authority: &str, listen: SocketAddr) -> bool {
         || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip == listen.ip())
 }
 
-/// A browser says it comes from somewhere else: another origin, or another site.
+/// The browser says that the request comes from another origin or another site.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let host = values(headers, HOST).next().unwrap_or_default();
     let other_origin = headers.get_all(ORIGIN).iter().any(|origin| {

@@ -1,4 +1,4 @@
-//! The body of a request, in bounded size and time: JSON, or the words of a heartbeat.
+//! The body of a request, in bounded size and time: JSON, or the message of a heartbeat.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,21 +21,21 @@ pub(crate) struct RequestBody<'a> {
 }
 
 impl RequestBody<'_> {
-    /// Where there is nothing more to read, nothing is left unread at the end of the connection.
+    /// Marks the request as read to its end, so that the connection does not have to linger.
     pub(crate) fn note_empty(&self) {
         if self.body.is_end_stream() {
             self.unread.store(false, Ordering::Relaxed);
         }
     }
 
-    /// All of it: a JSON object, or nothing.
+    /// Reads the whole body: a JSON object, or nothing.
     pub(crate) async fn read(self) -> Result<Vec<u8>, ApiError> {
         let body = self.read_any().await?;
         check_object(&body)?;
         Ok(body)
     }
 
-    /// All of it, in bounded size and time, whatever it is.
+    /// Reads the whole body, of any format, in bounded size and time.
     pub(crate) async fn read_any(self) -> Result<Vec<u8>, ApiError> {
         match timeout(self.limit, Limited::new(self.body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => {
@@ -55,7 +55,7 @@ impl RequestBody<'_> {
     }
 }
 
-/// Refuses a body that is not a JSON object; none at all is an empty one.
+/// Refuses a body that is not a JSON object; an empty body counts as an empty object.
 fn check_object(body: &[u8]) -> Result<(), ApiError> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None | Some(b'{') => Ok(()),
@@ -63,7 +63,7 @@ fn check_object(body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// Refuses a body that does not say it is JSON: a form a browser sends by itself never does.
+/// Refuses a body without a JSON content type: a form that a browser sends by itself never has one.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = values(headers, CONTENT_TYPE);
     let essence = types.next().and_then(|value| value.split(';').next()).map(str::trim);
@@ -76,7 +76,7 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
 }
 
-/// Refuses a field: there is none, and what is passed over may have been meant.
+/// Refuses any field: this route has none, and the client may have meant something by it.
 pub(crate) fn check_empty(body: &[u8]) -> Result<(), ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(());

@@ -1,9 +1,9 @@
-//! The role that a process has here, by the user and the groups it runs as.
+//! The role of a calling process, by its user and its groups.
 
-/// What a caller may do. Each role includes the ones before it; a route names the lowest one that it takes.
+/// What a caller may do. Each role includes the ones before it; a route names the lowest role that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// Reads: everybody whom the mode of the socket lets in.
+    /// Reads: every process that the mode of the socket lets in.
     Read,
     /// Starts, stops and reloads: members of `socket_group`.
     Operate,
@@ -20,7 +20,7 @@ pub(crate) struct Peer {
 }
 
 impl Role {
-    /// The role of a peer, beside a daemon that runs as `own`.
+    /// The role of a peer at a daemon that runs as `own`.
     pub(crate) fn of(peer: &Peer, own: u32, socket_group: Option<u32>) -> Self {
         match peer.uid {
             Some(uid) if uid == 0 || uid == own => Self::Admin,

@@ -1,4 +1,4 @@
-//! The closed list of routes of the contract, each with the role that it takes; there is no other way in.
+//! The closed list of the contract's routes, each with the role that it requires.
 
 use heartbeat_status::wire::Action;
 
@@ -6,7 +6,7 @@ use crate::requests::query::decoded;
 use crate::requests::rule::{Rule, Verbs, administer, health, operate, read, status};
 use crate::requests::suggestions;
 
-/// What answers a route.
+/// The handler of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Page,
@@ -34,7 +34,7 @@ pub(crate) enum Endpoint {
     Beat,
 }
 
-/// Every route. Of two that match a path, the first one answers.
+/// Every route. Of two that match a path, the first one wins.
 const ROUTES: &[(Endpoint, Rule)] = &[
     (Endpoint::Page, read("/")),
     (Endpoint::Livez, health("/livez")),
@@ -100,12 +100,12 @@ impl Route {
     }
 }
 
-/// The path of the contract that is meant, where this version does not serve it.
+/// The path of the contract that `path` means, where this version does not serve it.
 pub(crate) fn reserved(path: &str) -> Option<&'static str> {
     RESERVED.iter().copied().find(|known| names_in(known, path).is_some())
 }
 
-/// The names in the places of the braces of `known`; `None` when `path` is another.
+/// The names in the places of the braces of `known`; `None` when `path` does not match.
 fn names_in(known: &str, path: &str) -> Option<Vec<String>> {
     let (mut known, mut asked) = (segments(known), segments(path));
     let mut names = Vec::new();
@@ -126,7 +126,7 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
     path.strip_suffix('/').unwrap_or(path).split('/')
 }
 
-/// Paths of the contract near to one that is not of it, with its own words where the contract has braces.
+/// Paths of the contract that resemble an unknown one. The braces are filled with the words of the request.
 pub(crate) fn nearest_paths(path: &str) -> Vec<String> {
     let asked: Vec<&str> = segments(path).collect();
     let filled: Vec<String> = ROUTES

@@ -1,4 +1,4 @@
-//! What is fixed about a route: its methods, the role that it takes, and its parameters.
+//! The fixed properties of a route: its methods, its role, and its parameters.
 
 use crate::requests::role::Role;
 
@@ -27,19 +27,19 @@ impl Verbs {
     }
 }
 
-/// What is fixed about a route.
+/// The fixed properties of a route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
-    /// As the contract writes it.
+    /// The path as the contract writes it.
     pub(crate) name: &'static str,
     pub(crate) verbs: Verbs,
-    /// The lowest role that it takes.
+    /// The lowest role that the route accepts.
     pub(crate) takes: Role,
     /// Served on loopback TCP without a token.
     pub(crate) on_tcp: bool,
-    /// Names its query may have.
+    /// Names that its query may have.
     pub(crate) query: &'static [&'static str],
-    /// Any other name is passed over: monitors add numbers of their own against caches.
+    /// The route ignores any other name: monitors add numbers of their own to defeat caches.
     pub(crate) any_query: bool,
 }
 

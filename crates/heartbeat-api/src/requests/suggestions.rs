@@ -1,4 +1,4 @@
-//! "Did you mean": names near to one that was not found.
+//! "Did you mean": names that resemble an unknown one.
 
 /// Most names offered.
 const MAX_NAMES: usize = 3;

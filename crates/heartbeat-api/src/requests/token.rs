@@ -5,11 +5,11 @@ use std::fmt;
 /// Shortest token, in bytes.
 const MIN_TOKEN_BYTES: usize = 32;
 
-/// A secret. It is neither shown nor serialised.
+/// A secret. heartbeatd neither shows nor serialises it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Vec<u8>);
 
-/// A token that anybody could guess.
+/// A token that is short enough to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it has {bytes} bytes, and at least {MIN_TOKEN_BYTES} are needed: `openssl rand -hex 32` makes a good one"
@@ -33,7 +33,7 @@ impl Token {
         }
     }
 
-    /// Compares every byte, so that the time does not tell how many were right.
+    /// Compares every byte, so that the time does not tell how many bytes were right.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         let differ = self.0.iter().zip(given).fold(0, |differ, (own, given)| differ | (own ^ given));
         differ == 0 && self.0.len() == given.len()

@@ -648,7 +648,7 @@ fn needs(realm: RealmIx, until: Gate) -> NeedSpec {
     NeedSpec { realm, kind: EdgeKind::Needs, until, while_down: WhileDown::Ride }
 }
 
-/// Four realms: a database, an API on it, a oneshot before it, and somebody else's mail server.
+/// Four realms: a database, an API on it, a oneshot before it, and an external mail server.
 pub(crate) fn shop() -> Vec<RealmSpec> {
     let mut postgres = RealmSpec::service(name("postgres"));
     postgres.probes = vec![

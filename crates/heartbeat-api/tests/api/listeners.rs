@@ -1,4 +1,4 @@
-//! Opening the doors: stale and live sockets, modes, and ports somebody else holds.
+//! Opening the listeners: stale and live sockets, modes, and ports that another process holds.
 
 use std::os::unix::fs::PermissionsExt;
 

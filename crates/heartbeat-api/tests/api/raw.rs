@@ -29,7 +29,7 @@ pub(crate) struct Doors {
 
 impl Doors {
     pub(crate) fn open(fake: &Arc<Fake>) -> Self {
-        // Nobody is closed because this machine is busy.
+        // The server must not close a connection only because this machine is busy.
         let limits = Limits { head_timeout: PATIENCE, write_timeout: PATIENCE, ..Limits::default() };
         Self::with(fake, Limits { max_connections: 2_000, max_socket_connections: 2_000, ..limits })
     }

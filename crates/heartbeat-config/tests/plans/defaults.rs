@@ -1,5 +1,5 @@
-//! Every default of the contract, written down here once more: a default that changes in the code is found, and one that is
-//! added does not compile until it stands here.
+//! Every default of the contract, written down here once more: a default that changes in the code is found, and one
+//! that is added does not compile until it stands here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

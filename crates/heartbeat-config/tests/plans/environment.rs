@@ -19,8 +19,8 @@ fn of(keys: &str, inherited: &[(&str, &str)]) -> BTreeMap<String, String> {
     variables(realm(&with_env(&text, inherited), "a").1)
 }
 
-/// The list of the contract, name by name: what belongs to heartbeatd's own unit stays with it, and nothing goes by a prefix but
-/// `HEARTBEAT_`.
+/// The list of the contract, name by name: what belongs to heartbeatd's own unit stays with it, and nothing goes by a
+/// prefix but `HEARTBEAT_`.
 #[test]
 fn what_is_inherited_and_what_is_not() {
     const NOT_INHERITED: [&str; 20] = [

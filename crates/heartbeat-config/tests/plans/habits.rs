@@ -1,4 +1,5 @@
-//! What people bring along from other tools: the way out is a line that can be pasted, and pasting it is not the next error.
+//! What people bring along from other tools: the way out is a line that can be pasted, and pasting it is not the next
+//! error.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What a process is made of: a reload and a heartbeatd that comes back after kill -9 give the same answer for every key.
+//! What a process is made of: a reload and a heartbeatd that comes back after kill -9 give the same answer for every
+//! key.
 
 use std::collections::BTreeSet;
 

@@ -389,7 +389,7 @@ fn what_is_in_force_of_the_files_is_what_they_said() {
     };
     let base = configured(in_force, &config.registering);
     assert_eq!(base.plan.realms(), file.plan.realms());
-    // One goes, and everybody keeps the place they have.
+    // One realm goes, and every other realm keeps its index.
     let fewer = with_registered(&base, &all[..1]).unwrap();
     let merged = merge(in_force, fewer).unwrap();
     assert_eq!(merged.changes.to_string(), "removed: z");

@@ -1,4 +1,4 @@
-//! What the API may see and ask, carried over to the core's inbox and the published snapshot.
+//! The daemon as the API sees it: requests go to the core's inbox, documents come from the published snapshot.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl DaemonHandle {
         Self { inbox, statuses, config, reloader, upgrader, records, beats }
     }
 
-    /// Who holds the port of a realm that a stranger keeps from it.
+    /// The process that holds the port of a realm, when that is a stranger.
     fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
         let snapshot = self.statuses.snapshot();
         let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
@@ -65,7 +65,7 @@ impl DaemonHandle {
         Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
     }
 
-    /// Asks the core; `None` when it takes no more requests or ends before it has answered.
+    /// Asks the core; `None` when the core takes no more requests, or ends before it has answered.
     fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
@@ -76,7 +76,7 @@ impl DaemonHandle {
     }
 }
 
-/// A client that goes meanwhile leaves nothing half done.
+/// Runs a request to its end, so that a client that disconnects leaves nothing half done.
 fn to_its_end(
     work: impl Future<Output = registering::Answer> + Send + 'static,
 ) -> Boxed<registering::Answer> {
@@ -99,7 +99,7 @@ impl Backend for DaemonHandle {
     fn past(&self, realm: RealmIx) -> Past {
         let (recent, failures, transitions) = self.statuses.past(realm);
         let log = self.config.current().realm(realm).and_then(logs::file_of);
-        // Without a log there is nothing to show, and that is no failure.
+        // A log that cannot be read is no failure here: the document shows no output.
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
         Past { recent, failures, transitions, log_tail, holder: self.holder(realm) }

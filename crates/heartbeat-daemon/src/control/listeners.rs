@@ -20,10 +20,10 @@ use tokio::task::JoinHandle;
 use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
-/// The key under which the identity of the socket is handed over.
+/// The key that hands over the identity of the socket.
 const SOCKET_INODE: &str = "socket_inode";
 
-/// One listening socket. A copy of it stays here while it is served and after: what connects meanwhile waits.
+/// One listening socket. A copy of it stays here, so that clients which connect while it is not served wait.
 #[derive(Debug)]
 struct Listening {
     socket: OwnedFd,
@@ -40,14 +40,14 @@ impl Listening {
 #[derive(Debug)]
 struct State {
     unix: Listening,
-    /// The inode of the socket in its directory: another one there is not ours.
+    /// The inode of the socket in its directory: another inode there is not heartbeatd's.
     inode: u64,
     tcp: Option<Listening>,
-    /// They are served; otherwise they only exist.
+    /// The listeners are served; otherwise they only exist.
     open: bool,
 }
 
-/// The listeners. Shared with whatever opens, drains and restores them.
+/// The listeners. The tasks that open, drain and restore them share this.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     api: Api,
@@ -60,7 +60,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Takes over what was handed over, and binds the rest. Nothing is answered yet: what connects waits.
+    /// Takes over the listeners that were handed over, and binds the rest. It answers nothing yet: clients wait.
     pub(crate) fn bind(
         api: Api,
         runtime: Handle,
@@ -72,7 +72,7 @@ impl Listeners {
         let (path, mode, group) = (heartbeat.socket.clone(), heartbeat.socket_mode, heartbeat.socket_group);
         let inode = handover.numbers.remove(SOCKET_INODE);
         let inherited = handover.descriptors.remove("socket").map(UnixListener::from).filter(|listener| {
-            // A listener for another place is of no use here, nor one whose name another process has taken.
+            // A listener for another path is of no use here, nor one whose path another process has taken.
             let here = listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(&path));
             here && inode_of(&path).is_some_and(|found| inode.is_none_or(|inode| inode == found))
         });
@@ -134,25 +134,25 @@ impl Listeners {
         Ok(())
     }
 
-    /// From now on there may be so many connections.
+    /// Sets the number of connections from now on.
     pub(crate) fn resize(&self, tcp_connections: usize, socket_connections: usize) {
         self.api.resize(tcp_connections, socket_connections);
     }
 
-    /// Accepts nothing any more and answers what was accepted, 2 s at most; calls `then`. What connects meanwhile waits
-    /// for the heartbeatd that follows.
+    /// Accepts no more connections, answers the accepted ones within 2 s, and calls `then`. A client that connects
+    /// meanwhile waits for the next heartbeatd.
     pub(crate) fn drain_then(&self, then: impl FnOnce() + Send + 'static) {
         let serving = self.close(Closing::Draining);
         self.runtime.spawn(async move {
             for serving in serving {
-                // One that panicked answers nothing more.
+                // A task that panicked answers nothing more.
                 let _ = serving.await;
             }
             then();
         });
     }
 
-    /// Ends idle connections at once, and requests under way soon.
+    /// Ends idle connections at once, and requests in progress soon.
     pub(crate) fn end(&self) {
         self.close(Closing::Ended);
     }
@@ -169,7 +169,7 @@ impl Listeners {
         .collect()
     }
 
-    /// Binds the socket anew when it is not where it should be, but never over one that another process answers on.
+    /// Binds the socket again when it is gone from its path, but never over one on which another process answers.
     pub(crate) fn restore(&self) {
         let mut state = self.state();
         if !state.open || inode_of(&self.path) == Some(state.inode) {
@@ -178,7 +178,7 @@ impl Listeners {
         match self.bind_anew() {
             Ok(listener) => {
                 tracing::warn!(socket = %self.path.display(), "another process has removed the socket: it is restored");
-                // Clients that are connected by the old one are answered; no other client finds it any more.
+                // The old socket answers its connected clients; no other client finds it any more.
                 state.unix.closing.send_replace(Closing::Draining);
                 state.unix = Listening::new(listener.into());
                 state.inode = inode_of(&self.path).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Listeners {
         heartbeat_api::bind_unix(&self.path, self.mode, self.group).map_err(|error| words(&self.path, &error))
     }
 
-    /// For the heartbeatd that follows under the same pid.
+    /// Hands the listeners to the next heartbeatd under the same pid.
     pub(crate) fn hand_over(&self, handover: &mut Handover) -> std::io::Result<()> {
         let state = self.state();
         handover.numbers.insert(SOCKET_INODE.to_owned(), state.inode);
@@ -213,7 +213,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Removes the socket, if it is ours: a leftover only makes the next start look twice.
+    /// Removes the socket if it is heartbeatd's own. A leftover would only make the next start look twice.
     pub(crate) fn remove_socket(&self) {
         if inode_of(&self.path) == Some(self.state().inode) {
             let _ = fs::remove_file(&self.path);
@@ -225,7 +225,7 @@ fn inode_of(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// The whole story of a failure, for a person.
+/// A failure with all of its causes, for a person.
 fn words(path: &Path, error: &BindError) -> String {
     let mut text = format!("the socket {} is gone, and cannot be restored: {error}", path.display());
     let mut source = std::error::Error::source(error);

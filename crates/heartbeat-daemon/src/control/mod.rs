@@ -1,4 +1,4 @@
-//! The input from people and programs: the API's listeners, signals, reloads, registrations, upgrades.
+//! Input from people and programs: the API's listeners, signals, reloads, registrations, upgrades.
 
 pub(crate) mod daemon_handle;
 pub(crate) mod listeners;

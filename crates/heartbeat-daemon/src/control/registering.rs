@@ -1,7 +1,8 @@
-//! Realms that are registered at run time: first it is seen that they fit in, then they are on disk, then in force.
+//! Registering realms at run time: heartbeatd first checks that a registration fits, then writes it to disk, then puts
+//! it in force.
 //!
-//! What is in force of the files stays as it is: they are not read again for this. A crash between the disk and the core
-//! leaves what was asked for to the next heartbeatd; the client has no answer then, and may ask again.
+//! The configuration files stay as they are in force: a registration does not read them again. After a crash between
+//! the disk and the core, the next heartbeatd has the registration; the client got no answer, and may ask again.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::inbox::Request;
 /// Most realms that are registered, those that are set aside included.
 const MAX_REGISTERED_REALMS: usize = 256;
 
-/// What a registration comes to; `None` when heartbeatd is ending.
+/// The result of a registration; `None` when heartbeatd is ending.
 pub(crate) type Answer = Option<Result<RegistrationDocument, Rejection>>;
 
 fn rejection(kind: RejectionKind, problem: impl Into<String>) -> Rejection {
@@ -35,18 +36,18 @@ fn unfit(misfits: &[Misfit]) -> Rejection {
     }
 }
 
-/// Puts registrations beside the files: on a thread that may wait for a slow disk.
+/// Merges registrations with the files, on a thread that may wait for a slow disk.
 async fn fitted(files: Config, all: Vec<Registration>) -> Option<Result<Config, Rejection>> {
     let fitted = tokio::task::spawn_blocking(move || with_registered(&files, &all)).await.ok()?;
     Some(fitted.map_err(|misfits| unfit(&misfits)))
 }
 
-/// A realm that is in force because it was registered.
+/// The registered realm of that name in force.
 fn in_force<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a RealmInfo> {
     snapshot.find(name).map(|realm| &*realm.info).filter(|info| info.registered)
 }
 
-/// Registrations that are in force, but for one.
+/// All registrations in force except one.
 fn others(snapshot: &Snapshot, kept: &BTreeMap<String, Value>, but: &str) -> Vec<Registration> {
     let known = |other: &Registration| {
         let name = other.name().as_str();
@@ -55,7 +56,7 @@ fn others(snapshot: &Snapshot, kept: &BTreeMap<String, Value>, but: &str) -> Vec
     readable(kept).into_iter().filter(known).collect()
 }
 
-/// What is known of a realm in the words of a document.
+/// The targets and needs of a realm, as a document writes them.
 fn described(info: Option<&RealmInfo>) -> (Vec<String>, Vec<String>) {
     let Some(info) = info else { return (Vec::new(), Vec::new()) };
     let targets = info.probes.iter().map(|probe| format!("{} {}", probe.kind, probe.target));
@@ -63,7 +64,7 @@ fn described(info: Option<&RealmInfo>) -> (Vec<String>, Vec<String>) {
 }
 
 impl Reloader {
-    /// Registers a realm, or replaces what was registered under its name.
+    /// Registers a realm, or replaces the registration of that name.
     pub(crate) async fn register(&self, name: &str, body: &[u8], dry_run: bool) -> Answer {
         let mut turn = self.turn.lock().await;
         let wanted = match Registration::parse(name, body) {
@@ -95,7 +96,7 @@ impl Reloader {
             return Some(Err(rejection(RejectionKind::Full, problem)));
         }
         kept.insert(name.to_owned(), wanted.value());
-        // With all registrations in force: none of them is set aside for it.
+        // With all registrations in force: a new one must not set another aside.
         let mut all = others(&snapshot, &turn.registered, name);
         all.push(wanted);
         let config = match fitted(files, all).await? {
@@ -113,7 +114,7 @@ impl Reloader {
         }))
     }
 
-    /// Removes a realm that was registered.
+    /// Removes a registered realm.
     pub(crate) async fn unregister(&self, name: &str, dry_run: bool) -> Answer {
         let mut turn = self.turn.lock().await;
         let files = self.files().await?;
@@ -177,7 +178,7 @@ impl Reloader {
         }))
     }
 
-    /// What is in force of the files. `None` when heartbeatd is ending.
+    /// The configuration in force without registrations. `None` when heartbeatd is ending.
     async fn files(&self) -> Option<Config> {
         let (reply, answer) = oneshot::channel();
         if !self.inbox.request(Request::Files { reply }) {
@@ -186,7 +187,7 @@ impl Reloader {
         answer.await.ok().map(|config| *config)
     }
 
-    /// Puts `kept` on disk, and `config` in force; on the way nothing is half done. With what has to be said beside.
+    /// Writes `kept` to disk and puts `config` in force. Returns the document, with any remark for the client.
     async fn take(
         &self,
         turn: &mut Turn,
@@ -205,7 +206,7 @@ impl Reloader {
             return Some(Ok((Changes::default(), None)));
         }
         if let Err(why) = self.intent.write(kept.clone()).await? {
-            // What is wanted on disk is what it was; it is written with the next word that is.
+            // The wanted content of the file is the old one again; the next change writes it.
             let _ = self.intent.write(turn.registered.clone()).await;
             let problem = format!("nothing was changed, since it could not be remembered: {why}");
             return Some(Err(rejection(RejectionKind::NotRemembered, problem)));
@@ -219,7 +220,7 @@ impl Reloader {
                 let _ = self.intent.write(turn.registered.clone()).await;
                 Some(Err(Rejection { kind: RejectionKind::Conflict, problems }))
             }
-            // It is on disk, and comes into force with the next heartbeatd.
+            // The registration is on disk, and the next heartbeatd puts it in force.
             None => Some(Ok((
                 Changes::default(),
                 Some("heartbeatd is ending: it is remembered, and in force when it is back".to_owned()),

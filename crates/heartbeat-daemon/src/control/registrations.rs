@@ -1,11 +1,11 @@
-//! The registrations that are kept on disk, beside the configuration: what fits in is in force, the rest is set aside.
+//! The registrations on disk: those that fit beside the configuration are in force, the rest is set aside.
 
 use std::collections::BTreeMap;
 
 use heartbeat_config::{Config, Misfit, Registration, with_what_fits};
 use serde_json::Value;
 
-/// What is kept of registrations, in the form in which they can fit in. What cannot even be read stays on disk.
+/// The stored registrations that can be parsed. Any other stays on disk.
 pub(crate) fn readable(kept: &BTreeMap<String, Value>) -> Vec<Registration> {
     let read = kept.iter().map(|(name, value)| Registration::stored(name, value.clone()));
     let told = read.inspect(|read| {
@@ -16,8 +16,8 @@ pub(crate) fn readable(kept: &BTreeMap<String, Value>) -> Vec<Registration> {
     told.flatten().collect()
 }
 
-/// What is kept of registrations, put beside the configuration. What does not fit in is set aside, and told. `busy` are
-/// names that a realm with a process has at this moment: it has to be gone first.
+/// Merges the stored registrations with the configuration. It sets aside those that do not fit, and logs that. `busy`
+/// are names of realms that still have a process: such a realm has to be gone first.
 pub(crate) fn beside(
     config: Config,
     kept: &BTreeMap<String, Value>,

@@ -16,30 +16,30 @@ use crate::inbox::{Inbox, Request};
 use crate::reporting::status_store::StatusStore;
 use crate::storage::intent::IntentWriter;
 
-/// Reading the configuration takes at most this, so that the turn is never kept for good. A file that does not answer is
-/// given up before.
+/// Reading the configuration takes at most this, so that the turn always ends. A single file that does not answer is
+/// given up earlier.
 const READ_LIMIT: Duration = Duration::from_secs(25);
 
-/// Reads configurations anew, and registers realms beside them.
+/// Reads configurations again, and registers realms beside them.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     sources: Option<Sources>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) statuses: Arc<StatusStore>,
     pub(crate) intent: IntentWriter,
-    /// One after the other: what was read first must not take effect last.
+    /// One after the other: a configuration that was read first must not take effect last.
     pub(crate) turn: Mutex<Turn>,
 }
 
-/// What the task that has the turn may change.
+/// The state that the task with the turn may change.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// Everything that is registered, as it is on disk: what is in force, and what is set aside.
+    /// All registrations on disk: those in force, and those that are set aside.
     pub(crate) registered: BTreeMap<String, Value>,
 }
 
 impl Reloader {
-    /// `sources` is where the configuration came from; `None` for one that was made.
+    /// `sources` is where the configuration came from; `None` for one that a program made.
     pub(crate) fn new(
         sources: Option<Sources>,
         inbox: Arc<Inbox>,
@@ -50,7 +50,7 @@ impl Reloader {
         Self { sources, inbox, statuses, intent, turn: Mutex::new(Turn { registered }) }
     }
 
-    /// There is a configuration on disk that can be read again.
+    /// Whether there is a configuration on disk that can be read again.
     pub(crate) fn has_files(&self) -> bool {
         self.sources.is_some()
     }
@@ -64,7 +64,7 @@ impl Reloader {
         let turn = self.turn.lock().await;
         let registered = turn.registered.clone();
         let snapshot = self.statuses.snapshot();
-        // Files may be slow: not on a thread that answers others.
+        // Files may be slow, so they are read on a thread that answers no requests.
         let read = move || {
             let names: Vec<String> = registered.keys().cloned().collect();
             load_beside(&sources, &names).map(|loaded| {
@@ -103,7 +103,7 @@ impl Reloader {
         Some(answer.await.ok()?.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))
     }
 
-    /// The same for a signal: no client waits, so the log has the result.
+    /// The same for a signal: no client waits, so the result goes to the log.
     pub(crate) async fn reload_and_log(&self) {
         match self.reload(false).await {
             Some(Ok(_)) => {}
@@ -117,7 +117,7 @@ impl Reloader {
     }
 }
 
-/// One line for the status: the first problem, and how many there are beside it.
+/// One line for the status: the first problem, and the number of the others.
 fn first_of(problems: &[String]) -> String {
     let first = sanitise_line(problems.first().map_or("", String::as_str));
     match problems.len() {
@@ -181,7 +181,7 @@ mod tests {
         (Arc::new(reloader), inbox)
     }
 
-    /// Answers the one reload that is asked for, as the driver would; returns whether it was to change nothing.
+    /// Answers one reload as the driver would; returns whether that was a dry run.
     fn answers(inbox: Arc<Inbox>, answer: Option<ReloadAnswer>) -> std::thread::JoinHandle<(usize, bool)> {
         std::thread::spawn(move || {
             let mut batch = Batch::default();

@@ -1,4 +1,4 @@
-//! What heartbeatd does when it is sent a signal, and that none is lost before it can.
+//! The signals that heartbeatd handles, and holding them until it can.
 
 use std::io;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::control::reload::Reloader;
 use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
 
-/// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
+/// systemd-style managers of containers send this to halt everything: SIGRTMIN+3.
 const HALT_ABOVE_RTMIN: i32 = 3;
 
-/// What was begun before an order to end is given this long, so that a start that goes well ends in order.
+/// After an order to end, work that has begun may take this long, so that a start that succeeds ends in order.
 const AFTER_AN_ORDER: Duration = Duration::from_secs(1);
 
-/// Holds back the signals that heartbeatd obeys for as long as this lives: until its handlers are there, they would end it
-/// and leave its realms alone. What was sent meanwhile is obeyed then. Make it in the main thread, before any other is
-/// started.
+/// Holds back the signals that heartbeatd handles for as long as this value lives: before the handlers are installed,
+/// such a signal would end heartbeatd and leave its realms alone. Held signals arrive afterwards. Create it in the main
+/// thread, before any other thread starts.
 #[derive(Debug)]
 #[must_use]
 pub struct HeldSignals(SigSet);
 
 impl HeldSignals {
-    /// From now on.
+    /// Holds signals from now on.
     pub fn hold() -> Self {
         let held: SigSet = [
             Signal::SIGTERM,
@@ -42,29 +42,30 @@ impl HeldSignals {
         ]
         .into_iter()
         .collect();
-        // Only a set that is no set would make it fail.
+        // This fails only for an invalid set of signals.
         let _ = held.thread_block();
         Self(held)
     }
 
-    /// Does `work`, which may take long, in a thread of its own. `None` when an order to end came meanwhile and the work is
-    /// not done `AFTER_AN_ORDER` later; the order that comes while all goes well is obeyed once the signals are let go.
+    /// Runs `work`, which may take long, in a thread of its own. `None` when an order to end came meanwhile and the
+    /// work is not done `AFTER_AN_ORDER` later; if the work succeeds, the handlers get the order when the signals are
+    /// released.
     pub fn unless_ended<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let orders: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         let made = SignalFd::with_flags(&orders, SfdFlags::SFD_CLOEXEC)
             .map_err(io::Error::from)
             .and_then(|signals| Ok((signals, io::pipe()?)));
-        // Without the means to wait for both there is only the work.
+        // Without a way to wait for both, only the work runs.
         let Ok((signals, (done, doing))) = made else { return Some(work()) };
         let (result, taken) = sync_channel(1);
         std::thread::spawn(move || {
-            // After an order to end the result is not waited for.
+            // After an order to end no thread waits for the result.
             let _ = result.send(work());
             drop(doing);
         });
         let mut both = [PollFd::new(&done, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         while matches!(poll(&mut both, None), Err(Errno::INTR)) {}
-        // Work that is done has left its result already.
+        // Finished work has left its result already.
         taken.recv_timeout(AFTER_AN_ORDER).ok()
     }
 }
@@ -75,7 +76,7 @@ impl Drop for HeldSignals {
     }
 }
 
-/// Does what signals say from now on.
+/// Handles signals from now on.
 pub(crate) fn obey(
     runtime: &Runtime,
     inbox: &Arc<Inbox>,
@@ -99,9 +100,10 @@ pub(crate) fn obey(
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {
-                    // Without a file to read again, the terminal is gone: that ends what was started from it.
+                    // Without a file to read again, SIGHUP means that the terminal is gone: that ends what was started
+                    // from it.
                     if reloader.has_files() {
-                        // The order to stop is heard meanwhile, however slow the files are.
+                        // In a task of its own, so that slow files do not delay an order to stop.
                         let reloader = Arc::clone(&reloader);
                         tokio::spawn(async move { reloader.reload_and_log().await });
                         continue;

@@ -1,4 +1,4 @@
-//! Another heartbeatd under the same pid: first it has to say that it can read what this one has written.
+//! Replacing heartbeatd under the same pid: the other program first has to report that it can read the state.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,17 +12,17 @@ use heartbeat_status::sanitise_line;
 use crate::inbox::{Inbox, Request};
 use crate::realms::commands::Commands;
 
-/// The other one has this long to say whether it can.
+/// The other program has this long to report.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
-/// With these words a heartbeatd, and no other program, answers `check-state`.
+/// A heartbeatd, and no other program, answers `check-state` with these words.
 const CAN_GO_ON: &str = " can go on: ";
 
-/// What is to be run, as it was when this one was started: a file of that name may be another one by now.
+/// The program to run, as it was when this one was started: the file at that path may be another one by now.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Where it lies.
+    /// Path of the program.
     pub path: PathBuf,
-    /// Its arguments, its own name first.
+    /// Arguments, the program's own name first.
     pub args: Vec<OsString>,
 }
 
@@ -35,7 +35,7 @@ impl Program {
         Ok(Self { path: std::env::current_exe()?, args: std::env::args_os().collect() })
     }
 
-    /// The arguments with which it says whether it can go on.
+    /// The arguments that make the program report whether it can continue.
     fn check(&self) -> Vec<OsString> {
         let rest = self.args.iter().skip(1).filter(|arg| *arg != "run").cloned();
         std::iter::once(self.path.clone().into_os_string())
@@ -45,7 +45,7 @@ impl Program {
     }
 }
 
-/// Asks the other one, and then has this one leave.
+/// Asks the other program, and then makes this heartbeatd leave.
 #[derive(Debug)]
 pub(crate) struct Upgrader {
     program: Option<Program>,
@@ -53,7 +53,7 @@ pub(crate) struct Upgrader {
     inbox: Arc<Inbox>,
 }
 
-/// What a heartbeatd says when it is asked whether it can go on with the state on disk.
+/// The answer of a heartbeatd that can continue with the state on disk.
 #[must_use]
 pub fn can_go_on(records: usize) -> String {
     format!("{CAN_GO_ON}{records} records")
@@ -64,7 +64,7 @@ fn is_heartbeatd(line: &str) -> bool {
 }
 
 impl Upgrader {
-    /// `None`: what runs here was not started from a file of configuration, and cannot be started again.
+    /// `None`: this heartbeatd was not started from a configuration file, and cannot be started again.
     pub(crate) fn new(program: Option<Program>, commands: Arc<Commands>, inbox: Arc<Inbox>) -> Self {
         Self { program, commands, inbox }
     }
@@ -74,7 +74,7 @@ impl Upgrader {
         self.inbox.request(Request::Leave { upgrade: false });
     }
 
-    /// Hands over to the program at the path this one was started from. Nothing has changed when that is refused.
+    /// Hands over to the program at the path from which this one was started. A refusal changes nothing.
     pub(crate) async fn upgrade(&self) -> Result<(), UpgradeError> {
         let Some(program) = &self.program else {
             return Err(UpgradeError::NoProgram);

@@ -1,7 +1,7 @@
-//! `heartbeatd demo`: a small ecosystem from the binary itself, one realm of which is broken after a while.
+//! `heartbeatd demo`: a small ecosystem from the binary itself. The demo breaks one of its realms after a while.
 //!
-//! The realms are real processes with real ports ([`realm::serve`]), supervised by a real [`Daemon`] in a
-//! directory of its own. Nothing is staged but the fault: the lines are the daemon's own events.
+//! The realms are real processes with real ports ([`realm::serve`]), supervised by a real [`Daemon`] in a directory of
+//! its own. Only the fault is staged: the lines are the daemon's own events.
 
 pub mod realm;
 mod story;
@@ -20,13 +20,13 @@ use crate::error::DaemonError;
 pub use realm::Fault;
 use story::{Story, Victim};
 
-/// The realm that is broken unless another is named.
+/// The realm that the demo breaks unless another is named.
 pub const DEFAULT_VICTIM: &str = "auth";
 
-/// What the demo is to do.
+/// Options of the demo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// Which realm is broken; `None` for no fault at all.
+    /// The realm to break; `None` for no fault at all.
     pub victim: Option<String>,
     /// How it is broken.
     pub fault: Fault,
@@ -47,7 +47,7 @@ pub enum DemoError {
     /// No free port, no directory, or no path of our own binary.
     #[error("cannot prepare the demo: {what}")]
     Prepare {
-        /// What was to be had.
+        /// The missing thing.
         what: &'static str,
         /// Cause of the failure.
         source: std::io::Error,
@@ -55,9 +55,9 @@ pub enum DemoError {
     /// There is no such realm in the demo.
     #[error("`{name}` is not a realm of the demo that can be broken; these are: {known}")]
     NoSuchRealm {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
-        /// What there is.
+        /// The names of the realms.
         known: String,
     },
     /// The demo's own configuration is refused: a defect.
@@ -68,7 +68,7 @@ pub enum DemoError {
     Daemon(#[from] DaemonError),
 }
 
-/// A realm of the demo: its name, whom it asks in its health check, and its lines of configuration.
+/// A realm of the demo: its name, the realms that its health check asks, and its lines of configuration.
 struct Part {
     name: &'static str,
     asks: &'static [&'static str],
@@ -113,7 +113,7 @@ impl Demo {
         Ok(Self { loaded, addresses, dir: dir.to_owned() })
     }
 
-    /// Where it lives.
+    /// The directory of the demo.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -125,8 +125,8 @@ impl Demo {
         &self.loaded.config.heartbeat.socket
     }
 
-    /// Starts everything, tells the story, and breaks what `script` names once everything has been up for a while. The
-    /// daemon runs until it is stopped.
+    /// Starts everything, tells the story, and breaks the realm of `script` once everything has been up for a while.
+    /// The daemon runs until it is stopped.
     ///
     /// # Errors
     /// [`DemoError`] when the realm to break does not exist or the daemon cannot start.
@@ -141,7 +141,7 @@ impl Demo {
         let daemon = Daemon::start(Start::new(self.loaded.config, sink))?;
         let (changes, statuses) = (daemon.changes(), daemon.statuses());
         daemon.spawn(async move {
-            // A demo that ends before its story has nothing left to tell.
+            // A demo that ends before its story has nothing left to say.
             let _ = story.tell(changes, statuses).await;
         });
         Ok(daemon)
@@ -158,10 +158,10 @@ impl Demo {
     }
 }
 
-/// First port and number of ports that demos use: below those that the kernel gives to outgoing connections, which
-/// could take one between our look and the realm's own bind.
+/// First port and number of ports for demos: below those that the kernel gives to outgoing connections, which could
+/// take one between the check and the realm's own bind.
 const PORTS: (u16, u16) = (20_000, 12_000);
-/// Ports of one demo lie side by side, so that two demos at a time look in different places.
+/// The ports of one demo are adjacent, so that two demos at a time look in different places.
 const PORTS_PER_DEMO: u32 = 8;
 
 /// Every port of the range, beginning where no other demo begins.

@@ -1,4 +1,4 @@
-//! A realm of the demo: a small server with a health check, and a door through which it can be broken.
+//! A realm of the demo: a small server with a health check, and a request that breaks it.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How long a realm takes to get ready, as real ones do.
 const WARM_UP: Duration = Duration::from_millis(1_200);
-/// How long a health check waits for those it asks.
+/// How long a health check waits for the realms that it asks.
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// Longest request head read.
 const MAX_HEAD_BYTES: usize = 4_096;
@@ -61,7 +61,7 @@ const FAILING: u8 = 2;
 /// Serves until it is told to crash. Returns the exit code.
 ///
 /// # Errors
-/// When the port cannot be had.
+/// When the port cannot be bound.
 pub async fn serve(listen: SocketAddr, asks: Vec<SocketAddr>) -> std::io::Result<u8> {
     tokio::time::sleep(WARM_UP).await;
     let listener = TcpListener::bind(listen).await?;
@@ -75,7 +75,7 @@ pub async fn serve(listen: SocketAddr, asks: Vec<SocketAddr>) -> std::io::Result
                 let (condition, asks, crash) = (Arc::clone(&condition), Arc::clone(&asks), crash.clone());
                 tokio::spawn(async move {
                     if answer(stream, &condition, &asks).await == Some(Fault::Crash) {
-                        // Already on its way out when the channel is full or closed.
+                        // The server is ending already when the channel is full or closed.
                         let _ = crash.send(()).await;
                     }
                 });

@@ -13,17 +13,17 @@ use crate::reporting::status_store::StatusStore;
 
 /// How long everything has to be up before the fault comes.
 const CALM: Duration = Duration::from_secs(3);
-/// How long the events of the recovery have before the last sentence.
+/// Time for the events of the recovery before the last sentence.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The realm that breaks, and how.
+/// The realm that breaks, and its fault.
 pub(super) struct Victim {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
     pub(super) fault: Fault,
 }
 
-/// The story and its teller.
+/// The story and its output.
 pub(super) struct Story {
     pub(super) sentences: Sentences,
     /// heartbeat-cli as a person types it, with the socket of the demo.
@@ -41,8 +41,8 @@ impl Story {
         ));
     }
 
-    /// Breaks the victim once everything is up, and ends with the last realm that is up again. `None` when the demo
-    /// ends before the story does.
+    /// Breaks the victim once everything is up, and ends when the last realm is up again. `None` when the demo ends
+    /// before the story.
     pub(super) async fn tell(
         self,
         mut changes: watch::Receiver<u64>,
@@ -81,7 +81,7 @@ fn all_up(now: &Snapshot) -> bool {
     now.realms.iter().all(|realm| matches!(realm.status, Status::Up | Status::Done))
 }
 
-/// Waits until the newest snapshot fulfils `condition`; `None` when there are no more.
+/// Waits for a snapshot that fulfils `condition`; `None` when there are no more.
 async fn until(
     changes: &mut watch::Receiver<u64>,
     statuses: &StatusStore,

@@ -1,5 +1,5 @@
-//! How many descriptors there are, and what they go to: first to what runs and to what a restart takes, then to probes, and the
-//! rest to connections, so that no client can take what a restart needs.
+//! The division of descriptors: first to running realms and to restarts, then to probes, and the rest to connections,
+//! so that no client can take a descriptor that a restart needs.
 
 use heartbeat_config::{Measure, RealmConfig};
 use heartbeat_process::COMMAND_DESCRIPTORS;
@@ -7,15 +7,15 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::error::DaemonError;
 
-/// What heartbeatd has open without any realm, the spare ones of the process adapter among them.
+/// Descriptors of heartbeatd without any realm, with the spare ones of the process adapter.
 const BASE_DESCRIPTORS: u64 = 56;
-/// What starts that are under way take at most, beside the spare ones.
+/// Most descriptors that starts in progress take, beside the spare ones.
 const RESTART_DESCRIPTORS: u64 = 16;
-/// Probes and connections have at least these.
+/// Fewest descriptors for probes and connections.
 const MIN_REST_DESCRIPTORS: u64 = 16;
 /// Connections of the socket, if there is room for them.
 const SOCKET_DESCRIPTORS: u64 = 32;
-/// This share of what could go to connections is left for realms that a reload adds.
+/// This share of the descriptors for connections is left for realms that a reload adds.
 const GROWTH_SHARE: usize = 4;
 
 /// The realms of a new configuration do not fit in, even with the fewest probes and connections.
@@ -50,10 +50,10 @@ impl From<TooFew> for DaemonError {
     }
 }
 
-/// What is left for whom.
+/// The number of descriptors for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Of the configuration.
+    /// The limit of the configuration.
     max_connections: usize,
     pub(crate) probes: usize,
     pub(crate) tcp_connections: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Divides what our own limit allows.
+    /// Divides the descriptors that heartbeatd's own limit allows.
     ///
     /// # Errors
     /// [`TooFew`] when realms could not be restarted with what is left.
@@ -74,7 +74,7 @@ impl Budget {
     /// Divides anew, for the realms of another configuration.
     ///
     /// # Errors
-    /// [`TooManyRealms`]: why not, and what to do.
+    /// [`TooManyRealms`] says why not, and what to do.
     pub(crate) fn redivided(self, realms: &[RealmConfig]) -> Result<Self, TooManyRealms> {
         Self::of(realms, self.max_connections).map_err(TooManyRealms::from)
     }
@@ -101,7 +101,7 @@ fn taken(of_realms: &[u64]) -> u64 {
     BASE_DESCRIPTORS + RESTART_DESCRIPTORS + of_realms.iter().sum::<u64>()
 }
 
-/// What each realm with a program takes, and what all probes take that run at the same time.
+/// The descriptors of each realm with a program, and those of all probes that may run at the same time.
 fn needs(realms: &[RealmConfig]) -> (Vec<u64>, usize) {
     let of_realms = realms.iter().filter_map(|realm| realm.launch.as_ref());
     let probes = realms.iter().flat_map(|realm| &realm.probes).flatten().map(|measure| match measure {
@@ -112,8 +112,8 @@ fn needs(realms: &[RealmConfig]) -> (Vec<u64>, usize) {
     (of_realms.map(|launch| u64::from(launch.descriptors())).collect(), probes.sum())
 }
 
-/// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the
-/// privilege, or without a need, everything stays as it is.
+/// Raises heartbeatd's own soft limit of descriptors to the hard one; returns the old one, for the realms. Without the
+/// privilege, or without a need, it changes nothing.
 pub(crate) fn raise() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;

@@ -1,4 +1,4 @@
-//! How late the driver's own loop is: what heartbeatd has to know before it blames anybody else.
+//! How late the driver's own loop is: heartbeatd has to know this before it blames a realm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use heartbeat_status::wire::LagEntry;
 use crate::clock;
 use crate::error::DaemonError;
 
-/// Wake-ups remembered for documents.
+/// Wake-ups that the meter keeps for documents.
 const MAX_SAMPLES: usize = 512;
-/// A loop whose 99th percentile is beyond this is not fit to judge others ...
+/// A loop whose 99th percentile is beyond this cannot judge realms ...
 const LAG_LIMIT: Duration = Duration::from_millis(250);
 /// ... once that has lasted for so long.
 const SUSTAINED: Duration = Duration::from_secs(30);
@@ -26,16 +26,16 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often the pulse beats.
 const BEAT: Duration = Duration::from_millis(250);
-/// A beat that is later than this was not late: nothing of heartbeatd ran.
+/// A gap between two beats beyond this is not lateness: no thread of heartbeatd ran.
 const BLIND_MIN: Duration = Duration::from_millis(750);
 
-/// A thread of its own that does nothing but come by: when it could not, nobody of heartbeatd could (stopped by a signal,
-/// frozen, starved). What was measured across such a time says nothing about anybody else.
+/// A thread that does nothing but beat. A missing beat means that no thread of heartbeatd ran (a signal stopped it, or
+/// it was frozen or starved), so a measurement across that time says nothing about its target.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// The beat before the last blind time that was told.
+    /// The beat before the last blind time that was reported.
     told: u64,
 }
 
@@ -66,14 +66,14 @@ impl Pulse {
         Ok(Self { shared, thread: Some(thread), told: 0 })
     }
 
-    /// For how long nothing of heartbeatd ran, when that is news.
+    /// For how long no thread of heartbeatd ran, if that was not reported yet.
     pub(crate) fn blind(&mut self, now: Instant) -> Option<Duration> {
         let from = self.shared.blind_from.load(Ordering::Acquire);
         if from > self.told {
             self.told = from;
             return Some(Duration::from_nanos(self.shared.blind_for.load(Ordering::Acquire)));
         }
-        // The pulse may be the last to go on.
+        // The pulse may be the last thread to continue.
         let last = self.shared.last.load(Ordering::Acquire);
         let silent = now.since(Instant::from_nanos(last));
         (silent > BEAT + BLIND_MIN && last > self.told).then(|| {
@@ -108,7 +108,7 @@ impl Drop for Pulse {
         *self.shared.end.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It has nothing left to say.
+            // A pulse that panicked has no result to report.
             let _ = thread.join();
         }
     }
@@ -239,7 +239,8 @@ mod tests {
     const IN_TIME: Duration = Duration::from_millis(1);
     const LATE: Duration = Duration::from_millis(251);
 
-    /// Wakes up ten times per second for so long, late every `every`th time; whether it was late at the end.
+    /// Wakes up ten times per second for `seconds`, late every `every`th time; returns whether the meter was late at
+    /// the end.
     fn run(meter: &mut LagMeter, from_ms: &mut u64, seconds: u64, every: Option<u64>) -> bool {
         for wakeup in 0..seconds * 10 {
             *from_ms += 100;

@@ -1,4 +1,4 @@
-//! Whether heartbeatd came by in time: its loops may lag, and for a while nothing of it may have run.
+//! Whether heartbeatd runs on time: its loops may lag, or none of its threads may have run for a while.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ impl Lateness {
         Self { pulse, deciding: LagMeter::default(), probing, ahead: None, late: false }
     }
 
-    /// For how long nothing of heartbeatd ran, or the host slept, when that is news. `ahead` is by how much the clock that
-    /// counts suspends is ahead of `now`.
+    /// For how long no thread of heartbeatd ran, or the host slept, if that was not reported yet. `ahead` is how far
+    /// the clock that counts suspends is ahead of `now`.
     pub(crate) fn blind(&mut self, now: Instant, ahead: Duration) -> Option<Duration> {
         let stopped = self.pulse.blind(now);
         let known = *self.ahead.get_or_insert(ahead);
@@ -37,7 +37,7 @@ impl Lateness {
         stopped.into_iter().chain(slept).max()
     }
 
-    /// The loop that decides woke up so late. Returns the problem, or that it is over, when that is news.
+    /// The driver's loop woke up `by` too late. Returns the new problem, or its end; `None` when nothing changed.
     pub(crate) fn note(&mut self, now: Instant, by: Duration) -> Option<Option<String>> {
         self.deciding.note(now, by);
         let deciding = self.deciding.is_late(now);

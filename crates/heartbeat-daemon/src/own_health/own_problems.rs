@@ -1,5 +1,5 @@
-//! Problems of heartbeatd itself: every adapter reports them here, readers see them at once, and the core opens and closes
-//! their incidents.
+//! Problems of heartbeatd itself: every adapter reports them here, readers see them at once, and the core opens and
+//! closes their incidents.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use heartbeat_status::{OwnProblem, OwnProblemKind};
 use crate::clock;
 use crate::inbox::{Inbox, Request};
 
-/// What is wrong now. Shared with everything that may find a problem; a report never waits.
+/// The present problems. Every part that may find a problem shares this; a report never waits.
 #[derive(Debug)]
 pub(crate) struct OwnProblems {
     known: Mutex<BTreeMap<OwnProblemKind, OwnProblem>>,
@@ -50,7 +50,7 @@ impl OwnProblems {
         }
     }
 
-    /// The outcome of what that part of heartbeatd has just tried.
+    /// Records the outcome of the part's last attempt.
     pub(crate) fn set(&self, kind: OwnProblemKind, problem: Option<String>) {
         match problem {
             Some(message) => self.report(kind, message),
@@ -58,18 +58,18 @@ impl OwnProblems {
         }
     }
 
-    /// Everything that is wrong, ordered by kind.
+    /// All problems, ordered by kind.
     pub(crate) fn list(&self) -> Vec<OwnProblem> {
         self.known().values().cloned().collect()
     }
 
-    /// In the order of the reports: the caller holds the lock.
+    /// Sends the reports in their order: the caller holds the lock.
     fn tell(&self, kind: OwnProblemKind, message: Option<String>) {
         self.inbox.request(Request::OwnProblem { kind, message });
     }
 }
 
-/// The standard library adds the number of an error to its words, which says nothing to a person.
+/// Removes the error number that the standard library adds, since it says nothing to a person.
 fn without_numbers(message: &str) -> String {
     let mut parts = message.split(" (os error ");
     let mut text = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! The dead man's signal: a request per minute to a service elsewhere while heartbeatd works. When the requests stop, that
-//! service raises the alarm.
+//! The dead man's signal: a request per minute to a service elsewhere while heartbeatd works. When the requests stop,
+//! that service raises the alarm.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::reporting::status_store::StatusStore;
 /// Time between two requests.
 const PING_EVERY: Duration = Duration::from_secs(60);
 
-/// The way to the task that sends the requests. It ends with this.
+/// The way to the task that sends the requests. The task ends with this value.
 #[derive(Debug)]
 pub(crate) struct Pinger {
     endpoint: watch::Sender<Option<Endpoint>>,
@@ -56,7 +56,7 @@ impl Pinger {
     }
 }
 
-/// The driver's loop turns, and what heartbeatd has to remember is written.
+/// Whether the driver's loop turns and heartbeatd can write its state.
 fn works(statuses: &StatusStore, problems: &OwnProblems) -> bool {
     let unwritten = [OwnProblemKind::OpenIncidents, OwnProblemKind::Intent, OwnProblemKind::Records];
     statuses.loop_turns(clock::now())

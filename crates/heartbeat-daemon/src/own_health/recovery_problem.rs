@@ -1,5 +1,5 @@
-//! What was damaged when heartbeatd started, for as long as it matters: until the realm concerned runs or a person has looked
-//! at it, and for files that concern no single realm until a person has had the time to see it.
+//! Damage that heartbeatd found when it started, for as long as it matters: until the realm concerned runs or an
+//! operator has looked at it; for a file that concerns no single realm, until an operator has had time to see it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use heartbeat_status::{Event, EventKind, Instant, OwnProblemKind, RealmName, Res
 
 use crate::own_health::own_problems::OwnProblems;
 
-/// Damage of a file that concerns no single realm is told for this long: the file is set aside, and nothing else can be done.
+/// heartbeatd reports a damaged file that concerns no single realm for this long: the file is set aside, and nothing
+/// else can be done.
 const TOLD_FOR: Duration = Duration::from_secs(600);
 
 /// One damaged file.
@@ -42,7 +43,7 @@ impl RecoveryProblem {
         self.problems.set(OwnProblemKind::Recovery, (!message.is_empty()).then_some(message));
     }
 
-    /// When time alone ends some of it.
+    /// When some of the damage ends by time alone.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.damages.iter().any(|damage| damage.realm.is_none()).then_some(self.over_at)
     }
@@ -54,7 +55,7 @@ impl RecoveryProblem {
         }
     }
 
-    /// Something has happened: to a realm whose record was damaged, it may end the matter.
+    /// An event may end the damage of a realm's record.
     pub(crate) fn note(&mut self, event: &Event) {
         let Some((_, name)) = &event.realm else { return };
         if self.damages.is_empty() || !ends(&event.kind) {
@@ -72,7 +73,7 @@ impl RecoveryProblem {
     }
 }
 
-/// The realm is verified, reset, or at rest: what its record said does not matter any more.
+/// The realm is verified, reset, or at rest: its old record no longer matters.
 fn ends(kind: &EventKind) -> bool {
     match kind {
         EventKind::StatusChanged { to, .. } => {

@@ -1,7 +1,7 @@
-//! Heartbeats that realms and jobs send: what the last one said, and whether the next one is overdue.
+//! Heartbeats of realms and jobs: what the last one reported, and whether the next one is overdue.
 //!
-//! The probe of kind `push` is measured as any other: it looks here. Silence counts only while heartbeatd listens,
-//! so a restart, a suspend or a new generation gives the full time again.
+//! The probe of kind `push` is measured as any other: it looks here. Silence counts only while heartbeatd listens, so a
+//! restart, a suspend or a new generation gives the full time again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,14 +20,14 @@ use crate::clock;
 use crate::storage::files;
 use crate::storage::stored::{BEATS_MAGIC, StoredBeat, StoredBeats};
 
-/// Most runs of one job that are under way at a time; of more, the oldest is forgotten.
+/// Most runs of one job in progress; beyond that heartbeatd forgets the oldest.
 const MAX_RUNS: usize = 16;
-/// Most characters of a message that are shown.
+/// Most characters of a message in a result.
 const MAX_MESSAGE_CHARS: usize = 200;
-/// heartbeatd that has not looked for this long was suspended, or had nothing to look at.
+/// If heartbeatd has not looked for this long, it was suspended, or had nothing to look at.
 const UNATTENDED: Duration = Duration::from_secs(120);
 
-/// What one realm has sent, in this generation.
+/// The heartbeats of one realm, in this generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Entry {
     /// heartbeatd listens since then.
@@ -46,7 +46,7 @@ struct Entry {
 struct Report {
     at: Instant,
     at_wall: WallTime,
-    /// `None` where it is a failure without one.
+    /// `None` for a failure without an exit code.
     exit: Option<u8>,
     took: Option<Duration>,
     message: String,
@@ -170,7 +170,7 @@ impl Entry {
     }
 }
 
-/// What all realms have sent.
+/// The heartbeats of all realms.
 #[derive(Debug)]
 pub(crate) struct Beats {
     entries: Mutex<BTreeMap<RealmName, Entry>>,
@@ -178,7 +178,7 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    /// What was sent to an earlier heartbeatd stands, until it is too old.
+    /// Heartbeats that an earlier heartbeatd received stand until they are too old.
     pub(crate) fn open(state_dir: &std::path::Path, anchor: WallAnchor) -> Self {
         let path = state_dir.join("beats");
         let (now, wall) = (clock::now(), anchor.wall(clock::now()));
@@ -211,7 +211,7 @@ impl Beats {
         }
     }
 
-    /// Takes a heartbeat, and writes it down for the next heartbeatd. Blocks on the disk.
+    /// Takes a heartbeat, and writes it to disk for the next heartbeatd. Blocks on the disk.
     pub(crate) fn take(&self, realm: &RealmName, beat: &Beat) {
         let (now, wall) = (clock::now(), clock::wall());
         let mut entries = self.entries();
@@ -224,9 +224,9 @@ impl Beats {
             (name, StoredBeat { at: last.at_wall, exit: last.exit, message })
         });
         let stored = StoredBeats { realms: realms.collect() };
-        // Plain data: it always has a text.
+        // Plain data always serialises.
         let body = serde_json::to_string(&stored).unwrap_or_default();
-        // Under the lock, so that the file has the newest.
+        // Under the lock, so that the file has the newest heartbeat.
         if let Err(error) = files::write(&self.path, BEATS_MAGIC, &body, false) {
             tracing::warn!(path = %self.path.display(), %error, "a heartbeat is not on disk");
         }
@@ -312,7 +312,7 @@ mod tests {
             WallTime::from_millis(1_795_996_800_000 + since + self.stepped_s * 1_000)
         }
 
-        /// Looks every second for so long; the last result.
+        /// Looks every second for `seconds`; returns the last result.
         fn after(&mut self, seconds: u64) -> (Outcome, String) {
             let mut seen = None;
             for _ in 0..seconds {
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_job_that_misses_its_time_fails_after_its_grace() {
-        // The pattern is read in the zone of the host: on the hour in each.
+        // The pattern is read in the time zone of the host, so the test asks the pattern for the due time.
         let mut job = Bench::of("{ cron = \"30 * * * *\", grace = \"10m\" }");
         let first = job.schedule.clone();
         let PushSchedule::Cron { cron, .. } = first else { panic!() };

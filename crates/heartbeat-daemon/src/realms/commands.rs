@@ -1,4 +1,4 @@
-//! Check commands: an exec probe asks for one, the process adapter runs it, and its end finds the way back here.
+//! Check commands: an exec probe asks for one, the process adapter runs it, and its result returns here.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ const FIRST_CHECK: u64 = 1 << 63;
 
 pub(crate) type Ended = (CommandResult, Vec<u8>);
 
-/// Check commands under way, at most one per probe, and the tasks that wait for their ends.
+/// Check commands in progress, at most one per probe, and the tasks that wait for their results.
 #[derive(Debug, Default)]
 pub(crate) struct CheckReplies(Mutex<BTreeMap<CommandRunId, oneshot::Sender<Ended>>>);
 
@@ -24,7 +24,7 @@ impl CheckReplies {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a notice that is about a check command, and gives back every other.
+    /// Keeps a notice about a check command, and returns any other.
     pub(crate) fn take(&self, notice: Notice) -> Option<Notice> {
         match notice {
             Notice::CommandDone { id, result, output } if id.0 >= FIRST_CHECK => {
@@ -48,7 +48,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// `replies` hears what `commander` answers.
+    /// `replies` gets the answers of `commander`.
     pub(crate) fn new(commander: Commander, replies: Arc<CheckReplies>) -> Self {
         Self { commander, replies, begun: AtomicU64::new(0) }
     }
@@ -61,7 +61,7 @@ impl Commands {
         (Run { commands: self, id }, ended)
     }
 
-    /// Runs a command to its end, and says what it wrote.
+    /// Runs a command to its end, and returns its output.
     pub(crate) async fn run(self: &Arc<Self>, spec: &LaunchSpec, timeout: Duration) -> Option<Ended> {
         let (_run, ended) = Arc::clone(self).begin(spec, timeout);
         ended.await.ok()
@@ -75,7 +75,7 @@ impl Commands {
     }
 }
 
-/// A command under way: cancelled when its task is dropped.
+/// A command in progress: dropping its task cancels it.
 struct Run {
     commands: Arc<Commands>,
     id: CommandRunId,
@@ -89,8 +89,8 @@ impl Drop for Run {
     }
 }
 
-/// A command that did not start fails its probe when the command is at fault. When the host has run out of something, or
-/// the launcher is gone, the result is inconclusive.
+/// A command that did not start fails its probe when the command is at fault. When the host has run out of something,
+/// or the launcher is gone, the result is inconclusive.
 fn not_started(failure: StartFailure, message: String) -> ExecError {
     match failure {
         StartFailure::HostExhausted | StartFailure::NeverTried => ExecError::NotTried { message },

@@ -1,4 +1,4 @@
-//! Carries out what the core wants done with processes: starts, signals, and the commands around a realm's life.
+//! Carries out the core's effects on processes: starts, signals, and the commands around a realm's life.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::realms::owner::Question;
 /// A check of a program takes this at most.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A hook under way: its commands run one after the other, within one deadline.
+/// A hook in progress: its commands run one after the other, within one deadline.
 #[derive(Debug)]
 struct HookRun {
     realm: RealmIx,
@@ -30,7 +30,7 @@ struct HookRun {
     deadline: Instant,
 }
 
-/// The programs of a realm that are still to be looked at: one check at a time.
+/// The programs of a realm that are still to be checked, one at a time.
 #[derive(Debug)]
 struct ProgramCheck {
     realm: RealmIx,
@@ -39,8 +39,8 @@ struct ProgramCheck {
 }
 
 impl HookRun {
-    /// The failure of the command that runs, for a person. Without its words, which may hold a secret: every client
-    /// reads this.
+    /// The failure of the command that runs, for a person. It leaves out the command's arguments, which may hold a
+    /// secret: every client reads this.
     fn failed(&self, how: String) -> String {
         match self.count {
             1 => how,
@@ -49,7 +49,7 @@ impl HookRun {
     }
 }
 
-/// The hands of the core.
+/// Carries out effects, and translates notices into inputs.
 pub(crate) struct Executor {
     processes: Processes,
     logs: LogKeeper,
@@ -70,12 +70,12 @@ impl Executor {
         executor
     }
 
-    /// Another configuration is in force. What runs is not touched.
+    /// Another configuration is in force. Running processes stay as they are.
     pub(crate) fn reconfigured(&self) {
         self.logs.keep(kept(&self.config.current().realms));
     }
 
-    /// Starts a realm's program. Returns the answer at once when there is nothing to start.
+    /// Starts a realm's program. Returns the answer at once when there is no program to start.
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
         let active = self.config.current();
         let key = Key { realm, run };
@@ -92,8 +92,8 @@ impl Executor {
         None
     }
 
-    /// Looks whether a realm's program, and the commands that run before it, can be used. Returns the answer at once when
-    /// there are none.
+    /// Checks whether a realm's program, and the commands that run before it, can be used. Returns the answer at once
+    /// when there are none.
     pub(crate) fn check_program(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
         let active = self.config.current();
         let config = active.realm(realm)?;
@@ -113,7 +113,7 @@ impl Executor {
         None
     }
 
-    /// What the prober has to find out about the port of a realm.
+    /// The question for the prober about the port of a realm.
     pub(crate) fn question(&self, realm: RealmIx, run: RunId) -> Option<Question> {
         let active = self.config.current();
         let address = active.realm(realm)?.listens?;
@@ -122,26 +122,26 @@ impl Executor {
         (known == run).then_some(Question { realm, run, name, pid, address })
     }
 
-    /// Where the output of a realm goes, if it goes to a file.
+    /// The file that gets the output of a realm, if there is one.
     pub(crate) fn log_of(&self, realm: RealmIx) -> Option<PathBuf> {
         self.config.current().realm(realm).and_then(logs::file_of)
     }
 
-    /// A process that was taken over.
+    /// Records a process that heartbeatd has adopted.
     pub(crate) fn adopted(&mut self, realm: RealmIx, run: RunId, pid: u32) {
         self.pids.insert(realm, (run, pid));
     }
 
-    /// Puts on record what is to be remembered of a realm.
+    /// Writes the record of a realm.
     pub(crate) fn remember(&self, realm: RealmIx, record: Option<&PersistedRealm>) {
-        // Plain data: it always has a text.
+        // Plain data always serialises.
         let memory = record.and_then(|record| serde_json::to_string(record).ok());
-        // What waits for nothing of its process is written at once; the rest before the next start, or soon.
+        // A record that does not depend on its process is written at once; the rest before the next start, or soon.
         let at_once = record.is_none_or(PersistedRealm::is_settled);
         self.processes.remember(self.config.current().name(realm), memory, at_once);
     }
 
-    /// Nothing has to be remembered of any realm.
+    /// Removes the records of all realms.
     pub(crate) fn forget_all(&self) {
         for realm in self.config.current().plan.realms() {
             self.processes.remember(&realm.name, None, true);
@@ -185,7 +185,7 @@ impl Executor {
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
-        // As the realm itself. (This alone makes no process one of the realm.)
+        // As the realm itself. (This alone does not make a process one of the realm's.)
         let mut spec = LaunchSpec::clone(&spec);
         let active = self.config.current();
         spec.env.push(("HEARTBEAT_REALM".into(), active.name(hook.realm).as_str().into()));
@@ -204,7 +204,7 @@ impl Executor {
         }
     }
 
-    /// What the process adapter noticed, in the core's words; `None` when it concerns only this adapter.
+    /// Translates a notice of the process adapter for the core; `None` when it concerns only this adapter.
     pub(crate) fn input(&mut self, now: Instant, notice: Notice) -> Option<Input> {
         match notice {
             Notice::Started { key, pid, .. } => {
@@ -228,7 +228,7 @@ impl Executor {
             }
             Notice::MemoryUsed { key, bytes } => input(key, RunFact::MemoryUsed { bytes }),
             Notice::LogInMemory { key } => input(key, RunFact::LogInMemory),
-            // The sink of the process adapter takes it.
+            // The sink of the process adapter handles it.
             Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } => match self.checks.remove(&id) {
                 Some(check) => self.checked(check, result),
@@ -240,7 +240,7 @@ impl Executor {
         }
     }
 
-    /// A program was looked at.
+    /// Handles the result of a program check.
     fn checked(&mut self, check: ProgramCheck, result: CommandResult) -> Option<Input> {
         let key = Key { realm: check.realm, run: check.run };
         match result {
@@ -248,7 +248,7 @@ impl Executor {
                 input(key, RunFact::ProgramChecked { failure: Some(start_error(error)) })
             }
             CommandResult::Exited(_) => self.next_check(check),
-            // It is made again when its answer is overdue.
+            // The core repeats the check when its answer is overdue.
             CommandResult::TimedOut => None,
         }
     }
@@ -257,7 +257,7 @@ impl Executor {
     fn hook_done(&mut self, now: Instant, hook: HookRun, result: &CommandResult) -> Option<Input> {
         let key = Key { realm: hook.realm, run: hook.run };
         if let (Hook::Before, CommandResult::StartFailed(error)) = (hook.hook, result) {
-            // Nothing of the realm has run: it is as if its program could not be started.
+            // No process of the realm has run: this counts as a program that could not be started.
             let mut error = start_error(error.clone());
             error.message = format!("{}: {}", hook.hook.as_str(), error.message);
             return input(key, RunFact::StartFailed { error });
@@ -271,13 +271,13 @@ impl Executor {
         }
     }
 
-    /// Ends the adapter: its threads are joined, parked launchers go.
+    /// Ends the adapter: joins its threads, and ends its waiting launchers.
     pub(crate) fn close(self) {
         self.processes.close();
     }
 }
 
-/// The logs that are held down to their size.
+/// The logs whose size heartbeatd bounds.
 fn kept(realms: &[RealmConfig]) -> Vec<KeptLog> {
     realms.iter().filter_map(|realm| logs::kept(&realm.launch.as_ref()?.log)).collect()
 }

@@ -1,5 +1,5 @@
-//! The logs of realms: opened by the launcher, noted by the reaper, looked after by a thread, and what is told of them beside what
-//! stands in them.
+//! The logs of realms: the launcher opens them, the reaper notes them, and a thread bounds their size and reports
+//! losses.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use heartbeat_status::OwnProblemKind;
 use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
-/// What the launcher and the reaper know of the logs of realms.
+/// The knowledge of the launcher and the reaper about logs.
 #[derive(Clone, Copy, Debug)]
 pub struct RealmLogs;
 
@@ -60,17 +60,17 @@ fn owner(user: Option<&User>) -> Option<Owner> {
     user.map(|user| Owner { uid: user.uid, gid: user.gid })
 }
 
-/// The file that has the output of a realm, if one has.
+/// The file that has the output of a realm, if there is one.
 pub(crate) fn file_of(realm: &RealmConfig) -> Option<PathBuf> {
     match &realm.launch.as_ref()?.log {
         LogTarget::File { path, .. } => Some(path.clone()),
-        // What the journal has not taken yet.
+        // The output that the journal has not taken yet.
         log @ LogTarget::Journal { .. } => place_beside(log),
         LogTarget::Null | LogTarget::Capture => None,
     }
 }
 
-/// The log that is held down to its size, where there is one.
+/// The log whose size heartbeatd bounds, if there is one.
 pub(crate) fn kept(log: &LogTarget) -> Option<KeptLog> {
     match log {
         LogTarget::File { path, max_bytes, keep } => {
@@ -80,13 +80,13 @@ pub(crate) fn kept(log: &LogTarget) -> Option<KeptLog> {
     }
 }
 
-/// The place by which the log is read while its output is somewhere beside its files, or not yet in the journal.
+/// The place from which the log is read while its output is not in its own files, or not yet in the journal.
 pub(crate) fn place_beside(log: &LogTarget) -> Option<PathBuf> {
     heartbeat_logs::is_stray(&target(log)?)
 }
 
-/// Looks after the size of logs, and tells in heartbeatd's own log of what is lost, for each of them the first time and ever
-/// more rarely then: the API has the counts.
+/// Bounds the size of logs, and reports losses in heartbeatd's own log: for each log the first time, and then ever more
+/// rarely, since the API has the counts.
 pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonError> {
     let problems = Arc::clone(problems);
     let mut told: BTreeMap<PathBuf, u64> = BTreeMap::new();

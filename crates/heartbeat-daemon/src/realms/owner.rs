@@ -14,16 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock;
 use crate::realms::resources::{self, MainPids};
 
-/// The table of listening sockets is read at most this often for all realms together.
+/// heartbeatd reads the table of listening sockets at most this often, for all realms together.
 const LISTENERS_AGE: Duration = Duration::from_millis(500);
 
-/// The processes of a realm are looked through for other ports that it listens on at most this often.
+/// heartbeatd looks for other ports of a realm's processes at most this often.
 const OTHER_PORTS_AGE: Duration = Duration::from_secs(5);
 
-/// The generation of a realm, when its processes were looked through, and what was found, in words.
+/// The generation of a realm, the time of the last look at its processes, and the result in words.
 type OtherPorts = (RunId, Instant, Option<String>);
 
-/// Whose port is to be looked at.
+/// The port to look at, and its realm.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) realm: RealmIx,
@@ -33,20 +33,20 @@ pub(crate) struct Question {
     pub(crate) address: SocketAddr,
 }
 
-/// The probe of what a realm uses, and the bounds that it checks.
+/// The probe of a realm's resource usage, and the bounds that it checks.
 type Watched = (ResourceBounds, Arc<Probe>);
 
-/// What has been found out so far.
+/// The results so far.
 #[derive(Debug)]
 pub(crate) struct Owners {
     mark: String,
     pids: Arc<MainPids>,
-    /// Probes of what realms use: one each.
+    /// Probes of resource usage: one each.
     watches: Mutex<BTreeMap<(RealmName, ProbeIx), Watched>>,
     table: Mutex<Option<(Instant, Arc<Listeners>)>>,
-    /// Sockets known to belong to a generation of a realm: one a realm.
+    /// Sockets known to belong to a generation of a realm: one per realm.
     known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
-    /// Generations of realms whose socket could not be attributed last.
+    /// Generations of realms whose last socket could not be attributed.
     unattributable: Mutex<BTreeMap<RealmIx, RunId>>,
     other_ports: Mutex<BTreeMap<RealmIx, OtherPorts>>,
     turns: Arc<Semaphore>,
@@ -72,7 +72,7 @@ impl Owners {
         self.pids.set(realm, pid);
     }
 
-    /// The probe of what a realm uses. It is kept, since it compares with what it has seen before.
+    /// The probe of a realm's resource usage. It is kept, since it compares with its last measurement.
     pub(crate) fn resources(&self, realm: &RealmName, probe: ProbeIx, bounds: &ResourceBounds) -> Arc<Probe> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (realm.clone(), probe);
@@ -86,7 +86,8 @@ impl Owners {
         watch
     }
 
-    /// Whether a stranger listens there, in words. `None`: it cannot be told. Reads /proc: not for the driver.
+    /// Whether a stranger listens there, in words; `None` when that cannot be found out. Reads /proc: not for the
+    /// driver.
     pub(crate) fn stranger(&self, question: &Question) -> Option<Option<String>> {
         let told = self.look(question);
         let mut unattributable = self.unattributable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +98,7 @@ impl Owners {
         told
     }
 
-    /// The socket on which this generation was seen last could not be attributed to any process.
+    /// Whether the last known socket of this generation could not be attributed to any process.
     pub(crate) fn is_unattributable(&self, question: &Question) -> bool {
         let unattributable = self.unattributable.lock().unwrap_or_else(PoisonError::into_inner);
         unattributable.get(&question.realm) == Some(&question.run)
@@ -106,7 +107,7 @@ impl Owners {
     fn look(&self, question: &Question) -> Option<Option<String>> {
         let mut listeners = self.listeners()?;
         if listeners.on(question.address).is_empty() {
-            // It answered: the table is older than its socket.
+            // The port answered, so the table is older than its socket.
             *self.table.lock().unwrap_or_else(PoisonError::into_inner) = None;
             listeners = self.listeners()?;
         }
@@ -123,15 +124,15 @@ impl Owners {
                 }
                 Some(None)
             }
-            // Something answered, and it is in no table that can be read from here.
+            // A process answered that is in no table which heartbeatd can read.
             Ownership::NotListening => None,
             Ownership::Stranger(holder) => Some(Some(holder.has_port(question.address.port()))),
             Ownership::Unattributable(_) => None,
         }
     }
 
-    /// Why nothing answers on the realm's address, where its own processes listen somewhere else. Reads /proc: not for the
-    /// driver.
+    /// Why nothing answers on the realm's address, where its own processes listen somewhere else. Reads /proc: not for
+    /// the driver.
     pub(crate) fn elsewhere(&self, question: &Question) -> Option<String> {
         let listeners = self.listeners()?;
         let tree = || Tree::tagged(question.pid, question.name.as_str(), &self.mark);
@@ -161,7 +162,7 @@ impl Owners {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The right to look; no task waits for it, since the next measurement asks again.
+    /// The permit for a look; no task waits for it, since the next measurement asks again.
     pub(crate) fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turns).try_acquire_owned().ok()
     }
@@ -181,7 +182,7 @@ impl Owners {
 }
 
 fn misplaced(address: SocketAddr, pid: u32, found: SocketAddr) -> String {
-    // What to connect to in order to reach a socket that takes everything of its family.
+    // A wildcard socket needs a concrete address to connect to.
     let host = match found.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -222,7 +223,7 @@ mod tests {
             address: listener.local_addr().unwrap(),
         };
         let owners = Owners::new("no-such-mark".to_owned());
-        // Another network namespace answers, through a rule of the firewall.
+        // A rule of the firewall leads to another network namespace, which answers.
         let elsewhere = Question { address: "127.0.0.1:1".parse().unwrap(), ..question(1) };
         assert_eq!((owners.stranger(&elsewhere), owners.is_unattributable(&elsewhere)), (None, true));
         assert!(!owners.is_unattributable(&question(2)), "another generation");
@@ -297,7 +298,7 @@ mod tests {
         let owners = Owners::new("no-such-mark".to_owned());
         assert_eq!(owners.stranger(&question(std::process::id())), Some(None), "our own");
         let told = Owners::new("no-such-mark".to_owned()).stranger(&question(1));
-        // Process 1 may be an ancestor of ours, or its descriptors may be hidden from us.
+        // Process 1 may be an ancestor of this test, or hide its descriptors from it.
         assert!(matches!(told, Some(None) | None) || told.flatten().is_some_and(|told| told.contains("pid")));
     }
 }

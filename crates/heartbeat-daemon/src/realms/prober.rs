@@ -1,4 +1,4 @@
-//! Carries out measurements: one task each, none for a probe that rests, and a bound on how many at a time.
+//! Carries out measurements: one task for each, none for an idle probe, and a bound on how many run at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::realms::commands::Commands;
 use crate::realms::owner::{Owners, Question};
 use crate::realms::reference::ReferenceGroup;
 
-/// Measurements under way. Owned by the driver; the tasks know only the inbox.
+/// Measurements in progress. The driver owns this; the tasks know only the inbox.
 #[derive(Debug)]
 pub(crate) struct Prober {
     runtime: Handle,
     inbox: Arc<Inbox>,
     config: SharedConfig,
     slots: Arc<Semaphore>,
-    /// Descriptors for all of them together, and how many there are.
+    /// Descriptors for all measurements together, and their number.
     descriptors: (Arc<Semaphore>, u32),
     under_way: BTreeMap<CheckId, (AbortHandle, (RealmIx, ProbeIx))>,
     owners: Arc<Owners>,
@@ -62,12 +62,12 @@ impl Prober {
         }
     }
 
-    /// From now on measurements have so many descriptors; what is under way keeps those that it has.
+    /// Sets the number of descriptors from now on; measurements in progress keep theirs.
     pub(crate) fn grant(&mut self, max_descriptors: usize) {
         self.descriptors = descriptors(max_descriptors);
     }
 
-    /// What measures a probe; `None` for one that is not measured.
+    /// The probe to measure with; `None` for one that is not measured.
     fn probe(&self, active: &ActiveConfig, realm: RealmIx, probe: ProbeIx) -> Option<Arc<Probe>> {
         let measure = active.realm(realm)?.probes.get(probe.index())?.as_ref()?;
         let info = active.plan.infos().get(realm.index())?;
@@ -102,8 +102,8 @@ impl Prober {
         self.beats.begin(realm);
     }
 
-    /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it. Where
-    /// a process answered on a port that should be the realm's own, the prober also looks which process that was.
+    /// Begins a measurement; its result comes through the inbox. The wait for a free slot does not count. If a process
+    /// answered on a port that should be the realm's own, the prober also looks which process that was.
     pub(crate) fn check(
         &mut self,
         now: Instant,
@@ -131,7 +131,7 @@ impl Prober {
             if let Some(reference) = reference {
                 result = reference.excused(&probe, result).await;
             }
-            // A look at what was sent is no answer that takes time.
+            // Reading stored heartbeats has no latency of its own.
             result.latency =
                 result.latency.filter(|_| !matches!(probe.kind(), ProbeKind::Push | ProbeKind::Resource));
             let answered = result.port_fact().passed() == Some(true);
@@ -166,12 +166,12 @@ impl Prober {
         self.under_way.insert(id, (task.abort_handle(), place));
     }
 
-    /// A result arrived: the measurement is over. Which probe it was of.
+    /// The measurement is over. Returns the realm and the probe that it was for.
     pub(crate) fn done(&mut self, id: CheckId) -> Option<(RealmIx, ProbeIx)> {
         self.under_way.remove(&id).map(|(_, place)| place)
     }
 
-    /// The core wants no result any more: dropping the task closes its connection.
+    /// The core no longer wants the result: dropping the task closes its connection.
     pub(crate) fn cancel(&mut self, id: CheckId) {
         if let Some((task, _)) = self.under_way.remove(&id) {
             task.abort();
@@ -199,7 +199,7 @@ async fn elsewhere(owners: &Arc<Owners>, question: &Question) -> Option<String> 
     look.await.ok()?
 }
 
-/// A measured probe without anything to measure with would be a defect of ours, so heartbeatd alone is to blame.
+/// A measured probe without an adapter would be a defect of heartbeatd, so heartbeatd alone is to blame.
 fn no_adapter(now: Instant) -> CheckResult {
     CheckResult {
         outcome: Outcome::Inconclusive(InconclusiveReason::MonitorResources),
@@ -221,7 +221,7 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-    /// Nothing waited for here takes longer, by far.
+    /// Nothing that these tests wait for takes nearly this long.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     struct Bench {
@@ -258,7 +258,7 @@ mod tests {
             self.prober.check(clock::now(), CheckId(id), (RealmIx(realm), ProbeIx(0)), timeout, None, false);
         }
 
-        /// So many results, by their numbers.
+        /// The next `COUNT` results, by their numbers.
         fn results<const COUNT: usize>(&self) -> [(CheckId, CheckResult); COUNT] {
             let (mut batch, mut results) = (Batch::default(), Vec::new());
             while results.len() < COUNT {

@@ -1,7 +1,8 @@
-//! The reference group: targets of the local network that tell its loss from the loss of what lies behind it.
+//! The reference group: targets of the local network. They show whether the network is lost, or only a target behind
+//! it.
 //!
-//! The group is asked only when an external realm has not been reached, before that counts. One round serves every result
-//! that waits for it.
+//! heartbeatd asks the group only when it has not reached an external realm, before that counts. One round serves every
+//! result that waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::clock;
 
 /// Longest wait for one of the targets.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// A round that is not older than this stands.
+/// A round that is more recent than this counts.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Targets of the local network.
@@ -34,12 +35,12 @@ impl ReferenceGroup {
         Self { urls: urls.to_vec(), targets, last: Mutex::default() }
     }
 
-    /// It was made of these.
+    /// Whether the group has exactly these targets.
     pub(crate) fn is_of(&self, urls: &[String]) -> bool {
         self.urls == urls
     }
 
-    /// `result`, or that nothing is known where the local network is gone.
+    /// `result`, or an inconclusive one if the local network is gone.
     pub(crate) async fn excused(&self, probe: &Probe, result: CheckResult) -> CheckResult {
         if self.targets.is_empty()
             || !is_unreached(&result)
@@ -52,7 +53,7 @@ impl ReferenceGroup {
         CheckResult { outcome: Outcome::Inconclusive(InconclusiveReason::LocalNetwork), detail, ..result }
     }
 
-    /// One of the targets answers: now, or a moment ago.
+    /// Whether a target answers now, or did a moment ago.
     async fn answers(&self) -> bool {
         let asked = clock::now();
         let mut last = self.last.lock().await;
@@ -78,7 +79,7 @@ impl ReferenceGroup {
     }
 }
 
-/// Nothing of the target was heard.
+/// Whether the target has not answered at all.
 fn is_unreached(result: &CheckResult) -> bool {
     use FailReason as Reason;
 
@@ -95,7 +96,7 @@ fn is_unreached(result: &CheckResult) -> bool {
     silent && result.phases.first_byte.is_none()
 }
 
-/// The target was there, whatever it said: also a refusal comes from its host.
+/// Whether the target was there, whatever it said: a refusal also comes from its host.
 fn is_reached(result: &CheckResult) -> bool {
     match result.outcome {
         Outcome::Pass | Outcome::Degraded(_) => true,
@@ -125,7 +126,7 @@ mod tests {
         url.parse().unwrap()
     }
 
-    /// A group of which nothing answers: TEST-NET-1 leads nowhere.
+    /// A group without an answering target: TEST-NET-1 leads nowhere.
     fn lost() -> ReferenceGroup {
         let group = ReferenceGroup::new(&["tcp://192.0.2.1:53".to_owned()]);
         ReferenceGroup { last: Mutex::new(Some((clock::now() + Duration::from_secs(600), false))), ..group }

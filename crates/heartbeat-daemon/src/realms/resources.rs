@@ -1,4 +1,5 @@
-//! What the processes of a realm use, and how much of a disk is free, compared with the bounds of a `resource` probe.
+//! The resource usage of a realm's processes, and the free space of a disk, compared with the bounds of a `resource`
+//! probe.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,11 +38,11 @@ struct Watch {
     mark: String,
     pids: Arc<MainPids>,
     bounds: ResourceBounds,
-    /// The main process, when its tree was last looked at, and the processor time that it had used by then.
+    /// The main process, the time of the last look at its tree, and the processor time used by then.
     before: Mutex<Option<(u32, Instant, Duration)>>,
 }
 
-/// The probe of one realm, which carries this mark in the environment of its processes.
+/// The probe of one realm, whose processes carry this mark in their environment.
 pub(crate) fn probe(realm: &RealmName, mark: &str, pids: &Arc<MainPids>, bounds: &ResourceBounds) -> Probe {
     let watch = Watch {
         realm: realm.clone(),
@@ -121,7 +122,7 @@ impl Watch {
             }
             // The first look has nothing to compare with.
             if let Some((_, at, used)) = known {
-                // A child that has ended takes its time with it, unless its parent has waited for it.
+                // The processor time of a child that has ended is lost unless its parent has waited for it.
                 let spent = usage.cpu.saturating_sub(used).as_secs_f64();
                 let percent = 100.0 * spent / now.since(at).as_secs_f64();
                 seen.push((percent > f64::from(max), format!("cpu {percent:.0}% of {max}%")));

@@ -22,9 +22,9 @@ const MAX_LINES_QUEUED: usize = 4_096;
 const NAME_COLUMN_CHARS: usize = 10;
 /// Columns before the text of an event: time, realm and word.
 const TEXT_COLUMN_CHARS: usize = 35;
-/// Fewest columns for the text of an event; on a narrower terminal a line is not broken.
+/// Fewest columns for the text of an event; on a narrower terminal the reporter does not break lines.
 const MIN_TEXT_CHARS: usize = 24;
-/// Realms that are named when the boot is over; the rest is counted.
+/// Realms that the line about the boot names; it counts the rest.
 const MAX_NAMES: usize = 8;
 
 /// How much the reporter writes, and how.
@@ -34,11 +34,11 @@ pub struct ReportStyle {
     pub every_step: bool,
     /// With ANSI colours.
     pub colour: bool,
-    /// Columns of the terminal, at which lines are broken between words; `None` where there is no terminal.
+    /// Columns of the terminal; the reporter breaks lines between words there. `None` where there is no terminal.
     pub columns: Option<usize>,
 }
 
-/// What the thread writes.
+/// An entry for the writing thread.
 #[derive(Debug)]
 enum Entry {
     Event(Event),
@@ -50,9 +50,9 @@ enum Entry {
 pub struct Sentences(SyncSender<Entry>);
 
 impl Sentences {
-    /// Writes a sentence on lines of its own. A terminal that is too slow misses it.
+    /// Writes a sentence on lines of its own. If the terminal is too slow, the sentence is lost.
     pub fn write(&self, text: impl Into<String>) {
-        // The demo goes on without a reader of its story.
+        // The demo continues without a reader of its story.
         let _ = self.0.try_send(Entry::Sentence(text.into()));
     }
 }
@@ -130,7 +130,7 @@ fn write_all(
                 None => continue,
             },
         };
-        // A closed terminal ends the report, nothing else.
+        // A closed terminal ends the report and nothing else.
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
             return;
         }
@@ -169,7 +169,7 @@ struct Report {
 }
 
 impl Report {
-    /// A sentence of the story, between empty lines; a line that is indented is to be typed.
+    /// A sentence of the story, between empty lines; an indented line is one to type.
     fn sentence(&mut self, text: &str) -> String {
         let text: Vec<String> = text.lines().map(|line| broken(line, 0, self.style.columns)).collect();
         let text = text.join("\n");
@@ -177,7 +177,7 @@ impl Report {
         if std::mem::replace(&mut self.gap, true) { text } else { format!("\n{text}") }
     }
 
-    /// One event as a line without its time; `None` for an event that is not shown.
+    /// One event as a line without its time; `None` for an event that the reporter does not show.
     fn line(&mut self, event: &Event) -> Option<String> {
         if let (Some((_, name)), EventKind::StatusChanged { to, .. }) = (&event.realm, &event.kind) {
             self.statuses.insert(name.clone(), *to);
@@ -194,14 +194,15 @@ impl Report {
         Some(format!("{name:<NAME_COLUMN_CHARS$}  {word}  {}", sanitise_line(&text)).trim_end().to_owned())
     }
 
-    /// A failing probe of a realm that is up; every realm fails its probes on its way up.
+    /// Whether a probe event is news: the realm is up. Every realm fails its probes on its way up.
     fn is_news(&self, event: &Event) -> bool {
         let failed = matches!(event.kind, EventKind::ProbeChanged { outcome: Outcome::Fail { .. }, .. });
         let status = event.realm.as_ref().and_then(|(_, name)| self.statuses.get(name));
         failed && matches!(status, Some(Status::Up | Status::Degraded))
     }
 
-    /// The boot is over: no realm is on its way up any more, which does not mean that every realm is up.
+    /// The line about the end of the boot: no realm is on its way up any more, which does not mean that every realm is
+    /// up.
     fn booted(&self) -> (String, &'static str, String) {
         let missing: Vec<String> = self
             .statuses
@@ -235,7 +236,7 @@ fn status_colour(status: Status) -> &'static str {
     }
 }
 
-/// The word in front, its colour, and the rest; `None` for an event that is not shown.
+/// The word in front, its colour, and the rest; `None` for an event that the reporter does not show.
 fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::StatusChanged { to, message, .. } => (to.to_string(), status_colour(*to), message.clone()),
@@ -270,7 +271,7 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
     Some(told)
 }
 
-/// Events that are shown only step by step.
+/// Events that appear only with `every_step`.
 fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::ProbeChanged { .. } => ("probe".to_owned(), RED, kind.fact()?.1),

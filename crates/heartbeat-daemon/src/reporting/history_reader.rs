@@ -77,7 +77,7 @@ pub(crate) async fn strips(
     })
 }
 
-/// What the status document says of each realm; `probes` names the probes of each realm in their order.
+/// The figures of each realm for the status document; `probes` names the probes of each realm in their order.
 pub(crate) fn figures(
     glances: &BTreeMap<String, Glance>,
     probes: &[(String, Vec<String>)],
@@ -121,7 +121,7 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1_000.0
 }
 
-/// Rounded down, so that what is not whole never looks whole.
+/// Rounded down, so that less than everything never looks like everything.
 fn rounded(number: f64, per: f64) -> f64 {
     (number * per).floor() / per
 }

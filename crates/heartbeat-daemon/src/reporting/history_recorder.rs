@@ -1,4 +1,4 @@
-//! The history recorder: it gives the database every change of a status, and once a minute the latencies since.
+//! The history recorder: it gives the database every change of a status at once, and the latencies once per minute.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,10 @@ use heartbeat_store::{HistoryDb, ProbeLatencies, Sketch, StatusChange};
 use crate::reporting::history_reader;
 
 const MINUTE_MS: i64 = 60_000;
-/// A wall clock that differs from what it should be by more than this has been set: another life begins, in milliseconds.
+/// A wall clock that is off by more than this, in milliseconds, has been set: another life begins.
 const STEP_MS: u64 = 5_000;
 
-/// What history says of every realm at a glance, replaced once a minute.
+/// Figures of every realm from history, replaced once per minute.
 pub(crate) type Figures = Arc<Mutex<Arc<BTreeMap<String, RealmFigures>>>>;
 
 /// Collects on the driver's thread; nothing here waits.
@@ -24,7 +24,7 @@ pub(crate) struct HistoryRecorder {
     database: Arc<HistoryDb>,
     figures: Figures,
     boot: String,
-    /// By which the times of the life that goes on are told; `None`: another one is to begin.
+    /// The anchor for the times of the present life; `None`: another life is to begin.
     anchor: Option<WallAnchor>,
     minute: i64,
     latencies: BTreeMap<(RealmIx, ProbeIx), Sketch>,
@@ -44,31 +44,31 @@ impl HistoryRecorder {
         }
     }
 
-    /// Something has happened.
+    /// Notes an event.
     pub(crate) fn note(&mut self, event: &Event) {
         let (Some((_, name)), EventKind::StatusChanged { to, reason, .. }) = (&event.realm, &event.kind)
         else {
             return;
         };
-        // What happens before the first life is in its beginning.
+        // An event before the first life is part of its beginning.
         if let Some(anchor) = self.anchor {
             self.change(name.as_str(), *to, *reason, anchor.wall(event.at).as_millis());
         }
     }
 
-    /// A probe was measured.
+    /// Notes a measurement.
     pub(crate) fn measured(&mut self, (realm, probe): (RealmIx, ProbeIx), result: &CheckResult) {
         if let (Outcome::Pass | Outcome::Degraded(..), Some(latency)) = (&result.outcome, result.latency) {
             self.latencies.entry((realm, probe)).or_default().add(latency);
         }
     }
 
-    /// heartbeatd did not run for a while: nothing is known of that time.
+    /// heartbeatd did not run for a while: the states of that time are unknown.
     pub(crate) fn blind(&mut self) {
         self.anchor = None;
     }
 
-    /// The places of these realms belong to others now, so what was measured there is given up.
+    /// Drops the latencies of indices that belong to other realms now.
     pub(crate) fn reconfigured(&mut self) {
         self.latencies.clear();
     }

@@ -1,7 +1,8 @@
-//! IncidentStore as they are told: with an identifier that is unique for good, a timeline, and the last lines of output.
+//! Incidents as readers and receivers see them: with an identifier that is unique for good, a timeline, and the last
+//! lines of output.
 //!
-//! What is an incident, and what its root is, the core decides. Here it is only written down, bounded, in memory; what has
-//! changed goes to the database.
+//! The core decides what an incident is and what its root is. This store only records it, bounded, in memory; changes
+//! go to the database.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,20 +13,20 @@ use heartbeat_status::{
     Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor, WallTime,
 };
 
-/// IncidentStore remembered: the oldest resolved one goes first. An open one never goes, so there may be more of them: at most
+/// Most incidents in memory: the oldest resolved one goes first. An open one never goes, so there may be more: at most
 /// one for each realm, and one for each part of heartbeatd.
 const MAX_INCIDENTS: usize = 500;
-/// Things remembered of one incident: the first half stays, the second half is what happened last.
+/// Timeline entries of one incident: the first half stays, the second half has the latest.
 const MAX_TIMELINE_ENTRIES: usize = 200;
-/// Facts remembered for incidents that are yet to be opened.
+/// Facts kept for incidents that may open later.
 const MAX_RECENT_FACTS: usize = 512;
-/// What happened to the root this long before an incident was opened is part of its timeline.
+/// Facts about the root from this long before an incident opened are part of its timeline.
 const PRELUDE_SECONDS: u64 = 60;
 
-/// What this process calls itself where a realm would be named.
+/// The name of heartbeatd where documents name a realm.
 const OURSELVES: &str = "heartbeatd";
 
-/// An open incident and what was told of it, as it is kept over the death of heartbeatd.
+/// An open incident with its document, as it survives the death of heartbeatd.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) incident: Incident,
@@ -37,7 +38,7 @@ struct Entry {
     no: IncidentNo,
     incident: Arc<Incident>,
     document: IncidentDocument,
-    /// Something of it is not in the database yet.
+    /// Part of the incident is not in the database yet.
     changed: bool,
     /// Steps that the incident writer has yet to write, with the notifications that follow from them.
     unwritten_steps: usize,
@@ -48,7 +49,7 @@ struct Entry {
 pub(crate) struct Step {
     pub(crate) step: IncidentStep,
     pub(crate) incident: Arc<Incident>,
-    /// The document as it is after this step.
+    /// The document after this step.
     pub(crate) document: IncidentDocument,
     /// The realm whose output belongs to the incident.
     pub(crate) output_of: Option<RealmIx>,
@@ -60,7 +61,7 @@ impl Entry {
     }
 }
 
-/// Everything written down.
+/// All incidents in memory.
 #[derive(Debug, Default)]
 pub(crate) struct IncidentStore {
     /// The oldest first.
@@ -74,7 +75,7 @@ impl IncidentStore {
         Self { ecosystem, ..Self::default() }
     }
 
-    /// Those that were open when an earlier heartbeatd died are open.
+    /// Takes over the incidents that were open when an earlier heartbeatd died.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>) {
         for Kept { incident, document } in kept {
             let (no, incident) = (incident.no, Arc::new(incident));
@@ -82,8 +83,8 @@ impl IncidentStore {
         }
     }
 
-    /// What has changed since the last call, for the database. An incident with a step that is not written is left to the
-    /// incident writer: its state and its notifications belong into one transaction.
+    /// The changes since the last call, for the database. An incident with an unwritten step is left to the incident
+    /// writer: its state and its notifications belong in one transaction.
     pub(crate) fn take_changed(&mut self) -> Vec<(Arc<Incident>, IncidentDocument)> {
         let written = self.entries.iter_mut().filter(|entry| entry.unwritten_steps == 0);
         let taken = written.filter_map(|entry| {
@@ -93,7 +94,7 @@ impl IncidentStore {
         taken.collect()
     }
 
-    /// Writes down what belongs to an incident. Returns what is to be told, and of whom the output is wanted.
+    /// Records what an event means for incidents. Returns the step to report, with the realm whose output it needs.
     pub(crate) fn note(
         &mut self,
         event: &Event,
@@ -189,7 +190,7 @@ impl IncidentStore {
         Entry { no, incident, document, changed: true, unwritten_steps: 0 }
     }
 
-    /// Room for one more, as far as resolved ones can give it.
+    /// Makes room for one more incident, as far as resolved ones can go.
     fn make_room(&mut self) {
         while self.entries.len() >= MAX_INCIDENTS
             && let Some(oldest) = self.entries.iter().position(|entry| !entry.is_open())
@@ -198,7 +199,7 @@ impl IncidentStore {
         }
     }
 
-    /// The last lines of its root's output are known.
+    /// Adds the last lines of the root's output.
     pub(crate) fn attach(&mut self, id: &str, output: Vec<String>) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.document.id == id) {
             entry.document.log_tail = output;
@@ -219,12 +220,12 @@ impl IncidentStore {
         open.map(|entry| Arc::new(entry.document.clone())).collect()
     }
 
-    /// Those that are remembered here, in no order.
+    /// The incidents in memory, in no order.
     pub(crate) fn documents(&self) -> impl Iterator<Item = &IncidentDocument> {
         self.entries.iter().map(|entry| &entry.document)
     }
 
-    /// Acknowledges an incident; the document as it is then, if the incident is remembered here.
+    /// Acknowledges an incident; returns the new document, if the incident is in memory.
     pub(crate) fn acknowledge(&mut self, id: &str, ack: AckEntry) -> Option<IncidentDocument> {
         let entry = self.entries.iter_mut().find(|entry| entry.document.id == id)?;
         entry.document.ack = Some(ack);
@@ -232,14 +233,15 @@ impl IncidentStore {
         Some(entry.document.clone())
     }
 
-    /// What open incidents are called outside.
+    /// The public identifiers of open incidents.
     pub(crate) fn open_ids(&self) -> Vec<(IncidentNo, String)> {
         let open = self.entries.iter().filter(|entry| entry.is_open());
         open.map(|entry| (entry.no, entry.document.id.clone())).collect()
     }
 }
 
-/// How long an incident has lasted, in seconds: by the monotonic clock, unless it is from before this boot.
+/// How long an incident has lasted, in seconds: by the monotonic clock, or by the wall clock if it is from before this
+/// boot.
 pub(crate) fn lasted(opened: Instant, opened_at: WallTime, until: Instant, anchor: WallAnchor) -> f64 {
     if opened > Instant::ZERO {
         return until.since(opened).as_secs_f64();
@@ -321,7 +323,7 @@ mod tests {
             book.entries.push_back(entry);
         }
         assert_eq!(book.open_ids().len(), 600);
-        // Once they are resolved they make room again.
+        // Resolved incidents make room again.
         for entry in &mut book.entries {
             entry.document.resolved_at = Some(WallTime::from_millis(0));
         }

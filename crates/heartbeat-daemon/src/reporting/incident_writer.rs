@@ -1,6 +1,6 @@
-//! The incident writer: a thread of its own reads the last lines of the root's log, decides which receivers are notified, has
-//! the incident and its notifications put on disk together, and lets the notifications go out. Neither a slow disk nor a
-//! slow receiver holds supervision.
+//! The incident writer: a thread that reads the last lines of the root's log, decides which receivers to notify, puts
+//! the incident and its notifications on disk together, and releases the notifications. Neither a slow disk nor a slow
+//! receiver holds supervision.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,28 +18,29 @@ use crate::error::DaemonError;
 use crate::reporting::incident_store::Step;
 use crate::reporting::status_store::StatusStore;
 
-/// Entries that may wait: several steps for each of the realms that can fail together. A step beyond that is only logged.
+/// Most entries in the queue: several steps for each of the realms that can fail together. A step beyond that is only
+/// logged.
 const MAX_ENTRIES_QUEUED: usize = 32_768;
-/// Entries that are put on disk together.
+/// Most entries that one write puts on disk together.
 const MAX_ENTRIES_PER_WRITE: usize = 64;
 /// Last lines of output in an incident.
 pub(crate) const LOG_TAIL_LINES: usize = 20;
-/// How much of the end of a log is read for them, in bytes.
+/// Bytes at the end of a log that it reads for them.
 pub(crate) const LOG_TAIL_BYTES: u64 = 64 * 1_024;
 /// Notifications go out after this even if they are not on disk: a disk that does not answer holds none of them.
 const ON_DISK_WAIT: Duration = Duration::from_secs(2);
 
-/// How often open incidents are announced to receivers with a delay.
+/// How often the writer announces open incidents to receivers with a delay.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
-/// What the thread is given.
+/// An entry for the thread.
 #[derive(Debug)]
 enum Entry {
     /// A step of an incident, and the log of its root.
     Step(Box<Step>, Option<PathBuf>),
     /// An incident that ended while no heartbeatd ran.
     Ended(Box<IncidentDocument>),
-    /// Receivers that have heard nothing of an open incident hear of it now.
+    /// Receivers that have not heard of an open incident hear of it now.
     Announce,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct IncidentWriter {
 }
 
 impl IncidentWriter {
-    /// `boot` is the boot that monotonic times belong to.
+    /// `boot` is the boot of the monotonic times.
     pub(crate) fn open(
         statuses: Arc<StatusStore>,
         database: Arc<IncidentDb>,
@@ -67,17 +68,17 @@ impl IncidentWriter {
         Ok(Self { entries: Some(entries), thread: Some(thread) })
     }
 
-    /// Hands on a step, and the log of its root. False when too many wait. Never waits.
+    /// Queues a step, with the log of its root. False when too many wait. Never waits.
     pub(crate) fn step(&self, step: Step, log: Option<PathBuf>) -> bool {
         self.send(Entry::Step(Box::new(step), log))
     }
 
-    /// Hands on an incident that ended while no heartbeatd ran.
+    /// Queues an incident that ended while no heartbeatd ran.
     pub(crate) fn ended(&self, document: IncidentDocument) {
         self.send(Entry::Ended(Box::new(document)));
     }
 
-    /// Has open incidents announced to the receivers that have heard nothing of them.
+    /// Announces open incidents to the receivers that have not heard of them.
     pub(crate) fn announce(&self) {
         self.send(Entry::Announce);
     }
@@ -102,7 +103,7 @@ impl Drop for IncidentWriter {
     fn drop(&mut self) {
         self.entries = None;
         if let Some(thread) = self.thread.take() {
-            // One that panicked has nothing left to write.
+            // A thread that panicked has nothing left to write.
             let _ = thread.join();
         }
     }
@@ -124,7 +125,7 @@ impl Writer {
             if admitted.is_empty() {
                 continue;
             }
-            // What else is known of these incidents by now.
+            // The latest state of these incidents.
             self.statuses.save_incidents(&self.boot, &self.database);
             self.wait_for_disk();
             for admitted in admitted {
@@ -147,7 +148,7 @@ impl Writer {
         }
     }
 
-    /// Gives the database an entry with the notifications that follow from it. They are held until they are on disk.
+    /// Gives the database an entry with its notifications. The notifications are held until they are on disk.
     fn write(&self, entry: Entry) -> Vec<Admitted> {
         match entry {
             Entry::Step(step, log) => vec![self.write_step(*step, log)],
@@ -187,7 +188,7 @@ impl Writer {
     fn wait_for_disk(&self) {
         let (give, take) = sync_channel(1);
         self.database.flush(Box::new(move |written| drop(give.send(written))));
-        // A failure is reported by the database, and what failed is written later.
+        // The database reports a failure, and writes the entry later.
         let _ = take.recv_timeout(ON_DISK_WAIT);
     }
 }

@@ -1,18 +1,18 @@
-//! The recent past of every realm, for its document: kept from events, bounded, newest first when read.
+//! The recent past of every realm, for its document: built from events, bounded, read newest first.
 
 use std::collections::VecDeque;
 
 use heartbeat_status::wire::TransitionEntry;
 use heartbeat_status::{Event, EventKind, Outcome, RealmIx, RestartAttempt, Snapshot, WallAnchor};
 
-/// Restarts remembered a realm.
+/// Restarts kept per realm.
 const MAX_RESTARTS: usize = 20;
-/// Failures remembered a realm.
+/// Failures kept per realm.
 const MAX_FAILURES: usize = 50;
-/// Status changes remembered a realm.
+/// Status changes kept per realm.
 const MAX_TRANSITIONS: usize = 50;
 
-/// What is remembered of one realm, oldest first.
+/// The past of one realm, oldest first.
 #[derive(Clone, Debug, Default)]
 struct RealmPast {
     restarts: VecDeque<RestartAttempt>,
@@ -20,7 +20,7 @@ struct RealmPast {
     transitions: VecDeque<TransitionEntry>,
 }
 
-/// What is remembered of all realms.
+/// The past of all realms.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     realms: Vec<RealmPast>,
@@ -34,7 +34,7 @@ impl Past {
         Self { realms: vec![RealmPast::default(); realms] }
     }
 
-    /// Makes room for `realms` realms, and forgets what was at the places that belong to another realm now.
+    /// Makes room for `realms` realms, and forgets the past at indices that belong to another realm now.
     pub(crate) fn hand_on(&mut self, realms: usize, to_others: &[RealmIx]) {
         self.realms.resize(realms, RealmPast::default());
         for ix in to_others {
@@ -44,7 +44,7 @@ impl Past {
         }
     }
 
-    /// Remembers what is worth it of `event`.
+    /// Keeps `event` if it is part of the past.
     pub(crate) fn note(&mut self, event: &Event, anchor: WallAnchor) {
         let Some(past) = event.realm.as_ref().and_then(|(ix, _)| self.realms.get_mut(ix.index())) else {
             return;
@@ -75,7 +75,7 @@ impl Past {
         }
     }
 
-    /// Remembers the restarts that `snapshot` shows as ended.
+    /// Keeps the restarts that have ended in `snapshot`.
     pub(crate) fn note_restarts(&mut self, snapshot: &Snapshot) {
         for (past, realm) in self.realms.iter_mut().zip(&snapshot.realms) {
             let Some(record) = realm.restart.as_ref().filter(|record| record.result.is_some()) else {
@@ -87,7 +87,7 @@ impl Past {
         }
     }
 
-    /// What is remembered of `realm`.
+    /// The past of `realm`.
     pub(crate) fn of(&self, realm: RealmIx) -> RecentPast {
         let Some(past) = self.realms.get(realm.index()) else { return RecentPast::default() };
         (

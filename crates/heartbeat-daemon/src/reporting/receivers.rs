@@ -21,13 +21,13 @@ use crate::error::ReceiverError;
 use crate::own_health::own_problems::OwnProblems;
 use crate::start::token_file;
 
-/// What is still to be told at the end may take this long.
+/// Time for the remaining notifications at the end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What becomes of an attempt, in the order of the counts.
+/// Results of an attempt, in the order of the counts.
 const RESULTS: [&str; 4] = ["delivered", "retried", "given-up", "dropped"];
 
-/// How often each happened, by receiver.
+/// The count of each result, by receiver.
 #[derive(Debug, Default)]
 pub(crate) struct NotificationCounts(Mutex<BTreeMap<String, [u64; RESULTS.len()]>>);
 
@@ -62,7 +62,7 @@ impl NotificationCounts {
 /// Receivers of a configuration.
 ///
 /// # Errors
-/// The name of the first that cannot be one, and why.
+/// The name of the first invalid receiver, and the reason.
 pub(crate) fn receivers(notify: &[ReceiverConfig]) -> Result<Vec<Receiver>, (String, ReceiverError)> {
     let named = |config: &ReceiverConfig| receiver(config).map_err(|error| (config.name.clone(), error));
     notify.iter().map(named).collect()
@@ -102,7 +102,7 @@ fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
         (ReceiverKind::PagerDuty, Some(routing_key)) => {
             Target::PagerDuty(PagerDuty { endpoint, routing_key })
         }
-        // The configuration lets no integration without a key through.
+        // The configuration accepts no integration without a key.
         (ReceiverKind::Slack | ReceiverKind::PagerDuty, _) => Target::Slack(Slack { endpoint }),
     })
 }
@@ -119,7 +119,7 @@ fn token(path: &Path) -> Result<Token, ReceiverError> {
     Token::new(&read(path)?).ok_or_else(|| ReceiverError::Token { path: path.to_owned() })
 }
 
-/// Starts to deliver: first what an earlier heartbeatd left in the outbox.
+/// Starts to deliver, beginning with the outbox of an earlier heartbeatd.
 pub(crate) fn start(
     receivers: Vec<Receiver>,
     outbox: Vec<OutboxEntry>,
@@ -140,7 +140,7 @@ pub(crate) fn start(
     })
 }
 
-/// Receivers that have failed for minutes are a problem of heartbeatd.
+/// A receiver that has failed for minutes is a problem of heartbeatd.
 fn note_failing(report: &Report, failing: &mut BTreeMap<String, String>, problems: &OwnProblems) {
     match report {
         Report::Failing { receiver, why } => {
@@ -181,12 +181,12 @@ fn restored(entry: OutboxEntry) -> Option<Restored> {
         (DeliveryState::Delivered, _) => RestoredState::Delivered,
         (DeliveryState::Due | DeliveryState::GivenUp | DeliveryState::Dropped, _) => RestoredState::Lost,
     };
-    // An event of a later version was written by none of ours.
+    // The event is one of a later version.
     let step = entry.event.parse().ok()?;
     Some(Restored { receiver, id: incident, seq, step, open, state })
 }
 
-/// What the outbox remembers of a report.
+/// The outbox row for a report.
 fn attempt(report: &Report) -> Option<Attempt> {
     let at = clock::wall();
     let (receiver, id, seq, outcome) = match report {

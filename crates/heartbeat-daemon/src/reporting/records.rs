@@ -1,4 +1,4 @@
-//! IncidentStore for readers: what this heartbeatd knows itself, and behind it what is on disk.
+//! Incidents for readers: those that this heartbeatd knows, and behind them those on disk.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::status_store::StatusStore;
 use crate::storage::databases::{Databases, answer};
 
-/// IncidentStore that this heartbeatd knows, and those on disk.
+/// Incidents that this heartbeatd knows, and those on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     statuses: Arc<StatusStore>,
@@ -35,13 +35,13 @@ impl Records {
         Self { statuses, database, history, counts, boot: heartbeat_process::boot_id() }
     }
 
-    /// IncidentStore, the newest first: identifiers begin with the time.
+    /// Incidents, the newest first: identifiers begin with the time.
     pub(crate) async fn page(&self, page: IncidentPage) -> Vec<Arc<IncidentDocument>> {
         let IncidentPage { open, after, limit } = page;
         let wanted = Page { open, after: after.clone(), limit };
         let on_disk = answer(|give| self.database.page(wanted, give)).await.unwrap_or_default();
         let older = |id: &str| after.as_ref().is_none_or(|after| id < after.as_str());
-        // What is known here is newer than what is on disk; one that is resolved here is not open there.
+        // The incidents in memory are newer than those on disk; one that is resolved in memory is not open on disk.
         let mut incidents = self.statuses.incidents_that(|document| older(&document.id));
         for document in on_disk {
             if incidents.iter().all(|known| known.id != document.id) {
@@ -63,12 +63,12 @@ impl Records {
         answer(|give| self.database.one(id, give)).await.ok().flatten()
     }
 
-    /// What became of attempts to notify receivers.
+    /// Counts of the results of attempts to notify receivers.
     pub(crate) fn notification_counts(&self) -> Vec<NotificationCount> {
         self.counts.list()
     }
 
-    /// What was sent about an incident.
+    /// The notifications of an incident.
     pub(crate) async fn notifications(
         &self,
         incident: String,
@@ -77,7 +77,7 @@ impl Records {
         Ok(outbox.into_iter().map(receivers::shown).collect())
     }
 
-    /// What a realm was over time.
+    /// The history of a realm.
     pub(crate) async fn history(
         &self,
         question: HistoryQuestion,
@@ -86,21 +86,21 @@ impl Records {
         history_reader::history(&self.history, question).await.map_err(unreadable)
     }
 
-    /// What every realm is now counts until the driver's loop has last turned.
+    /// The present status of a realm counts until the driver's loop has last turned.
     fn history_until_now(&self) -> WallTime {
         let now = self.statuses.about_times().wall(self.statuses.turned_at());
         self.history.alive(now.as_millis());
         now
     }
 
-    /// What every realm was on each of the last days.
+    /// The history of every realm by day.
     pub(crate) async fn strips(&self, days: u32) -> Result<StripsDocument, HistoryError> {
         let now = self.history_until_now();
         let strips = history_reader::strips(Arc::clone(&self.history), days, now).await;
         strips.map_err(unreadable)
     }
 
-    /// Acknowledges an incident. `None`: there is none of that identifier.
+    /// Acknowledges an incident. `None`: no incident has that identifier.
     pub(crate) async fn acknowledge(&self, id: String, ack: AckEntry) -> Option<Acknowledged> {
         let entry = AuditEntry {
             at: ack.at,
@@ -113,7 +113,7 @@ impl Records {
             self.statuses.save_incidents(&self.boot, &self.database);
             Arc::new(document)
         } else {
-            // It is over, and from before this heartbeatd.
+            // The incident is over, and from before this heartbeatd.
             let mut document = self.one(id).await?;
             Arc::make_mut(&mut document).ack = Some(ack);
             let record = IncidentRecord { document: Arc::clone(&document), state: None };
@@ -125,7 +125,7 @@ impl Records {
         Some(Acknowledged { incident, unwritten: written.err().map(|error| error.to_string()) })
     }
 
-    /// Writes who has asked for what.
+    /// Writes the command and its user to the audit.
     pub(crate) fn audit_command(&self, command: &Command) {
         let snapshot = self.statuses.snapshot();
         let names = command.realms.iter().filter_map(|ix| snapshot.realm(*ix));

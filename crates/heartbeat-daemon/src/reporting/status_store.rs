@@ -22,9 +22,9 @@ use crate::reporting::past::{Past, RecentPast};
 use crate::storage::stored::{StoredEcosystem, StoredIncident};
 use crate::{clock, random};
 
-/// Facts remembered for those who follow.
+/// Facts kept for readers that follow events.
 const MAX_FACTS: usize = 2_000;
-/// A driver's loop that has not turned for longer than this does not live.
+/// When the driver's loop has not turned for longer than this, heartbeatd is not live.
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The newest snapshot and what goes with it.
@@ -87,24 +87,24 @@ impl StatusStore {
         self.config.current().revision
     }
 
-    /// The configuration on disk was read: why it cannot be loaded, or that it can.
+    /// Records the result of reading the configuration on disk: why it cannot be loaded, or that it can.
     pub(crate) fn set_config_problem(&self, problem: Option<String>) {
         let mut known = self.config_problem.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().map(|(problem, _)| problem) != problem.as_ref() {
-            // A file with another mistake in it is still a file that cannot be loaded.
+            // The problem is the same one even if the file now has another mistake, so its start time stays.
             let since = known.take().map_or_else(clock::now, |(_, since)| since);
             *known = problem.map(|problem| (problem, since));
             self.count.send_modify(|count| *count += 1);
         }
     }
 
-    /// Another configuration is in force; `to_others` are places that belong to another realm now.
+    /// Another configuration is in force; `to_others` are indices that belong to another realm now.
     pub(crate) fn hand_on(&self, to_others: &[RealmIx]) {
         let count = self.config.current().realms.len();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).hand_on(count, to_others);
     }
 
-    /// Remembers an event for the realm documents and the incidents. Returns the step of an incident that it is.
+    /// Records an event for the realm documents and the incidents. Returns the incident step that the event is, if any.
     pub(crate) fn note(&self, event: &Event) -> Option<Step> {
         let anchor = self.anchor();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
@@ -144,7 +144,7 @@ impl StatusStore {
         self.incidents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// IncidentStore that are remembered here and `wanted`.
+    /// The incidents in memory that `wanted` selects.
     pub(crate) fn incidents_that(
         &self,
         wanted: impl Fn(&IncidentDocument) -> bool,
@@ -157,12 +157,12 @@ impl StatusStore {
         self.incidents().acknowledge(id, ack)
     }
 
-    /// The last lines of output of an incident's root are known.
+    /// Adds the last lines of output of an incident's root.
     pub(crate) fn attach_output(&self, id: &str, output: Vec<String>) {
         self.incidents().attach(id, output);
     }
 
-    /// Replaces the snapshot and wakes everybody who waits for a change.
+    /// Replaces the snapshot and wakes every reader that waits for a change.
     pub(crate) fn publish(&self, snapshot: Snapshot, lag: (Duration, Duration)) {
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note_restarts(&snapshot);
         {
@@ -189,7 +189,7 @@ impl StatusStore {
         self.past.lock().unwrap_or_else(PoisonError::into_inner).of(realm)
     }
 
-    /// What turns monotonic times into those of the wall.
+    /// The anchor that converts monotonic times to wall times.
     pub(crate) fn about_times(&self) -> WallAnchor {
         self.anchor()
     }
@@ -218,22 +218,22 @@ impl StatusStore {
         now.since(Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))) <= ALIVE_WITHIN
     }
 
-    /// IncidentStore that were open when an earlier heartbeatd died.
+    /// Takes over the incidents that were open when an earlier heartbeatd died.
     pub(crate) fn restore_incidents(&self, kept: Vec<Kept>) {
         self.incidents().restore(kept);
     }
 
-    /// Gives the database what has changed of incidents.
+    /// Gives the database the changes of incidents.
     pub(crate) fn save_incidents(&self, boot: &str, database: &IncidentDb) {
         let snapshot = self.snapshot();
-        // Under the lock, so that no older state comes after a newer one.
+        // Under the lock, so that no older state follows a newer one.
         let mut incidents = self.incidents();
         for (incident, document) in incidents.take_changed() {
             database.record(stored(&incident, Arc::new(document), boot, &snapshot), Vec::new(), None);
         }
     }
 
-    /// Gives the database a step of an incident, with the notifications that follow from it: one transaction.
+    /// Gives the database a step of an incident with its notifications: one transaction.
     pub(crate) fn save_step(
         &self,
         (incident, document): (Option<&Incident>, &Arc<IncidentDocument>),
@@ -251,7 +251,7 @@ impl StatusStore {
         incidents.step_written(&document.id);
     }
 
-    /// The incident writer does not write a step: the incident is saved without it.
+    /// Gives up a step that the incident writer did not write: the incident is saved without it.
     pub(crate) fn skip_step(&self, id: &str) {
         self.incidents().step_written(id);
     }
@@ -261,12 +261,12 @@ impl StatusStore {
         self.incidents().written_open()
     }
 
-    /// What history says of each realm, to be replaced.
+    /// What history says of each realm; the recorder replaces it.
     pub(crate) fn figures(&self) -> Figures {
         Arc::clone(&self.figures)
     }
 
-    /// What belongs to no single realm and has to be remembered.
+    /// The state that belongs to no single realm and has to survive heartbeatd.
     pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
         StoredEcosystem {
             boot: boot.to_owned(),
@@ -276,7 +276,7 @@ impl StatusStore {
         }
     }
 
-    /// What is wrong with heartbeatd itself; empty when nothing is.
+    /// The problems of heartbeatd itself; empty when there are none.
     pub(crate) fn own_problems(&self) -> Vec<OwnProblem> {
         let mut problems = self.problems.list();
         let snapshot = self.snapshot();
@@ -293,7 +293,7 @@ impl StatusStore {
                 });
             }
         }
-        // Only the core knows for how long.
+        // Only the core knows how long starts have failed.
         let starts = |incident: &&Arc<Incident>| incident.problem == Some(OwnProblemKind::Starts);
         problems.extend(snapshot.incidents.iter().filter(starts).map(|incident| OwnProblem {
             kind: OwnProblemKind::Starts,
@@ -345,7 +345,7 @@ fn stored(
         document: None,
     };
     let open = document.resolved_at.is_none();
-    // Text and numbers: nothing in it can fail.
+    // Text and numbers always serialise.
     let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
     IncidentRecord { document, state }
 }

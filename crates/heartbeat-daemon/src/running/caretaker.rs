@@ -1,4 +1,4 @@
-//! The caretaker: a thread of its own that looks after what heartbeatd has on disk, and restores what others remove.
+//! The caretaker: a thread that looks after heartbeatd's files, and restores those that another process removes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::storage::state_id;
 /// Between two rounds: what disappears is back within 5 s.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// What it looks after.
+/// The files and sockets that the caretaker looks after.
 pub(crate) struct Care {
     pub(crate) directories: Directories,
     pub(crate) state_dir: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) struct Care {
 }
 
 impl Care {
-    /// One round, from the outside in: a directory first, then what lies in it.
+    /// One round, from the outside in: a directory first, then its content.
     pub(crate) fn round(&self) {
         let mut wrong: Vec<String> = self.directories.restore().into_iter().collect();
         if wrong.is_empty() {
@@ -60,7 +60,7 @@ struct End {
     wake: Condvar,
 }
 
-/// The thread that looks.
+/// The caretaker's thread.
 #[derive(Debug)]
 pub(crate) struct Caretaker {
     end: Arc<End>,
@@ -94,7 +94,7 @@ impl Drop for Caretaker {
         *self.end.told.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.end.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // One that panicked restores nothing more.
+            // A thread that panicked restores nothing more.
             let _ = thread.join();
         }
     }

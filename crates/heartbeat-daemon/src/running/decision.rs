@@ -1,4 +1,4 @@
-//! What the loop does about a batch, decided before any of it is done: a function of the batch and of the phase.
+//! The loop's decisions about a batch, made before it acts on any of them: a function of the batch and of the phase.
 
 use heartbeat_api::Commanded;
 use heartbeat_config::Config;
@@ -9,18 +9,18 @@ use tokio::sync::oneshot;
 
 use crate::inbox::{Batch, ReloadAnswer, Request};
 
-/// How the loop comes to its end.
+/// How the loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Departure {
     /// Everything is stopped.
     Stopped,
-    /// Every realm runs on.
+    /// Every realm keeps running.
     Left,
-    /// Every realm runs on, and another heartbeatd follows under the same pid.
+    /// Every realm keeps running, and another heartbeatd follows under the same pid.
     Upgrade,
 }
 
-/// What the core is asked, with an answer that goes back to an operator.
+/// A question to the core, with an answer for an operator.
 #[derive(Debug)]
 pub(crate) enum Question {
     Command(Command),
@@ -28,12 +28,12 @@ pub(crate) enum Question {
     Refresh(Option<RealmIx>),
 }
 
-/// One thing that the loop does.
+/// One action of the loop.
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// Gives the core an input.
     Input(Input),
-    /// Asks the core, and answers once everything that follows from it is on record.
+    /// Asks the core, and answers once everything that follows is on record.
     Ask(Question, oneshot::Sender<Commanded>),
     /// Says what a command would do.
     Foretell(Command, oneshot::Sender<ActionPlan>),
@@ -41,30 +41,30 @@ pub(crate) enum Decision {
     Configure {
         config: Box<Config>,
         dry_run: bool,
-        /// The service manager is told, since the configuration was read anew.
+        /// The loop reports to the service manager that the configuration was read again.
         announced: bool,
         reply: oneshot::Sender<ReloadAnswer>,
     },
-    /// Says what is in force of the files.
+    /// Returns the configuration in force without registrations.
     ShowFiles(oneshot::Sender<Box<Config>>),
     /// Releases the answers that wait for this version of the intent file.
     NoteIntent { version: u64, problem: Option<String> },
-    /// Gives the executor what the process adapter noticed.
+    /// Gives the executor a notice of the process adapter.
     Notice(Notice),
     /// Gives the core a result, and history its latency.
     Result(CheckId, CheckResult),
-    /// Answers what was accepted, before another heartbeatd follows.
+    /// Answers the accepted requests, before another heartbeatd follows.
     Drain,
     /// Ends, with every realm running.
     Leave(Departure),
-    /// Opens the listeners that were drained for an upgrade that does not happen.
+    /// Opens the listeners again after an upgrade that failed.
     Reopen,
     /// Stops every realm, in order or at once.
     Stop { at_once: bool },
 }
 
-/// What is done about `batch`, in this order: what operators ask, what processes did, who holds ports, what was measured.
-/// A heartbeatd that stops everything does not leave half of it running.
+/// The decisions about `batch`, in this order: requests of operators, notices of processes, holders of ports,
+/// measurements. A heartbeatd that stops everything does not leave half of it running.
 pub(crate) fn decide(batch: &mut Batch, phase: DaemonPhase) -> Vec<Decision> {
     let mut stopping = phase == DaemonPhase::Stopping;
     let Batch { requests, notices, results, holders } = batch;

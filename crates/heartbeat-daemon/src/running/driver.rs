@@ -1,6 +1,6 @@
 //! The driver loop: wait, drain everything ready, stamp one `now`, let the core decide, carry it out, publish.
 //!
-//! It holds no rules and never blocks: what takes time sits on threads and tasks behind the inbox.
+//! It holds no rules and never blocks: slow work is done by threads and tasks behind the inbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,15 +36,15 @@ use crate::running::systemd::Manager;
 use crate::storage::intent::IntentFile;
 use crate::storage::stored::ECOSYSTEM_NOTE;
 
-/// Fresh numbers alone are published at most this often; a change of meaning at once.
+/// The loop publishes fresh numbers alone at most this often; a change of meaning at once.
 const PUBLISH_GAP: Duration = Duration::from_millis(100);
-/// The loop turns at least this often, whether or not anything happens: `/livez` looks for it.
+/// The loop turns at least this often, whether or not anything happens: `/livez` checks that.
 const TURN_EVERY: Duration = Duration::from_secs(5);
 
-/// What stopping may take beyond `shutdown_timeout`: KILL, its wait, and the API.
+/// Time for stopping beyond `shutdown_timeout`: KILL, its wait, and the API.
 const STOPPING_ALLOWANCE: Duration = Duration::from_secs(30);
 
-/// The loop and everything that it owns.
+/// The loop, and everything that it owns.
 pub(crate) struct Driver {
     pub(crate) config: SharedConfig,
     pub(crate) supervisor: Supervisor,
@@ -66,12 +66,12 @@ pub(crate) struct Driver {
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
     pub(crate) lateness: Lateness,
-    /// The boot that monotonic times belong to.
+    /// The boot of the monotonic times.
     pub(crate) boot: String,
     pub(crate) state: DriverState,
 }
 
-/// What only the loop itself needs.
+/// State of the loop alone.
 #[derive(Debug, Default)]
 pub(crate) struct DriverState {
     replies: Replies,
@@ -81,10 +81,10 @@ pub(crate) struct DriverState {
 }
 
 impl Driver {
-    /// Runs until everything is stopped, or is to be left.
+    /// Runs until everything is stopped, or heartbeatd leaves.
     pub(crate) fn run(mut self) -> Departure {
         let mut batch = Batch::default();
-        // What has survived is known now, and what has not: from here on every answer is true.
+        // Recovery is complete: from here on every answer is true.
         let now = clock::now();
         self.handle(now, Input::Boot);
         self.publish(now);
@@ -104,7 +104,7 @@ impl Driver {
             self.statuses.note_turn(now);
             let blind = self.notice_suspend(now);
             if deadline <= now && !blind {
-                // Later than it asked to be woken, or than it could begin.
+                // The loop ran later than its deadline, or than it could begin.
                 self.notice_lag(now, now.since(deadline.max(before)));
             }
             self.manager.beat(now);
@@ -117,8 +117,8 @@ impl Driver {
         };
         self.history.end(clock::now(), &self.statuses.snapshot());
         if departure == Departure::Stopped {
-            // On purpose: the next heartbeatd starts every realm anew. What operators have said stays, and so do the incidents
-            // that are open, since a stop is no evidence that their realms are well.
+            // On purpose: the next heartbeatd starts every realm anew. The operators' requests stay, and so do the open
+            // incidents, since a stop is no evidence that their realms are well.
             self.executor.forget_all();
         }
         self.executor.close();
@@ -193,7 +193,7 @@ impl Driver {
         }
     }
 
-    /// The service manager keeps the identity of what runs, for the heartbeatd that comes next.
+    /// Gives the service manager the identity of a running process, for the next heartbeatd.
     fn keep_identity(&self, notice: &Notice) {
         match notice {
             Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
@@ -219,7 +219,7 @@ impl Driver {
         let registering = Arc::clone(&config.registering);
         let new = NewConfig::fit(&active, &self.supervisor.vacant(), self.budget, config)?;
         if !dry_run && new.changes.is_empty() {
-            // Where a realm stands in its file may be all that has changed.
+            // Perhaps only the position of a realm in its file has changed.
             self.config.replace(ActiveConfig { registering, ..ActiveConfig::clone(&active) });
         }
         if dry_run || new.changes.is_empty() {
@@ -227,7 +227,7 @@ impl Driver {
         }
         let handed_on = new.handed_on(&active.plan);
         let NewConfig { config, changes, restart, receivers, ping, budget } = new;
-        // First those who give something away.
+        // First the side that gives descriptors away.
         self.listeners.resize(budget.tcp_connections, budget.socket_connections);
         self.prober.grant(budget.probes);
         self.budget = budget;
@@ -241,15 +241,15 @@ impl Driver {
         self.notifier.replace(receivers);
         self.pinger.set(ping);
         self.incident_writer.announce();
-        // Still booting: it counts from the start of heartbeatd, as before.
+        // Still booting: the deadline counts from the start of heartbeatd, as before.
         let deadline = self.statuses.started_at() + self.config.current().heartbeat.boot_deadline;
         self.boot_deadline = self.boot_deadline.map(|_| deadline);
         self.state.unpublished = true;
         Ok((changes, revision))
     }
 
-    /// The host was suspended while we waited, or nothing of heartbeatd ran: nothing measured before that says anything.
-    /// True when that was so.
+    /// Detects that the host slept, or that no thread of heartbeatd ran: earlier measurements say nothing then. True
+    /// when that was so.
     fn notice_suspend(&mut self, now: Instant) -> bool {
         let ahead = clock::boot_time().since(now);
         let Some(asleep) = self.lateness.blind(now, ahead) else { return false };
@@ -260,16 +260,16 @@ impl Driver {
         true
     }
 
-    /// What belongs to no single realm goes on record.
+    /// Writes the state that belongs to no single realm.
     fn remember_ecosystem(&self) {
         let health_restarts = self.supervisor.health_restarts();
         let ecosystem = self.statuses.ecosystem(&self.boot, &health_restarts);
-        // Text and numbers: nothing in it can fail.
+        // Text and numbers always serialise.
         self.incident_db.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap_or_default());
     }
 
-    /// Carries out what was decided, reports what happened, publishes, and only then answers: a client that is
-    /// told "done" finds it done.
+    /// Carries out the effects, reports the events, publishes, and only then answers: a client that gets "done" finds
+    /// it done.
     fn settle(&mut self, now: Instant) {
         while let Some(effect) = self.supervisor.poll_effect() {
             if let Some(input) = self.carry_out(now, effect) {
@@ -324,7 +324,7 @@ impl Driver {
         self.statuses.publish(snapshot, self.lateness.read());
     }
 
-    /// The version of the intent that has everything a command has changed.
+    /// The version of the intent that has every change of a command.
     fn version_of(&self, reply: &Reply) -> u64 {
         let Reply::Accepted { plan, .. } = reply else { return 0 };
         let active = self.config.current();
@@ -332,7 +332,7 @@ impl Driver {
         realms.map(|realm| self.intent.version_of(active.name(realm))).max().unwrap_or(0)
     }
 
-    /// On record before whatever follows from it is done.
+    /// Writes the record before any effect that follows from it.
     fn remember(&mut self, realm: RealmIx, record: Option<&PersistedRealm>, intent: OperatorIntent) {
         self.executor.remember(realm, record);
         let anchor = self.statuses.about_times();
@@ -386,7 +386,7 @@ impl Driver {
         }
     }
 
-    /// A probe that is the port fact of its realm, or that brings it along.
+    /// Whether a probe is the port fact of its realm, or produces it.
     fn looks_at_port(&self, realm: RealmIx, probe: ProbeIx) -> bool {
         let plan = self.supervisor.plan_in_force();
         plan.realm(realm).probes.iter().enumerate().any(|(at, spec)| {
@@ -395,7 +395,7 @@ impl Driver {
         })
     }
 
-    /// This loop woke up so late: it, or the threads that measure, may be late for good, or in time again.
+    /// The loop woke up `by` too late: it, or the threads that measure, may be late for long, or in time again.
     fn notice_lag(&mut self, now: Instant, by: Duration) {
         if let Some(problem) = self.lateness.note(now, by) {
             let late = problem.is_some();
@@ -416,8 +416,8 @@ impl Driver {
     }
 }
 
-/// Reading configurations and starting everything takes memory that heartbeatd needs no more, and it runs for months. Giving
-/// it back takes milliseconds, so a thread of its own does it; without one the memory is kept.
+/// Reading configurations and starting everything takes memory that heartbeatd no longer needs, and it runs for months.
+/// Giving it back takes milliseconds, so a thread of its own does that; without one heartbeatd keeps the memory.
 fn give_back_memory() {
     let named = std::thread::Builder::new().name("hb-trim".to_owned());
     let _ = named.spawn(heartbeat_process::give_back_free_memory);

@@ -1,4 +1,4 @@
-//! The loop that runs until heartbeatd ends, and what keeps it company: the caretaker and the service manager.
+//! The loop that runs until heartbeatd ends, with the caretaker and the service manager.
 
 pub(crate) mod caretaker;
 pub(crate) mod decision;

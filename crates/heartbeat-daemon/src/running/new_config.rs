@@ -1,4 +1,4 @@
-//! A new configuration: whatever can be refused is refused before any of it takes effect.
+//! A new configuration: heartbeatd refuses it as a whole before any of it takes effect.
 
 use heartbeat_config::{Changes, Config, Merged, merge};
 use heartbeat_notify::{Endpoint, Receiver};
@@ -14,20 +14,20 @@ use crate::reporting::receivers;
 pub(crate) struct NewConfig {
     pub(crate) config: Config,
     pub(crate) changes: Changes,
-    /// Realms whose process is made of something else, with the keys that say so.
+    /// Realms whose process has changed, with the keys that changed it.
     pub(crate) restart: Vec<(RealmIx, String)>,
     pub(crate) receivers: Vec<Receiver>,
     /// The descriptors, divided anew for its realms.
     pub(crate) budget: Budget,
-    /// Where the dead man's signal goes.
+    /// The endpoint of the dead man's signal.
     pub(crate) ping: Option<Endpoint>,
 }
 
 impl NewConfig {
-    /// Fits `config` into the one in force. `vacant` are places that a new realm may take.
+    /// Fits `config` into the one in force. `vacant` are indices that a new realm may take.
     ///
     /// # Errors
-    /// What is wrong with it, one line each.
+    /// The mistakes, one line each.
     pub(crate) fn fit(
         active: &ActiveConfig,
         vacant: &[RealmIx],
@@ -47,7 +47,7 @@ impl NewConfig {
         Ok(Self { config, changes, restart, receivers, ping, budget })
     }
 
-    /// Places that belong to another realm from now on.
+    /// Indices that belong to another realm from now on.
     pub(crate) fn handed_on(&self, old: &Plan) -> Vec<RealmIx> {
         let pairs = old.realms().iter().zip(self.config.plan.realms()).zip(self.config.plan.infos());
         pairs.filter(|((old, new), _)| old.name != new.name).map(|(_, info)| info.ix).collect()

@@ -1,4 +1,4 @@
-//! Answers that operators wait for: given once what they were about is published, and on disk where it outlives heartbeatd.
+//! Replies to operators. Each waits until its result is published, and on disk where it survives heartbeatd.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 use crate::inbox::ReloadAnswer;
 
-/// Answers on their way.
+/// Replies in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     next_command: u64,
     waiting: BTreeMap<CommandId, oneshot::Sender<Commanded>>,
-    /// Answers that wait until the version of the intent that has what was asked is on disk, or cannot be.
+    /// Replies that wait until their version of the intent is on disk, or could not be written.
     held: Vec<(u64, CommandId, Reply)>,
     ready: Vec<(CommandId, Commanded)>,
     reloads: Vec<(oneshot::Sender<ReloadAnswer>, ReloadAnswer)>,
@@ -30,7 +30,8 @@ impl Replies {
         id
     }
 
-    /// The core has answered. What was asked outlives heartbeatd from `version` of the intent on, so the answer waits for it.
+    /// The core has answered. The request survives heartbeatd from `version` of the intent on, so the reply waits for
+    /// that.
     pub(crate) fn answer(&mut self, version: u64, id: CommandId, reply: Reply) {
         match self.intent.outcome(version) {
             Some(written) => self.ready.push((id, Commanded { reply, unwritten: written.err() })),
@@ -55,12 +56,12 @@ impl Replies {
         }
     }
 
-    /// Some commands can be answered now.
+    /// Whether a reply can go out now.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Gives what is ready. A client that has gone needs no answer.
+    /// Sends the replies that are ready. A client that has gone needs no answer.
     pub(crate) fn send(&mut self) {
         for (id, reply) in self.ready.drain(..) {
             if let Some(waiting) = self.waiting.remove(&id) {
@@ -73,14 +74,14 @@ impl Replies {
     }
 }
 
-/// How far the intent file has come.
+/// The state of the intent file.
 #[derive(Debug, Default)]
 struct IntentOnDisk {
-    /// The newest version that was tried.
+    /// The newest version that a write has tried.
     tried: u64,
     /// The newest version that is on disk.
     durable: u64,
-    /// Why the last one is not.
+    /// Why the last write failed.
     problem: Option<String>,
 }
 
@@ -93,7 +94,7 @@ impl IntentOnDisk {
         self.problem = problem;
     }
 
-    /// Whether a version is on disk, or why not; `None` until it was tried.
+    /// Whether a version is on disk, or why not; `None` before a write has tried it.
     fn outcome(&self, version: u64) -> Option<Result<(), String>> {
         if version <= self.durable {
             return Some(Ok(()));

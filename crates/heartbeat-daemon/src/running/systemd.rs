@@ -1,7 +1,7 @@
-//! What a service manager (systemd) is told, and what it keeps for us: sd_notify(3).
+//! Messages to a service manager (systemd), and descriptors that it keeps for heartbeatd: sd_notify(3).
 //!
-//! A thread of its own tells it, since the manager may be slow to listen; the core loop only says what is to be told. The
-//! watchdog is fed when the loop says so, and by no other thread: a loop that stands still is noticed.
+//! A thread of its own sends them, since the manager may be slow to listen; the core loop only queues them. Only the
+//! loop feeds the watchdog, so that the manager notices a loop that stands still.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,16 +12,16 @@ use heartbeat_status::{Instant, RealmName, Snapshot, Status};
 use rustix::process::{Pid, PidfdFlags};
 use sd_notify::NotifyState;
 
-/// Messages that may wait for the manager; what comes on top is not told.
+/// Most messages that wait for the manager; the rest is dropped.
 const MAX_MESSAGES_QUEUED: usize = 4_096;
-/// How names of kept descriptors of realms begin.
+/// Prefix of the names of descriptors kept for realms.
 const KEPT_PREFIX: &str = "realm.";
 
 enum Message {
     States(Vec<Told>),
-    /// Keep the identity of a realm's main process: it knows how that ended.
+    /// Keep the identity of a realm's main process: it shows how that process ended.
     Keep(RealmName, u32, u64),
-    /// It is of no use any more.
+    /// The identity is of no use any more.
     Forget(RealmName),
 }
 
@@ -34,18 +34,18 @@ enum Told {
     Watchdog,
 }
 
-/// The way to the manager; without one nothing is told.
+/// The way to the manager; without a manager it sends nothing.
 pub(crate) struct Manager {
     messages: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
-    /// How often the watchdog is fed: half of what it waits for.
+    /// How often heartbeatd feeds the watchdog: half of the watchdog's interval.
     beat: Option<Duration>,
     next_beat: Instant,
     status: String,
 }
 
 impl Manager {
-    /// Looks for one in the environment.
+    /// Looks for a service manager in the environment.
     pub(crate) fn find() -> Self {
         let with = |messages, thread, beat| Self {
             messages,
@@ -64,14 +64,14 @@ impl Manager {
                 let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
                 with(Some(messages), Some(thread), beat)
             }
-            // Without it heartbeatd works just the same, and the manager will say that it was never told.
+            // Without the thread heartbeatd works all the same, and the manager reports that it got no message.
             Err(_) => with(None, None, None),
         }
     }
 
     fn send(&self, message: Message) {
         if let Some(messages) = &self.messages {
-            // The manager does not listen: nothing is held up for that.
+            // The manager does not listen: heartbeatd does not wait for it.
             let _ = messages.try_send(message);
         }
     }
@@ -88,17 +88,17 @@ impl Manager {
         self.tell(vec![Told::Reloading(now)]);
     }
 
-    /// Everything is being stopped, which may take so long.
+    /// Reports that everything is being stopped, within `limit`.
     pub(crate) fn stopping(&self, limit: Duration) {
         self.tell(vec![Told::Stopping, Told::Extend(limit)]);
     }
 
-    /// When the loop has to come by, at the latest.
+    /// When the loop has to turn at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.beat.map(|_| self.next_beat)
     }
 
-    /// The loop comes by.
+    /// The loop has turned.
     pub(crate) fn beat(&mut self, now: Instant) {
         if let Some(every) = self.beat.filter(|_| now >= self.next_beat) {
             self.next_beat = now + every;
@@ -106,7 +106,7 @@ impl Manager {
         }
     }
 
-    /// How everything is, in a line, when that has changed.
+    /// Reports the status in one line, when it has changed.
     pub(crate) fn status(&mut self, snapshot: &Snapshot) {
         if self.messages.is_none() {
             return;
@@ -126,7 +126,7 @@ impl Manager {
         self.send(Message::Forget(realm.clone()));
     }
 
-    /// The realm a kept descriptor is about.
+    /// The realm of a kept descriptor.
     pub(crate) fn kept(name: &str) -> Option<RealmName> {
         RealmName::new(name.strip_prefix(KEPT_PREFIX)?).ok()
     }
@@ -136,7 +136,7 @@ impl Drop for Manager {
     fn drop(&mut self) {
         self.messages = None;
         if let Some(thread) = self.thread.take() {
-            // One that panicked has nothing left to tell.
+            // A thread that panicked has nothing left to send.
             let _ = thread.join();
         }
     }
@@ -163,7 +163,7 @@ fn line(snapshot: &Snapshot) -> String {
 
 fn tell_all(queue: &Receiver<Message>) {
     for message in queue {
-        // A manager that is gone needs to know nothing.
+        // A manager that is gone needs no message.
         let _ = match message {
             Message::States(told) => {
                 let words: Vec<String> = told.iter().map(words).collect();
@@ -192,13 +192,13 @@ fn words(told: &Told) -> String {
     }
 }
 
-/// The manager keeps it for the next heartbeatd, which asks it how the process has ended. It is kept when the process has
-/// ended, too: that is what it is for.
+/// Gives the manager the pidfd for the next heartbeatd, which asks it how the process has ended. The manager keeps it
+/// after the process has ended: that is its purpose.
 fn keep(realm: &RealmName, pid: u32, start_time: u64) -> std::io::Result<()> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidInput)?;
     let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
     if !heartbeat_process::is_process(pid, start_time) {
-        // It has ended, and the number may belong to another process.
+        // The process has ended, and its number may belong to another one.
         return Ok(());
     }
     let name = format!("{KEPT_PREFIX}{realm}");

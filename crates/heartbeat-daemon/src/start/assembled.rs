@@ -1,5 +1,5 @@
-//! heartbeatd with all its parts and nothing running: the core with what it remembers, the adapters, and the API, which is
-//! bound and answers nothing yet.
+//! heartbeatd with all its parts and nothing running: the core with its restored state, the adapters, and the API,
+//! which is bound and answers nothing yet.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -51,7 +51,7 @@ use crate::{clock, random};
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
 
-/// All parts: the driver, and what it does not own.
+/// All parts: the driver, and those that it does not own.
 pub(crate) struct Assembled {
     pub(crate) driver: Driver,
     pub(crate) runtime: Runtime,
@@ -69,10 +69,10 @@ pub(crate) struct Assembled {
 }
 
 impl Assembled {
-    /// Puts the parts together and adopts what an earlier heartbeatd has left running. Nothing is started.
+    /// Puts the parts together and adopts the processes of an earlier heartbeatd. It starts nothing.
     ///
     /// # Errors
-    /// [`DaemonError`] names the part that could not be made.
+    /// [`DaemonError`] names the part that failed.
     pub(crate) fn new(prepared: Prepared) -> Result<Self, DaemonError> {
         let Prepared { config, mut handover, mut recovery, records, instance_tag, .. } = prepared;
         let Prepared { inbox, problems, databases, locks, kept, .. } = prepared;
@@ -87,7 +87,7 @@ impl Assembled {
         let settings = Settings {
             runtime: config.heartbeat.runtime_dir.clone(),
             soft_descriptors,
-            // heartbeatd has no children but those of the adapter.
+            // heartbeatd has only the children of the adapter.
             collects_orphans: true,
             records: records.clone(),
             instance_tag: instance_tag.clone(),
@@ -234,7 +234,7 @@ impl Assembled {
     }
 }
 
-/// Processes, with notices that go to the inbox, unless they answer a check command.
+/// Opens the process adapter. Its notices go to the inbox, unless they answer a check command.
 fn open_processes(
     settings: Settings,
     inbox: &Arc<Inbox>,
@@ -252,7 +252,7 @@ fn open_processes(
     Processes::open(settings, Arc::new(RealmLogs), sink).map_err(|source| DaemonError::Processes { source })
 }
 
-/// Gives the core back what it remembers. The status store then has its first snapshot, and the incidents that are open.
+/// Restores the core. The status store then has its first snapshot, and the open incidents.
 fn restored(
     supervisor: &mut Supervisor,
     config: &SharedConfig,
@@ -283,7 +283,7 @@ fn service_manager(kept: &BTreeMap<RealmName, OwnedFd>, recovery: &Recovery) -> 
     manager
 }
 
-/// The executor, which knows the processes that an earlier heartbeatd has left running.
+/// The executor, with the processes that an earlier heartbeatd has left running.
 fn adopted(
     processes: Processes,
     config: &SharedConfig,

@@ -1,4 +1,4 @@
-//! The incidents that were open when an earlier heartbeatd died, and the anchor of the times that it has shown.
+//! The incidents that were open when an earlier heartbeatd died, and the anchor of its wall times.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use crate::reporting::incident_store::{Kept, lasted};
 use crate::storage::files;
 use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, StoredEcosystem, StoredIncident};
 
-/// What the database has, or the file of a version without one.
+/// The state from the database, or from the file of a version without one.
 pub(crate) struct OpenIncidents {
     ecosystem: StoredEcosystem,
     incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
 }
 
-/// Where versions without a database have kept open incidents: beside the adoption records, under a name that no realm has.
+/// The file of open incidents of versions without a database: beside the adoption records, under a name that no realm
+/// has.
 pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
     records.join("ecosystem.now")
 }
 
 impl OpenIncidents {
-    /// `damaged` hears of each thing that cannot be read.
+    /// `damaged` gets a message for each thing that cannot be read.
     pub(crate) fn read(records: &Path, remembered: &Remembered, damaged: &mut impl FnMut(String)) -> Self {
         let note = remembered.notes.iter().find(|(name, _)| name == ECOSYSTEM_NOTE);
         let ecosystem = note.and_then(|(_, body)| serde_json::from_str(body).ok());
@@ -40,12 +41,12 @@ impl OpenIncidents {
         Self { ecosystem, incidents }
     }
 
-    /// Restarts of this boot that all realms together have had for their health.
+    /// Restarts for health of all realms together in this boot.
     pub(crate) fn health_restarts(&self) -> Vec<Instant> {
         self.ecosystem.health_restarts_ns.iter().copied().map(Instant::from_nanos).collect()
     }
 
-    /// The anchor by which an earlier heartbeatd of this boot has shown times, unless the wall clock was stepped since.
+    /// The anchor of an earlier heartbeatd of this boot, unless the wall clock was stepped since.
     pub(crate) fn anchor(&self) -> WallAnchor {
         let earlier = self.ecosystem.anchor.map(|(instant, wall)| WallAnchor {
             instant: Instant::from_nanos(instant),
@@ -54,7 +55,7 @@ impl OpenIncidents {
         earlier.map_or_else(clock::anchor, clock::still_true)
     }
 
-    /// The incidents that were open, with what receivers have of them. One whose root is gone is left out.
+    /// The incidents that were open, with the events that receivers got. It leaves out those whose root is gone.
     pub(crate) fn of(&self, plan: &Plan) -> Vec<Kept> {
         let (boot, anchor) = (boot_id(), self.anchor());
         let kept = self.incidents.iter().filter_map(|(stored, document)| {
@@ -82,7 +83,7 @@ impl OpenIncidents {
         kept.collect()
     }
 
-    /// The incidents that were open, of realms that are gone from the configuration: closed with that as their resolution.
+    /// The incidents whose root is no longer in the configuration, closed with that as their resolution.
     pub(crate) fn orphaned(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
         let gone = |root: &String| plan.find(root).is_none();
         let orphans = self.incidents.iter().filter(|(stored, _)| stored.root.as_ref().is_some_and(gone));
@@ -101,7 +102,7 @@ impl OpenIncidents {
     }
 }
 
-/// What is in a file of open incidents; a file that is whole and makes no sense is set aside.
+/// The content of a file of open incidents; a file that is whole and makes no sense is set aside.
 fn parsed(path: &Path, body: Option<&str>) -> Result<StoredEcosystem, files::FileError> {
     let Some(body) = body else { return Ok(StoredEcosystem::default()) };
     serde_json::from_str(body).map_err(|error| files::damaged(path, error.to_string()))
@@ -119,7 +120,7 @@ fn stored_incident(
     Some((stored?, Arc::clone(&record.document)))
 }
 
-/// What a version without a database has left, which is read once.
+/// The state of a version without a database, which heartbeatd reads once.
 fn earlier_form(
     records: &Path,
     incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
@@ -140,7 +141,7 @@ fn earlier_form(
         for mut stored in std::mem::take(&mut ecosystem.incidents) {
             stored.boot.clone_from(&ecosystem.boot);
             let Some(document) = stored.document.take() else { continue };
-            // It may have come as far as the database already.
+            // The incident may be in the database already.
             if incidents.iter().all(|(_, known)| known.id != document.id) {
                 incidents.push((stored, Arc::new(document)));
             }

@@ -1,5 +1,5 @@
-//! heartbeatd before it touches any realm: its directories are there and locked, and what an earlier heartbeatd has left is
-//! known.
+//! heartbeatd before it touches any realm: its directories exist and are locked, and the state of an earlier heartbeatd
+//! is read.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -29,19 +29,19 @@ use crate::storage::directories::{Directories, records_dir};
 use crate::storage::lock::StateLock;
 use crate::storage::state_id;
 
-/// The configuration and everything else that heartbeatd is started with.
+/// The configuration and the other arguments of a start.
 pub struct Start {
     /// The validated configuration.
     pub config: Config,
-    /// Where the configuration came from, for a reload; `None` for one that was made.
+    /// Where the configuration came from, for a reload; `None` for one that a program made.
     pub sources: Option<Sources>,
     /// Receives every event, on the driver's thread: it must not block.
     pub sink: EventSink,
-    /// What the earlier program under this pid has handed over.
+    /// State that the earlier program under this pid has handed over.
     pub handover: Handover,
     /// Descriptors that a service manager has kept for heartbeatd, by name.
     pub kept: Vec<(String, OwnedFd)>,
-    /// What is run when heartbeatd is upgraded; `None`: it cannot be upgraded.
+    /// The program to run for an upgrade; `None`: heartbeatd cannot be upgraded.
     pub program: Option<Program>,
 }
 
@@ -53,9 +53,9 @@ impl Start {
     }
 }
 
-/// Everything that is known before anything acts.
+/// The state before anything acts.
 pub(crate) struct Prepared {
-    /// With the registered realms that fit, and with retired realms for what runs and is in no file any more.
+    /// With the registered realms that fit, and with retired realms for processes that no file has any more.
     pub(crate) config: Config,
     pub(crate) sources: Option<Sources>,
     pub(crate) sink: EventSink,
@@ -63,7 +63,7 @@ pub(crate) struct Prepared {
     pub(crate) kept: BTreeMap<RealmName, OwnedFd>,
     pub(crate) program: Option<Program>,
     pub(crate) receivers: Vec<Receiver>,
-    /// Where the dead man's signal goes.
+    /// The endpoint of the dead man's signal.
     pub(crate) ping: Option<Endpoint>,
     pub(crate) access: Access,
     /// Where adoption records lie.
@@ -78,9 +78,9 @@ pub(crate) struct Prepared {
     pub(crate) recovery: Recovery,
     /// Notifications that an earlier heartbeatd has not delivered.
     pub(crate) outbox: Vec<OutboxEntry>,
-    /// Everything that is registered, as it is on disk.
+    /// All registrations on disk.
     pub(crate) registered: BTreeMap<String, Value>,
-    /// The id of the state directory was lost: how so.
+    /// Why the id of the state directory was lost, if it was.
     pub(crate) lost_id: Option<String>,
 }
 
@@ -164,8 +164,8 @@ fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
     })
 }
 
-/// Where realms get control groups of their own. Without any, heartbeatd finds their trees by other means, and misses a
-/// process that has left them all: worth a word, and no more.
+/// The directory for the control groups of realms. Without one, heartbeatd finds their trees by other means, and misses
+/// a process that has left them all: that is a log message, and no error.
 fn control_groups(heartbeat: &Heartbeat, instance_tag: &str) -> Option<PathBuf> {
     if !heartbeat.cgroups {
         return None;

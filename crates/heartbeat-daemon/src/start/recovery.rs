@@ -1,4 +1,4 @@
-//! What an earlier heartbeatd has left: read, and put into the core's words.
+//! The state of an earlier heartbeatd: read, and translated for the core.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use crate::start::open_incidents::OpenIncidents;
 use crate::storage::intent;
 use crate::storage::stored::StoredIntent;
 
-/// Everything that was found, before anything acts on it.
+/// Everything that heartbeatd has found, before anything acts on it.
 pub(crate) struct Recovery {
     survey: Survey,
     intent: StoredIntent,
@@ -27,14 +27,15 @@ pub(crate) struct Recovery {
     pub(crate) damages: Vec<Damage>,
 }
 
-/// The realms that have a program, and what each is started with.
+/// The realms with a program, and their launch specifications.
 fn launched(config: &Config) -> BTreeMap<RealmName, &LaunchSpec> {
     let realms = config.plan.realms().iter().zip(&config.realms);
     realms.filter_map(|(realm, config)| Some((realm.name.clone(), config.launch.as_deref()?))).collect()
 }
 
 impl Recovery {
-    /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that a service manager has kept meanwhile.
+    /// Reads the records and the intent, and scans /proc once. `kept` are pidfds that a service manager has kept
+    /// meanwhile.
     pub(crate) fn look(
         records: &Path,
         config: &Config,
@@ -59,7 +60,7 @@ impl Recovery {
         Ok(Self { survey, intent, open, damages })
     }
 
-    /// Realms that run and that the configuration does not have any more are in it as retired ones: they are ended.
+    /// Adds running realms that the configuration no longer has as retired ones, so that they are stopped.
     pub(crate) fn retire(&self, config: Config) -> Config {
         let unknown = self.survey.realms.iter().filter(|survivor| {
             survivor.condition != Condition::Nothing && config.plan.find(survivor.realm.as_str()).is_none()
@@ -76,7 +77,7 @@ impl Recovery {
         self.survey.realms.iter().filter(|survivor| survivor.is_alive()).count()
     }
 
-    /// Whether anything of a realm is left that has to be ended or taken over.
+    /// Whether a process of a realm is left to end or to adopt.
     pub(crate) fn is_there(&self, realm: &str) -> bool {
         let of = self.survey.realms.iter().find(|survivor| survivor.realm.as_str() == realm);
         of.is_some_and(|survivor| survivor.condition != Condition::Nothing)
@@ -93,7 +94,7 @@ impl Recovery {
         self.intent.clone()
     }
 
-    /// What the core has to know. `configs` are those of the plan: what their processes would be made of now.
+    /// The state for the core. `configs` are those of the plan, to see whether a process has another configuration now.
     pub(crate) fn memory(&self, plan: &Plan, configs: &[RealmConfig], anchor: WallAnchor) -> RestoredState {
         let mut realms: BTreeMap<&str, Restored> = BTreeMap::new();
         for survivor in &self.survey.realms {
@@ -137,11 +138,11 @@ impl Recovery {
         }
     }
 
-    /// Hands what lives, and what is left of what has ended, to the process adapter.
+    /// Gives living processes, and leftovers of ended ones, to the process adapter.
     pub(crate) fn adopt(self, plan: &Plan, realms: &[RealmConfig], processes: &Processes) {
         for survivor in self.survey.realms {
             let Some(realm) = plan.find(survivor.realm.as_str()) else { continue };
-            // Without one on record the core goes on in the generation it remembers.
+            // Without one on record the core continues in the generation of its own record.
             let run = run_on_record(&survivor.condition)
                 .or_else(|| remembered(&survivor).map(|record| record.run()))
                 .unwrap_or_default();
@@ -190,13 +191,13 @@ fn run_on_record(condition: &Condition) -> Option<RunId> {
 
 fn found(survivor: &Survivor, record: Option<&PersistedRealm>) -> Found {
     match &survivor.condition {
-        // It had ended, and heartbeatd died before it could remember that.
+        // The process had ended, and heartbeatd died before it could write that.
         Condition::Nothing => match (survivor.last_exit, record) {
             (Some((run, exit)), Some(record)) if record.run() == run => Found::Ended { exit, empty: true },
             _ => Found::Nothing,
         },
         Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
-        // The process adapter says which process is the main one, or that none is.
+        // The process adapter reports which process is the main one, or that none is.
         Condition::Forked { pid, .. } => Found::Alive { pid: *pid, launching: false },
         Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
         Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },
@@ -240,7 +241,7 @@ mod tests {
             Self { dir, remembered: Remembered::default() }
         }
 
-        /// What was saved of these incidents is read back.
+        /// Checks that the stored incidents are read back.
         fn saves(&mut self, sample: &Sample, boot: &str, restarts: &[Instant]) {
             let open = || Databases::open(self.dir.path(), &sample.problems).unwrap();
             let databases = open();
@@ -256,7 +257,7 @@ mod tests {
         }
 
         fn look(&self) -> Recovery {
-            // Nothing of any living process carries this mark.
+            // No living process carries this mark.
             let mark = format!("no-such-mark-{}", std::process::id());
             let mut config = config(REALMS);
             config.heartbeat.state_dir = self.dir.path().to_owned();

@@ -12,10 +12,10 @@ use crate::storage::directories::records_dir;
 use crate::storage::stored::{ECOSYSTEM_MAGIC, INTENT_MAGIC, StoredEcosystem, StoredIntent};
 use crate::storage::{files, intent};
 
-/// Whether this program can read what is on record: for an upgrade, before anything is handed over. Changes nothing.
+/// Checks whether this program can read the state: for an upgrade, before anything is handed over. Changes nothing.
 ///
 /// # Errors
-/// What it cannot read.
+/// The part that it cannot read.
 pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     let records = records_dir(&config.heartbeat);
     let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };

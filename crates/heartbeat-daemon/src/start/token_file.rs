@@ -44,17 +44,17 @@ pub enum TokenFileError {
     /// The file is longer than any token, or not text.
     #[error("it holds no token: it has more than {MAX_TOKEN_FILE_BYTES} bytes, or is not text")]
     NotAToken,
-    /// Anybody could guess it.
+    /// The token is short enough to guess.
     #[error(transparent)]
     Short(#[from] ShortTokenError),
 }
 
-/// Reads the token. What is opened is what is checked, so that no process can replace it in between.
+/// Reads the token. It checks the file that it opened, so that no process can replace the file in between.
 pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     Ok(Token::new(&read_text(path)?)?)
 }
 
-/// Reads what only heartbeatd's own user can read.
+/// Reads a file that only heartbeatd's own user can read.
 pub(crate) fn read_text(path: &Path) -> Result<String, TokenFileError> {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

@@ -1,4 +1,4 @@
-//! What heartbeatd remembers on disk: both databases of the state directory, and what they report.
+//! Both databases of the state directory, and their reports.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -16,10 +16,10 @@ use crate::own_health::own_problems::OwnProblems;
 
 /// How far history reaches.
 const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_bytes: 256 * 1024 * 1024 };
-/// A start waits this long for what an earlier heartbeatd has left: a disk that does not answer holds no realm.
+/// A start waits this long for the state of an earlier heartbeatd: a disk that does not answer holds no realm.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
 
-/// A reader waits this long for the disk, and is given what is known without it then.
+/// A reader waits this long for the disk, and then gets what is known without it.
 const DISK_WAIT: Duration = Duration::from_secs(2);
 
 /// Both databases of heartbeatd.
@@ -27,7 +27,7 @@ const DISK_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Databases {
     pub(crate) incidents: Arc<IncidentDb>,
     pub(crate) history: Arc<HistoryDb>,
-    /// What was found damaged while they were opened.
+    /// Damage that was found while the databases were opened.
     damages: Arc<Mutex<Vec<String>>>,
     path: PathBuf,
 }
@@ -45,13 +45,13 @@ impl Databases {
         Ok(Self { incidents, history, damages, path: state_dir.join("incidents.db") })
     }
 
-    /// What an earlier heartbeatd has left in `incidents.db`.
+    /// The content of `incidents.db` that an earlier heartbeatd has left.
     pub(crate) fn remembered(&self) -> Remembered {
         let (give, take) = sync_channel(1);
         self.incidents.remembered(0, move |remembered| drop(give.send(remembered)));
         match take.recv_timeout(REMEMBERED_WAIT) {
             Ok(Ok(remembered)) => remembered,
-            // It is reported as a problem as long as it lasts.
+            // heartbeatd reports it as a problem as long as it lasts.
             Ok(Err(_)) => Remembered::default(),
             Err(_) => {
                 let path = self.path.display();
@@ -63,19 +63,19 @@ impl Databases {
         }
     }
 
-    /// Removes the file in which versions without a database have kept what is in the database now, once it is on disk.
+    /// Removes the file of versions without a database, once its content is in the database on disk.
     pub(crate) fn retire_file(&self, path: PathBuf) {
         if path.exists() {
             self.incidents.flush(Box::new(move |written| {
                 if written.is_ok() {
-                    // One that stays is passed over: the database has more.
+                    // heartbeatd ignores a file that stays, since the database has more.
                     drop(std::fs::remove_file(path));
                 }
             }));
         }
     }
 
-    /// What was found damaged since the last call.
+    /// Damage that was found since the last call.
     pub(crate) fn take_damages(&self) -> Vec<String> {
         std::mem::take(&mut *self.damages.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,7 +1,7 @@
 //! The directories of heartbeatd: made, checked, tightened, and made again when another process removes them.
 //!
-//! What another user can write to says nothing that can be believed, so the state and the runtime directory belong to
-//! heartbeatd's own user, and no other user writes there.
+//! heartbeatd cannot believe a file that another user can write, so the state and the runtime directory belong to its
+//! own user, and no other user may write there.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -25,7 +25,7 @@ struct Directory {
     path: PathBuf,
     mode: u32,
     what: &'static str,
-    /// Where others can write it is refused: what lies there is believed.
+    /// heartbeatd refuses it when others can write to it, because it believes the files in it.
     strict: bool,
 }
 
@@ -33,7 +33,7 @@ struct Directory {
 #[derive(Clone, Debug)]
 pub(crate) struct Directories {
     own: Vec<Directory>,
-    /// Restored by the process adapter, which knows what has to be written there again.
+    /// The process adapter restores it, since it knows what to write there again.
     records: Directory,
     /// Made by the process adapter when the first realm needs them.
     later: Vec<Directory>,
@@ -59,7 +59,7 @@ impl Directories {
         }
     }
 
-    /// Makes what is missing, tightens what is too open, and refuses what belongs to another user.
+    /// Makes missing directories, tightens open ones, and refuses those of another user.
     pub(crate) fn prepare(&self) -> Result<(), DaemonError> {
         for directory in self.own.iter().chain([&self.records]) {
             directory.make().map_err(|source| directory.error(source))?;
@@ -78,7 +78,7 @@ impl Directories {
         Ok(())
     }
 
-    /// Makes again what has disappeared. Returns what is wrong and cannot be helped.
+    /// Makes missing directories again. Returns what is wrong and cannot be repaired.
     pub(crate) fn restore(&self) -> Option<String> {
         let failed = self.own.iter().find_map(|directory| {
             if directory.path.is_dir() {
@@ -119,14 +119,14 @@ impl Directories {
             return Ok(());
         }
         if !self.is_ours_alone(path) {
-            // What else lies there may have to be reached by others.
+            // Other users may have to reach other files in it.
             return if meta.mode() & OTHERS_WRITE == 0 { Ok(()) } else { Err(foreign(&meta, own)) };
         }
         tracing::info!(path = %path.display(), from = format!("{:o}", meta.mode() & 0o7777), "the {} is tightened", directory.what);
         fs::set_permissions(path, Permissions::from_mode(meta.mode() & directory.mode))
     }
 
-    /// Nothing lies there but what heartbeatd has put there.
+    /// Whether it contains only files of heartbeatd.
     fn is_ours_alone(&self, path: &Path) -> bool {
         let inner = self
             .own
@@ -173,7 +173,7 @@ impl Directory {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(self.mode).create(&self.path)?;
-        // Whatever our own mask is.
+        // Whatever heartbeatd's own umask is.
         fs::set_permissions(&self.path, Permissions::from_mode(self.mode))
     }
 
@@ -182,7 +182,7 @@ impl Directory {
     }
 }
 
-/// The directory of the socket is made when it is missing; whose it is otherwise is up to the configuration.
+/// Makes the directory of the socket when it is missing; otherwise its owner is up to the configuration.
 pub(crate) fn make_socket_parent(parent: &Path) -> io::Result<()> {
     if parent.as_os_str().is_empty() {
         return Ok(());
@@ -199,8 +199,9 @@ fn foreign(meta: &Metadata, own: u32) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-/// Where adoption records lie: in the runtime directory, if that outlives heartbeatd. systemd removes one that it
-/// has made when the service ends, unless the unit says otherwise: the one of `packaging/` does, also in this variable.
+/// The directory of adoption records: in the runtime directory, if that outlives heartbeatd. systemd removes a
+/// directory that it has made when the service ends, unless the unit says otherwise: the one in `packaging/` does, and
+/// sets this variable.
 pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
     let removed = std::env::var("RUNTIME_DIRECTORY").is_ok_and(|dirs| {
         dirs.split(':').any(|dir| !dir.is_empty() && heartbeat.runtime_dir.starts_with(dir))

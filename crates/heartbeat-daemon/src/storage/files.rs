@@ -22,7 +22,7 @@ pub(crate) enum FileError {
         /// Cause of the failure.
         source: io::Error,
     },
-    /// It is not what was written.
+    /// The content is not what heartbeatd wrote.
     #[error("{path} is damaged ({what}); it has been set aside as {path}.damaged", path = path.display())]
     Damaged {
         /// Path of the file.
@@ -55,7 +55,7 @@ pub(crate) trait Disk {
         file.write_all(bytes)
     }
 
-    /// Has everything of a file or directory on the disk.
+    /// Syncs a file or directory to the disk.
     fn sync(&mut self, file: &File) -> io::Result<()> {
         file.sync_all()
     }
@@ -72,12 +72,12 @@ pub(crate) struct LocalDisk;
 
 impl Disk for LocalDisk {}
 
-/// Writes `body` under `magic` in place of what was there. `durable`: it survives the host, too, once this returns.
+/// Writes `body` under `magic` in place of the old file. `durable`: the file survives a power cut once this returns.
 pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::Result<()> {
     write_on(&mut LocalDisk, path, magic, body, durable)
 }
 
-/// As [`write`], on that disk.
+/// As [`write`], on `disk`.
 pub(crate) fn write_on(
     disk: &mut impl Disk,
     path: &Path,
@@ -101,8 +101,8 @@ pub(crate) fn write_on(
         return Err(error);
     }
     if !durable {
-        // Renamed over the old one, ext4 would begin to write it to the disk at once. A reader in between finds the
-        // new one beside.
+        // With a rename over the old file, ext4 would write the new one to the disk at once. A reader in between finds
+        // the new file beside.
         match disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -115,11 +115,11 @@ pub(crate) fn write_on(
     Ok(())
 }
 
-/// What was written under `magic`; `None` when there is no such file. One that is damaged is set aside.
+/// The content under `magic`; `None` when there is no such file. A damaged file is set aside.
 pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        // A directory, a pipe, or a link: never what was written here, and in the way of what is written next.
+        // A directory, a pipe, or a link: heartbeatd never wrote that, and it is in the way of the next write.
         return Err(damaged(path, "it is no regular file"));
     }
     if let Some(bytes) = bytes_of(path).map_err(failed)? {
@@ -128,7 +128,7 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
             Err(what) => Err(damaged(path, what)),
         };
     }
-    // The writer has died between taking the old one away and giving the new one its name.
+    // The writer has died between removing the old file and renaming the new one.
     let fresh = beside(path, ".new");
     let Some(bytes) = bytes_of(&fresh).map_err(|source| FileError::Read { path: fresh.clone(), source })?
     else {
@@ -144,8 +144,8 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
     }
 }
 
-/// The bytes of a file of ours; `None` when there is none. Through a link nothing is read, and nothing that another user has
-/// written.
+/// The bytes of a file of heartbeatd; `None` when there is none. It reads nothing through a link, and no file of
+/// another user.
 fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -163,7 +163,7 @@ fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// What was written under `magic`, or what is wrong with it; nothing is set aside.
+/// The content under `magic`, or what is wrong with it; it sets nothing aside.
 pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
     match bytes_of(path) {
         Ok(Some(bytes)) => {
@@ -174,14 +174,14 @@ pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Sets a file aside that is not what was written.
+/// Sets a damaged file aside.
 pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> FileError {
     let aside = beside(path, ".damaged");
     if path.is_dir() || aside.is_dir() {
-        // A directory takes the place of nothing, and nothing takes its place.
+        // A directory cannot replace a file, and a file cannot replace a directory.
         let _ = std::fs::rename(&aside, beside(path, ".damaged.before"));
     }
-    // What cannot be set aside is found damaged again.
+    // If this fails, the next start finds the damage again.
     let _ = std::fs::rename(path, aside);
     FileError::Damaged { path: path.to_owned(), what: what.into() }
 }
@@ -196,7 +196,7 @@ mod tests {
         let path = dir.path().join("ecosystem.now");
         let fresh = dir.path().join("ecosystem.now.new");
         write(&path, "test/1", "first", false).unwrap();
-        // The old one is taken away, the new one has its name not yet.
+        // The old file is removed, and the new one does not have its name yet.
         std::fs::rename(&path, &fresh).unwrap();
         assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("first"));
         // The next writer dies in the middle of its file.

@@ -1,7 +1,7 @@
-//! The intent file: what operators have said, on disk and synced before they are answered.
+//! The intent file: the requests of operators, on disk and synced before operators get an answer.
 //!
-//! A thread of its own writes it, so that a slow disk holds up the answer alone; a disk that cannot be written to
-//! holds up nothing, and is a problem of heartbeatd.
+//! A thread of its own writes it, so that a slow disk delays only the answer; a disk that cannot be written to delays
+//! nothing, and is a problem of heartbeatd.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use crate::error::DaemonError;
 use crate::storage::files::{self, Disk, FileError, LocalDisk};
 use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 
-/// What could not be written is written as soon as that is possible again, which is looked after this often.
+/// heartbeatd tries a failed write again this often.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("intent")
 }
 
-/// What operators have last said.
+/// The last requests of operators.
 pub(crate) fn load(state_dir: &Path) -> Result<StoredIntent, FileError> {
     let path = path(state_dir);
     let Some(body) = files::read(&path, INTENT_MAGIC)? else { return Ok(StoredIntent::default()) };
     serde_json::from_str(&body).map_err(|error| files::damaged(&path, error.to_string()))
 }
 
-/// What was said about one realm, in the core's words.
+/// The request about one realm, in the core's words.
 pub(crate) fn intent(wish: &StoredWish, anchor: WallAnchor) -> OperatorIntent {
     let pause = wish.pause.as_ref().map(|pause| Pause {
         reason: pause.reason.clone(),
@@ -52,23 +52,23 @@ fn wish(intent: OperatorIntent, anchor: WallAnchor) -> StoredWish {
     StoredWish { desired: intent.desired, reason, by, at, pause }
 }
 
-/// A registrar who waits for a version to be on disk.
+/// A registration that waits for a version to be on disk.
 type Waiting = (u64, oneshot::Sender<Result<(), String>>);
 
 #[derive(Debug, Default)]
 struct IntentState {
-    /// What is to be on disk.
+    /// The wanted content of the file.
     wanted: StoredIntent,
     /// Grows with every change.
     version: u64,
-    /// The last version that a write was made of.
+    /// The last version that a write has tried.
     written: u64,
-    /// Who has the turn, and at most one more that has given up.
+    /// The task with the turn, and at most one more that has given up.
     waiting: Vec<Waiting>,
     closed: bool,
 }
 
-/// The way to the same file from other threads than the driver's: for registrations, and for what restores it.
+/// Access to the same file for other threads than the driver's: for registrations, and for the caretaker.
 #[derive(Clone, Debug)]
 pub(crate) struct IntentWriter {
     shared_state: Arc<(Mutex<IntentState>, Condvar)>,
@@ -76,7 +76,7 @@ pub(crate) struct IntentWriter {
 }
 
 impl IntentWriter {
-    /// Has the file written again when another process has removed it. Never waits.
+    /// Writes the file again when another process has removed it. Never waits.
     pub(crate) fn restore(&self) {
         let (shared_state, wake) = &*self.shared_state;
         let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +89,7 @@ impl IntentWriter {
         }
     }
 
-    /// Has everything that is registered on disk and synced, or says why that cannot be. `None` when heartbeatd is ending.
+    /// Writes all registrations to disk, or returns why that failed. `None` when heartbeatd is ending.
     pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), String>> {
         let (reply, written) = oneshot::channel();
         {
@@ -112,13 +112,13 @@ impl IntentWriter {
 pub(crate) struct IntentFile {
     shared_state: Arc<(Mutex<IntentState>, Condvar)>,
     path: PathBuf,
-    /// What was last said of each realm, and the version that has it.
+    /// The last request about each realm, and the version that has it.
     known: BTreeMap<RealmName, (OperatorIntent, u64)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl IntentFile {
-    /// `told` is called on the thread after every write, with the version it was made of and what went wrong.
+    /// The thread calls `told` after every write, with the version and the error.
     pub(crate) fn open(
         state_dir: &Path,
         stored: StoredIntent,
@@ -149,12 +149,12 @@ impl IntentFile {
         IntentWriter { shared_state: Arc::clone(&self.shared_state), path: self.path.clone() }
     }
 
-    /// The version that has what was last said of a realm; 0 when nothing was said that is not on disk already.
+    /// The version that has the last request about a realm; 0 when all of them are on disk already.
     pub(crate) fn version_of(&self, realm: &RealmName) -> u64 {
         self.known.get(realm).map_or(0, |(_, version)| *version)
     }
 
-    /// What is said about a realm now. Never waits.
+    /// Sets the request about a realm. Never waits.
     pub(crate) fn say(&mut self, realm: &RealmName, intent: OperatorIntent, anchor: WallAnchor) {
         if self.known.get(realm).is_some_and(|(known, _)| *known == intent) {
             return;
@@ -165,7 +165,7 @@ impl IntentFile {
         self.known.insert(realm.clone(), (known, version));
     }
 
-    /// Returns the version that has it, when it is news.
+    /// Returns the version that has it, if it is new.
     fn write(&self, realm: &RealmName, wish: StoredWish) -> Option<u64> {
         let (shared_state, wake) = &*self.shared_state;
         let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +190,7 @@ impl Drop for IntentFile {
         shared_state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It writes what is still to be written, and ends.
+            // The thread writes the rest, and ends.
             let _ = thread.join();
         }
     }
@@ -234,7 +234,7 @@ fn write_all(
         drop(guard);
         let done: Vec<Waiting> = done;
         for (_, waiting) in done {
-            // Who has gone does not want to know.
+            // A caller that has gone needs no result.
             let _ = waiting.send(problem.clone().map_or(Ok(()), Err));
         }
     }
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&read).unwrap(), old, "and written as it was");
     }
 
-    /// A disk of which the `at`-th step fails, and every one from it on while `for_ever`.
+    /// A disk whose `at`-th step fails, and every step from it on while `for_ever`.
     struct Failing {
         errno: i32,
         at: usize,
@@ -389,7 +389,7 @@ mod tests {
         ]
     }
 
-    /// Runs all orders on a disk that fails so; returns how many steps it was asked for.
+    /// Runs all orders on a disk that fails this way; returns the number of its steps.
     fn order_on_failing_disk(errno: i32, at: usize, lasts: bool) -> usize {
         let dir = tempfile::tempdir().unwrap();
         let (for_ever, steps) = (Arc::new(AtomicBool::new(lasts)), Arc::new(AtomicUsize::new(0)));
@@ -401,11 +401,11 @@ mod tests {
         let mut before = StoredIntent::default();
         for (realm, said) in orders() {
             file.say(&realm, said, anchor);
-            // A machine that is busy for seconds sees a failed write made again meanwhile.
+            // A machine that is busy for seconds sees a failed write repeated meanwhile.
             let version = file.version_of(&realm);
             let (_, problem) = written.iter().find(|(told, _)| *told == version).unwrap();
             let on_disk = load(dir.path()).unwrap_or_else(|error| {
-                // The very first write was cut, and what is left of it could not be removed: that is noticed.
+                // The very first write was cut, and its rest could not be removed: heartbeatd notices that.
                 assert!(before == StoredIntent::default() && problem.is_some(), "{context}: {error}");
                 StoredIntent::default()
             });
@@ -440,7 +440,7 @@ mod tests {
         let mut points = 0;
         for errno in [libc::ENOSPC, libc::EIO, libc::EROFS, libc::EDQUOT] {
             for lasts in [false, true] {
-                // Until a run has fewer steps than that.
+                // Until a run has fewer steps than `at`.
                 for at in 1.. {
                     if order_on_failing_disk(errno, at, lasts) < at {
                         break;

@@ -1,4 +1,4 @@
-//! One heartbeatd a state directory: a lock that the kernel drops with its holder, and the holder's pid inside.
+//! One heartbeatd per state directory: a lock that the kernel drops with its holder, and the holder's pid inside.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -28,7 +28,7 @@ pub(crate) struct StateLock {
 }
 
 impl StateLock {
-    /// Goes on with a lock that the program before under this pid had taken.
+    /// Continues with a lock of the program before under this pid.
     pub(crate) fn inherit(descriptor: OwnedFd, dir: &Path, name: &'static str) -> Result<Self, DaemonError> {
         match Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { file, dir: dir.to_owned(), name }),
@@ -59,7 +59,7 @@ impl StateLock {
             |meta: std::io::Result<std::fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();
         let held = identity(self.file.metadata());
         if !self.dir.is_dir() {
-            // It comes back with the directory, which others restore.
+            // The lock comes back with the directory, which the caretaker restores.
             return Ok(());
         }
         if held.is_some() && identity(std::fs::symlink_metadata(self.dir.join(self.name))) == held {
@@ -90,7 +90,7 @@ impl StateLock {
         let mut locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
         for _ in 0..MAX_RETRIES {
             let Err((mut file, Errno::EWOULDBLOCK)) = locked else { break };
-            // One that was killed a moment ago holds it until the kernel is through with it.
+            // A heartbeatd that was killed a moment ago holds the lock until the kernel is done with it.
             let holder = holder(&mut file);
             if holder.is_some_and(|pid| !heartbeat_process::is_ending(pid)) {
                 return Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder });
@@ -113,10 +113,10 @@ impl StateLock {
     }
 }
 
-/// Who says that it holds the lock; `None`: it has not said so yet.
+/// The pid in the lock file; `None` when the holder has not written it yet.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    // Who it is is a courtesy: without it a refusal stands.
+    // The pid is a courtesy: without it the refusal stands.
     file.rewind().and_then(|()| file.take(MAX_HOLDER_BYTES).read_to_string(&mut text)).ok()?;
     text.trim().parse().ok()
 }

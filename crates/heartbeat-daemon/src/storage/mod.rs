@@ -1,4 +1,4 @@
-//! Files and databases that outlive heartbeatd: where they lie, who holds them, and what is in them.
+//! Files and databases that outlive heartbeatd: their places, their locks, and their contents.
 
 pub(crate) mod databases;
 pub(crate) mod directories;

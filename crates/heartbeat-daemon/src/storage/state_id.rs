@@ -20,8 +20,8 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The id of `state_dir`, made and written when there is none. The second value says what is damaged: then the id is a new
-/// one, and living processes of the old one are not known any more.
+/// The id of `state_dir`, made and written when there is none. The second value describes damage: then the id is a new
+/// one, and heartbeatd no longer recognises processes of the old one.
 ///
 /// # Errors
 /// [`DaemonError::Prepare`] when a new id cannot be written: what it marks could never be found again.
@@ -61,7 +61,7 @@ fn unframed(state_dir: &Path) -> Option<String> {
     let aside = state_dir.join("id.damaged");
     let text: io::Result<String> = std::fs::read_to_string(&aside);
     let id = text.ok()?.strip_suffix('\n').filter(|text| is_id(text))?.to_owned();
-    // What could be read was not damaged.
+    // The file was readable, so it was not damaged.
     let _ = std::fs::remove_file(aside);
     Some(id)
 }

@@ -1,4 +1,4 @@
-//! What heartbeatd writes for itself, over reboots: operators' intent, and what it needs to go on with open incidents.
+//! What heartbeatd writes for itself, over reboots: operators' intent, and the state of open incidents.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,18 @@ pub(crate) const BEATS_MAGIC: &str = "heartbeat-beats/1";
 /// First words of the file of open incidents that versions without a database have written.
 pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 
-/// What operators have last said, by realm, and what they have registered. Realms that are not in the configuration are kept: they may come back.
+/// The last requests of operators, by realm, and their registrations. Realms that are not in the configuration are
+/// kept: they may come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredIntent {
     #[serde(default)]
     pub(crate) realms: BTreeMap<String, StoredWish>,
-    /// Realms that were registered at run time, as it was said of them.
+    /// Registrations, as the client sent them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) registered: BTreeMap<String, serde_json::Value>,
 }
 
-/// The last word about one realm.
+/// The last request about one realm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredWish {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,28 +59,28 @@ pub(crate) struct StoredBeats {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredBeat {
     pub(crate) at: WallTime,
-    /// Absent for a failure without one.
+    /// Absent for a failure without an exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exit: Option<u8>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
 }
 
-/// Under this name it is in the database.
+/// The name of this entry in the database.
 pub(crate) const ECOSYSTEM_NOTE: &str = "ecosystem";
 
 /// What belongs to no single realm.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct StoredEcosystem {
-    /// Times mean something within this boot only.
+    /// The times are valid within this boot only.
     pub(crate) boot: String,
     /// Only in the file of versions without a database.
     #[serde(default, skip_serializing)]
     pub(crate) incidents: Vec<StoredIncident>,
     #[serde(default)]
     pub(crate) health_restarts_ns: Vec<u64>,
-    /// Where the monotonic clock, in nanoseconds, and the wall clock, in milliseconds, met: times of this boot are shown
-    /// by the same anchor after a restart.
+    /// Where the monotonic clock, in nanoseconds, and the wall clock, in milliseconds, met: after a restart heartbeatd
+    /// shows times of this boot by the same anchor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) anchor: Option<(u64, i64)>,
 }
@@ -87,7 +88,7 @@ pub(crate) struct StoredEcosystem {
 /// An open incident.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredIncident {
-    /// `opened_ns` means something within this boot only.
+    /// `opened_ns` is valid within this boot only.
     #[serde(default)]
     pub(crate) boot: String,
     pub(crate) no: u64,
@@ -102,7 +103,7 @@ pub(crate) struct StoredIncident {
     pub(crate) affected: Vec<String>,
     pub(crate) opened_ns: u64,
     pub(crate) failed: bool,
-    /// As it was last told; only in the file of versions without a database.
+    /// The last document; only in the file of versions without a database.
     #[serde(default, skip_serializing)]
     pub(crate) document: Option<IncidentDocument>,
 }

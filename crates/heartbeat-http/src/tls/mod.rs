@@ -1,9 +1,9 @@
 //! TLS: one handshake, and the verification of the certificate after it.
 //!
-//! rustls ends a handshake whose certificate it rejects, and then nothing can be reported about that certificate. It also
-//! skips the verification when it resumes a session. So the handshake here accepts every certificate (the server still
-//! proves that it holds the key), never resumes, and [`Tls::handshake`] verifies dates, name and chain before it returns
-//! the session.
+//! rustls ends a handshake whose certificate it rejects, and then nothing can be reported about that certificate. It
+//! also skips the verification when it resumes a session. So the handshake here accepts every certificate (the server
+//! still proves that it holds the key), never resumes, and [`Tls::handshake`] verifies dates, name and chain before it
+//! returns the session.
 
 mod certificate;
 mod error;
@@ -103,8 +103,8 @@ impl Tls {
         Ok(Self { config, trust, server_name: server_name.transpose()?, identity: identity.map(Arc::new) })
     }
 
-    /// Shakes hands over `stream` with `host`, offering the protocol `alpn` where given, and verifies the certificate at
-    /// `unix_s` seconds since 1970.
+    /// Shakes hands over `stream` with `host`, offering the protocol `alpn` where given, and verifies the certificate
+    /// at `unix_s` seconds since 1970.
     ///
     /// # Errors
     /// [`TlsError`]: no session, or a certificate that must not be trusted.

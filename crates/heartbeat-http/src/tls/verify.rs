@@ -15,8 +15,8 @@ use super::{Certificate, TlsError, TlsOptionsError, provider, system_roots};
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     roots: Arc<RootCertStore>,
-    /// The certificates of the file `ca`; empty for the system's roots. One of them is trusted when a server presents it
-    /// itself: a self-signed certificate is usually its own root.
+    /// The certificates of the file `ca`; empty for the system's roots. One of them is trusted when a server presents
+    /// it itself: a self-signed certificate is usually its own root.
     listed: Arc<[CertificateDer<'static>]>,
 }
 
@@ -37,8 +37,8 @@ impl Trust {
         Self { roots: Arc::new(roots), listed: listed.into() }
     }
 
-    /// Verifies the chain that a server presented. Dates and name come first and separately, because webpki reports only
-    /// the first problem that it meets.
+    /// Verifies the chain that a server presented. Dates and name come first and separately, because webpki reports
+    /// only the first problem that it meets.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],

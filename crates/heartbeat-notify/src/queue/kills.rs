@@ -1,5 +1,5 @@
-//! Whole lives of incidents in virtual time: heartbeatd is killed at random between any two steps, the host reboots, the
-//! disk fails for a while, and the receiver repeats, hangs, refuses or loses its answers.
+//! Whole lives of incidents in virtual time: heartbeatd is killed at random between any two steps, the host reboots,
+//! the disk fails for a while, and the receiver repeats, hangs, refuses or loses its answers.
 
 use std::collections::BTreeMap;
 

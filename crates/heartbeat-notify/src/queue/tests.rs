@@ -142,7 +142,7 @@ fn a_full_queue_drops_updates_then_incidents_then_calls_for_a_person() {
     queue.put("b", 1, Opened);
     queue.put("c", 1, Opened);
     assert_eq!(queue.put("c", 2, Resolved), lost(&[("a", 2, WhyDropped::QueueFull)]));
-    // `c` is over and was told to nobody, so it goes before the older `b`, which is still open.
+    // `c` is over and no receiver heard of it, so it goes before the older `b`, which is still open.
     assert_eq!(
         queue.put("a", 4, Updated),
         lost(&[("a", 4, WhyDropped::QueueFull)]),

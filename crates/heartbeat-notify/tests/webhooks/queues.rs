@@ -263,7 +263,8 @@ async fn closing_does_not_wait_longer_than_its_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_fails_for_five_minutes_is_reported_and_its_fallback_hears_of_it() {
-    // One refusal for good, and nothing more to deliver: the channel is archived, and nobody would notice.
+    // One refusal for good, and nothing more to deliver: the channel is archived, and without a report no operator
+    // would notice.
     let archived = Server::start([Act::status("404 Not Found")]).await;
     let web = Server::start([]).await;
     let receivers = vec![

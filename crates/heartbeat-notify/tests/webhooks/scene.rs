@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Longest wait of a test, in time that passes by itself whenever nobody has anything to do.
+/// Longest wait of a test, in paused time: it advances by itself while no task has work.
 const BOUND: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// What the wall clock says in these tests.
 pub(crate) const UNIX_S: u64 = 1_764_000_123;
 pub(crate) const WALL: WallTime = WallTime::from_millis(1_764_000_123_000);
 
-/// The clock of the tests, which stands still while anybody works.
+/// The clock of the tests, which stands still while any task works.
 pub(crate) fn clock() -> Instant {
     sleep(Duration::ZERO).deadline()
 }

@@ -137,7 +137,7 @@ pub(crate) fn a_realm_outlives_its_heartbeatd_and_is_taken_over() {
     bench.processes.signal(key(1), Signal::TERM);
     match bench.next() {
         Notice::Exited { exit, empty: true, .. } => assert!(
-            // Older kernels do not say how somebody else's child has ended.
+            // Older kernels do not say how the child of another process ended.
             exit == Exit::signal(Signal::TERM) || exit == Exit::unknown(),
             "{exit:?}"
         ),
@@ -195,8 +195,8 @@ pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_kille
     assert!(processes_called(&["sleep", "622"]).is_empty() && processes_called(&["sleep", "623"]).is_empty());
 }
 
-/// A program that makes a daemon of itself: the daemon, then as many words as there are, each of which waits for a file of that
-/// name. `named` writes the pid file, `ended` ends the program.
+/// A program that makes a daemon of itself: the daemon, then as many words as there are, each of which waits for a file
+/// of that name. `named` writes the pid file, `ended` ends the program.
 fn forker(bench: &Bench, daemon: &str, words: &[&str]) -> String {
     let dir = bench.dir.path();
     std::fs::create_dir_all(dir.join(PIDFILE_DIR)).unwrap();
@@ -234,7 +234,7 @@ pub(crate) fn a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file() {
         happen(meanwhile);
         if afterwards.is_empty() {
             until(|| gone(first));
-            // How it ended is known as long as nobody has collected it.
+            // The kernel knows how the process ended until its parent collects it.
             let forked = |exit| Condition::Forked { run: RunId(1), pid: first, exit };
             let found = adopt(&bench);
             assert!([forked(Exit::unknown()), forked(Exit::code(0))].contains(&found), "{found:?}");
@@ -297,7 +297,8 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
         other => panic!("{other:?}"),
     }
     bench.processes.signal(key(1), Signal::KILL);
-    // Of another realm: one of this realm would be swept, and looks after everybody with its tag.
+    // A realm of another name: a run of this realm would be swept at its end, and the sweep reaches every process with
+    // its tag.
     let other = heartbeat_status::RealmName::new("other").unwrap();
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
@@ -334,7 +335,7 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
         &bench,
         |line| if line.starts_with("boot=") { "boot=another".to_owned() } else { line.to_owned() },
     );
-    // Whoever has that number now was found by its tag alone.
+    // The process that has the number now was found by its tag alone.
     let found = look(&bench);
     assert!(matches!(found.realms[0].condition, Condition::Unverifiable { .. }), "{found:?}");
     assert_eq!(found.realms[0].memory, None, "nothing is remembered from another boot");
@@ -351,7 +352,7 @@ pub(crate) fn a_reused_pid_is_nobody() {
     assert!(record.is_alive());
     kill_main(pid);
     until(|| gone(pid));
-    // Somebody else has the number now: the same record, another start time.
+    // A stranger has the number now: the same record, another start time.
     #[expect(clippy::disallowed_methods, reason = "a stranger")]
     let mut stranger =
         Command::new("sleep").arg("627").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -365,7 +366,8 @@ pub(crate) fn a_reused_pid_is_nobody() {
     });
     assert!(matches!(adopt(&bench), Condition::Ended { empty: true, .. }));
     bench.processes.signal(key(1), Signal::KILL);
-    // Of another realm: one of this realm would be swept, and looks after everybody with its tag.
+    // A realm of another name: a run of this realm would be swept at its end, and the sweep reaches every process with
+    // its tag.
     let other = heartbeat_status::RealmName::new("other").unwrap();
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     bench.started();
@@ -464,7 +466,8 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
 }
 
-/// The disk of the records is full after every number of pages: each time another write is the first that fails, for ever.
+/// The disk of the records is full after every number of pages: each time another write is the first that fails, for
+/// ever.
 pub(crate) fn a_full_disk_below_the_records_misses_no_restart() {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     const REALMS: u32 = 3;
@@ -536,7 +539,7 @@ pub(crate) fn an_exit_is_on_record_until_the_next_start() {
     bench.launch(1, &bench.shell("exit 3"));
     bench.started();
     let exit = super::exit_of(&bench.next()).0;
-    // Written before the process is reaped, and so before anybody is told.
+    // The reaper writes the record before it collects the process, and so before it reports the end.
     let path = ProcessRecord::path(bench.dir.path(), &name());
     assert_eq!(ProcessRecord::read(&path).unwrap().exit, Some((RunId(1), exit)));
     until(|| ProcessRecord::read(&path).unwrap().process.is_none());

@@ -63,7 +63,7 @@ pub(super) fn without_limits_a_program_has_the_same_however_we_were_started() {
     assert!(text.contains("NoNewPrivs:\t0"), "{text}");
 }
 
-/// Whoever cannot give what is asked for says so with both numbers, and nothing is started with less.
+/// An adapter that cannot give the requested limit names both numbers and starts nothing.
 pub(super) fn a_limit_beyond_ours_fails_the_start() {
     let bench = Bench::new();
     // No privilege is above the limit of the kernel itself.
@@ -101,7 +101,8 @@ pub(super) fn without_new_privileges_set_user_id_means_nothing() {
     }
 }
 
-/// Here, that depends on the host: what no controller keeps is told at the start, and of memory how much is used.
+/// Whether the kernel keeps a limit depends on the host: the adapter reports at the start what no controller keeps, and
+/// samples memory.
 pub(super) fn limits_of_the_tree_are_kept_or_told() {
     let bench = Bench::new();
     let wanted = Limits {
@@ -169,7 +170,7 @@ pub(super) fn a_signal_to_the_main_process_reaches_nobody_else() {
     assert_eq!(exit, Exit::signal(Signal::KILL));
     let text = bench.wait_for_output("main was told");
     assert!(!text.contains("the child was told"), "{text}");
-    // It is over: nobody is told.
+    // The test is over, so the process gets no notice.
     bench.processes.signal_main(key, Signal::KILL);
 }
 

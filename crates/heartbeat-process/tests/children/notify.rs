@@ -27,7 +27,7 @@ fn send(text: &[u8]) {
     UnixDatagram::unbound().unwrap().send_to(text, path()).unwrap();
 }
 
-/// With a descriptor that comes along, until whoever receives it has closed it.
+/// Sends a message with a descriptor, and waits until the receiver has closed that.
 fn send_and_wait(text: &str) {
     let (mut theirs, ours) = std::io::pipe().unwrap();
     let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None).unwrap();
@@ -112,7 +112,7 @@ pub(super) fn a_realm_says_how_it_is_and_is_told_where() {
     assert!(socket.exists());
     end(&bench, key);
     assert!(!socket.exists(), "nobody speaks there any more");
-    // Whoever is not asked is told nothing.
+    // A realm without a `notify` probe gets no socket.
     bench.launch(2, &bench.shell("echo socket=$NOTIFY_SOCKET=; exit 0"));
     bench.started();
     exit_of(&bench.next());
@@ -246,7 +246,7 @@ pub(super) fn a_socket_that_was_taken_away_is_put_back() {
     until(|| dir.join("notify/db").exists());
     std::fs::write(dir.join("notify/db.go"), "").unwrap();
     assert_eq!(said(&bench, key), status("again"));
-    // Somebody else's in its place is replaced as well.
+    // The adapter also replaces a socket that another process bound in its place.
     std::fs::remove_file(dir.join("notify/db")).unwrap();
     let squatter = UnixDatagram::bind(dir.join("notify/db")).unwrap();
     let sender = UnixDatagram::unbound().unwrap();
@@ -297,7 +297,7 @@ pub(super) fn a_line_on_its_descriptor_is_readiness() {
         std::fs::remove_file(bench.log()).unwrap();
         end(&bench, key);
     }
-    // Bytes without an end are none, and neither do they hold anybody up.
+    // Bytes without a line end are no message, and they hold nothing up.
     let asked = Readiness { ready_fd: Some(3), ..Readiness::default() };
     let key = bench.launch(
         90,

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
-/// The role of a listener, until somebody kills it.
+/// The role of a listener, until the test kills it.
 pub(super) fn listen_for_ever(address: &str) -> ExitCode {
     let address: SocketAddr = address.parse().unwrap();
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -107,7 +107,7 @@ pub(super) fn a_daemon_is_known_by_its_mark() {
     assert_eq!(realm.tree().strays(), [daemon.pid]);
     assert_eq!(realm.owner(&realm.tree()), Ownership::Ours);
     assert_eq!(realm.owner(&Tree::tagged(realm.main, "db", &instance_tag())), Ownership::Ours);
-    // Another realm, or the realm of another heartbeatd, is somebody else.
+    // A process of another realm, or of a realm of another heartbeatd, is a stranger.
     for tree in [Tree::tagged(realm.main, "web", &instance_tag()), Tree::tagged(realm.main, "db", "other")] {
         assert_eq!(realm.owner(&tree), Ownership::Stranger(daemon.clone()));
     }
@@ -135,7 +135,7 @@ pub(super) fn a_stranger_is_named() {
     assert!(matches!(owner_of(&listeners, address, &realm.tree()),
         Ownership::Stranger(found) if found.pid == std::process::id()));
     drop(own);
-    // It listened when the table was read, and nobody has it any more.
+    // The socket listened when the table was read, and no process has it any more.
     assert!(matches!(owner_of(&listeners, address, &realm.tree()), Ownership::Unattributable(_)));
     realm.stop();
     stranger.stop();
@@ -147,7 +147,7 @@ pub(super) fn whoever_may_not_look_does_not_guess() {
         return;
     }
     let realm = Listening::start("db", "exec LISTEN 127.0.0.1:0");
-    // A copy that everybody may execute.
+    // A copy that every user may execute.
     std::fs::set_permissions(realm.bench.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let program = realm.bench.dir.path().join("judge");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();

@@ -62,7 +62,7 @@ pub(crate) fn whoever_hides_from_its_mark_is_found_by_descent_or_group() {
     if groups().is_none() {
         return;
     }
-    // Nothing is left by which anybody could know it, but where it lives.
+    // The process carries nothing that identifies it; only its control group does.
     let script = format!("env -i sh -c \"{}\"; sleep 0.2; exit 4", daemon("env -i sleep 632"));
     let key = bench.launch(2, &bench.shell(&script));
     bench.started();
@@ -115,7 +115,7 @@ pub(crate) fn a_daemon_is_followed_by_its_pid_file() {
     assert_eq!(std::fs::read_to_string(&pidfile).unwrap().trim(), pid.to_string());
     bench.processes.signal(key, Signal::TERM);
     let exit = ended(&bench, key);
-    // Nobody's child here, unless orphans come to us; older kernels do not say how such a one has ended.
+    // The process is not our child unless orphans come to us, and older kernels do not say how such a process ended.
     assert!(exit == Exit::code(7) || exit == Exit::unknown(), "{exit:?}");
     // One that ends badly has left no daemon behind.
     let script = format!("echo 1 > {}; exit 9", pidfile.display());
@@ -291,7 +291,7 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
     setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
 }
 
-/// Somebody else's process, in a session of its own, that carries the tag of a run.
+/// A process of another launcher, in a session of its own, that carries the tag of a run.
 #[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
 fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {
     use std::os::unix::process::CommandExt;
@@ -325,7 +325,8 @@ pub(crate) fn whoever_only_knows_the_mark_is_no_member_and_no_stray() {
     for pretender in &mut pretenders {
         assert!(pretender.try_wait().unwrap().is_none(), "no signal reaches a stranger");
     }
-    // Nothing is on record any more. Of another user it keeps no realm from starting; of ours it may be one that was lost.
+    // Nothing is on record any more. Of another user it keeps no realm from starting; of ours it may be one that was
+    // lost.
     let mut others = pretenders.split_off(2);
     for mut ours in pretenders {
         ours.kill().unwrap();

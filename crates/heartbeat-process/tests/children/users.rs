@@ -1,10 +1,10 @@
-//! Programs that run as somebody else.
+//! Programs that run as another user.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// Somebody who is not root; with more than one group where PostgreSQL is installed.
+/// A user who is not root; with more than one group where PostgreSQL is installed.
 fn somebody() -> User {
     ["postgres", "nobody"].into_iter().find_map(|name| User::find(name).ok()).unwrap()
 }

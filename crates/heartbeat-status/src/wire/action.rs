@@ -11,7 +11,7 @@ use super::{LagEntry, Open};
 use crate::{OwnProblemKind, WallTime};
 
 closed_list! {
-    /// What an operator can ask of a realm.
+    /// The actions that an operator can ask for.
     pub enum Action ("action") {
         /// Run it, and what it needs.
         Start = "start",
@@ -31,7 +31,7 @@ closed_list! {
 }
 
 impl Action {
-    /// It may take processes down.
+    /// Whether it may take processes down.
     #[must_use]
     pub const fn stops(self) -> bool {
         matches!(self, Self::Stop | Self::Restart)
@@ -94,7 +94,7 @@ fn is_false(flag: &bool) -> bool {
 pub struct PlanRequest {
     /// `fail`, or any action.
     pub action: String,
-    /// Of whom.
+    /// Name of the realm.
     pub realm: String,
     /// As in [`ActionRequest`].
     #[serde(default)]
@@ -133,7 +133,7 @@ pub struct ReloadDocument {
     /// Keys of `[heartbeat]`, `[notify]` that change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
-    /// What is hardly meant, a line each.
+    /// Warnings, one per line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -147,7 +147,7 @@ pub struct ReloadedRealm {
     pub because: Vec<String>,
 }
 
-/// `heartbeat.registration/1`: what became of a realm that was registered, or removed, at run time.
+/// `heartbeat.registration/1`: the result of registering a realm, or removing one, at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDocument {
     /// [`REGISTRATION_SCHEMA`](super::REGISTRATION_SCHEMA).
@@ -163,23 +163,23 @@ pub struct RegistrationDocument {
     /// The keys that changed, where it was replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
-    /// What its probes look at; of one that was removed: looked at.
+    /// The targets of its probes; of a removed realm, the former ones.
     pub targets: Vec<String>,
     /// The realms it depends upon.
     pub needs: Vec<String>,
-    /// What a person has to know beside.
+    /// A remark for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// `heartbeat.action/1`: what a command does, and what came of it.
+/// `heartbeat.action/1`: the steps of a command, and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionDocument {
     /// [`ACTION_SCHEMA`](super::ACTION_SCHEMA).
     pub schema: String,
-    /// What was asked.
+    /// The action of the command.
     pub action: Open<Action>,
-    /// Of whom.
+    /// Names of the realms.
     pub realms: Vec<String>,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -192,10 +192,11 @@ pub struct ActionDocument {
     /// plan waits for once it has been stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldEntry>,
-    /// Why it is not carried out, in the word of the problem: `would-break`, `held`, ...; absent when it can be.
+    /// Why the command is not carried out, in the word of the problem: `would-break`, `held`, ...; absent when it can
+    /// be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// What came of it: `accepted`, `up`, `stopped`, `verified`; absent in a dry run.
+    /// The result: `accepted`, `up`, `stopped`, `verified`; absent in a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// For a person.
@@ -217,7 +218,7 @@ pub struct HoldEntry {
     /// How long ago that was, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ago_s: Option<f64>,
-    /// Why, if the operator has said so.
+    /// Why, if the operator gave a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -247,14 +248,14 @@ fn coarse(seconds: f64) -> String {
 pub struct ActionStep {
     /// Position, from 1; equal numbers run side by side.
     pub wave: u32,
-    /// Whom it concerns.
+    /// Name of the realm.
     pub realm: String,
-    /// What happens to it.
+    /// The action of this step.
     pub action: Open<Action>,
     /// Longest it may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_s: Option<f64>,
-    /// What it waits for, for a person.
+    /// The condition that it waits for, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
@@ -269,15 +270,15 @@ pub struct Problem {
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// What happened here, and the way out.
+    /// What happened, and what to do.
     pub detail: String,
-    /// Names that are near to one that was not found.
+    /// Names that resemble an unknown one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub near: Vec<String>,
     /// The plan that was refused, or not finished in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ActionDocument>,
-    /// The command was carried out all the same.
+    /// heartbeatd carried out the command all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<bool>,
     /// What is wrong with a configuration that was refused, each with file, line and column.
@@ -285,7 +286,7 @@ pub struct Problem {
     pub problems: Vec<String>,
 }
 
-/// `heartbeat.graph/1`: who needs whom.
+/// `heartbeat.graph/1`: the dependencies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphDocument {
     /// [`GRAPH_SCHEMA`](super::GRAPH_SCHEMA).
@@ -320,9 +321,9 @@ pub struct GraphNode {
 /// A dependency in the graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphEdge {
-    /// Who depends.
+    /// The dependent.
     pub from: String,
-    /// On whom.
+    /// The realm that it depends on.
     pub to: String,
     /// How it binds.
     pub kind: Open<crate::EdgeKind>,
@@ -345,7 +346,7 @@ pub struct HealthDocument {
     /// What is wrong, for a person; empty when nothing is.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// The same with what is known of it.
+    /// The same, with the details of each problem.
     #[serde(default)]
     pub problems: Vec<OwnProblemEntry>,
     /// How late the loop of heartbeatd is.
@@ -353,7 +354,7 @@ pub struct HealthDocument {
     pub lag_ms: LagEntry,
 }
 
-/// Something that is wrong with heartbeatd itself.
+/// One problem of heartbeatd itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnProblemEntry {
     /// Which part of heartbeatd it concerns.
@@ -366,7 +367,7 @@ pub struct OwnProblemEntry {
     pub advice: String,
 }
 
-/// heartbeatd goes, and every realm stays.
+/// heartbeatd ends, and every realm keeps running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepartureDocument {
     /// [`DEPARTURE_SCHEMA`](super::DEPARTURE_SCHEMA).

@@ -15,7 +15,7 @@ pub struct StatusDocument {
     pub schema: String,
     /// This life of heartbeatd; a revision means something only together with it.
     pub instance: String,
-    /// Moves only when something means something different.
+    /// Changes only when the meaning of something changes.
     pub revision: u64,
     /// When this body was made.
     pub generated_at: WallTime,
@@ -29,7 +29,7 @@ pub struct StatusDocument {
     pub summary: Summary,
     /// heartbeatd itself.
     pub daemon: DaemonEntry,
-    /// What is at the root of what is not fine.
+    /// The roots of trouble.
     #[serde(default)]
     pub roots: Vec<RootEntry>,
     /// Every realm, in start order; absent in `?fields=summary`.
@@ -97,7 +97,7 @@ pub struct LagEntry {
     pub max: f64,
 }
 
-/// A realm at the root of trouble, and whom it blocks.
+/// A realm at the root of trouble, and the realms that it blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootEntry {
     /// The root.
@@ -131,7 +131,7 @@ pub struct RealmDocument {
     /// Status changes, newest first.
     #[serde(default)]
     pub transitions: Vec<TransitionEntry>,
-    /// Last lines of its output. Not on the read-only door.
+    /// Last lines of its output. Not on the read-only listener.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
     /// Who holds its port, when that is not the realm itself.
@@ -146,11 +146,11 @@ pub struct HolderEntry {
     pub pid: u32,
     /// Its command.
     pub command: String,
-    /// Whose it is.
+    /// The user that it runs as.
     pub user: String,
 }
 
-/// Something that happened to a realm.
+/// One event of a realm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransitionEntry {
     /// When.

@@ -1,4 +1,5 @@
-//! The first line: is it fine, and if not, why. The terminal, the page and every other reader say the same.
+//! The first line: whether the ecosystem is fine, and if not, why. The terminal, the page and every other reader share
+//! it.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -32,8 +33,8 @@ impl RealmEntry {
 }
 
 impl StatusDocument {
-    /// Is it fine, and if not, why: `shop: DOWN - postgres is restarting (exit code 1), blocks api`. The text is safe for a
-    /// terminal.
+    /// Whether the ecosystem is fine, and if not, why: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
+    /// The text is safe for a terminal.
     #[must_use]
     pub fn headline(&self) -> String {
         let document = self;
@@ -83,7 +84,7 @@ fn own_problems(document: &StatusDocument) -> String {
     text
 }
 
-/// Something has gone wrong with it: a requested restart is no fault.
+/// Whether the realm has a fault: a requested restart is none.
 fn is_fault(realm: &RealmEntry) -> bool {
     let open = realm.restart.as_ref().filter(|restart| restart.result.is_none());
     match realm.known_status() {
@@ -95,14 +96,14 @@ fn is_fault(realm: &RealmEntry) -> bool {
     }
 }
 
-/// The roots of trouble with what they block, worst first; without roots, everything that is not fine.
+/// The roots of trouble with the realms that they block, worst first; without roots, every realm that is not fine.
 fn troubles(document: &StatusDocument) -> String {
     let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
     let suspicious: Vec<&RealmEntry> =
         document.realms.iter().filter(|realm| !realm.suspects.is_empty()).collect();
     causes.extend(suspicious.iter().map(|realm| (*realm, &[][..])));
     for root in &document.roots {
-        // What refuses work is named by what fails for that.
+        // The realm that fails names the need that refuses work.
         if suspicious.iter().any(|realm| realm.suspects.contains(&root.realm)) {
             continue;
         }
@@ -114,7 +115,7 @@ fn troubles(document: &StatusDocument) -> String {
     if causes.is_empty() {
         let bad: Vec<&RealmEntry> =
             document.realms.iter().filter(|realm| !realm.known_status().is_ok()).collect();
-        // Who only waits for others that are on their way up is counted behind them.
+        // Realms that only wait for others on their way up come behind these, as a count.
         let (others, first): (Vec<&RealmEntry>, Vec<&RealmEntry>) =
             bad.into_iter().partition(|realm| realm.reason.is(Reason::WaitingForNeed));
         if first.is_empty() {

@@ -1,4 +1,4 @@
-//! What realms were over time, in documents.
+//! History documents: the states of realms over time.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -52,7 +52,7 @@ pub struct HistoryStep {
     pub latency_ms: Option<LatencyEntry>,
 }
 
-/// Seconds by what the realm was. Before it was seen first nothing counts.
+/// Seconds by the class of the realm's status. Time before the realm was first seen does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimesEntry {
     /// Up or done.

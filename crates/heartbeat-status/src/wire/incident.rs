@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Open, RealmEntry, RootEntry, Summary};
 use crate::{IncidentStep, Reason, Severity, Status, WallTime, What};
 
-/// `heartbeat.incident/1`: one incident, as the API lists it and as receivers are told of it.
+/// `heartbeat.incident/1`: one incident, as the API lists it and as receivers get it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentDocument {
     /// [`INCIDENT_SCHEMA`](super::INCIDENT_SCHEMA).
@@ -47,7 +47,7 @@ pub struct IncidentDocument {
     pub ack: Option<AckEntry>,
     /// What happened since, oldest first.
     pub timeline: Vec<TimelineEntry>,
-    /// Last lines of the root's output when it was opened. Not on the read-only door.
+    /// Last lines of the root's output when it was opened. Not on the read-only listener.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
     /// Where to look.
@@ -132,7 +132,7 @@ pub struct EventEntry {
     pub incident: Option<String>,
 }
 
-/// `heartbeat.delta/1`: what means something different since the last one (`event: delta` of the stream).
+/// `heartbeat.delta/1`: the changes of meaning since the last one (`event: delta` of the stream).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeltaDocument {
     /// [`DELTA_SCHEMA`](super::DELTA_SCHEMA).

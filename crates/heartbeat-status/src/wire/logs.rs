@@ -1,4 +1,4 @@
-//! What a realm has written.
+//! The output of a realm.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,15 +13,15 @@ use super::LOGS_SCHEMA;
 pub struct LogsDocument {
     /// [`LOGS_SCHEMA`].
     pub schema: String,
-    /// Whose output it is.
+    /// Name of the realm.
     pub realm: String,
-    /// The generation that wrote it, when the one before the newest was asked for.
+    /// The generation that wrote it, when the client asked for the previous one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// There are more lines before these.
     pub cut: bool,
-    /// In a stream: bytes of output before these lines that are not shown, since they were lost, rotated away, or more than
-    /// the reader takes.
+    /// In a stream: bytes of output before these lines that are not shown, since they were lost, rotated away, or more
+    /// than the reader takes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed_bytes: u64,
     /// What of the output is lost, or may be; absent when nothing is.
@@ -51,17 +51,17 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What of a realm's output is not to be found any more, although it should be, since its log is there.
+/// Output of a realm that is lost although its log is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostEntry {
     /// For a person.
     pub message: String,
-    /// How often the log was copied and truncated since the file system can do no better; what was written in the moment
-    /// of each may be lost.
+    /// How often heartbeatd copied and truncated the log because the file system offers nothing better; output in the
+    /// moment of a truncation may be lost.
     pub truncations: u64,
     /// Bytes that are known to be lost that way.
     pub cut_bytes: u64,
-    /// Bytes that were dropped, since there was no room to set them aside.
+    /// Bytes that heartbeatd dropped because it had no room to set them aside.
     pub dropped_bytes: u64,
     /// How often a program of the realm has emptied the log.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,4 +1,4 @@
-//! What was sent about an incident.
+//! The notifications of an incident.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -77,7 +77,7 @@ pub struct RealmEntry {
     /// The process; absent for external realms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessEntry>,
-    /// What it says of itself, while it runs and is asked to.
+    /// The notifications of the realm, while it runs and has a `notify` probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<SaysEntry>,
     /// Probes.
@@ -88,7 +88,7 @@ pub struct RealmEntry {
     pub needed_by: Vec<String>,
     /// Broken realms it needs directly.
     pub blocked_by: Vec<String>,
-    /// What it needs and refuses work, while it fails: probably for that.
+    /// The needs that refuse work, while this realm fails: they are probably the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspects: Vec<String>,
     /// Open incident.
@@ -187,15 +187,15 @@ pub struct ProcessEntry {
     pub last_exit: Option<ExitEntry>,
 }
 
-/// What a realm says of itself.
+/// The notifications of a realm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaysEntry {
-    /// Where it says it is.
+    /// The state that the realm reports.
     pub state: Open<SaidState>,
     /// Its last `STATUS=`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// It says that it is well at least this often, or is taken to hang.
+    /// The realm sends a keep-alive at least this often, or counts as hanging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog_ms: Option<u64>,
 }
@@ -228,9 +228,10 @@ pub struct ProbeEntry {
     pub kind: Open<ProbeKind>,
     /// What its failure may cause.
     pub role: Open<Role>,
-    /// What it looks at.
+    /// The target of the probe.
     pub target: String,
-    /// `pass`, `degraded`, `fail` or `inconclusive`; absent while it is not being measured, and before the first result.
+    /// `pass`, `degraded`, `fail` or `inconclusive`; absent while it is not being measured, and before the first
+    /// result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Why.

@@ -40,16 +40,16 @@ pub struct About {
     pub config_problem: Option<(String, Instant)>,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
-    /// The reader is anybody who can connect: no arguments of commands, and no queries of URLs.
+    /// Any client that can connect may read this: it has no arguments of commands, and no queries of URLs.
     pub public: bool,
-    /// What open incidents are called outside.
+    /// The public identifiers of open incidents.
     pub incident_ids: Vec<(IncidentNo, String)>,
-    /// What history says of each realm.
+    /// Figures of each realm from history.
     pub figures: Arc<BTreeMap<String, RealmFigures>>,
 }
 
 impl About {
-    /// What an open incident is called outside.
+    /// The public identifier of an open incident.
     #[must_use]
     pub fn incident_id(&self, no: IncidentNo) -> Option<&str> {
         self.incident_ids.iter().find(|(known, _)| *known == no).map(|(_, id)| id.as_str())
@@ -177,14 +177,14 @@ fn summary(snapshot: &Snapshot) -> Summary {
     summary
 }
 
-/// Realms in trouble by their own fault, each with everybody it blocks through any number of others.
+/// Realms in trouble by their own fault, each with every realm that it blocks, directly or through others.
 fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
     let mut blocks: BTreeMap<RealmIx, Vec<String>> = BTreeMap::new();
     for realm in snapshot.in_start_order() {
         for suspect in &realm.suspects {
             blocks.entry(*suspect).or_default().push(realm.info.name.to_string());
         }
-        // A restart that was asked for is no trouble.
+        // A requested restart is no trouble.
         let fault = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
         let own_fault = match realm.status {
             Status::Down | Status::Failed => true,

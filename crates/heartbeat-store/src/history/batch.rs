@@ -6,7 +6,8 @@ use heartbeat_status::{Reason, Status};
 
 use crate::sketch::Sketch;
 
-/// Changes of statuses that wait. Beyond that only the last one of each realm is kept, and the time in between is unknown.
+/// Changes of statuses that wait. Beyond that only the last one of each realm is kept, and the time in between is
+/// unknown.
 const MAX_CHANGES: usize = 20_000;
 /// Minutes of latencies that wait. Beyond that the oldest goes.
 const MAX_MINUTES: usize = 60;

@@ -101,8 +101,8 @@ pub(super) fn first_seen(connection: &Connection, realm: i64) -> rusqlite::Resul
     connection.query_row("SELECT min(at) FROM transition WHERE realm = ?1", [realm], |row| row.get(0))
 }
 
-/// Changes of a realm within a window, and what it was when the window began: by life and in order. `lives` are those of
-/// the window.
+/// Changes of a realm within a window, and what it was when the window began: by life and in order. `lives` are those
+/// of the window.
 pub(super) fn changes(
     connection: &Connection,
     realm: i64,

@@ -118,8 +118,8 @@ impl HistoryDb {
         Ok(Self { worker: Worker::start(("hb-history-db", path), schema, duty, now, report)? })
     }
 
-    /// heartbeatd begins to look, or the wall clock was set: nothing is known of any realm until its next change, which is
-    /// to follow at once.
+    /// heartbeatd begins to look, or the wall clock was set: nothing is known of any realm until its next change, which
+    /// is to follow at once.
     pub fn begin(&self, boot: String, at_ms: i64) {
         self.worker.push(|batch| batch.push(Write::Life { boot, at_ms }));
     }

@@ -1,4 +1,5 @@
-//! What the thread of `history.db` does: it writes lives, changes and latencies, packs what is over, and gives up the oldest.
+//! What the thread of `history.db` does: it writes lives, changes and latencies, packs what is over, and gives up the
+//! oldest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! How values of other crates are stored. Names and shapes only grow: what is missing has its default. Times are
-//! nanoseconds of the monotonic clock, so a record means something within one boot only.
+//! How this crate stores values of other crates. Names and shapes only grow: a missing value has its default. Times are
+//! nanoseconds of the monotonic clock, so a record is valid within one boot only.
 
 use core::marker::PhantomData;
 use core::time::Duration;
@@ -83,7 +83,7 @@ pub(crate) fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// How a process ended: a code, a signal (`true`: core dumped), or unknown; and whether memory had run out.
+/// How a process ended: a code, a signal (`true`: it dumped core), or unknown; and whether memory had run out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StoredExit {

@@ -1,4 +1,4 @@
-//! One generation of a realm: its process, and what that has reported. A new generation begins with nothing of it.
+//! One generation of a realm: its process, and what that has reported. A new generation begins empty.
 
 use alloc::string::String;
 
@@ -18,13 +18,13 @@ pub(crate) struct Generation {
     pub(crate) pid: Option<u32>,
     #[serde(rename = "started_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<Instant>,
-    /// Its launch was never attempted: the next start is of this generation, too.
+    /// The launch was never attempted: the next start is of this generation, too.
     #[serde(rename = "keep_run", skip_serializing_if = "is_false")]
     pub(crate) untried: bool,
-    /// The realm was configured to be made of something else while it was paused: it restarts when it is resumed.
+    /// A reload changed the realm's process while the realm was paused: it restarts when an operator resumes it.
     #[serde(rename = "renew_owed", skip_serializing_if = "is_false")]
     pub(crate) outdated: bool,
-    /// The process that holds its port, when that is not its own.
+    /// The process that holds the realm's port, when it is not the realm's own.
     #[serde(rename = "stranger", skip_serializing_if = "Option::is_none")]
     pub(crate) port_conflict: Option<String>,
     #[serde(
@@ -33,13 +33,13 @@ pub(crate) struct Generation {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) healthy_since: Option<Instant>,
-    /// What it has said of itself.
+    /// The notifications of the process.
     #[serde(rename = "said", skip_serializing_if = "Spoken::is_nothing")]
     pub(crate) spoken: Spoken,
 }
 
 impl Generation {
-    /// The generation after this one; the same once more where nothing of it was tried.
+    /// The generation after this one; the same one again where nothing of it was tried.
     pub(crate) fn next(&self) -> Self {
         if self.untried {
             Self { run: self.run, port_conflict: self.port_conflict.clone(), ..Self::default() }

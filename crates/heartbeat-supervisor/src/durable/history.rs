@@ -1,4 +1,4 @@
-//! What has happened to a realm, over all of its generations: its ends, its restarts, and whom its failures are blamed on.
+//! The history of a realm over all of its generations: exits, restarts, and the realm that its failures are blamed on.
 
 use alloc::string::String;
 
@@ -13,22 +13,22 @@ use super::encoding::{StoredLastExit, StoredRestart, StoredTracker, Via, is_fals
 pub(crate) struct History {
     #[serde(flatten, with = "Via::<StoredLastExit>")]
     pub(crate) last_exit: Option<LastExit>,
-    /// What its last run, or its last start, failed with, for a person.
+    /// Why its last run, or its last start, failed, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
-    /// It has failed, and has neither been up nor been asked for since.
+    /// The realm has failed, and since then it has neither been up nor has an operator asked for it.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) faulted: bool,
     /// Its last start has failed, and it has not been started since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_start: Option<FailedStart>,
-    /// A oneshot that succeeded once; holds within a boot.
+    /// The oneshot succeeded once; valid within one boot.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) done_once: bool,
     /// Never two starts within `min_gap`, whatever the cause.
     #[serde(rename = "gap_until_ns", with = "Via::<u64>")]
     pub(crate) gap_until: Instant,
-    /// The next start is not before this: the gap, or a backoff.
+    /// The next start is not before this: the end of the gap, or of a backoff.
     #[serde(rename = "not_before_ns", with = "Via::<u64>")]
     pub(crate) not_before: Instant,
     #[serde(flatten, with = "Via::<StoredTracker>")]
@@ -37,22 +37,22 @@ pub(crate) struct History {
     #[serde(with = "Via::<Option<StoredRestart>>", skip_serializing_if = "Option::is_none")]
     pub(crate) restart: Option<RestartAttempt>,
     pub(crate) restarts_opened: u64,
-    /// It has failed again shortly after a restart of it was verified: its incident ends when it has been healthy for
-    /// `reset_after`.
+    /// The realm has failed again shortly after its restart was verified: its incident ends once it has been healthy
+    /// for `reset_after`.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) relapsed: bool,
-    /// A restart of it that belongs to the incident of what it needs.
+    /// A restart of the realm that belongs to the incident of a need.
     #[serde(with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) excused: Option<RestartId>,
-    /// It fails, and a need that refuses work is the suspect.
+    /// The realm fails, and a need that refuses work is the suspect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) suspicion: Option<Suspicion>,
-    /// Needs have refused work since then, and what fails here is not blamed on that any more.
+    /// The time since when needs refuse work that this realm no longer blames for its failures.
     #[serde(rename = "cleared_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) cleared: Option<Instant>,
 }
 
-/// Why a realm has not been started, since the first start in a row that failed so.
+/// Why a realm cannot be started, since the first start in a row that failed this way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailedStart {
     pub(crate) failure: StartFailure,
@@ -60,15 +60,15 @@ pub(crate) struct FailedStart {
     pub(crate) message: String,
     #[serde(rename = "since_ns", with = "Via::<u64>")]
     pub(crate) since: Instant,
-    /// Cooldowns in a row because of it.
+    /// Cooldowns in a row for this reason.
     pub(crate) cooldowns: u32,
 }
 
-/// What a realm that fails blames on a need.
+/// The suspicion of a failing realm against a need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Suspicion {
-    /// Its one restart has been made, or there is none.
+    /// The realm has had its one restart, or gets none.
     pub(crate) tried: bool,
     /// Since when all other dependents of its suspects pass.
     #[serde(rename = "alone_since_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! The durable half of a realm, version 1: what the next heartbeatd has to know to go on with it. Each type writes and
-//! reads itself; names only grow, so that a heartbeatd reads what an older one wrote.
+//! The durable half of a realm, version 1: what the next heartbeatd has to know to continue with the realm. Each type
+//! writes and reads itself; names only grow, so that a heartbeatd reads the records of an older one.
 
 mod encoding;
 mod generation;

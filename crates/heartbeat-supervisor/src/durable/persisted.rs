@@ -1,4 +1,4 @@
-//! Everything that is written of a realm.
+//! The whole record of a realm.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::encoding::{is_false, is_zero};
 use super::{Generation, History, StoredState, Wish};
 
-/// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
+/// What the core has to know about a realm to continue with it. Opaque: only the core makes and reads it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PersistedRealm {
@@ -29,13 +29,13 @@ pub struct PersistedRealm {
     pub(crate) excuse: NeedState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refuses_since_ns: Option<u64>,
-    /// Of a realm that is stuck: why it is to run again.
+    /// Only of a stuck realm: why it is to run again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stuck_for: Option<RestartCause>,
-    /// Of a realm that is stopped: it starts when it is resumed.
+    /// Only of a stopped realm: it starts when an operator resumes it.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) start_owed: bool,
-    /// Of a realm that runs: a need has broken under it.
+    /// Only of a running realm: a need has broken since it started.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) restart_owed: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,15 +43,15 @@ pub struct PersistedRealm {
 }
 
 impl PersistedRealm {
-    /// It has come to rest, waits for a time, is down, or has said something of itself: looking at its process would not
-    /// tell that, and an operator may have been notified of what is down.
+    /// Whether the realm is at rest, waits for a time, is down, or has reported something. Its process would not show
+    /// that, and a receiver may have been notified that it is down.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let down = self.status.is_some_and(|(status, _)| status == Status::Down);
         down || !self.generation.spoken.is_nothing() || self.state.is_settled()
     }
 
-    /// The generation it is about.
+    /// The generation of the record.
     #[must_use]
     pub fn run(&self) -> RunId {
         self.generation.run
@@ -67,7 +67,7 @@ fn is_ready(needs: &NeedState) -> bool {
 #[serde(default)]
 pub(crate) struct StoredProbe {
     pub(crate) name: String,
-    /// What it measures: another one is another probe.
+    /// The target of the measurement: a probe with another target is another probe.
     pub(crate) target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) passing: Option<bool>,
@@ -88,7 +88,7 @@ pub(crate) struct StoredProbe {
     pub(crate) first_fail_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_fail_ns: Option<u64>,
-    /// Its last failures were not counted, since a need was to blame.
+    /// The last failures did not count, since a need was to blame.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) blamed: bool,
     #[serde(skip_serializing_if = "is_zero")]

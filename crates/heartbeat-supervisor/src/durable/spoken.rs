@@ -1,4 +1,4 @@
-//! What the process of a realm has said of itself in this generation.
+//! The notifications of a realm's process in this generation.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{Via, is_false};
 
-/// What it has said in this generation.
+/// The notifications of this generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Spoken {
@@ -21,13 +21,13 @@ pub(crate) struct Spoken {
     pub(crate) stopping: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<String>,
-    /// The watchdog it has chosen itself; zero for none.
+    /// The watchdog that the process has chosen itself; zero for none.
     #[serde(rename = "watchdog_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) watchdog: Option<Duration>,
-    /// It has asked to be treated as if it had been silent for too long.
+    /// The process has asked heartbeatd to treat it as silent for too long.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) triggered: bool,
-    /// Whatever waits for it waits until then at least.
+    /// Every timeout of the realm ends at this time at the earliest.
     #[serde(rename = "extended_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) extended: Option<Instant>,
 }
@@ -46,7 +46,7 @@ impl Spoken {
         }
     }
 
-    /// For the detail of its probe.
+    /// The text for the detail of the probe.
     pub(crate) fn words(&self) -> String {
         match &self.status {
             Some(status) => format!("{}: {status}", self.state()),

@@ -1,4 +1,4 @@
-//! Where a realm is in its life, as it is stored. Time that has gone by is not: what runs begins its times anew.
+//! The stored state of a realm. It has no elapsed times: the timers of a running realm begin anew.
 
 use alloc::string::String;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{StoredExit, Via};
 
-/// What a realm was given up for.
+/// Why heartbeatd has given up a realm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Why {
@@ -15,9 +15,9 @@ pub(crate) enum Why {
     BudgetSpent,
     /// The program could not be executed.
     StartFailed(String),
-    /// It ended, and its policy leaves it at that.
+    /// The process ended, and the policy does not restart it.
     Exited(#[serde(with = "Via::<StoredExit>")] Exit),
-    /// It was ended for this cause, and its policy leaves it at that.
+    /// heartbeatd ended the process for this cause, and the policy does not restart it.
     Gone(RestartCause),
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum StoredState {
     Waiting,
     /// Waiting until no need is broken any more.
     Mended,
-    /// Before it was exec'd; `launching` once a launch slot was given.
+    /// The process has not been exec'd; `launching` once the realm has a launch slot.
     Preparing {
         launching: bool,
         before: bool,
@@ -66,7 +66,7 @@ pub(crate) enum StoredState {
 }
 
 impl StoredState {
-    /// It has come to rest, or waits for a time: looking at its process would not tell that.
+    /// Whether the realm is at rest, or waits for a time: its process would not show that.
     pub(crate) fn is_settled(&self) -> bool {
         match self {
             Self::Waiting

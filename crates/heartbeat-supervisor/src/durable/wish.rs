@@ -1,4 +1,4 @@
-//! What is wanted of a realm: by the configuration, by what needs it, and by an operator.
+//! The desired state of a realm: by the configuration, by its dependents, and by an operator.
 
 use alloc::string::String;
 
@@ -16,7 +16,7 @@ pub(crate) enum Resting {
     Manual,
     /// An operator has stopped it.
     Operator(OperatorHold),
-    /// The configuration in force does not have it any more.
+    /// The configuration in force no longer has the realm.
     Removed,
 }
 
@@ -26,13 +26,13 @@ pub(crate) struct Wish {
     pub(crate) desired: Desired,
     #[serde(flatten, with = "Via::<StoredRest>")]
     pub(crate) resting: Resting,
-    /// An operator's pause: nothing acts, nothing alerts.
+    /// An operator's pause: heartbeatd neither acts nor alerts.
     #[serde(with = "Via::<Option<StoredPause>>", skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<Pause>,
     /// An operator has started it, and has not stopped it since.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) asked_for: bool,
-    /// An operator has started this paused realm, and the start has not been made yet: the pause does not hold it.
+    /// An operator has started this paused realm, and the process has not started yet: the pause does not hold it.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) ordered_in_pause: bool,
 }
@@ -57,7 +57,7 @@ impl Wish {
         }
     }
 
-    /// A pause keeps heartbeatd from starting it. A start that an operator requests is made in a pause, too.
+    /// Whether a pause keeps heartbeatd from starting the realm. It does not hold a start that an operator requests.
     pub(crate) fn is_held_by_pause(&self) -> bool {
         self.pause.is_some() && !self.ordered_in_pause
     }

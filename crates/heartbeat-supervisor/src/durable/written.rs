@@ -1,4 +1,4 @@
-//! The durable half as it was last written, without what the probes have seen: that changes with every measurement.
+//! The durable half as the core last emitted it, without the probes' results: those change with every measurement.
 
 use heartbeat_status::{Instant, NeedState, RestartCause, Status};
 
@@ -12,7 +12,7 @@ pub(crate) struct Written {
     place: Option<Place>,
 }
 
-/// Where the realm was, and since when.
+/// The state of the realm, and since when.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     pub(crate) state: StoredState,
@@ -25,7 +25,7 @@ pub(crate) struct Place {
 }
 
 impl Written {
-    /// Takes the durable half as it is now. True when that is another one than before.
+    /// Takes the durable half as it is now. True when it differs from the last one.
     pub(crate) fn take(
         &mut self,
         wish: &Wish,

@@ -1,5 +1,5 @@
-//! What is remembered comes back: `v1.json` is a record as the first version wrote it, with nothing as in a new realm. A new realm
-//! takes it up and writes the same.
+//! What is remembered comes back: `v1.json` is a record as the first version wrote it, with nothing as in a new realm.
+//! A new realm takes it up and writes the same.
 
 use alloc::string::ToString;
 use core::time::Duration;

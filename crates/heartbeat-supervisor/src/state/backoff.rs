@@ -1,4 +1,4 @@
-//! Backoff: ended; the next attempt has a time.
+//! Backoff: the process has ended, and the next attempt has a time.
 
 use heartbeat_status::{Instant, RestartResult, RunFact};
 
@@ -17,7 +17,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     ctx.arm(TimerKind::Retry, until);
 }
 
-/// heartbeatd is back: it waits for the time it had.
+/// heartbeatd is back: the realm waits until the time on record.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Backoff(backoff) = &realm.state {
         ctx.arm(TimerKind::Retry, backoff.until.max(ctx.now));
@@ -38,7 +38,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             realm.close_restart(ctx, RestartResult::Abandoned);
             stopped::enter(realm, ctx);
         }
-        // A person does not wait for the backoff; `min_gap` holds all the same.
+        // A person does not wait for the backoff, but `min_gap` still holds.
         StateRequest::Run | StateRequest::Again(_) => {
             realm.history.not_before = realm.history.gap_until;
             waiting::enter(realm, ctx);

@@ -1,4 +1,4 @@
-//! Cooldown: the restart budget is spent, or the program cannot be used for too long; one trial after a long wait.
+//! Cooldown: the restart budget is used up, or the program has been unusable for too long; one trial after a long wait.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -11,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
-/// A trial that a pause holds is looked at again after this.
+/// The core looks again after this at a trial that a pause holds.
 const PAUSED_RECHECK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant, why: W
     ctx.arm(TimerKind::Retry, until);
 }
 
-/// heartbeatd is back: it waits for the time it had.
+/// heartbeatd is back: the realm waits until the time on record.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Cooldown(cooldown) = &realm.state {
         ctx.arm(TimerKind::Retry, cooldown.until.max(ctx.now));

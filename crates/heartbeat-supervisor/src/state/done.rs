@@ -1,4 +1,4 @@
-//! Done: a oneshot that succeeded. Holds within a boot, until it is asked to run again.
+//! Done: a oneshot that succeeded. Valid within a boot, until an operator asks for another run.
 
 use super::{State, StateRequest, no_process, stopped};
 use crate::ctx::Ctx;
@@ -16,7 +16,7 @@ pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
 
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        // It has done what it is for.
+        // The oneshot has done its work.
         StateRequest::Run => {}
         StateRequest::Again(cause) => stopped::begin_again(realm, ctx, cause),
         StateRequest::Rest | StateRequest::Kill => stopped::enter(realm, ctx),

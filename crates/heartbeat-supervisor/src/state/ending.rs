@@ -1,4 +1,4 @@
-//! What follows the end of a run: the one place where restarts are decided.
+//! The end of a run: the one place that decides about restarts.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -16,10 +16,10 @@ use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::words;
 
-/// A port that a stranger holds is looked at again after this.
+/// The core looks again after this at a port that a stranger holds.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
 
-/// A program that makes a daemon of itself has ended within this.
+/// A program that forks a daemon has exited within this.
 const FORKS_WITHIN: Duration = Duration::from_secs(10);
 const FORKED_AWAY: &str = "; it left processes behind, which heartbeatd ends: the program makes a daemon of itself. \
                            Start it with its foreground option, or name its pid file with `pidfile`";
@@ -34,7 +34,7 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
     let ran_for = realm.history.last_exit.and_then(|last| last.ran_for);
     if will_restart(ctx, &exit) && !realm.dependencies.needs.excuses() && realm.wish.pause.is_none() {
         if realm.restart_open() {
-            // The attempt that was under way has failed; what follows is the next one.
+            // The attempt in progress has failed; what follows is the next one.
             realm.close_restart(ctx, RestartResult::Failed);
         }
         let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
@@ -79,7 +79,8 @@ fn will_restart(ctx: &Ctx<'_>, exit: &Exit) -> bool {
     }
 }
 
-/// A stranger holds its port, so it was not even tried: no debit, no new generation, and again in a second.
+/// A stranger holds the port, so the start was not even tried: no debit, no new generation, and another try in a
+/// second.
 fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
     if realm.generation.port_conflict.as_ref() != Some(&error.message) {
         ctx.event(EventKind::StartFailed { run: realm.generation.run, error: error.message.clone() });
@@ -98,7 +99,7 @@ fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
     }
 }
 
-/// Its launcher ended with the heartbeatd that had made it: no fault of anybody, no debit, the same generation.
+/// The launcher died with the heartbeatd that had forked it: no fault of the realm, no debit, the same generation.
 fn never_tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.stop_probing(ctx);
     realm.generation.untried = true;
@@ -135,7 +136,7 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
             }
             let decision =
                 realm.history.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Exited, None, dice);
-            // A start that failed is no restart; the attempt that follows is one.
+            // A failed start is no restart; the attempt that follows is one.
             if let Decision::StartAt { attempt, .. } = decision {
                 realm.open_attempt(ctx, RestartCause::Exited, error.message.clone(), attempt);
             }
@@ -145,7 +146,7 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
     apply(realm, ctx, decision, failed::Why::StartFailed(error.message.clone()));
 }
 
-/// The tree is empty: what now?
+/// The tree is empty: decides what comes next.
 pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Option<Exit>) {
     let paused = realm.held_by_pause();
     if !realm.wants_to_run() && !paused {
@@ -167,7 +168,7 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
         return;
     }
     if cause.is_debited() && realm.dependencies.needs.excuses() {
-        // Another realm's fault: no debit; it starts when the need is back, and later each time this happens again.
+        // Another realm is at fault: no debit. The realm starts when the need is back, each time a little later.
         realm.history.faulted = true;
         realm.close_restart(ctx, RestartResult::Abandoned);
         let dice = ctx.dice();
@@ -185,7 +186,7 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
         if let Some(record) = realm.history.open_mut() {
             record.attempt = ctx.spec.restart.burst().saturating_add(1);
         }
-        // What was ended to be tried once more starts at once.
+        // A realm that was ended for another try starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
             realm.history.not_before = realm.history.not_before.max(realm.next_start(ctx));
         }
@@ -241,7 +242,7 @@ fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::
     }
 }
 
-/// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
+/// The budget refused the restart that was just opened: its number is that of the last attempt made, not one more.
 fn never_attempted(realm: &mut Realm, ctx: &Ctx<'_>) {
     if let Some(record) = realm.history.open_mut() {
         record.attempt = record.attempt.min(ctx.spec.restart.burst());

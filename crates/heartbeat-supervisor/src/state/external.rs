@@ -1,4 +1,4 @@
-//! External: watched, never started, never signalled; restarted only by a command of its own.
+//! External: watched, never started, never signalled; only its own command restarts it.
 
 use super::{StateRequest, in_place_restart, no_process};
 use crate::ctx::{Ctx, DependencyView, Mode};
@@ -14,7 +14,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 
 pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: DependencyView) {
     match (was.mode, realm.dependencies.mode) {
-        // What is not configured any more is not watched.
+        // A realm that is no longer in the configuration is not watched.
         (Mode::Cold, Mode::Booted) if ctx.spec.retired => {}
         (Mode::Cold, Mode::Booted) => realm.start_probing(ctx),
         (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => let_go(realm, ctx),
@@ -37,7 +37,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
     }
 }
 
-/// It is not watched any more.
+/// The realm is no longer watched.
 pub(crate) fn let_go(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     in_place_restart::cancel(realm, ctx);
     realm.stop_probing(ctx);

@@ -1,4 +1,4 @@
-//! Failed: given up. A person is needed, and a person's start or restart begins with a fresh budget.
+//! Failed: heartbeatd has given up. A person is needed; a start or restart by an operator begins with a fresh budget.
 
 use heartbeat_status::{RestartCause, RunFact};
 

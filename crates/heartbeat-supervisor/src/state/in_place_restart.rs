@@ -1,10 +1,10 @@
 //! A restart by the realm's own command (`restart.command`) instead of a stop and a start: of a running service, and of
 //! an external realm, which heartbeatd cannot stop or start.
 //!
-//! It is a restart like any other: opened, debited, held by the restart circuit breaker, verified. A service is left running and
-//! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start, and
-//! is judged like the first: by whose fault, and as far as the fuse lets it. An external realm has nothing but its
-//! command: attempt follows attempt, with the delays of its policy.
+//! It is a restart like any other: opened, debited, held by the restart circuit breaker, verified. A service keeps
+//! running and keeps its generation. If the command does not help, the next attempt is a real stop and start, and the
+//! core judges that like the first attempt: whose fault it is, and whether the circuit breaker allows it. An external
+//! realm has only its command: its attempts follow one another with the delays of its policy.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,40 +22,40 @@ use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Effect, RealmSpec};
 
-/// A restart that waits for a failure that began late enough is looked at again after this.
+/// The core looks again after this at a restart that waits for a recent enough failure.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How far it is.
+/// The stage of the restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InPlaceRestart {
-    /// The command is run then, or once its dependents are stopped.
+    /// The command runs at this time, or once the dependents are stopped.
     Due(Instant),
     /// The command runs.
     Commanded,
-    /// The budget is spent; one trial is made then, if it is still needed.
+    /// The budget is used up; at this time there is one trial, if it is still needed.
     Cooldown(Instant),
     /// The cooldown is over.
     Trial,
-    /// The budget is spent for good.
+    /// The budget is used up for good.
     Exhausted,
 }
 
 impl InPlaceRestart {
-    /// The command runs or is about to: nothing else is done to the realm meanwhile.
+    /// Whether the command runs or is about to: nothing else happens to the realm meanwhile.
     pub(crate) fn is_under_way(self) -> bool {
         matches!(self, Self::Due(_) | Self::Commanded)
     }
 }
 
-/// A restart of the realm as it is now would be one by its command.
+/// Whether a restart of the realm in its present state would use its command.
 pub(crate) fn applies(realm: &Realm, spec: &RealmSpec) -> bool {
     let running = matches!(realm.state, State::Running(_)) && spec.kind == RealmKind::Service;
-    // What a command has not mended (or another restart is about to) is not tried by a command once more.
+    // After a command that did not help, or beside another restart, the command is not tried again.
     let fresh = !realm.restart_open() || realm.in_place().is_some_and(InPlaceRestart::is_under_way);
     spec.restart_command && (matches!(realm.state, State::External(_)) || (running && fresh))
 }
 
-/// An operator has requested it. What is in no state for that any more is restarted like any other.
+/// An operator has requested the restart. A realm that has left the states for it is restarted like any other.
 pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if !applies(realm, ctx.spec) {
         super::on_command(realm, ctx, StateRequest::Again(RestartCause::Requested));
@@ -75,8 +75,8 @@ pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     due(realm, ctx, ctx.now);
 }
 
-/// It was decided on evidence, and the fuse lets it through. False when the budget of a service is spent: then it is
-/// ended like any other.
+/// The core decided on the restart by evidence, and the circuit breaker allows it. False when the budget of a service
+/// is used up: then it is ended like any other.
 pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) -> bool {
     let service = !matches!(realm.state, State::External(_));
     if service
@@ -99,7 +99,7 @@ pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: Str
         }
         Decision::Cooldown { until, .. } => exhausted(realm, ctx, Some(until)),
         Decision::GiveUp => exhausted(realm, ctx, None),
-        // Its policy leaves it at that.
+        // The policy does not restart the realm.
         Decision::LeaveStopped { .. } => {}
     }
     true
@@ -115,7 +115,7 @@ fn exhausted(realm: &mut Realm, ctx: &mut Ctx<'_>, retry_at: Option<Instant>) {
     }
 }
 
-/// The next stage: the timers of the one before are disarmed.
+/// Sets the next stage, and disarms the timers of the old one.
 fn set(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Option<InPlaceRestart>) {
     ctx.leave_stage();
     if let Some(serving) = realm.serving_mut() {
@@ -133,7 +133,8 @@ fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
     }
 }
 
-/// Its time has come, later than it was decided. What was decided on evidence needs a failure that began since then.
+/// The restart is due, later than it was decided. One that was decided by evidence needs a failure that began since
+/// then.
 fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
     if realm.is_healing() && realm.evidence.acts_on < at {
         realm.demand_evidence(ctx, at);
@@ -145,7 +146,7 @@ fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
     }
 }
 
-/// Its time has come: the command runs, unless another realm is to blame meanwhile.
+/// The restart is due: the command runs, unless another realm is to blame by now.
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     ctx.leave_stage();
     let evidence = realm.is_healing();
@@ -153,7 +154,7 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         cancel(realm, ctx);
         return;
     }
-    // A stop that follows in the same breath has ended the pause that held it.
+    // A stop in the same step has ended the pause that held the realm.
     let leaving = !matches!(realm.state, State::External(_)) && realm.wish.desired == Desired::Down;
     if realm.dependencies.dependents_stopping || leaving {
         return;
@@ -180,7 +181,7 @@ pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<Stri
     }
 }
 
-/// What was measured before it says nothing any more, and it has as long as after a start to pass for the first time.
+/// Earlier measurements say nothing any more, and the realm has as much time as after a start until its first pass.
 fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     set(realm, ctx, None);
     realm.evidence.unhealthy_cause = None;
@@ -195,9 +196,9 @@ fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     serving::begin_verification(realm, ctx);
 }
 
-/// The attempt has failed. What an operator has requested is a stop and a start now; what was decided on evidence is judged
-/// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
-/// left to what is measured.
+/// The attempt has failed. A restart that an operator has requested becomes a stop and a start. The core judges again
+/// one that it decided by evidence, since a need may have gone down meanwhile, or the realm may have recovered. Paused
+/// and external realms are left to their measurements.
 pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     set(realm, ctx, None);
     if matches!(realm.state, State::External(_)) || realm.wish.pause.is_some() {
@@ -218,10 +219,10 @@ pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     }
 }
 
-/// What was measured may have shown that nothing has to be done.
+/// The measurements may have shown that no restart is needed.
 pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.in_place() {
-        // It has mended itself before anything was done.
+        // The realm has recovered before the command ran.
         Some(InPlaceRestart::Due(_)) if realm.is_healing() && realm.assess(ctx.spec).is_pass() => {
             cancel(realm, ctx)
         }
@@ -244,7 +245,7 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// The deadline of how far it is.
+/// The deadline of the stage.
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.in_place() {
         Some(InPlaceRestart::Due(at)) => come_due(realm, ctx, at),
@@ -271,14 +272,15 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// heartbeatd is back, and an external realm was being restarted: whatever has become of its command, it has to show it.
+/// heartbeatd is back, and an external realm was being restarted: the measurements have to show the result of its
+/// command.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.restart_open() {
         serving::begin_verification(realm, ctx);
     }
 }
 
-/// A person says that it counts anew: what was given up is tried again if it is still needed.
+/// An operator resets the budget: a restart that was given up is tried again if it is still needed.
 pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(
         realm.in_place(),
@@ -289,9 +291,9 @@ pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// Nothing has to be done any more.
+/// No restart is needed any more.
 pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    // Of an external realm, a restart that is verified is one by its command, too.
+    // For an external realm, a restart that is being verified is one by its command, too.
     let verified = matches!(realm.state, State::External(_)) && realm.restart_open();
     if realm.in_place().is_some() || verified {
         drop(realm, ctx);
@@ -300,7 +302,7 @@ pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// Something else is done to the realm; its restart goes on with that.
+/// Another stop or start replaces the command; the open restart continues with that.
 pub(crate) fn drop(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(serving) = realm.serving_mut() else { return };
     serving.judged_from = None;

@@ -49,7 +49,7 @@ pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
 pub(crate) use waiting::Waiting;
 
-/// Where a realm is in its life, with what only this place needs to know.
+/// The state of a realm, with the data that only this state needs.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
     Waiting(Waiting),
@@ -59,19 +59,19 @@ pub(crate) enum State {
     Backoff(Backoff),
     Cooldown(Cooldown),
     Stopped {
-        /// It would run if it were not paused: it starts when it is resumed.
+        /// Only a pause keeps the realm from running: it starts when it is resumed.
         start_due: bool,
     },
     Failed(Failed),
     Done,
     Stuck {
-        /// Why it is to run again, if that is why it was being stopped.
+        /// Why the realm is to run again, if it was being stopped for a restart.
         cause: Option<RestartCause>,
     },
     Unverified {
-        /// What was found, for a person.
+        /// A description of the processes, for a person.
         what: String,
-        /// As of a realm that is stuck.
+        /// As of a stuck realm.
         cause: Option<RestartCause>,
     },
     External(Serving),
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-/// What an operator or the core wants of the realm. `desired` has been set before.
+/// The request of an operator or of the core. `desired` has been set before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateRequest {
     /// It should run.
@@ -109,12 +109,12 @@ pub(crate) enum StateRequest {
     Rest,
     /// It should end and run again.
     Again(RestartCause),
-    /// It should be gone at once, order and grace given up.
+    /// It should end at once, without order and grace.
     Kill,
 }
 
 pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
-    // These are the same in every state.
+    // These facts mean the same in every state.
     match fact {
         RunFact::MainChanged { pid } => return realm.main_changed(ctx, pid),
         RunFact::PortHeld { holder } => {
@@ -158,7 +158,7 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.state.phase() {
         Phase::Starting => starting::on_result(realm, ctx),
         Phase::Running | Phase::External => serving::on_result(realm, ctx),
-        // Nothing is measured in these, or nothing is decided on it.
+        // In these states nothing is measured, or no decision depends on it.
         Phase::Waiting
         | Phase::Stopping
         | Phase::Backoff
@@ -179,7 +179,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         Phase::Stopping => stopping::on_deadline(realm, ctx),
         Phase::Backoff => backoff::on_deadline(realm, ctx),
         Phase::Cooldown => cooldown::on_deadline(realm, ctx, timer),
-        // No timer is armed in these; one that was armed before they were entered has been disarmed.
+        // These states have no timer; entering them has disarmed the earlier ones.
         Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}
     }
 }
@@ -189,7 +189,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         intent,
         StateRequest::Run | StateRequest::Again(RestartCause::Requested | RestartCause::Reloaded)
     ) {
-        // What went wrong before it was requested does not count against this start.
+        // Failures before the request do not count against this start.
         realm.history.faulted = false;
     }
     // A person takes over.
@@ -210,7 +210,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
     }
 }
 
-/// Another plan is in force: what it is judged by may be something else.
+/// Another plan is in force: the thresholds and times of the realm may have changed.
 pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if !ctx.spec.restart_command {
         in_place_restart::cancel(realm, ctx);
@@ -218,12 +218,12 @@ pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(realm.state, State::Starting(_)) {
         starting::on_reload(realm, ctx);
     } else {
-        // Wherever results count, they are looked at again.
+        // In states where results count, they are looked at again.
         on_result(realm, ctx);
     }
 }
 
-/// A pause is over: what it held goes on.
+/// A pause is over: what it held continues.
 pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let runs = matches!(realm.state, State::Starting(_) | State::Running(_) | State::Done);
     if core::mem::take(&mut realm.generation.outdated) && runs && realm.wants_to_run() {
@@ -236,7 +236,7 @@ pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         Phase::Stopped if matches!(realm.state, State::Stopped { start_due: true }) => {
             stopped::on_command(realm, ctx, StateRequest::Run)
         }
-        // They go by their own clock, or rest.
+        // They have a clock of their own, or rest.
         Phase::Stopped
         | Phase::Starting
         | Phase::Stopping
@@ -250,7 +250,7 @@ pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// heartbeatd is back, and this is what was found of the realm's process.
+/// heartbeatd is back, and has found this of the realm's process.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     if let Found::Unverifiable { what } = found {
         unverified::enter(realm, ctx, what);
@@ -262,7 +262,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         (Phase::Running, found) => running::resume(realm, ctx, found),
         (Phase::Stopping, found) => stopping::resume(realm, ctx, found),
         (Phase::Stuck, found) => stuck::resume(realm, ctx, found),
-        // It is proven to be the realm's, whatever is remembered: the memory was lost.
+        // The process is proven to be the realm's, whatever the record says: the record was lost.
         (_, Found::Alive { pid, .. }) => starting::adopt(realm, ctx, pid),
         (_, Found::Ended { exit, empty: false }) => ending::main_exited(realm, ctx, exit, false),
         (Phase::Unverified, _) => stuck::freed(realm, ctx),
@@ -297,7 +297,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
     }
 }
 
-/// A fact about a process in a state that has none: an answer to something long since given up.
+/// A fact about a process in a state that has none: a late answer about a process that was given up.
 pub(crate) fn no_process(ctx: &mut Ctx<'_>) {
     ctx.ignore("there is no process in this state");
 }

@@ -25,12 +25,12 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.dependencies.stop_with_need && realm.wish.pause.is_none() {
         stopping::with_need(realm, ctx);
     } else {
-        // With an explicit `grace` failures may have been counted while it started.
+        // With an explicit `grace`, failures may have counted during the start.
         realm.evaluate(ctx);
     }
 }
 
-/// heartbeatd is back: it goes on being measured, in the slots it had.
+/// heartbeatd is back: the realm continues to be measured, in its old slots.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Alive { pid, .. } => {
@@ -49,7 +49,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             }
         }
         Found::Ended { exit, empty } => on_exit(realm, ctx, RunFact::Exited { exit, empty }),
-        // Its end was not seen, and nothing of it is left: it has ended.
+        // heartbeatd did not see it end, but no process is left, so it has ended.
         Found::Nothing | Found::Unverifiable { .. } => {
             on_exit(realm, ctx, RunFact::Exited { exit: Exit::unknown(), empty: true });
         }
@@ -92,7 +92,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::Started { .. } | RunFact::StartFailed { .. } => ctx.ignore("it is running already"),
         RunFact::HookDone { hook: Hook::Restart, failure } => in_place_restart::on_done(realm, ctx, failure),
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
-        // The same in every state: answered before.
+        // These mean the same in every state, and were handled before.
         RunFact::PortHeld { .. }
         | RunFact::MainChanged { .. }
         | RunFact::Said { .. }
@@ -143,7 +143,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
     }
 }
 
-/// A pause is over: what the neighbours amount to now counts again.
+/// A pause is over: the state of the neighbours counts again.
 pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let was = realm.dependencies;
     on_dependencies(realm, ctx, was);

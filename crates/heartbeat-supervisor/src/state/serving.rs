@@ -1,5 +1,5 @@
-//! Serving: what a running service and an external realm have in common. It is measured, its own command may restart it
-//! in place, and while a restart is open it has to prove itself.
+//! Serving: the common part of a running service and an external realm. Both are measured, have a command that may
+//! restart them in place, and have to prove themselves while a restart is open.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -13,18 +13,18 @@ use crate::timers::TimerKind;
 
 /// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A verification that could not be decided is looked at again after `start.timeout`, or at least this.
+/// The core looks again at a verification without a decision after `start.timeout`, or at least this.
 pub(crate) const VERIFY_RECHECK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
-    /// It serves since then: while a restart is open, it proves itself from then on.
+    /// The realm serves since then: an open restart is verified from then on.
     pub(crate) since: Instant,
-    /// How far a restart by its own command is.
+    /// The stage of a restart by its own command.
     pub(crate) in_place: Option<InPlaceRestart>,
-    /// Why its restart command has mended nothing, while the open restart is evaluated again.
+    /// Why the restart command did not help, while the core judges the open restart again.
     pub(crate) command_failure: Option<String>,
-    /// After its restart command: failures count from its first pass on, or from then.
+    /// After the restart command: failures count from the first pass on, or from this time.
     pub(crate) judged_from: Option<Instant>,
     /// A need with `while_down = "restart"` broke under this generation.
     pub(crate) restart_with_need: bool,
@@ -51,18 +51,18 @@ impl Realm {
         }
     }
 
-    /// How far a restart by its own command is.
+    /// The stage of a restart by its own command.
     pub(crate) fn in_place(&self) -> Option<InPlaceRestart> {
         self.serving()?.in_place
     }
 
-    /// A restart of it is open, and what is measured decides whether it has succeeded.
+    /// Whether a restart is open that the measurements decide.
     fn is_verified_now(&self, oneshot: bool) -> bool {
         self.restart_open() && !oneshot && self.serving().is_some_and(|serving| serving.in_place.is_none())
     }
 }
 
-/// From now on it proves itself.
+/// The verification begins now.
 pub(crate) fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let Some(serving) = realm.serving_mut() {
         serving.since = ctx.now;
@@ -70,7 +70,7 @@ pub(crate) fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     resume_verification(realm, ctx);
 }
 
-/// It goes on proving itself, with all of the time that it has for that.
+/// The verification continues, with its full time.
 pub(crate) fn resume_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let verify_for = ctx.spec.restart.verify_for();
     ctx.arm(TimerKind::Verify, ctx.now + verify_for);
@@ -79,7 +79,7 @@ pub(crate) fn resume_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     verify(realm, ctx);
 }
 
-/// heartbeatd was not running for a while: nothing was measured meanwhile, so the time to prove itself begins anew.
+/// heartbeatd did not run for a while and measured nothing, so the verification begins anew.
 pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.is_verified_now(ctx.spec.kind == RealmKind::Oneshot) {
         begin_verification(realm, ctx);
@@ -102,7 +102,7 @@ pub(crate) fn verify(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// The restart has not been verified in time: it has failed, unless the realm is not to blame for that.
+/// The restart was not verified in time: it has failed, unless the realm is not to blame.
 fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     verify(realm, ctx);
     if !realm.restart_open() {
@@ -114,7 +114,7 @@ fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         || realm.wish.pause.is_some()
         || realm.generation.port_conflict.is_some()
         || realm.fault_is_ours(ctx.spec)
-        // What passes again, or fails only what does not restart it, goes on being looked at.
+        // A realm that passes again, or fails only probes that do not restart it, is looked at again later.
         || (runs && !realm.a_live_probe_fails(ctx.spec));
     if excused {
         let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);

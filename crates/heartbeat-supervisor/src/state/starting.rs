@@ -17,24 +17,26 @@ use crate::words;
 
 /// How long a `start.before` command may take in a realm without `start.timeout`.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much later than its timeout a hook's end may be reported before we stop waiting for the report.
+/// How much later than its timeout the end of a hook may be reported before the core stops waiting.
 pub(crate) const HOOK_GRACE: Duration = Duration::from_secs(5);
-/// A process that a signal has stopped when it should have settled is looked at again after this, or `start.settle`.
+/// The core looks again after this, or after `start.settle`, at a process that a signal has stopped when it should have
+/// settled.
 const STOPPED_RECHECK: Duration = Duration::from_millis(250);
-/// When nothing could be measured by the end of `start.timeout`, it is extended by itself, or at least by this.
+/// If nothing could be measured by the end of `start.timeout`, the core extends it by the same time, or at least by
+/// this.
 const OURS_RECHECK: Duration = Duration::from_secs(1);
-/// A launch that was asked for is answered within this, or it is called off.
+/// The adapter answers a launch within this, or the core cancels it.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The `start.before` command runs.
     Before,
-    /// In line for a launch slot.
+    /// Waits for a launch slot.
     Queued,
     /// The launcher is at work.
     Launching,
-    /// Its program cannot be used: the next start waits until it can.
+    /// The program cannot be used: the next start waits until it can.
     Unusable,
     /// Exec succeeded; not ready yet.
     Execed,
@@ -45,16 +47,16 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Starting {
     stage: Stage,
-    /// What is left of `start.timeout`; it stands still while a need is broken.
+    /// The rest of `start.timeout`; it stands still while a need is broken.
     left: Option<Duration>,
-    /// Since when it runs; `None` while it stands still.
+    /// Since when the timeout runs; `None` while it stands still.
     ticking_since: Option<Instant>,
-    /// It has had `start.timeout_max`, and goes on saying that it is starting up.
+    /// The realm has had `start.timeout_max`, and keeps reporting that it is starting up.
     overdue: bool,
 }
 
 impl Starting {
-    /// As it is remembered before it was exec'd.
+    /// The record of a realm before its exec.
     pub(crate) fn preparing(launching: bool, before: bool) -> Self {
         let stage = match (launching, before) {
             (true, _) => Stage::Launching,
@@ -64,12 +66,12 @@ impl Starting {
         Self { stage, left: None, ticking_since: None, overdue: false }
     }
 
-    /// As it is remembered once it was exec'd.
+    /// The record of a realm after its exec.
     pub(crate) fn started() -> Self {
         Self { stage: Stage::Execed, left: None, ticking_since: None, overdue: false }
     }
 
-    /// What has to be remembered of it: time that has gone by is not.
+    /// The stored form; it has no elapsed times.
     pub(crate) fn stored(&self) -> StoredState {
         match self.stage {
             Stage::Before => StoredState::Preparing { launching: false, before: true },
@@ -113,7 +115,7 @@ pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let again = realm.generation.untried;
     realm.new_generation(ctx);
-    // A generation that could not even be tried has its preparations behind it.
+    // A generation that could not even be tried has run its preparations already.
     let stage = if ctx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
     realm.set_state(
         ctx,
@@ -133,7 +135,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// A launch slot is free. False when the realm does not want it any more.
+/// A launch slot is free. False when the realm no longer needs it.
 pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     if !matches!(realm.state, State::Starting(_)) || stage(realm) != Stage::Queued {
         return false;
@@ -146,29 +148,29 @@ pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     true
 }
 
-/// The next start is not within `min_gap` of this moment: of the order to start it, and then of its exec.
+/// Keeps the next start `min_gap` away from this moment: from the order to start, and then from the exec.
 pub(crate) fn keep_gap(realm: &mut Realm, ctx: &Ctx<'_>) {
     realm.history.gap_until = ctx.now + ctx.spec.restart.min_gap();
     realm.history.not_before = realm.history.gap_until;
 }
 
-/// Its program cannot be used; `until` it may be missing.
+/// The program cannot be used; it may be missing until `until`.
 pub(crate) fn await_program(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     set_stage(realm, ctx, Stage::Unusable);
     ctx.arm(TimerKind::StartTimeout, until);
 }
 
-/// The launcher is at work: counts against `start_parallel`.
+/// Whether the launcher is at work: that counts against `start_parallel`.
 pub(crate) fn holds_launch_slot(realm: &Realm) -> bool {
     match &realm.state {
         State::Starting(starting) => starting.stage == Stage::Launching,
-        // Called off, not answered yet.
+        // Cancelled, but not answered yet.
         State::Stopping(stopping) => stopping.launching(),
         _ => false,
     }
 }
 
-/// Ends the realm's own command that belongs to the stage of its start, if one runs.
+/// Kills the realm's own command of this stage, if one runs.
 pub(crate) fn cancel_hooks(realm: &Realm, ctx: &mut Ctx<'_>) {
     let State::Starting(starting) = &realm.state else { return };
     let hook = match starting.stage {
@@ -179,8 +181,8 @@ pub(crate) fn cancel_hooks(realm: &Realm, ctx: &mut Ctx<'_>) {
     ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook });
 }
 
-/// heartbeatd is back. What was only being prepared begins anew, in the same generation where nothing of it was
-/// tried; what runs goes on, with all of `start.timeout`, since no record says how much of it was measured.
+/// heartbeatd is back. A start in preparation begins anew, in the same generation if nothing of it was tried. A running
+/// process continues, with all of `start.timeout`, since no record says how much of it has passed.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let launching = stage(realm) == Stage::Launching;
     match found {
@@ -196,7 +198,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         Found::Ended { exit, empty: true } if !launching => {
             on_exit(realm, ctx, RunFact::Exited { exit, empty: true })
         }
-        // Nothing proves that it was ever exec'd: no debit.
+        // Nothing proves that the program was exec'd: no debit.
         Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
             realm.generation.untried = stage(realm) != Stage::Before;
             (realm.generation.pid, realm.generation.started_at) = (None, None);
@@ -205,7 +207,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     }
 }
 
-/// A process that lives is the realm's, whatever is remembered of it: it is measured from now on.
+/// The living process is the realm's, whatever the record says: it is measured from now on.
 pub(crate) fn adopt(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     let known = realm.generation.started_at.filter(|_| realm.generation.pid == Some(pid));
     let granted = realm.generation.spoken.extended.map(|until| until.since(ctx.now)).unwrap_or_default();
@@ -236,7 +238,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             realm.on_stopped_by_signal(ctx, stopped)
         }
         (RunFact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
-            // What it needs has gone down meanwhile.
+            // A need has gone down meanwhile.
             None if !realm.dependencies.needs_hold => waiting::enter(realm, ctx),
             None => {
                 set_stage(realm, ctx, Stage::Queued);
@@ -259,7 +261,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         ) => {
             ctx.ignore("not in this stage of the start");
         }
-        // The same in every state: answered before.
+        // These mean the same in every state, and were handled before.
         (
             RunFact::PortHeld { .. }
             | RunFact::MainChanged { .. }
@@ -285,7 +287,7 @@ fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     realm.process_passes(ctx);
     realm.start_probing(ctx);
     if ctx.spec.kind == RealmKind::Oneshot {
-        // A oneshot is as ready as it gets; `start.timeout`, if set, bounds its whole run.
+        // A oneshot counts as running from here; `start.timeout`, if set, bounds its whole run.
         running::enter(realm, ctx);
         return;
     }
@@ -295,13 +297,13 @@ fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     }
     match realm.live_probes_pass(ctx.spec, 1) {
         None => ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle),
-        // It had said so before heartbeatd died.
+        // The realm had reported it before heartbeatd died.
         Some(true) => ready(realm, ctx),
         Some(false) => {}
     }
 }
 
-/// It needs more time, and has said so.
+/// The realm has asked for more time.
 pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let State::Starting(starting) = &mut realm.state else { return };
     let (Stage::Execed, Some(left)) = (starting.stage, starting.left) else { return };
@@ -316,7 +318,7 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     }
 }
 
-/// It has had `start.timeout_max`. It is not ended: it says what it does, and would begin anew.
+/// The realm has had `start.timeout_max`. heartbeatd does not end it: it reports progress, and would begin anew.
 fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let says = realm.says_it_starts(ctx.spec).is_some()
         || realm.generation.spoken.extended.is_some_and(|until| until > ctx.now);
@@ -328,7 +330,8 @@ fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// Lets `start.timeout` run, or stand still while a need is broken. Once it is ready, the timer is that of `start.after`.
+/// Lets `start.timeout` run, or stand still while a need is broken. Once the realm is ready, the timer is that of
+/// `start.after`.
 fn tick(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let still = realm.dependencies.needs.excuses();
     let State::Starting(starting) = &mut realm.state else { return };
@@ -351,7 +354,7 @@ fn tick(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// heartbeatd was not running for a while: the time asleep does not count.
+/// heartbeatd did not run for a while: that time does not count.
 pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let State::Starting(starting) = &mut realm.state else { return };
     if starting.stage == Stage::Execed && starting.ticking_since.take().is_some() {
@@ -368,11 +371,11 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let (Some(at), Some(limit)) = (says, ctx.spec.start.timeout) {
         extend(realm, ctx, at + limit);
     }
-    // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
+    // Failures count before the first pass only with an explicit `grace` that is shorter than `start.timeout`.
     realm.evaluate(ctx);
 }
 
-/// What it is judged by may be something else: its probes, or the time that has to go by without any.
+/// The reload may have changed the probes, or the settling time of a realm without any.
 pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if stage(realm) != Stage::Execed {
         return;
@@ -436,7 +439,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 || realm.generation.port_conflict.is_some()
                 || realm.wish.pause.is_some()
             {
-                // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
+                // Nothing speaks against the realm: a probe that could not be measured, or that a stranger answered,
+                // restarts nothing.
                 ctx.arm(TimerKind::StartTimeout, ctx.now + limit.max(OURS_RECHECK));
                 return;
             }
@@ -460,7 +464,7 @@ fn timed_out(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) {
 fn hook_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, hook: Hook, failure: &str) {
     let detail = format!("{} failed: {failure}", hook.as_str());
     if realm.wish.pause.is_some() && realm.generation.pid.is_some() {
-        // A pause holds what follows from it.
+        // A pause holds the next step.
         ctx.arm(TimerKind::HookLost, ctx.now + HOOK_GRACE);
         return;
     }
@@ -500,7 +504,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
 
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        // It is tried now, whatever the last check has found.
+        // Tries the program now, whatever the last check has found.
         StateRequest::Run | StateRequest::Again(_) if stage(realm) == Stage::Unusable => {
             if let StateRequest::Again(cause) = intent {
                 realm.history.failed_start = None;
@@ -509,9 +513,9 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             }
             unusable::try_again(realm, ctx);
         }
-        // It is on its way already; the later request joins the earlier one.
+        // The realm is starting already; the later request joins the earlier one.
         StateRequest::Run => {}
-        // What was launched before a reload is made of something else.
+        // A process that was launched before a reload has the old configuration.
         StateRequest::Again(RestartCause::Reloaded)
             if matches!(stage(realm), Stage::Launching | Stage::Execed | Stage::After) =>
         {
@@ -520,7 +524,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         StateRequest::Again(cause)
             if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
         {
-            // Nothing of the new generation has shown itself yet: this start is the start that was asked for.
+            // The new generation has not run yet: this start is the requested one.
             let words = realm.words_for(cause);
             realm.open_restart(ctx, cause, words);
         }

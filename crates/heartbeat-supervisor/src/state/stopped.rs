@@ -10,7 +10,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     rest(realm, ctx, false);
 }
 
-/// A pause keeps it from running: it starts when it is resumed, and nothing is held against it.
+/// A pause keeps the realm from running: it starts when it is resumed, and nothing counts against it.
 pub(crate) fn enter_until_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.close_restart(ctx, RestartResult::Abandoned);
     rest(realm, ctx, true);
@@ -38,7 +38,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
     }
 }
 
-/// A restart of something that does not run: a start that is verified.
+/// A restart of a realm that does not run: a start that is verified.
 pub(crate) fn begin_again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
     realm.history.not_before = realm.history.gap_until;
     let words = realm.words_for(cause);

@@ -1,5 +1,5 @@
-//! Stopping: from the order to end until nothing of the process tree is left. What comes after is decided then,
-//! from what is wanted *then*: so a later stop wins over an earlier restart, and a later start over a stop.
+//! Stopping: from the order to end until no process of the tree is left. What comes next depends on the desired state
+//! at *that* moment: so a later stop wins over an earlier restart, and a later start over a stop.
 
 use alloc::string::{String, ToString};
 use core::time::Duration;
@@ -19,22 +19,22 @@ use crate::{Effect, SignalTo};
 
 /// After KILL the tree has this long to be empty; then the realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// The stop signal that an earlier heartbeatd may have sent is sent again so long before KILL.
+/// The core sends the stop signal again this long before KILL if an earlier heartbeatd may have sent it.
 const TOLD_AGAIN_BEFORE: Duration = Duration::from_secs(2);
-/// A launch that was called off is answered within this, or the realm is stuck.
+/// The adapter answers a cancelled launch within this, or the realm is stuck.
 const CALL_OFF_WAIT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Dependents are still being stopped.
     AwaitDependents,
-    /// The launcher has been told to give up.
+    /// The launcher was ordered to give up.
     CallOff,
     /// The `stop.command` runs.
     Command,
     /// `stop.signal` was sent.
     Term,
-    /// `stop.signal` was sent by an earlier heartbeatd, or was about to be: sent again shortly before KILL is.
+    /// An earlier heartbeatd sent `stop.signal`, or was about to: it is sent again shortly before KILL.
     Told,
     /// KILL was sent.
     Kill,
@@ -43,7 +43,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping {
     stage: Stage,
-    /// Why it is to run again, if that is why it is being stopped.
+    /// Why the realm is to run again, if it is being stopped for a restart.
     cause: Option<RestartCause>,
     /// How the main process ended, once it has.
     exit: Option<Exit>,
@@ -69,7 +69,7 @@ impl Stopping {
         Self { stage, cause, exit, launching, kill_at: told.then_some(deadline) }
     }
 
-    /// What has to be remembered of it; `deadline` is that of its stage.
+    /// The stored form; `deadline` is that of its stage.
     pub(crate) fn stored(&self, deadline: Option<Instant>) -> StoredState {
         let deadline = self.kill_at.or(deadline).unwrap_or(Instant::ZERO);
         StoredState::Stopping {
@@ -97,10 +97,10 @@ impl Stopping {
     }
 }
 
-/// Ends it because a restart was decided on evidence.
+/// Ends the realm for a restart that was decided by evidence.
 pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
     if realm.restart_open() && cause.is_debited() {
-        // The attempt that was under way has failed; what follows is the next one.
+        // The attempt in progress has failed; what follows is the next one.
         realm.close_restart(ctx, RestartResult::Failed);
     }
     realm.history.failure = Some(detail.clone());
@@ -130,13 +130,13 @@ pub(crate) fn kill(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     send_kill(realm, ctx);
 }
 
-/// Ends it because a need of it is down (`while_down = "stop"`); it starts again when the need is back.
+/// Ends the realm because a need is down (`while_down = "stop"`); it starts again when the need is back.
 pub(crate) fn with_need(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.close_restart(ctx, RestartResult::Abandoned);
     enter(realm, ctx, None, None, true);
 }
 
-/// Sweeps what the main process left behind.
+/// Ends the processes that the main process left behind.
 pub(crate) fn sweep(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Exit) {
     enter(realm, ctx, Some(cause), Some(exit), false);
 }
@@ -156,7 +156,7 @@ fn enter(
     starting::cancel_hooks(realm, ctx);
     in_place_restart::drop(realm, ctx);
     let launching = start_stage == Some(StartStage::Launching);
-    // With an exit known, only leftovers are there; the adapter says when they are gone.
+    // With a known exit, only leftovers are there; the adapter reports when they are gone.
     let process = launching || realm.generation.pid.is_some() || exit.is_some();
     let stage = Stage::AwaitDependents;
     realm.set_state(ctx, State::Stopping(Stopping { stage, cause, exit, launching, kill_at: None }));
@@ -168,7 +168,7 @@ fn enter(
     }
 }
 
-/// heartbeatd is back: it goes on being ended.
+/// heartbeatd is back: it continues to end the realm.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let Some(now) = stopping(realm).cloned() else { return };
     match found {
@@ -206,7 +206,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching &= launching;
                 if now.stage == Stage::CallOff && !launching {
-                    // It was exec'd after all.
+                    // The program was exec'd after all.
                     stopping.stage = Stage::Kill;
                 }
             }
@@ -222,7 +222,8 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             ctx.signal(realm.generation.run, Signal::KILL);
             ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
         }
-        // It may have been told already, and being told twice means something to some programs: first the time it had.
+        // The realm may have the signal already, and a second one means something else to some programs: it first gets
+        // the rest of its time.
         Some(Stage::Told | Stage::Term | Stage::Command) => {
             set_stage(realm, ctx, Stage::Told);
             let kill_at = now.kill_at.unwrap_or(ctx.now);
@@ -239,7 +240,7 @@ fn set_stage(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Stage) {
     }
 }
 
-/// Why it is to run again, if that is why it is being stopped.
+/// Why the realm is to run again, if it is being stopped for a restart.
 pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
     stopping(realm)?.cause
 }
@@ -251,7 +252,7 @@ fn stopping(realm: &Realm) -> Option<&Stopping> {
     }
 }
 
-/// No dependent runs any more: end it.
+/// No dependent runs any more: ends the realm.
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
     if launching {
@@ -273,7 +274,7 @@ fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let main_has_ended = stopping(realm).is_some_and(|stopping| stopping.exit.is_some());
     set_stage(realm, ctx, Stage::Term);
     let kill_at = match stopping(realm).and_then(|stopping| stopping.kill_at) {
-        // Told again: the first deadline stands.
+        // The signal is sent again, but the first deadline stands.
         Some(first) => first.max(ctx.now + told_again_before(ctx)),
         None => ctx.now + ctx.spec.stop.timeout,
     };
@@ -283,7 +284,7 @@ fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     ctx.arm(TimerKind::Kill, kill_at);
 }
 
-/// How long before KILL a realm is told again that an earlier heartbeatd may not have told.
+/// How long before KILL the core repeats a stop signal that an earlier heartbeatd may not have sent.
 fn told_again_before(ctx: &Ctx<'_>) -> Duration {
     TOLD_AGAIN_BEFORE.min(ctx.spec.stop.timeout / 2)
 }
@@ -294,8 +295,8 @@ fn set_kill_at(realm: &mut Realm, at: Instant) {
     }
 }
 
-/// The main process has acted on the stop signal and has ended: now it is for what is left of its tree. The time until KILL
-/// runs on.
+/// The main process has ended after the stop signal: the rest of its tree gets the signal now. The time until KILL runs
+/// on.
 fn signal_leftovers(realm: &Realm, ctx: &mut Ctx<'_>) {
     if ctx.spec.stop.signal_to == SignalTo::Main {
         let kill_at = stopping(realm).and_then(|stopping| stopping.kill_at);
@@ -329,7 +330,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
                 gone(realm, ctx);
             } else {
                 match now.stage {
-                    // It ended by itself while it waited for its dependents: only leftovers are to be ended now.
+                    // The realm ended by itself while it waited for its dependents: only leftovers have to end now.
                     Stage::AwaitDependents => begin(realm, ctx),
                     Stage::Term | Stage::Told => signal_leftovers(realm, ctx),
                     Stage::CallOff | Stage::Command | Stage::Kill => {}
@@ -343,7 +344,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             ctx.event(EventKind::StartFailed { run: realm.generation.run, error: error.message });
             gone(realm, ctx);
         }
-        // Exec was faster than the order to give up.
+        // The exec was faster than the order to give up.
         RunFact::Started { pid } if now.launching => {
             realm.generation.pid = Some(pid);
             realm.generation.started_at = Some(ctx.now);
@@ -377,7 +378,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     }
 }
 
-/// It needs more time to end, and has said so. A KILL that was sent stands.
+/// The realm has asked for more time to end. A KILL that was sent stands.
 pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
     if waits && stopping(realm).and_then(|stopping| stopping.kill_at).is_some_and(|at| at < until) {
@@ -403,7 +404,7 @@ pub(crate) fn note_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, expect
     ctx.event(EventKind::RunExited { run: realm.generation.run, exit, expected });
 }
 
-/// Nothing of it is left: what is wanted now decides what comes next.
+/// No process is left: the desired state decides what comes next.
 fn gone(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(Stopping { cause, exit, stage, .. }) = stopping(realm).cloned() else { return };
     if stage == Stage::Command {
@@ -415,7 +416,7 @@ fn gone(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     after_stop(realm, ctx, cause, exit);
 }
 
-/// From a stop (or from being stuck) to what is wanted now.
+/// From a stop (or from being stuck) to the desired state.
 pub(crate) fn after_stop(
     realm: &mut Realm,
     ctx: &mut Ctx<'_>,
@@ -470,7 +471,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             let words = realm.words_for(wanted);
             realm.open_restart(ctx, wanted, words);
             if let State::Stopping(stopping) = &mut realm.state {
-                // An operator's restart is not a debit, whatever it joined.
+                // An operator's restart is no debit, even if it joins another one.
                 stopping.cause = Some(wanted);
             }
         }

@@ -1,4 +1,4 @@
-//! From a state to what is stored of it, and back.
+//! From a state to its stored form, and back.
 
 use heartbeat_status::Instant;
 
@@ -6,7 +6,7 @@ use super::{Backoff, Cooldown, Failed, Serving, Starting, State, Stopping, Waiti
 use crate::durable::StoredState;
 
 impl State {
-    /// What is stored of it; `deadline` is that of its stage.
+    /// The stored form; `deadline` is that of its stage.
     pub(crate) fn stored(&self, deadline: Option<Instant>) -> StoredState {
         match self {
             Self::Waiting(waiting) if waiting.until_mended() => StoredState::Mended,

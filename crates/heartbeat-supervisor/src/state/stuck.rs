@@ -21,7 +21,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
                 freed(realm, ctx);
             }
         }
-        // With a pid known its end has not been reported yet, and nothing else proves it.
+        // While the pid is known, the adapter has not reported its end, and nothing else proves it.
         RunFact::Emptied | RunFact::StartFailed { .. } if realm.generation.pid.is_some() => {
             ctx.ignore("the main process has not been reported to be gone");
         }
@@ -31,7 +31,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             realm.generation.started_at = Some(ctx.now);
             starting::keep_gap(realm, ctx);
             ctx.event(EventKind::RunStarted { run: realm.generation.run, pid });
-            // The launch had been called off in vain.
+            // The launch could not be cancelled in time.
             ctx.signal(realm.generation.run, Signal::KILL);
         }
         RunFact::StoppedBySignal { .. }
@@ -46,7 +46,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     }
 }
 
-/// heartbeatd is back, and what was left may be gone.
+/// heartbeatd is back, and the remaining processes may be gone.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Nothing | Found::Ended { empty: true, .. } => freed(realm, ctx),
@@ -58,7 +58,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     }
 }
 
-/// Why it is to run again, if that is why it was being stopped.
+/// Why the realm is to run again, if it was being stopped for a restart.
 pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
     match realm.state {
         State::Stuck { cause } | State::Unverified { cause, .. } => cause,
@@ -69,7 +69,7 @@ pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
 pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.generation.pid = None;
     realm.generation.started_at = None;
-    // The restart that got stuck is made after all, and costs what it would have cost.
+    // The stuck restart happens after all, and costs what it would have cost.
     let cause = cause(realm);
     if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
         && !realm.dependencies.needs.excuses()
@@ -85,7 +85,7 @@ pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 }
 
 pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
-    // `desired` has been set; what is wanted is looked at when the tree is empty.
+    // `desired` has been set; it counts when the tree is empty.
     match intent {
         StateRequest::Run => {}
         StateRequest::Again(cause) => realm.state = State::Stuck { cause: Some(cause) },

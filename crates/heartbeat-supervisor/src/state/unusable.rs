@@ -1,6 +1,7 @@
-//! A program that cannot be used: it, its interpreter or its directory is missing. No restart of the budget is used. The path is
-//! checked every second, and the realm starts as soon as that can succeed: a deployment takes seconds. Within `start.timeout` this
-//! is a stage of [`super::starting`], afterwards a [`super::cooldown`] with one trial each.
+//! A program that cannot be used: it, its interpreter or its directory is missing. This uses no restart of the budget.
+//! The adapter checks the path every second, and the realm starts as soon as that can succeed: a deployment takes
+//! seconds. Within `start.timeout` this is a stage of [`super::starting`], afterwards a [`super::cooldown`] with one
+//! trial each.
 
 use core::time::Duration;
 
@@ -14,13 +15,13 @@ use crate::timers::TimerKind;
 
 /// From one check to the next.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A check that is not answered within this is made again.
+/// The core repeats a check that is not answered within this.
 const CHECK_LOST: Duration = Duration::from_secs(20);
 /// How long a program may be missing where `start.timeout` is not set.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Realm {
-    /// Its program cannot be used, and its path is checked.
+    /// Whether the program cannot be used, and its path is checked.
     pub(crate) fn program_is_unusable(&self) -> bool {
         let waits = match &self.state {
             State::Starting(starting) => starting.stage() == starting::Stage::Unusable,
@@ -36,7 +37,7 @@ impl Realm {
     }
 }
 
-/// A start has failed because of it.
+/// A start has failed because of the program.
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(start) = realm.history.failed_start.as_ref() else { return };
     let until = start.since + ctx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
@@ -48,7 +49,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// It has been missing for longer than a start may take: a person is needed. The checks go on.
+/// The program has been missing for longer than a start may take: a person is needed. The checks continue.
 pub(crate) fn cool_down(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(start) = realm.history.failed_start.as_mut() else { return };
     let until = ctx.now + ctx.spec.restart.cooldown(start.cooldowns);
@@ -68,13 +69,13 @@ pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// Time for a check.
+/// Asks for a check.
 pub(crate) fn check(realm: &Realm, ctx: &mut Ctx<'_>) {
     ctx.effect(Effect::CheckProgram { realm: ctx.ix, run: realm.generation.run });
     ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_LOST);
 }
 
-/// A check has been answered; `None`: a start can succeed.
+/// The adapter has answered a check; `None`: a start can succeed.
 pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&StartError>) {
     if !realm.program_is_unusable() {
         ctx.ignore("its program is not being checked");
@@ -95,7 +96,7 @@ pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&Sta
     }
 }
 
-/// The next start is made now. Nothing is counted against its budget.
+/// Starts the realm now. This counts nothing against the budget.
 pub(crate) fn try_again(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.history.not_before = realm.history.gap_until;
     if matches!(realm.state, State::Cooldown(_)) {

@@ -1,5 +1,5 @@
-//! Unverified: something runs that may be this realm, and cannot be proven to be. It gets no signal, and no second copy
-//! is started beside it. When it is gone, or a person says so (`reset`), the realm goes on as wanted.
+//! Unverified: processes run that may belong to this realm, and cannot be proven to. They get no signal, and no second
+//! copy starts beside them. When they are gone, or an operator says so (`reset`), the realm continues as wanted.
 
 use alloc::string::String;
 
@@ -25,7 +25,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         | RunFact::Exited { .. }
         | RunFact::StoppedBySignal { .. }
         | RunFact::HookDone { .. } => ctx.ignore("what runs there has not been proven to be this realm"),
-        // The same in every state: answered before.
+        // These mean the same in every state, and were handled before.
         RunFact::PortHeld { .. }
         | RunFact::MainChanged { .. }
         | RunFact::Said { .. }
@@ -38,12 +38,12 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 
 pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        // `desired` has been set; what is wanted is looked at when it is gone.
+        // `desired` has been set; it counts when the processes are gone.
         StateRequest::Run | StateRequest::Rest | StateRequest::Again(_) | StateRequest::Kill => {}
     }
 }
 
-/// A person has looked and says that it is nothing of the realm, or gone.
+/// An operator says that the processes do not belong to the realm, or are gone.
 pub(crate) fn forget(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(realm.state, State::Unverified { .. }) {
         stuck::freed(realm, ctx);

@@ -1,4 +1,4 @@
-//! Waiting: it should run, and its gates do not hold yet (or heartbeatd has not booted).
+//! Waiting: the realm should run, and its gates do not hold yet (or heartbeatd has not booted).
 
 use core::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::ctx::{Ctx, Mode};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
-/// `wants` and `after` are waited for this long, counted from the moment the needs hold.
+/// The realm waits this long for `wants` and `after`, counted from the moment the needs hold.
 const ORDER_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waiting {
-    /// Until when `wants` and `after` are waited for; set once the needs hold.
+    /// The end of the wait for `wants` and `after`; set once the needs hold.
     order_until: Option<Instant>,
-    /// Its last run ended while a need was broken: it waits until none is, whatever its gates say, or it would
-    /// crash in a circle without a debit.
+    /// The last run ended while a need was broken: the realm waits until none is, whatever its gates say. Otherwise it
+    /// would crash in a circle without a debit.
     until_mended: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn enter_until_mended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     proceed(realm, ctx);
 }
 
-/// Starts as soon as everything that has to hold does.
+/// Starts the realm as soon as all conditions hold.
 fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.shutting_down() {
         stopped::enter(realm, ctx);
@@ -99,7 +99,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             realm.close_restart(ctx, RestartResult::Abandoned);
             stopped::enter(realm, ctx);
         }
-        // It is on its way already; the later request joins the earlier one.
+        // The realm is on its way already; the later request joins the earlier one.
         StateRequest::Run => forgive(realm, ctx),
         StateRequest::Again(cause) => {
             let words = realm.words_for(cause);

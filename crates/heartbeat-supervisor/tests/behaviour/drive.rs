@@ -253,7 +253,7 @@ impl Drive {
         }
     }
 
-    /// Lets time pass, timer by timer. Nobody answers meanwhile.
+    /// Lets time pass, timer by timer. No adapter answers meanwhile.
     pub(crate) fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.sup.poll_timeout().filter(|at| *at <= until) {
@@ -280,7 +280,8 @@ impl Drive {
         self.now = until;
     }
 
-    /// Lets time pass; every measurement is answered at once, what is told to end ends, and what is to start has started.
+    /// Lets time pass; every measurement is answered at once, what is told to end ends, and what is to start has
+    /// started.
     pub(crate) fn live(&mut self, time: Duration, answer: impl Fn(RealmIx) -> Outcome) {
         const STEP: Duration = Duration::from_millis(100);
         let until = self.now + time;

@@ -1,4 +1,5 @@
-//! A need that is on its way up is not broken, and a broken one is nobody else's fault: what dependents show of either.
+//! A need that is on its way up is not broken, and a dependent is not to blame for a broken one: what dependents show
+//! of either.
 
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ fn what_waits_for_a_need_that_has_failed_is_blocked() {
     assert_eq!(d.message(B), "needs a, which is restarting");
     assert_eq!((d.status(B).why.reason, d.status(B).blocked_by.clone()), (Reason::NeedBroken, vec![A]));
     assert_eq!(d.sup.snapshot(d.now).worst(), Status::Blocked);
-    // Somebody asks for it: that it has failed before does not count against this start.
+    // An operator restarts it: its earlier failure does not count against this start.
     d.order(Action::Restart, A);
     assert_eq!((d.word(B), d.word(C)), (Status::Starting, Status::Starting));
 }
@@ -103,7 +104,7 @@ fn a_requested_restart_in_which_nothing_fails_shows_no_trouble() {
     let mut d = Drive::up(row());
     d.order(Action::Restart, A);
     d.take();
-    // Its dependents cannot work without it, and nobody is to blame.
+    // Its dependents cannot work without it, and no realm is to blame.
     run(&mut d, secs(1), |realm| if realm == A { Outcome::Pass } else { FAIL });
     run(&mut d, secs(10), |_| Outcome::Pass);
     for realm in [A, B, C] {
@@ -138,7 +139,7 @@ fn a_dependent_is_not_down_between_blocked_and_up() {
     run(&mut d, secs(4), |_| FAIL);
     assert_eq!((d.word(A), d.word(B)), (Status::Restarting, Status::Blocked));
     d.take();
-    // The need is back, and nobody knows yet what that means for its dependent.
+    // The need is back, and the core does not know yet what that means for its dependent.
     d.wait(secs(3));
     assert_eq!((d.word(A), d.word(B)), (Status::Up, Status::Blocked));
     assert!(d.message(B).starts_with("what it needs is back; measured afresh"), "{}", d.message(B));

@@ -66,7 +66,7 @@ fn a_realm_that_is_gone_from_the_plan_is_stopped_dependents_first_and_its_place_
     assert_eq!(d.sup.vacant(), [B, C]);
     let shown: Vec<RealmIx> = d.sup.snapshot(d.now).start_order.to_vec();
     assert_eq!(shown, [A], "what is gone is not shown");
-    // Another realm takes the place; a late answer about the one before finds nobody.
+    // Another realm takes the place; a late answer about the one before finds no measurement.
     let before = d.run(B);
     d.take();
     d.reload(vec![a, probed("d").needs(A), retired(c)], &[]);
@@ -161,7 +161,7 @@ fn probes_come_and_go_without_a_restart() {
     d.until_measured(A);
     d.answer_all(Outcome::Pass);
     assert_eq!((d.starts(), d.signals(), d.word(A)), (vec![], vec![], Status::Up));
-    // It fails, and then nobody asks any more.
+    // The realm fails, and then a reload removes its only probe.
     d.wait_answering(secs(6), |ix| if ix == A { FAIL } else { Outcome::Pass });
     d.until_measured(A);
     d.reload(vec![bare("a"), external("b")], &[]);

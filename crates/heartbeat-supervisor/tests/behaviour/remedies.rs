@@ -106,7 +106,7 @@ fn what_the_command_does_not_mend_is_stopped_and_started() {
 
 #[test]
 fn what_the_command_has_not_mended_is_judged_again() {
-    // A need has gone down meanwhile: nobody is restarted for its fault.
+    // A need has gone down meanwhile: heartbeatd restarts no realm for the fault of another.
     let mut d = Drive::up(vec![service().needs(B), external("b")]);
     for _ in 0..10_000 {
         if d.commands(A) == 0 {

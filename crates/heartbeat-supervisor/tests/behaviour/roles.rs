@@ -1,4 +1,5 @@
-//! What a probe's failure may cause depends on its role; how much evidence a verdict needs, on its thresholds and times.
+//! What a probe's failure may cause depends on its role; how much evidence a verdict needs, on its thresholds and
+//! times.
 
 use std::time::Duration;
 

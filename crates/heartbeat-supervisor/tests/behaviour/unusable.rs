@@ -150,7 +150,7 @@ fn a_check_that_is_not_answered_is_made_again_and_others_wait_for_nothing() {
     answer(&mut d, Some(exhausted));
     assert_eq!(d.starts(), []);
     assert!(d.message(A).starts_with(MISSING));
-    // An answer that nobody waits for changes nothing.
+    // A late answer to a check changes nothing.
     d.order(Action::Stop, A);
     answer(&mut d, None);
     assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![]));
