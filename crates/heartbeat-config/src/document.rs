@@ -1,4 +1,5 @@
-//! From texts to one layered tree: figment merges and remembers the source of each value, an index remembers its place.
+//! From texts to one layered tree. The parsed files stay at hand, so that a place is looked up only when it is shown;
+//! figment layers what overrides the files and remembers the source of each value.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,19 +16,21 @@ use crate::diagnostic::{Diagnostic, Place, Source};
 /// The way to a value: names of tables, and positions in lists as numbers.
 pub(crate) type Path = Vec<String>;
 
-/// Where a key and its value stand.
-#[derive(Clone, Debug)]
-pub(crate) struct Spans {
-    pub(crate) key: Place,
-    pub(crate) value: Place,
+/// Where a key and its value stand in a file.
+struct Spans {
+    key: Range<usize>,
+    value: Range<usize>,
 }
 
 /// Everything that was read, layered.
-#[derive(Debug)]
-pub(crate) struct Document {
-    figment: Figment,
+pub(crate) struct Document<'s> {
+    /// Values of the environment and of flags.
+    overrides: Figment,
     pub(crate) root: Dict,
-    places: BTreeMap<Path, Spans>,
+    /// The files, the first first.
+    files: Vec<Written<'s>>,
+    /// The file that declares each realm.
+    declared: BTreeMap<String, usize>,
 }
 
 /// One layer: values and their source.
@@ -46,26 +49,64 @@ impl Provider for Layer {
     }
 }
 
-/// A file that has been parsed.
-pub(crate) struct Parsed {
-    values: Dict,
-    places: BTreeMap<Path, Spans>,
-    name: String,
+/// A file as it is written.
+struct Written<'s> {
+    source: &'s Arc<Source>,
+    table: DeTable<'s>,
 }
 
-impl Parsed {
+impl Written<'_> {
+    fn place(&self, path: &[impl AsRef<str>], on_key: bool) -> Option<Place> {
+        let spans = spans_in(&self.table, path)?;
+        Some(place(self.source, if on_key { spans.key } else { spans.value }))
+    }
+}
+
+fn spans_in(table: &DeTable<'_>, path: &[impl AsRef<str>]) -> Option<Spans> {
+    let (first, rest) = path.split_first()?;
+    let (key, value) = table.get_key_value(first.as_ref())?;
+    if rest.is_empty() {
+        Some(Spans { key: key.span(), value: value.span() })
+    } else {
+        spans_below(value, rest)
+    }
+}
+
+fn spans_below(value: &Spanned<DeValue<'_>>, path: &[impl AsRef<str>]) -> Option<Spans> {
+    match value.get_ref() {
+        DeValue::Table(table) => spans_in(table, path),
+        DeValue::Array(items) => {
+            let (first, rest) = path.split_first()?;
+            let item = items.get(first.as_ref().parse::<usize>().ok()?)?;
+            if rest.is_empty() {
+                Some(Spans { key: item.span(), value: item.span() })
+            } else {
+                spans_below(item, rest)
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A file that has been parsed.
+pub(crate) struct Parsed<'s> {
+    values: Dict,
+    written: Written<'s>,
+}
+
+impl<'s> Parsed<'s> {
     /// Parses TOML and collects every syntax error.
-    pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Self {
+    pub(crate) fn parse(source: &'s Arc<Source>, problems: &mut Vec<Diagnostic>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
-        let mut places = BTreeMap::new();
-        let mut values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
+        let written = Written { source, table: table.into_inner() };
+        let mut values = dict(&written.table);
         let (mut second_table, mut is_yaml) = (0..0, false);
         for error in errors {
             let message = error.message();
             if let Some(span) = error.span().filter(|_| message.contains("duplicate")) {
                 // A mistake in a table that itself stands twice is part of the same mistake.
                 if !second_table.contains(&span.start) {
-                    problems.push(twice(source, &span, &places));
+                    problems.push(twice(&written, &span));
                     second_table = table_of(&source.text, span.start);
                 }
                 continue;
@@ -85,9 +126,8 @@ impl Parsed {
                 // The keys of the second table belong to no other table.
                 let table = rest_of_table(&source.text, span.start);
                 values.retain(|key, _| {
-                    places
-                        .get(std::slice::from_ref(key))
-                        .is_none_or(|it: &Spans| !table.contains(&it.key.span.start))
+                    let place = written.place(&[key], true);
+                    place.is_none_or(|place| !table.contains(&place.span.start))
                 });
             }
             let (message, help) = translated(message, line);
@@ -95,12 +135,7 @@ impl Parsed {
                 Diagnostic::new(Code::Syntax, format!("not TOML: {message}")).at(place, "here").help(help),
             );
         }
-        Self { values, places, name: source.name.clone() }
-    }
-
-    /// A configuration that a program made: its values have no place in a file.
-    pub(crate) fn made(name: String, values: Dict) -> Self {
-        Self { values, places: BTreeMap::new(), name }
+        Self { values, written }
     }
 
     /// The value of a top-level table's key that has to be known before everything is layered.
@@ -112,16 +147,16 @@ impl Parsed {
     }
 
     pub(crate) fn place(&self, path: &[&str]) -> Option<Place> {
-        let path: Path = path.iter().map(|word| (*word).to_owned()).collect();
-        self.places.get(&path).map(|spans| spans.key.clone())
+        self.written.place(path, true)
     }
 
     /// Names of the realms it declares.
-    pub(crate) fn realms(&self) -> Vec<String> {
-        match self.values.get("realm") {
-            Some(Value::Dict(_, realms)) => realms.keys().cloned().collect(),
-            _ => Vec::new(),
-        }
+    pub(crate) fn realms(&self) -> impl Iterator<Item = &String> {
+        let realms = match self.values.get("realm") {
+            Some(Value::Dict(_, realms)) => Some(realms),
+            _ => None,
+        };
+        realms.into_iter().flat_map(Dict::keys)
     }
 }
 
@@ -176,7 +211,8 @@ fn translated(message: &str, line: &str) -> (String, String) {
 }
 
 /// A key or a table that stands twice, with both places.
-fn twice(source: &Arc<Source>, span: &Range<usize>, places: &BTreeMap<Path, Spans>) -> Diagnostic {
+fn twice(written: &Written<'_>, span: &Range<usize>) -> Diagnostic {
+    let source = written.source;
     let name = source.text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
     let heading = headings(&source.text).take_while(|heading| heading.line.start <= span.start).last();
     let (what, first, help) = match heading {
@@ -194,7 +230,7 @@ fn twice(source: &Arc<Source>, span: &Range<usize>, places: &BTreeMap<Path, Span
         other => {
             let table = other.map(|heading| heading.words).unwrap_or_default();
             let path: Path = table.into_iter().chain([name.to_owned()]).collect();
-            let first = places.get(&path).map(|spans| spans.key.clone());
+            let first = written.place(&path, true);
             (format!("`{name}` stands twice in its table"), first, "keep one of them")
         }
     };
@@ -237,29 +273,11 @@ fn place(source: &Arc<Source>, span: Range<usize>) -> Place {
     Place { source: Arc::clone(source), span }
 }
 
-fn dict(
-    source: &Arc<Source>,
-    table: &DeTable<'_>,
-    path: &mut Path,
-    places: &mut BTreeMap<Path, Spans>,
-) -> Dict {
-    let mut out = Dict::new();
-    for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        let spans = Spans { key: place(source, key.span()), value: place(source, value.span()) };
-        places.insert(path.clone(), spans);
-        out.insert(key.get_ref().to_string(), convert(source, value, path, places));
-        path.pop();
-    }
-    out
+fn dict(table: &DeTable<'_>) -> Dict {
+    table.iter().map(|(key, value)| (key.get_ref().to_string(), convert(value))).collect()
 }
 
-fn convert(
-    source: &Arc<Source>,
-    value: &Spanned<DeValue<'_>>,
-    path: &mut Path,
-    places: &mut BTreeMap<Path, Spans>,
-) -> Value {
+fn convert(value: &Spanned<DeValue<'_>>) -> Value {
     match value.get_ref() {
         DeValue::String(text) => text.to_string().into(),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -269,49 +287,40 @@ fn convert(
         }
         DeValue::Boolean(value) => (*value).into(),
         DeValue::Datetime(time) => time.to_string().into(),
-        DeValue::Array(items) => {
-            let mut out: Vec<Value> = Vec::new();
-            for (at, item) in items.iter().enumerate() {
-                path.push(at.to_string());
-                let here = place(source, item.span());
-                places.insert(path.clone(), Spans { key: here.clone(), value: here });
-                out.push(convert(source, item, path, places));
-                path.pop();
-            }
-            Value::Array(Tag::Default, out)
-        }
-        DeValue::Table(table) => Value::Dict(Tag::Default, dict(source, table, path, places)),
+        DeValue::Array(items) => Value::Array(Tag::Default, items.iter().map(convert).collect()),
+        DeValue::Table(table) => Value::Dict(Tag::Default, dict(table)),
     }
 }
 
-impl Document {
+impl<'s> Document<'s> {
     /// Layers files (the first says most), then the environment, then flags.
     pub(crate) fn layer(
-        files: Vec<Parsed>,
-        env: Vec<(Path, String, Value)>,
-        flags: Vec<(Path, String, Value)>,
+        files: Vec<Parsed<'s>>,
+        declared: BTreeMap<String, usize>,
+        overrides: impl Iterator<Item = (Path, String, Value)>,
         problems: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut figment = Figment::new();
-        let mut places = BTreeMap::new();
-        for file in files.into_iter().rev() {
-            figment = figment.merge(Layer { name: file.name, values: file.values });
-            places.extend(file.places);
-        }
-        for (path, name, value) in env.into_iter().chain(flags) {
-            figment = figment.merge(Layer { name, values: nested(&path, value) });
-        }
+        let (values, files): (Vec<Dict>, Vec<_>) =
+            files.into_iter().map(|file| (file.values, file.written)).unzip();
+        let root = values.into_iter().rev().fold(Dict::new(), |below, file| over(file, below));
+        let layers = overrides.map(|(path, name, value)| Layer { name, values: nested(&path, value) });
+        let overrides = layers.fold(Figment::new(), Figment::merge);
         // Found rather than extracted: extraction would forget the source.
-        let root = match figment.find_value("") {
-            Ok(Value::Dict(_, root)) => root,
-            Ok(_) => Dict::new(),
+        let root = match overrides.find_value("") {
+            Ok(Value::Dict(_, overrides)) => over(overrides, root),
+            Ok(_) => root,
             Err(error) => {
                 problems
                     .push(Diagnostic::new(Code::Layers, format!("the layers do not fit together: {error}")));
                 Dict::new()
             }
         };
-        Self { figment, root, places }
+        Self { overrides, root, files, declared }
+    }
+
+    /// Values that a program made: they have no place in a file.
+    pub(crate) fn made(root: Dict) -> Self {
+        Self { overrides: Figment::new(), root, files: Vec::new(), declared: BTreeMap::new() }
     }
 
     /// The place of the value at `path`, or its other source.
@@ -321,22 +330,47 @@ impl Document {
         value: Option<&Value>,
         on_key: bool,
     ) -> (Option<Place>, String) {
-        let origin = value
-            .and_then(|value| self.figment.get_metadata(value.tag()))
-            .map_or_else(String::new, |metadata| metadata.name.to_string());
-        let spans = self.places.get(path);
-        let from_elsewhere =
-            spans.is_some_and(|spans| !origin.is_empty() && spans.value.source.name != origin);
-        if from_elsewhere {
-            return (None, origin);
+        match value.and_then(|value| self.overrides.get_metadata(value.tag())) {
+            Some(metadata) => (None, metadata.name.to_string()),
+            None => {
+                let place = self.files_of(path).find_map(|file| file.place(path, on_key));
+                let around = || (1..path.len()).rev().find_map(|upto| self.file_of(&path[..upto]));
+                let origin = place.as_ref().map(|place| place.source.name.as_str()).or_else(around);
+                let origin = origin.unwrap_or_default().to_owned();
+                (place, origin)
+            }
         }
-        (spans.map(|spans| if on_key { spans.key.clone() } else { spans.value.clone() }), origin)
     }
 
     /// The file that declares what stands at `path`.
     pub(crate) fn file_of(&self, path: &[String]) -> Option<&str> {
-        self.places.get(path).map(|spans| spans.key.source.name.as_str())
+        let file = self.files_of(path).find(|file| spans_in(&file.table, path).is_some())?;
+        Some(file.source.name.as_str())
     }
+
+    /// The files that may have `path`: a realm is looked for from the one that declares it.
+    fn files_of(&self, path: &[String]) -> impl Iterator<Item = &Written<'s>> {
+        let declared = match path {
+            [first, name, ..] if first == "realm" => self.declared.get(name),
+            _ => None,
+        };
+        self.files[declared.copied().unwrap_or(0)..].iter()
+    }
+}
+
+/// The values of two layers: those of the upper one, and below them those of the lower one.
+fn over(upper: Dict, mut lower: Dict) -> Dict {
+    if lower.is_empty() {
+        return upper;
+    }
+    for (key, value) in upper {
+        let value = match (value, lower.remove(&key)) {
+            (Value::Dict(tag, upper), Some(Value::Dict(_, lower))) => Value::Dict(tag, over(upper, lower)),
+            (value, _) => value,
+        };
+        lower.insert(key, value);
+    }
+    lower
 }
 
 fn nested(path: &[String], value: Value) -> Dict {

@@ -19,7 +19,7 @@ pub(crate) type EnvOverride = (Vec<String>, String, Value);
 /// `HEARTBEAT__SECTION__KEY`: `_` stands for `-` or `_`, matched against what exists.
 pub(crate) fn from_environment(
     env: &BTreeMap<String, String>,
-    realms: &[String],
+    realms: &BTreeMap<String, usize>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<EnvOverride> {
     let mut said = Vec::new();
@@ -38,14 +38,14 @@ pub(crate) fn from_environment(
     said
 }
 
-fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> {
+fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<String>, String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (mut path, table, rest) = match words.as_slice() {
         ["heartbeat", rest @ ..] => (vec!["heartbeat".to_owned()], Table::Heartbeat, rest),
         ["defaults", rest @ ..] => (vec!["defaults".to_owned()], Table::Realm, rest),
         ["realm", name, rest @ ..] => {
             let same = |known: &&String| known.replace('-', "_") == *name;
-            let realm = realms.iter().find(same).ok_or_else(|| format!("there is no realm `{name}`"))?;
+            let realm = realms.keys().find(same).ok_or_else(|| format!("there is no realm `{name}`"))?;
             (vec!["realm".to_owned(), realm.clone()], Table::Realm, rest)
         }
         [other, ..] => return Err(format!("there is no section `{other}`")),

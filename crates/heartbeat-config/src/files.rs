@@ -128,34 +128,19 @@ fn finish<T>(steps: &SyncSender<Step<T>>, done: T) {
     }
 }
 
-/// What was read: the first file, then what it includes.
-#[derive(Default)]
-pub(crate) struct Found {
-    pub(crate) parsed: Vec<Parsed>,
-    pub(crate) paths: Vec<PathBuf>,
-}
-
-/// Reads the first file and what it includes.
-pub(crate) fn read_all(file: &Path, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Found {
-    let mut found = Found::default();
-    read_one(file, files, &mut found, problems);
-    if let Some(first) = found.parsed.first() {
-        for included in included(first, file, files, problems) {
-            read_one(&included, files, &mut found, problems);
-        }
-    }
-    found
-}
-
-fn read_one(file: &Path, files: &Files<'_>, found: &mut Found, problems: &mut Vec<Diagnostic>) {
+/// Reads a file of the configuration; `None` where it is reported.
+pub(crate) fn read_one(
+    file: &Path,
+    files: &Files<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Arc<Source>> {
     let name = file.display().to_string();
     match files.read(file) {
-        Ok(text) => {
-            let source = Arc::new(Source::new(name, text));
-            found.parsed.push(Parsed::parse(&source, problems));
-            found.paths.push(file.to_owned());
+        Ok(text) => Some(Arc::new(Source::new(name, text))),
+        Err(error) => {
+            problems.push(unreadable(Code::UnreadableFile, &error).said_by(&name));
+            None
         }
-        Err(error) => problems.push(unreadable(Code::UnreadableFile, &error).said_by(&name)),
     }
 }
 
@@ -174,7 +159,12 @@ pub(crate) fn code_of(code: Code, error: &TrustError) -> Code {
 }
 
 /// The files that `include` names, in the order of its patterns, each once.
-fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
+pub(crate) fn included(
+    first: &Parsed<'_>,
+    file: &Path,
+    files: &Files<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<PathBuf> {
     let dir = file.parent().unwrap_or(Path::new("."));
     let mut found: Vec<PathBuf> = Vec::new();
     let mut known: BTreeSet<PathBuf> = identity(file).into_iter().collect();
@@ -224,7 +214,7 @@ fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<D
 }
 
 /// What is written, each with the way to it; an empty way for the default pattern.
-fn patterns(first: &Parsed) -> Vec<(String, Vec<String>)> {
+fn patterns(first: &Parsed<'_>) -> Vec<(String, Vec<String>)> {
     let way = || vec!["heartbeat".to_owned(), "include".to_owned()];
     match first.peek("heartbeat", "include") {
         None => vec![(defaults::INCLUDE.to_owned(), Vec::new())],

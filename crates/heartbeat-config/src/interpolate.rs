@@ -4,8 +4,31 @@ use std::collections::BTreeMap;
 
 use crate::units::Refusal;
 
+/// What `${}` may name.
+#[derive(Clone, Copy)]
+pub(crate) struct Variables<'a> {
+    of_all: &'a BTreeMap<String, String>,
+    /// `PORT`, which each realm has for itself.
+    port: Option<&'a str>,
+}
+
+impl<'a> Variables<'a> {
+    pub(crate) const fn new(of_all: &'a BTreeMap<String, String>) -> Self {
+        Self { of_all, port: None }
+    }
+
+    /// The same for a realm with this port.
+    pub(crate) const fn with_port(self, port: &'a str) -> Self {
+        Self { port: Some(port), ..self }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.port.filter(|_| name == "PORT").or_else(|| self.of_all.get(name).map(String::as_str))
+    }
+}
+
 /// Replaces variables in `text`.
-pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> Result<String, Refusal> {
+pub(crate) fn interpolate(text: &str, variables: Variables<'_>) -> Result<String, Refusal> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -30,7 +53,7 @@ pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> R
     Ok(out)
 }
 
-fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String, Refusal> {
+fn variable(inside: &str, variables: Variables<'_>) -> Result<String, Refusal> {
     let end = inside.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inside.len());
     let (name, rest) = inside.split_at(end);
     if name.is_empty() {
@@ -40,12 +63,12 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
     // As in a shell: with the colon an empty variable counts as missing.
     let value = variables.get(name).filter(|value| !value.is_empty());
     if let Some(default) = rest.strip_prefix(":-") {
-        return Ok(value.map_or_else(|| default.to_owned(), Clone::clone));
+        return Ok(value.unwrap_or(default).to_owned());
     }
     if let Some(message) = rest.strip_prefix(":?") {
         let help = format!("set {name} in the environment of heartbeatd, or write {name}=... into .env");
         let unset = || Refusal::new(format!("{name} is not set: {message}"), help).of_unset(name);
-        return value.cloned().ok_or_else(unset);
+        return value.map(ToOwned::to_owned).ok_or_else(unset);
     }
     if !rest.is_empty() {
         let help = "there are ${NAME}, ${NAME:-default} and ${NAME:?message}";
@@ -55,7 +78,7 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
         let help = format!("set it, write {name}=... into .env, or give a default: ${{{name}:-default}}");
         Refusal::new(format!("{name} is not set"), help).of_unset(name)
     };
-    variables.get(name).cloned().ok_or_else(missing)
+    variables.get(name).map(ToOwned::to_owned).ok_or_else(missing)
 }
 
 #[cfg(test)]
@@ -65,7 +88,7 @@ mod tests {
     #[test]
     fn variables_defaults_messages_and_literals() {
         let variables = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("E".to_owned(), String::new())]);
-        let done = |text: &str| interpolate(text, &variables);
+        let done = |text: &str| interpolate(text, Variables::new(&variables));
         assert_eq!(done("x${A}y${B:-2}${E:-3}").unwrap(), "x1y23");
         assert_eq!(done("$${A} $5").unwrap(), "${A} $5");
         assert!(done("${B:?set it in .env}").unwrap_err().why.contains("set it in .env"));

@@ -41,6 +41,7 @@ mod files;
 mod health;
 mod heartbeat;
 mod host;
+mod inherited;
 mod interpolate;
 mod keys;
 mod limits;

@@ -24,10 +24,10 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
     };
     // A bound of the tree that is lifted is none at all.
     let of_tree = |key: &str| section.get(key).filter(|entry| !is_unlimited(entry));
-    let number = |key: &str, least: u64, wanted: &str, unlimited: Option<u64>| {
+    let number = |key: &str, least: u64, wanted: &str, unlimited: &dyn Fn() -> Option<u64>| {
         let entry = section.get(key)?;
         if is_unlimited(&entry) {
-            return unlimited;
+            return unlimited();
         }
         let number = reader.number::<u64>(&entry, wanted)?;
         if number < least {
@@ -45,14 +45,11 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
     Limits {
         memory_bytes: memory,
         cpu_percent: of_tree("cpu").and_then(|entry| reader.parsed(&entry, "150%", units::processors)),
-        tasks: number("tasks", 1, "a number of processes and threads, at least 1", None),
-        nofile: number(
-            "nofile",
-            MIN_DESCRIPTORS,
-            "a number of descriptors, at least 16",
-            Some(most_descriptors()),
-        ),
-        nproc: number("nproc", 1, "a number of processes and threads, at least 1", Some(RLIM_INFINITY)),
+        tasks: number("tasks", 1, "a number of processes and threads, at least 1", &|| None),
+        nofile: number("nofile", MIN_DESCRIPTORS, "a number of descriptors, at least 16", &|| {
+            Some(most_descriptors())
+        }),
+        nproc: number("nproc", 1, "a number of processes and threads, at least 1", &|| Some(RLIM_INFINITY)),
         core_bytes: size("core"),
         memlock_bytes: size("memlock"),
         fsize_bytes: size("fsize"),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,14 +18,15 @@ use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
 use crate::effective::{self, EffectiveKey};
 use crate::environment::from_environment;
-use crate::files::{self, Files, Found, Silent};
+use crate::files::{self, Files, Silent};
 use crate::heartbeat;
 use crate::host;
-use crate::interpolate::interpolate;
+use crate::inherited::Inherited;
+use crate::interpolate::{Variables, interpolate};
 use crate::keys::Table;
 use crate::notify;
 use crate::plan::plan;
-use crate::reader::{Reader, Section};
+use crate::reader::{self, Reader, Section};
 use crate::realm::{self, ReadContext, ReadRealm};
 use crate::registration_rules::RegistrationRules;
 use crate::sources::{EARLY_KEYS, Sources};
@@ -54,12 +56,13 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
     let found = files::bounded(move |files| {
         let file = find_file(&sources).ok()?;
         let text = files.read(&file).ok()?;
-        let parsed = Parsed::parse(&Arc::new(Source::new(file.display().to_string(), text)), &mut Vec::new());
+        let source = Arc::new(Source::new(file.display().to_string(), text));
+        let parsed = Parsed::parse(&source, &mut Vec::new());
         let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
         let variables = variables(Some(&parsed), &dir, &sources, files, &mut Vec::new());
         let written = parsed.peek("heartbeat", "socket").and_then(|value| value.as_str());
         let socket = sources.env.get(VARIABLE).map(String::as_str).or(written)?;
-        Some(dir.join(interpolate(socket, &variables).ok()?))
+        Some(dir.join(interpolate(socket, Variables::new(&variables)).ok()?))
     });
     found.ok().flatten()
 }
@@ -123,8 +126,17 @@ fn read(
         ])
     })?;
     let mut problems = Vec::new();
-    let found = files::read_all(&file, files, &mut problems);
-    for included in found.parsed.iter().skip(1) {
+    let first = files::read_one(&file, files, &mut problems);
+    let mut parsed: Vec<_> = first.iter().map(|source| Parsed::parse(source, &mut problems)).collect();
+    let paths =
+        parsed.first().map_or_else(Vec::new, |first| files::included(first, &file, files, &mut problems));
+    let (mut paths, others): (Vec<_>, Vec<_>) = paths
+        .into_iter()
+        .filter_map(|path| files::read_one(&path, files, &mut problems).map(|source| (path, source)))
+        .unzip();
+    paths.splice(..0, first.as_ref().map(|_| file.clone()));
+    parsed.extend(others.iter().map(|source| Parsed::parse(source, &mut problems)));
+    for included in parsed.iter().skip(1) {
         for key in EARLY_KEYS.iter().filter(|key| included.peek("heartbeat", key).is_some()) {
             let message = format!("`{key}` stands in a file that is itself included");
             problems.push(
@@ -135,7 +147,8 @@ fn read(
         }
     }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
-    assemble(found, dir, sources, &Asking { files, registered, purpose }, problems)
+    let config = assemble(parsed, dir, sources, &Asking { files, registered, purpose }, problems);
+    config.map(|loaded| Loaded { config: Config { files: paths, ..loaded.config }, ..loaded })
 }
 
 /// Loads a configuration from a text, with relative paths below the current directory: for tests, and for
@@ -146,13 +159,13 @@ fn read(
 pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Result<Loaded, Report> {
     let mut problems = Vec::new();
     let source = Arc::new(Source::new(name.to_owned(), text.to_owned()));
-    let found = Found { parsed: vec![Parsed::parse(&source, &mut problems)], paths: Vec::new() };
+    let parsed = vec![Parsed::parse(&source, &mut problems)];
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let sources =
         Sources { file: None, env: env.clone(), bytes: Vec::new(), overrides: Vec::new(), cwd: cwd.clone() };
     let files = Files::unwatched();
     assemble(
-        found,
+        parsed,
         cwd,
         &sources,
         &Asking { files: &files, registered: &[], purpose: Purpose::Run },
@@ -179,24 +192,22 @@ enum Purpose {
 }
 
 fn assemble(
-    found: Found,
+    parsed: Vec<Parsed<'_>>,
     dir: PathBuf,
     sources: &Sources,
     asking: &Asking<'_>,
     mut problems: Vec<Diagnostic>,
 ) -> Result<Loaded, Report> {
     let Asking { files, registered, purpose } = *asking;
-    let Found { parsed, paths } = found;
-    duplicates(&parsed, &mut problems);
-    let known: Vec<String> = parsed.iter().flat_map(Parsed::realms).collect();
+    let declared = declared(&parsed, &mut problems);
     let variables = variables(parsed.first(), &dir, sources, files, &mut problems);
-    let env = from_environment(&sources.env, &known, &mut problems);
+    let env = from_environment(&sources.env, &declared, &mut problems);
     let flags = sources.overrides.iter().map(|(key, value)| {
         (key.split('.').map(ToOwned::to_owned).collect(), format!("--set {key}"), scalar(value))
     });
-    let document = Document::layer(parsed, env, flags.collect(), &mut problems);
+    let document = Document::layer(parsed, declared, env.into_iter().chain(flags), &mut problems);
     let problems = RefCell::new(problems);
-    let reader = Reader::new(&document, &variables, &problems, files, registered);
+    let reader = Reader::new(&document, Variables::new(&variables), &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
     let notify = receivers(&reader, &dir, &realms);
     if purpose == Purpose::Check {
@@ -210,7 +221,7 @@ fn assemble(
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            let config = Config { heartbeat, plan, realms, notify, files: paths, registering };
+            let config = Config { heartbeat, plan, realms, notify, files: Vec::new(), registering };
             Ok(Loaded { config, warnings: Report::new(warnings), effective })
         }
         // A check reports the warnings beside the errors.
@@ -227,29 +238,31 @@ fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<Recei
     }
 }
 
-/// A realm is declared in one file.
-fn duplicates(parsed: &[Parsed], problems: &mut Vec<Diagnostic>) {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+/// The file that declares each realm: one.
+fn declared(parsed: &[Parsed<'_>], problems: &mut Vec<Diagnostic>) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
     for (at, file) in parsed.iter().enumerate() {
         for name in file.realms() {
-            if let Some(first) = seen.get(&name) {
-                let path = ["realm", name.as_str()];
-                let diagnostic =
-                    Diagnostic::new(Code::DeclaredTwice, format!("realm `{name}` is declared in two files"))
+            match seen.entry(name.clone()) {
+                Entry::Vacant(place) => drop(place.insert(at)),
+                Entry::Occupied(first) => {
+                    let path = ["realm", name.as_str()];
+                    let message = format!("realm `{name}` is declared in two files");
+                    let diagnostic = Diagnostic::new(Code::DeclaredTwice, message)
                         .at(file.place(&path), "again here")
-                        .related(parsed[*first].place(&path), "first here")
+                        .related(parsed[*first.get()].place(&path), "first here")
                         .help("declare a realm in one file; what all share goes into [defaults]");
-                problems.push(diagnostic);
-            } else {
-                seen.insert(name, at);
+                    problems.push(diagnostic);
+                }
             }
         }
     }
+    seen
 }
 
 /// What `${}` may name: the environment, and below it the `env_file` of `[heartbeat]`.
 fn variables(
-    first: Option<&Parsed>,
+    first: Option<&Parsed<'_>>,
     dir: &Path,
     sources: &Sources,
     files: &Files<'_>,
@@ -289,7 +302,7 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
     };
     for (name, value) in root.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
         if ["heartbeat", "defaults", "realm", "notify"].contains(&name.as_str()) {
-            let entry = crate::reader::Entry { path: vec![name.clone()], value };
+            let entry = reader::Entry { path: vec![name.clone()], value };
             reader.value_problem(
                 &entry,
                 Code::WrongType,
@@ -323,7 +336,7 @@ fn realms(
     sources: &Sources,
     dir: &Path,
 ) -> Vec<ReadRealm> {
-    let inherited = realm::inherited(sources);
+    let inherited = Inherited::of(sources);
     // Read once on their own, so that a mistake in [defaults] is found even where no realm uses it.
     if let Ok(name) = RealmName::new("defaults") {
         let setting = ReadContext {

@@ -19,6 +19,8 @@ type Planned = (Plan, Vec<crate::RealmConfig>);
 pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadRealm>) -> Option<Planned> {
     let (mut realms, left_out): (Vec<_>, Vec<_>) = realms.into_iter().partition(|realm| realm.enabled);
     let names: Vec<RealmName> = realms.iter().map(|realm| realm.spec.name.clone()).collect();
+    let by_name: BTreeMap<&str, usize> =
+        names.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let disabled: Vec<&str> = left_out.iter().map(|realm| realm.spec.name.as_str()).collect();
     ports(reader, &realms);
     own_port(reader, heartbeat, &realms);
@@ -27,7 +29,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
     let mut places = Vec::new();
     for (at, realm) in realms.iter_mut().enumerate() {
         for need in std::mem::take(&mut realm.needs) {
-            let Some(to) = names.iter().position(|name| name.as_str() == need.name) else {
+            let Some(to) = by_name.get(need.name.as_str()).copied() else {
                 unknown(reader, &need, &names, &disabled);
                 continue;
             };
@@ -44,7 +46,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
             realm.spec.needs.push(spec);
         }
     }
-    companions(reader, &mut realms, &names);
+    companions(reader, &mut realms, &by_name);
     if let Err(errors) = DependencyGraph::build(&names, &edges) {
         for error in &errors {
             let place = |edge: usize| places.get(edge).and_then(|path: &Vec<String>| reader.place(path));
@@ -208,12 +210,11 @@ pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<
 }
 
 /// Resolves `restart.with`: other services only.
-fn companions(reader: &Reader<'_>, realms: &mut [ReadRealm], names: &[RealmName]) {
+fn companions(reader: &Reader<'_>, realms: &mut [ReadRealm], by_name: &BTreeMap<&str, usize>) {
     let kinds: Vec<RealmKind> = realms.iter().map(|realm| realm.spec.kind).collect();
     for (at, realm) in realms.iter_mut().enumerate() {
         for (name, path) in std::mem::take(&mut realm.with) {
-            let found = names.iter().position(|known| known.as_str() == name);
-            let problem = match found {
+            let problem = match by_name.get(name.as_str()).copied() {
                 Some(to) if to == at => "it is this very realm".to_owned(),
                 Some(to) if kinds[to] != RealmKind::Service => {
                     format!("it is a {}, not a service", kinds[to])

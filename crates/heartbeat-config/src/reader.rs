@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
 use crate::files::Files;
-use crate::interpolate::interpolate;
+use crate::interpolate::{Variables, interpolate};
 use crate::keys::{self, KINDS, Table, reserved};
 use crate::others;
 use crate::translated;
@@ -21,8 +21,8 @@ use crate::units::{self, Refusal};
 
 /// What every part of the configuration is read with.
 pub(crate) struct Reader<'a> {
-    pub(crate) document: &'a Document,
-    pub(crate) variables: &'a BTreeMap<String, String>,
+    pub(crate) document: &'a Document<'a>,
+    pub(crate) variables: Variables<'a>,
     pub(crate) problems: &'a RefCell<Vec<Diagnostic>>,
     pub(crate) files: &'a Files<'a>,
     /// Names that were compared so far.
@@ -122,8 +122,8 @@ const MAX_COMPARED_NAMES: usize = 200_000;
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(
-        document: &'a Document,
-        variables: &'a BTreeMap<String, String>,
+        document: &'a Document<'a>,
+        variables: Variables<'a>,
         problems: &'a RefCell<Vec<Diagnostic>>,
         files: &'a Files<'a>,
         registered: &'a [String],
@@ -135,15 +135,11 @@ impl<'a> Reader<'a> {
         Self { document, variables, problems, files, registered, own_env, compared, is_in_part }
     }
 
-    /// The same for one realm: with its variables, and the names of those that its own `env` sets.
-    pub(crate) fn of_realm<'b>(
-        &'b self,
-        variables: &'b BTreeMap<String, String>,
-        own_env: Vec<String>,
-    ) -> Reader<'b> {
+    /// The same for one realm: with its port as a variable, and the names of the variables that its own `env` sets.
+    pub(crate) fn of_realm<'b>(&'b self, port: Option<&'b str>, own_env: Vec<String>) -> Reader<'b> {
         Reader {
             document: self.document,
-            variables,
+            variables: port.map_or(self.variables, |port| self.variables.with_port(port)),
             own_env,
             problems: self.problems,
             files: self.files,
@@ -208,13 +204,12 @@ impl Reader<'_> {
     /// Refuses every key that is not in the table of keys, and every one that is not built.
     pub(crate) fn check_keys(&self, table: Table, path: &Path, values: &Dict) {
         for (name, value) in values {
-            let mut at = path.clone();
-            at.push(name.clone());
-            let (place, origin) = self.document.locate(&at, Some(value), true);
-            let here = |diagnostic: Diagnostic, label: &str| match &place {
-                Some(place) => diagnostic.at(Some(place.clone()), label),
-                None => diagnostic.said_by(&origin),
-            };
+            let at = || -> Path { path.iter().cloned().chain([name.clone()]).collect() };
+            let here =
+                |diagnostic: Diagnostic, label: &str| match self.document.locate(&at(), Some(value), true) {
+                    (Some(place), _) => diagnostic.at(Some(place), label),
+                    (None, origin) => diagnostic.said_by(&origin),
+                };
             if let Some(own) = name.strip_prefix("x-") {
                 if let Some(ours) = others::meant(table, own) {
                     let message = format!("`{name}` is ignored, as every key that begins with `x-`");
@@ -250,7 +245,7 @@ impl Reader<'_> {
                     if let (Table::Realm, Value::Dict(_, inner), true) =
                         (table, value, others::means_health(name) && translated::health(value).is_none())
                     {
-                        self.check_keys(Table::Health, &at, inner);
+                        self.check_keys(Table::Health, &at(), inner);
                     }
                 }
             }

@@ -17,12 +17,12 @@ use crate::defaults;
 use crate::files::code_of;
 use crate::health;
 use crate::heartbeat::MAX_SOCKET_BYTES;
+use crate::inherited::Inherited;
 use crate::keys::Table;
 use crate::limits;
 use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
-use crate::sources::Sources;
 use crate::units;
 
 /// Where systemd-journald takes streams.
@@ -33,8 +33,8 @@ pub(crate) struct ReadContext<'a> {
     pub(crate) state_dir: &'a FsPath,
     pub(crate) socket: &'a FsPath,
     pub(crate) runtime_dir: &'a FsPath,
-    /// What every realm inherits from heartbeatd.
-    pub(crate) inherited: &'a BTreeMap<OsString, OsString>,
+    /// What realms inherit from heartbeatd.
+    pub(crate) inherited: &'a Inherited,
     /// Where the files stand that declare realms.
     pub(crate) dir: PathBuf,
 }
@@ -97,18 +97,11 @@ fn port(reader: &Reader<'_>, section: &Section<'_>) -> Option<u16> {
     Some(port).filter(|port| *port != 0)
 }
 
-/// What `${}` may name within a realm: `PORT` is its own, as it is in its environment.
-fn variables(
-    reader: &Reader<'_>,
-    section: &Section<'_>,
-    port: Option<u16>,
-) -> Option<BTreeMap<String, String>> {
+/// The port as `${PORT}` within a realm: its own, as it is in its environment.
+fn port_text(section: &Section<'_>, port: Option<u16>) -> Option<String> {
     // Of [defaults] each realm makes its own.
     let is_default = section.path().first().is_some_and(|first| first == "defaults");
-    let port = port.map(|port| port.to_string()).or_else(|| is_default.then(|| "1".to_owned()))?;
-    let mut variables = reader.variables.clone();
-    variables.insert("PORT".to_owned(), port);
-    Some(variables)
+    port.map(|port| port.to_string()).or_else(|| is_default.then(|| "1".to_owned()))
 }
 
 pub(crate) fn read(
@@ -118,9 +111,8 @@ pub(crate) fn read(
     setting: &ReadContext<'_>,
 ) -> ReadRealm {
     let port = port(reader, section);
-    let variables = variables(reader, section, port);
-    let variables = variables.as_ref().unwrap_or(reader.variables);
-    let reader = &reader.of_realm(variables, section.names_in("env"));
+    let port_text = port_text(section, port);
+    let reader = &reader.of_realm(port_text.as_deref(), section.names_in("env"));
     let flag = |key: &str, default: bool| {
         section.get(key).and_then(|entry| reader.boolean(&entry)).unwrap_or(default)
     };
@@ -148,12 +140,12 @@ pub(crate) fn read(
     let limits = limits::read(reader, &section.table(reader, "limits"));
     let no_new_privileges = flag("no_new_privileges", user.is_some());
     let umask = section.get("umask").and_then(|entry| reader.mode(&entry, "022"));
-    let inherited = surroundings(setting, user.as_ref(), &dir);
+    let inherited = setting.inherited.in_place(user.as_ref(), &dir);
     let launch = |argv: Vec<String>| {
         let argv = argv.into_iter().map(OsString::from).collect();
         Arc::new(LaunchSpec {
             argv,
-            inherited: inherited.clone(),
+            inherited: Arc::clone(&inherited),
             env_file: env_file.clone(),
             env: env.clone(),
             dir: dir.clone(),
@@ -441,54 +433,6 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
             Some(found)
         }
     }
-}
-
-/// What belongs to heartbeatd's own unit or session, and to no realm: all `HEARTBEAT_` variables, and exactly these.
-const NOT_INHERITED: [&str; 17] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "MAINPID",
-    "MANAGERPID",
-    "SYSTEMD_EXEC_PID",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "STATE_DIRECTORY",
-    "RUNTIME_DIRECTORY",
-    "CACHE_DIRECTORY",
-    "LOGS_DIRECTORY",
-    "CONFIGURATION_DIRECTORY",
-    "CREDENTIALS_DIRECTORY",
-];
-
-/// What belongs to the login of heartbeatd's user, and to no other user.
-const OF_THE_LOGIN: [&str; 5] =
-    ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "MAIL", "TMPDIR"];
-
-/// What a realm without `user` inherits from heartbeatd.
-pub(crate) fn inherited(sources: &Sources) -> BTreeMap<OsString, OsString> {
-    let text = sources.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let ours = |name: &OsString| {
-        name.as_encoded_bytes().starts_with(b"HEARTBEAT_") || NOT_INHERITED.iter().any(|known| name == *known)
-    };
-    text.chain(sources.bytes.iter().cloned()).filter(|(name, _)| !ours(name)).collect()
-}
-
-/// What a realm inherits, as its user in its directory.
-fn surroundings(setting: &ReadContext<'_>, user: Option<&User>, dir: &FsPath) -> Vec<(OsString, OsString)> {
-    let mut env = setting.inherited.clone();
-    if let Some(user) = user {
-        env.retain(|name, _| !OF_THE_LOGIN.iter().any(|known| name == *known));
-        env.insert("HOME".into(), user.home.clone().into());
-        env.insert("USER".into(), user.name.clone().into());
-        env.insert("LOGNAME".into(), user.name.clone().into());
-        env.insert("SHELL".into(), user.shell.clone().into());
-    }
-    env.insert("PWD".into(), dir.into());
-    env.into_iter().collect()
 }
 
 /// The `env_file` of a realm: looked at now, so that a mistake is told at once, and read again at each start.

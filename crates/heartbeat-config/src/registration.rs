@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -24,8 +23,10 @@ use crate::Report;
 use crate::code::Code;
 use crate::config::{Config, Heartbeat, Measure, RealmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::document::{Document, Parsed};
+use crate::document::Document;
 use crate::files::Files;
+use crate::inherited::Inherited;
+use crate::interpolate::Variables;
 use crate::keys::{self, Table, reserved};
 use crate::plan;
 use crate::reader::{Entry, Reader, Section};
@@ -263,7 +264,6 @@ pub fn configured(in_force: crate::InForce<'_>, rules: &Arc<RegistrationRules>) 
 /// Reads one registration, alone.
 fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -> Result<ReadRealm, Misfit> {
     let name = &registration.name;
-    let said_by = origin(name.as_str());
     if let Some(place) = config.registering.declared(name.as_str()) {
         let problem = Diagnostic::new(Code::Declared, format!("realm `{name}` is declared in {place}"))
             .help("what the configuration has is changed there; register under another name");
@@ -275,11 +275,10 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
         "realm".to_owned(),
         Value::Dict(Tag::Default, Dict::from([(name.to_string(), Value::Dict(Tag::Default, table))])),
     )]);
-    let mut problems = Vec::new();
-    let document = Document::layer(vec![Parsed::made(said_by, root)], Vec::new(), Vec::new(), &mut problems);
-    let (nothing, problems) = (BTreeMap::new(), RefCell::new(problems));
+    let document = Document::made(root);
+    let (nothing, problems) = (BTreeMap::new(), RefCell::default());
     let files = Files::unwatched();
-    let reader = Reader::new(&document, &nothing, &problems, &files, &[]);
+    let reader = Reader::new(&document, Variables::new(&nothing), &problems, &files, &[]);
     let empty = Dict::new();
     let table = match document.root.get("realm") {
         Some(Value::Dict(_, realms)) => match realms.get(name.as_str()) {
@@ -291,7 +290,7 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     closed(&reader, &path, table);
     let fits = problems.borrow().is_empty();
     let realm = fits.then(|| {
-        let inherited = BTreeMap::new();
+        let inherited = Inherited::default();
         let setting = setting(&config.heartbeat, &inherited);
         let defaults = Section::new(vec!["defaults".to_owned()], &config.registering.defaults);
         let section = Section::new(path.clone(), table).over(&defaults);
@@ -307,7 +306,7 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     }
 }
 
-fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<OsString, OsString>) -> ReadContext<'a> {
+fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a Inherited) -> ReadContext<'a> {
     let (state_dir, socket): (&FsPath, &FsPath) = (&heartbeat.state_dir, &heartbeat.socket);
     ReadContext {
         state_dir,

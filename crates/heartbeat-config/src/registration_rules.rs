@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
 
-use crate::interpolate::interpolate;
+use crate::interpolate::{Variables, interpolate};
 use crate::reader::Reader;
 
 /// What [defaults] say for a realm that is registered, too: nothing of how it is probed.
@@ -47,7 +47,7 @@ impl RegistrationRules {
 }
 
 /// Strings with their variables, in the form in which no variable is left.
-fn filled_in(value: &Value, variables: &BTreeMap<String, String>) -> Value {
+fn filled_in(value: &Value, variables: Variables<'_>) -> Value {
     match value {
         Value::String(tag, text) => {
             // What cannot be filled in has been reported where it stands.

@@ -273,7 +273,7 @@ mod tests {
         let joined = LaunchSpec { argv: vec!["sleep1".into()], ..spec() };
         assert_eq!(spec().identity().difference(&joined.identity()), ["run"]);
         let inherited = vec![("LANG".into(), "C".into())];
-        assert_eq!(spec().identity(), LaunchSpec { inherited, ..spec() }.identity());
+        assert_eq!(spec().identity(), LaunchSpec { inherited: inherited.into(), ..spec() }.identity());
         assert!(!format!("{:?}", spec().identity()).contains("sleep"));
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::{Limits, Readiness, User};
 
@@ -57,7 +58,8 @@ pub struct LaunchSpec {
     /// Program and arguments; the launcher searches the `PATH` for a program without `/`.
     pub argv: Vec<OsString>,
     /// Variables of heartbeatd's own environment, and those that follow from the user and the directory.
-    pub inherited: Vec<(OsString, OsString)>,
+    /// Realms share them.
+    pub inherited: Arc<[(OsString, OsString)]>,
     /// A file of variables that override `inherited`; each start reads it ([`read_env_file`](crate::read_env_file)).
     pub env_file: Option<PathBuf>,
     /// Its own variables, which override both: [`LaunchSpec::environment`] is the whole.
@@ -171,7 +173,7 @@ impl LaunchSpec {
             put(&mut out, word.as_bytes());
         }
         put(&mut out, self.env_file.as_ref().map_or(&b""[..], |path| path.as_os_str().as_bytes()));
-        for variables in [&self.inherited, &self.env] {
+        for variables in [&*self.inherited, &*self.env] {
             put_u32(&mut out, u32::try_from(variables.len()).unwrap_or(u32::MAX));
             for (name, value) in variables {
                 put(&mut out, name.as_bytes());
@@ -209,7 +211,7 @@ impl LaunchSpec {
         let no_new_privileges = reader.u32()? != 0;
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
-        let (inherited, env) = (reader.variables()?, reader.variables()?);
+        let (inherited, env) = (reader.variables()?.into(), reader.variables()?);
         let setting = Setting { soft_descriptors, run, ready, watched, check };
         // The launcher needs no pid file, and the setting has what it needs of the readiness.
         let (pidfile, readiness) = (None, Readiness::default());
@@ -336,7 +338,7 @@ mod tests {
     fn spec() -> LaunchSpec {
         LaunchSpec {
             argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
-            inherited: vec![("LANG".into(), "C".into())],
+            inherited: [("LANG".into(), "C".into())].into(),
             env_file: Some("/etc/db.env".into()),
             env: vec![("PATH".into(), "/bin".into()), ("KEY".into(), OsString::from_vec(vec![0xff, b'=']))],
             dir: "/".into(),
