@@ -1,4 +1,4 @@
-//! Durations and moments, as people read and write them.
+//! Durations, moments and sizes, as people read and write them.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,6 +26,24 @@ pub(crate) fn latency(ms: f64) -> String {
     } else {
         format!("{:.1}s", ms / 1_000.0)
     }
+}
+
+/// A share of one processor: `0.3%`, `12%`.
+pub(crate) fn cpu(percent: f64) -> String {
+    if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
+}
+
+/// A size in bytes: `4.0MiB`, `141MiB`, `1.5GiB`.
+pub(crate) fn size(bytes: f64) -> String {
+    const STEP: f64 = 1024.0;
+    let (mut number, mut unit) = (bytes / STEP, "KiB");
+    for larger in ["MiB", "GiB", "TiB"] {
+        if number < STEP {
+            break;
+        }
+        (number, unit) = (number / STEP, larger);
+    }
+    if number < 9.95 { format!("{number:.1}{unit}") } else { format!("{number:.0}{unit}") }
 }
 
 /// Times are shown in the zone of this machine, and not in UTC.
@@ -95,6 +113,13 @@ mod tests {
             (latency(0.42), latency(12.2), latency(1_300.0)),
             ("0.4ms".into(), "12ms".into(), "1.3s".into())
         );
+    }
+
+    #[test]
+    fn what_is_used_is_short() {
+        let sizes = [0.0, 4_194_304.0, 147_849_216.0, 1_610_612_736.0, 3e15].map(size);
+        assert_eq!(sizes, ["0.0KiB", "4.0MiB", "141MiB", "1.5GiB", "2728TiB"]);
+        assert_eq!([0.25, 9.94, 12.4, 398.0].map(cpu), ["0.2%", "9.9%", "12%", "398%"]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The table's cells for one realm.
 
-use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, RealmEntry};
+use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, ProcessEntry, RealmEntry};
 use heartbeat_status::{ProbeKind, WallTime, shortened, without_markup};
 
-use crate::age::{age, human_seconds_f64, latency};
+use crate::age::{age, cpu, human_seconds_f64, latency, size};
 use crate::headline::status_of;
 use crate::style::{Hue, Style, hue};
 
@@ -26,11 +26,14 @@ pub(crate) enum Column {
     Process,
     Restarts,
     Uptime,
+    Cpu,
+    Memory,
+    Descriptors,
 }
 
 impl Column {
     /// In the order they stand in the table.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Status,
         Self::Realm,
         Self::Since,
@@ -42,6 +45,9 @@ impl Column {
         Self::Process,
         Self::Restarts,
         Self::Uptime,
+        Self::Cpu,
+        Self::Memory,
+        Self::Descriptors,
     ];
 
     /// Its heading.
@@ -58,6 +64,9 @@ impl Column {
             Self::Process => "PROCESS",
             Self::Restarts => "RESTARTS",
             Self::Uptime => "UPTIME",
+            Self::Cpu => "CPU",
+            Self::Memory => "MEMORY",
+            Self::Descriptors => "FDS",
         }
     }
 }
@@ -118,7 +127,16 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
             let uptime = process.and_then(|process| process.uptime_s);
             uptime.map_or_else(Cell::none, |seconds| Cell::new(human_seconds_f64(seconds), Hue::Plain))
         }
+        Column::Cpu => used(realm, |process| process.cpu_percent.map(cpu)),
+        Column::Memory => used(realm, |process| process.rss_bytes.map(|bytes| size(bytes as f64))),
+        Column::Descriptors => used(realm, |process| process.fds.map(|count| count.to_string())),
     }
+}
+
+/// What the processes of the realm use, as far as it is known.
+fn used(realm: &RealmEntry, text: impl Fn(&ProcessEntry) -> Option<String>) -> Cell {
+    let text = realm.process.as_ref().and_then(text);
+    text.map_or_else(Cell::none, |text| Cell::new(text, Hue::Plain))
 }
 
 /// The message, or the code when there is none.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, HistoryRange};
-use heartbeat_status::wire::{AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, TimesEntry};
+use heartbeat_status::wire::{
+    AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
+};
 
 use crate::age;
 use crate::console::Console;
@@ -42,7 +44,10 @@ fn plain(step: &HistoryStep) -> String {
         || "\t\t\t".to_owned(),
         |latency| format!("{}\t{}\t{}\t{}", latency.p50, latency.p95, latency.p99, latency.max),
     );
-    format!("{}\t{up_s}\t{degraded_s}\t{down_s}\t{unknown_s}\t{paused_s}\t{latency}", step.at)
+    let max = |level: Option<LevelEntry>| level.map_or_else(String::new, |level| level.max.to_string());
+    let UsageTimes { cpu_percent, rss_bytes, fds } = step.usage;
+    let usage = format!("{}\t{}\t{}", max(cpu_percent), max(rss_bytes), max(fds));
+    format!("{}\t{up_s}\t{degraded_s}\t{down_s}\t{unknown_s}\t{paused_s}\t{latency}\t{usage}", step.at)
 }
 
 fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
@@ -61,6 +66,13 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
             document.steps.iter().map(|step| step.latency_ms.map(|latency| latency.p95)).collect();
         lines.push(format!("latency  {}  {}", sparkline(&values, style), figures(latency)));
     }
+    for (label, of, text) in QUANTITIES {
+        let Some(whole) = of(&document.usage) else { continue };
+        let values: Vec<Option<f64>> =
+            document.steps.iter().map(|step| of(&step.usage).map(|level| level.max)).collect();
+        let (p50, max) = (text(whole.p50), text(whole.max));
+        lines.push(format!("{label:<9}{}  p50 {p50}, max {max}", sparkline(&values, style)));
+    }
     let marks = if style.ascii {
         "# up, + degraded, ! down, ? unknown, - stopped or paused, . before the first record"
     } else {
@@ -75,6 +87,16 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
     }
     lines
 }
+
+/// A quantity that has a line: its label, its level within a time, and its text.
+type Line = (&'static str, fn(&UsageTimes) -> Option<LevelEntry>, fn(f64) -> String);
+
+/// What the processes of a realm use.
+const QUANTITIES: [Line; 3] = [
+    ("cpu", |usage| usage.cpu_percent, age::cpu),
+    ("memory", |usage| usage.rss_bytes, age::size),
+    ("fds", |usage| usage.fds, |count| format!("{count:.0}")),
+];
 
 /// The worst status within a column, so that a second of downtime still shows in a day.
 fn mark(times: &TimesEntry, style: Style) -> char {
@@ -136,10 +158,12 @@ mod tests {
         "up_s": 130.0, "degraded_s": 0.0, "down_s": 10.0, "unknown_s": 40.0, "paused_s": 0.0,
         "availability": { "share": 0.99999, "at_least": 0.72225, "at_most": 0.94445, "unknown_s": 40.0 },
         "latency_ms": { "p50": 9.0, "p95": 18.2, "p99": 41.0, "max": 701.4, "count": 36 },
+        "cpu_percent": { "p50": 2.0, "max": 50.0 }, "rss_bytes": { "p50": 4194304, "max": 8388608 },
         "steps": [
           { "at": "2026-11-23T22:00:00.000Z", "up_s": 0.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 0.0, "paused_s": 0.0 },
           { "at": "2026-11-23T22:01:00.000Z", "up_s": 60.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 0.0, "paused_s": 0.0,
-            "latency_ms": { "p50": 9.0, "p95": 10.0, "p99": 41.0, "max": 701.4, "count": 12 } },
+            "latency_ms": { "p50": 9.0, "p95": 10.0, "p99": 41.0, "max": 701.4, "count": 12 },
+            "cpu_percent": { "p50": 2.0, "max": 50.0 }, "rss_bytes": { "p50": 4194304, "max": 8388608 } },
           { "at": "2026-11-23T22:02:00.000Z", "up_s": 50.0, "degraded_s": 0.0, "down_s": 10.0, "unknown_s": 0.0, "paused_s": 0.0,
             "latency_ms": { "p50": 9.0, "p95": 80.0, "p99": 91.0, "max": 701.4, "count": 12 } },
           { "at": "2026-11-23T22:03:00.000Z", "up_s": 20.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 40.0, "paused_s": 0.0 } ] }"#;
@@ -152,7 +176,9 @@ mod tests {
         assert!(shown[2].starts_with("latency   ▂█   p50 9"), "{shown:#?}");
         let ascii = lines(&document, Style { ascii: true, ..Style::default() });
         assert!(ascii.iter().all(|line| line.is_ascii()) && ascii[1].contains(".#!?"), "{ascii:#?}");
-        assert_eq!(plain(&document.steps[0]).split('\t').count(), 10);
-        assert_eq!(plain(&document.steps[1]).split('\t').count(), 10);
+        assert_eq!(shown[3], "cpu       █    p50 2.0%, max 50%");
+        assert_eq!(shown[4], "memory    █    p50 4.0MiB, max 8.0MiB");
+        assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == 13));
+        assert!(plain(&document.steps[1]).ends_with("\t50\t8388608\t"), "{}", plain(&document.steps[1]));
     }
 }

@@ -3,7 +3,7 @@
 use heartbeat_client::Client;
 use heartbeat_status::wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
 
-use crate::age::{age, human_seconds_f64, latency, moment};
+use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
 use crate::cells::why;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -84,6 +84,15 @@ fn page(document: &RealmDocument, columns: usize, style: Style) -> String {
         let began = process.started_at.map_or_else(String::new, |at| format!(", started {}", moment(at)));
         let adopted = if process.adopted { ", adopted from an earlier heartbeatd" } else { "" };
         page.line("process", &format!("{pid}, generation {}{began}{adopted}", process.generation));
+        let used = [
+            process.cpu_percent.map(|percent| format!("cpu {}", cpu(percent))),
+            process.rss_bytes.map(|bytes| format!("memory {}", size(bytes as f64))),
+            process.fds.map(|count| format!("{count} descriptors")),
+        ];
+        let used: Vec<String> = used.into_iter().flatten().collect();
+        if !used.is_empty() {
+            page.line("uses", &used.join(", "));
+        }
         let restarts = &realm.restarts;
         let window = human_seconds_f64(restarts.window_s);
         page.line(

@@ -30,8 +30,17 @@ const MAX_NEXT_COLUMNS: usize = 27;
 /// Screens below this have short columns.
 const NARROW: usize = 120;
 /// Optional columns, the most wanted first.
-const OPTIONAL: [Column; 6] =
-    [Column::Probe, Column::Time, Column::Port, Column::Process, Column::Restarts, Column::Uptime];
+const OPTIONAL: [Column; 9] = [
+    Column::Probe,
+    Column::Time,
+    Column::Port,
+    Column::Process,
+    Column::Restarts,
+    Column::Uptime,
+    Column::Cpu,
+    Column::Memory,
+    Column::Descriptors,
+];
 
 /// Realms in the order of the table: severity first, then start order.
 pub(crate) fn by_severity<'a>(realms: impl IntoIterator<Item = &'a RealmEntry>) -> Vec<&'a RealmEntry> {
@@ -309,9 +318,7 @@ pub(crate) fn plain(document: &StatusDocument, realms: &[&RealmEntry], style: St
     let style = Style { color: false, words: true, ..style };
     let mut out = String::new();
     push_line(&mut out, &headline(&about(document, realms), style));
-    let titles =
-        ["STATUS", "REALM", "SINCE", "WHY", "NEXT", "PROBE", "PORT", "TIME", "PROCESS", "RESTARTS", "UPTIME"];
-    push_line(&mut out, &titles.join("\t"));
+    push_line(&mut out, &Column::ALL.map(Column::title).join("\t"));
     for realm in realms {
         let fields = Column::ALL.iter().map(|column| match column {
             // A word alone and a moment that does not move: what scripts compare.

@@ -162,7 +162,7 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// Makes a new group: no two runs share one.
     pub(crate) fn make(base: &Path, realm: &RealmName, run: RunId) -> io::Result<Self> {
-        let dir = base.join(format!("{realm}.{run}"));
+        let dir = Self::place(base, realm, run);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // An earlier heartbeatd left it. EBUSY: it still has a process.
@@ -177,6 +177,15 @@ impl Cgroup {
             made => made?,
         }
         Ok(Self { dir })
+    }
+
+    /// The group of a run below `base`; `None` when it has none.
+    pub(crate) fn of_run(base: &Path, realm: &RealmName, run: RunId) -> Option<Self> {
+        Self::at(Self::place(base, realm, run))
+    }
+
+    fn place(base: &Path, realm: &RealmName, run: RunId) -> PathBuf {
+        base.join(format!("{realm}.{run}"))
     }
 
     /// The group at a recorded path; `None` when it is gone.

@@ -106,5 +106,5 @@ pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::{give_back_free_memory, peer_groups};
 pub use tree::{is_ending, is_process};
 pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted, trust_program};
-pub use usage::{Usage, usage_of};
+pub use usage::{RunPlace, Usage, UsageReader};
 pub use user::{User, group_id};

@@ -63,7 +63,11 @@ impl Tree {
     }
 
     fn at(main: u32, instance_tag: Vec<String>) -> Self {
-        let scan = ProcScan::take();
+        Self::within(main, instance_tag, &ProcScan::take())
+    }
+
+    /// The tree of `main` among the processes of a scan.
+    pub(crate) fn within(main: u32, instance_tag: Vec<String>, scan: &ProcScan) -> Self {
         let of_main = tree::stat(main);
         let mut inside: BTreeSet<u32> = scan.members(main).chain([main]).collect();
         // A parent may have a higher pid than its child, once pids have wrapped around: repeat until none is added.

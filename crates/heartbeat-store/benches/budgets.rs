@@ -12,7 +12,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use heartbeat_status::{Reason, Status};
-use heartbeat_store::{HistoryDb, HistoryQuery, Keep, ProbeLatencies, Sketch, StatusChange};
+use heartbeat_store::{HistoryDb, HistoryQuery, Keep, Measured, Quantity, Sketch, StatusChange};
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 20_000 * DAY_MS;
@@ -55,10 +55,10 @@ fn fill(dir: &Path, realms: usize, days: i64) {
     (0..realms).for_each(|realm| change(realm, START_MS, Status::Up));
     for minute in 0..days * 1_440 {
         let at_ms = START_MS + minute * 60_000;
-        let all = (0..realms).map(|realm| ProbeLatencies {
+        let all = (0..realms).map(|realm| Measured {
             realm: name(realm),
-            probe: "http".to_owned(),
-            latencies: latencies(&mut random),
+            quantity: Quantity::Latency("http".to_owned()),
+            values: latencies(&mut random),
         });
         history.minute(at_ms, all.collect());
         if minute % 144 == 143 {

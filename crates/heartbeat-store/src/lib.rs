@@ -4,7 +4,7 @@
 //!
 //! - `incidents.db` ([`IncidentDb`]): every incident with its story, the notifications that are still due, who has changed
 //!   what. A commit is on the disk before it is confirmed.
-//! - `history.db` ([`HistoryDb`]): every change of a status, and latencies in four resolutions. It can be deleted at any
+//! - `history.db` ([`HistoryDb`]): every change of a status, and latencies and usage in four resolutions. It can be deleted at any
 //!   time.
 //!
 //! The rest is computed and does no I/O: [`Account`] puts every millisecond under one class and gives the availability
@@ -48,7 +48,7 @@ mod worker;
 pub use availability::{Account, Availability, Change, Class, Life, account, accounts};
 pub use error::StoreError;
 pub use history::{
-    Glance, HistoryDb, HistoryQuery, Keep, MAX_HISTORY_STEPS, MIN_HISTORY_BYTES, ProbeLatencies,
+    Glance, HistoryDb, HistoryQuery, Keep, Levels, MAX_HISTORY_STEPS, MIN_HISTORY_BYTES, Measured, Quantity,
     RealmHistory, StatusChange, Step,
 };
 pub use incidents::{

@@ -1,4 +1,4 @@
-//! A latency distribution in constant memory: counts in logarithmic buckets. Two sketches merge without loss, and every
+//! A distribution in constant memory: counts in logarithmic buckets. Two sketches merge without loss, and every
 //! percentile is within 2 % of the value that was measured.
 
 use std::time::Duration;
@@ -7,25 +7,28 @@ use crate::bytes::{Reader, push_varint};
 
 /// Relative error of a percentile.
 const RELATIVE_ERROR: f64 = 0.02;
-/// Bucket `n` holds the values above `GAMMA^(n-1)` and up to `GAMMA^n` microseconds.
+/// Bucket `n` holds the numbers above `GAMMA^(n-1)` and up to `GAMMA^n`; a latency is a number of microseconds.
 const GAMMA: f64 = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
-/// The last bucket; it holds everything above 20 minutes, which no probe takes.
+/// The last bucket; it holds everything above 1.2 thousand million. No probe takes that many microseconds, which are 20
+/// minutes, and no realm has that many KiB.
 const MAX_BUCKETS: u16 = 525;
 
-/// The bucket of a duration.
-#[must_use]
-fn bucket(latency: Duration) -> u16 {
-    let micros = latency.as_secs_f64() * 1e6;
-    if micros <= 1.0 {
+/// The bucket of a number.
+fn bucket(number: f64) -> u16 {
+    if number <= 1.0 {
         return 0;
     }
-    (micros.ln() / GAMMA.ln()).ceil().min(f64::from(MAX_BUCKETS)) as u16
+    (number.ln() / GAMMA.ln()).ceil().min(f64::from(MAX_BUCKETS)) as u16
 }
 
-/// The duration in milliseconds that stands for every value of a bucket.
-#[must_use]
-pub(crate) fn millis(bucket: u16) -> f64 {
-    2.0 * GAMMA.powi(i32::from(bucket)) / (GAMMA + 1.0) / 1_000.0
+/// The number that stands for every number of a bucket.
+fn number(bucket: u16) -> f64 {
+    2.0 * GAMMA.powi(i32::from(bucket)) / (GAMMA + 1.0)
+}
+
+/// A number of microseconds in milliseconds.
+fn millis(bucket: u16) -> f64 {
+    number(bucket) / 1_000.0
 }
 
 /// Counts of values by bucket.
@@ -36,9 +39,14 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    /// Counts one value.
+    /// Counts one latency.
     pub fn add(&mut self, latency: Duration) {
-        self.add_counted(bucket(latency), 1);
+        self.add_counted(bucket(latency.as_secs_f64() * 1e6), 1);
+    }
+
+    /// Counts one value of another quantity.
+    pub fn add_number(&mut self, value: f64) {
+        self.add_counted(bucket(value), 1);
     }
 
     fn add_counted(&mut self, bucket: u16, count: u32) {
@@ -130,6 +138,18 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Half of the values are at most this, as a number.
+    #[must_use]
+    pub fn p50(&self) -> f64 {
+        number(self.p50)
+    }
+
+    /// The largest value as a number.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        number(self.max)
+    }
+
     /// Half of the values are at most this, in milliseconds.
     #[must_use]
     pub fn p50_ms(&self) -> f64 {
@@ -206,9 +226,13 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_any_probe_is_in_the_last_bucket() {
-        assert_eq!(bucket(Duration::from_secs(86_400)), MAX_BUCKETS);
-        assert!(bucket(Duration::from_secs(1_200)) < MAX_BUCKETS);
-        assert_eq!(bucket(Duration::ZERO), 0);
+        let bucket = |seconds: f64| bucket(seconds * 1e6);
+        assert_eq!(bucket(86_400.0), MAX_BUCKETS);
+        assert!(bucket(1_200.0) < MAX_BUCKETS);
+        assert_eq!(bucket(0.0), 0);
+        let mut memory = Sketch::default();
+        memory.add_number(1024.0 * 1024.0 * 1024.0);
+        assert!(memory.counts[0].0 < MAX_BUCKETS, "a tebibyte in KiB");
     }
 
     proptest! {

@@ -101,3 +101,32 @@ fn history_tells_up_from_down_and_counts_no_time_without_heartbeatd() {
     let strips: Value = serde_json::from_str(&eco.get("/api/history/?window=2d")).unwrap();
     assert!(strips["realms"].as_array().unwrap().iter().any(|realm| realm["name"] == "worker"), "{strips:#}");
 }
+
+#[test]
+fn the_status_and_history_have_what_the_processes_of_a_realm_use() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let process = |eco: &Ecosystem| -> Value {
+        let status: Value = serde_json::from_str(&eco.get("/api/status/worker/")).unwrap();
+        status["realm"]["process"].clone()
+    };
+    // The second look has something to compare with.
+    until("the second look", || process(&eco)["cpu_percent"].as_f64().is_some());
+    let used = process(&eco);
+    assert!(used["rss_bytes"].as_u64().unwrap() > 100_000 && used["fds"].as_u64().unwrap() >= 3, "{used:#}");
+    let shown = eco.cli(&["show", "worker"]);
+    assert!(told(&shown).contains("  uses       cpu "), "{}", told(&shown));
+    let wide = eco.cli(&["status", "-o", "wide"]);
+    assert!(told(&wide).contains("MEMORY") && told(&wide).contains("MiB"), "{}", told(&wide));
+
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+    eco.daemon.wait();
+    eco.start_again();
+    until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    let history: Value = serde_json::from_str(&eco.get("/api/history/worker/?step=1h")).unwrap();
+    for quantity in ["cpu_percent", "rss_bytes", "fds"] {
+        assert!(history[quantity]["max"].as_f64() >= history[quantity]["p50"].as_f64(), "{history:#}");
+        assert!(history[quantity]["max"].as_f64().is_some(), "{history:#}");
+    }
+}

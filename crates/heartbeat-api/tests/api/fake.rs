@@ -15,7 +15,7 @@ use heartbeat_status::wire::{
     About, AckEntry, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
     IncidentDocument, IncidentLinks, LagEntry, NotificationEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
     RegistrationDocument, ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument,
-    TimesEntry, TransitionEntry,
+    TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -405,6 +405,7 @@ impl Backend for Fake {
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
             figures: Arc::default(),
+            usage: Arc::default(),
         }
     }
 
@@ -465,6 +466,7 @@ impl Backend for Fake {
             at: WallTime::from_millis(at),
             times: TimesEntry::default(),
             latency_ms: None,
+            usage: UsageTimes::default(),
         });
         let document = HistoryDocument {
             schema: HISTORY_SCHEMA.to_owned(),
@@ -477,6 +479,7 @@ impl Backend for Fake {
             times: TimesEntry::default(),
             availability: None,
             latency_ms: None,
+            usage: UsageTimes::default(),
             steps: steps.collect(),
         };
         Box::pin(std::future::ready(Ok((realm == "api").then_some(document))))

@@ -1,4 +1,4 @@
-//! Effects on realms: processes, measurements, check commands, and logs.
+//! Effects on realms: processes, measurements, check commands, logs, and what they use.
 
 pub(crate) mod beats;
 pub(crate) mod commands;
@@ -8,3 +8,4 @@ pub(crate) mod owner;
 pub(crate) mod prober;
 pub(crate) mod reference;
 pub(crate) mod resources;
+pub(crate) mod usage;

@@ -12,7 +12,8 @@ use heartbeat_status::{Instant, ProbeIx, RealmIx, RealmName, RunId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
-use crate::realms::resources::{self, MainPids};
+use crate::realms::resources;
+use crate::realms::usage::Sampler;
 
 /// heartbeatd reads the table of listening sockets at most this often, for all realms together.
 const LISTENERS_AGE: Duration = Duration::from_millis(500);
@@ -40,7 +41,7 @@ type Watched = (ResourceBounds, Arc<Probe>);
 #[derive(Debug)]
 pub(crate) struct Owners {
     mark: String,
-    pids: Arc<MainPids>,
+    sampler: Arc<Sampler>,
     /// Probes of resource usage: one each.
     watches: Mutex<BTreeMap<(RealmName, ProbeIx), Watched>>,
     table: Mutex<Option<(Instant, Arc<Listeners>)>>,
@@ -53,11 +54,11 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    pub(crate) fn new(mark: String) -> Self {
-        let (pids, watches, table, known, unattributable, other_ports) = Default::default();
+    pub(crate) fn new(mark: String, sampler: Arc<Sampler>) -> Self {
+        let (watches, table, known, unattributable, other_ports) = Default::default();
         Self {
             mark,
-            pids,
+            sampler,
             watches,
             table,
             known,
@@ -67,12 +68,7 @@ impl Owners {
         }
     }
 
-    /// The main process of a realm is this one now.
-    pub(crate) fn set_main(&self, realm: &RealmName, pid: u32) {
-        self.pids.set(realm, pid);
-    }
-
-    /// The probe of a realm's resource usage. It is kept, since it compares with its last measurement.
+    /// The probe of a realm's resource usage.
     pub(crate) fn resources(&self, realm: &RealmName, probe: ProbeIx, bounds: &ResourceBounds) -> Arc<Probe> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (realm.clone(), probe);
@@ -81,7 +77,7 @@ impl Owners {
         {
             return Arc::clone(watch);
         }
-        let watch = Arc::new(resources::probe(realm, &self.mark, &self.pids, bounds));
+        let watch = Arc::new(resources::probe(realm, &self.sampler, bounds));
         watches.insert(place, (bounds.clone(), Arc::clone(&watch)));
         watch
     }
@@ -211,6 +207,12 @@ fn other_ports(address: SocketAddr, found: &[SocketAddr]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartbeat_process::UsageReader;
+
+    fn owners() -> Owners {
+        let reader = UsageReader::new(None, "no-such-mark".to_owned());
+        Owners::new("no-such-mark".to_owned(), Arc::new(Sampler::new(reader)))
+    }
 
     #[test]
     fn an_answer_that_comes_from_no_socket_that_is_seen_here_is_attributed_to_nobody() {
@@ -222,7 +224,7 @@ mod tests {
             pid: std::process::id(),
             address: listener.local_addr().unwrap(),
         };
-        let owners = Owners::new("no-such-mark".to_owned());
+        let owners = owners();
         // A rule of the firewall leads to another network namespace, which answers.
         let elsewhere = Question { address: "127.0.0.1:1".parse().unwrap(), ..question(1) };
         assert_eq!((owners.stranger(&elsewhere), owners.is_unattributable(&elsewhere)), (None, true));
@@ -240,7 +242,7 @@ mod tests {
         let address = SocketAddr::new([127, 0, 0, 1].into(), own.port());
         let name = RealmName::new("vite").unwrap();
         let question = Question { realm: RealmIx(0), run: RunId(1), name, pid: std::process::id(), address };
-        let told = Owners::new("no-such-mark".to_owned()).elsewhere(&question).unwrap();
+        let told = owners().elsewhere(&question).unwrap();
         let (port, pid) = (own.port(), std::process::id());
         let expected = format!(
             "nothing listens on 127.0.0.1:{port}; its own process {pid} listens on 127.0.0.2:{port}: \
@@ -273,7 +275,7 @@ mod tests {
         let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (name, address) = (RealmName::new("vite").unwrap(), "127.0.0.1:1".parse().unwrap());
         let question = Question { realm: RealmIx(0), run: RunId(1), name, pid: std::process::id(), address };
-        let owners = Owners::new("no-such-mark".to_owned());
+        let owners = owners();
         let told = owners.elsewhere(&question).unwrap();
         assert!(told.starts_with("it listens on port") && told.contains(", not on 1: set "), "{told}");
         assert_eq!(
@@ -295,9 +297,9 @@ mod tests {
             pid,
             address: listener.local_addr().unwrap(),
         };
-        let owners = Owners::new("no-such-mark".to_owned());
-        assert_eq!(owners.stranger(&question(std::process::id())), Some(None), "our own");
-        let told = Owners::new("no-such-mark".to_owned()).stranger(&question(1));
+        let own = owners();
+        assert_eq!(own.stranger(&question(std::process::id())), Some(None), "our own");
+        let told = owners().stranger(&question(1));
         // Process 1 may be an ancestor of this test, or hide its descriptors from it.
         assert!(matches!(told, Some(None) | None) || told.flatten().is_some_and(|told| told.contains("pid")));
     }

@@ -92,11 +92,6 @@ impl Prober {
         Some(Arc::clone(&self.reference))
     }
 
-    /// The main process of a realm is this one now.
-    pub(crate) fn set_main(&self, realm: &RealmName, pid: u32) {
-        self.owners.set_main(realm, pid);
-    }
-
     /// A new generation of a realm begins.
     pub(crate) fn begin(&self, realm: &RealmName) {
         self.beats.begin(realm);
@@ -217,7 +212,9 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::inbox::Batch;
+    use crate::realms::usage::Sampler;
     use crate::sample;
+    use heartbeat_process::UsageReader;
     use std::io::Read;
     use std::net::TcpListener;
 
@@ -235,7 +232,9 @@ mod tests {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inbox = Arc::new(Inbox::default());
-        let owners = Arc::new(Owners::new("no-such-mark".to_owned()));
+        let reader = UsageReader::new(None, "no-such-mark".to_owned());
+        let sampler = Arc::new(Sampler::new(reader));
+        let owners = Arc::new(Owners::new("no-such-mark".to_owned(), sampler));
         let dir = tempfile::tempdir().unwrap();
         let processes = sample::processes(dir.path());
         let commands = Arc::new(Commands::new(processes.commander(), Arc::default()));

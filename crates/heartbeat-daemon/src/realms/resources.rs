@@ -1,56 +1,29 @@
 //! The resource usage of a realm's processes, and the free space of a disk, compared with the bounds of a `resource`
 //! probe.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use heartbeat_config::{DiskFree, ResourceBounds};
 use heartbeat_probe::{Observe, Observing, Probe};
-use heartbeat_process::{Tree, Usage};
-use heartbeat_status::{FailReason, InconclusiveReason, Instant, Outcome, ProbeKind, RealmName};
+use heartbeat_process::Usage;
+use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, RealmName};
 
-use crate::clock;
+use crate::realms::usage::Sampler;
 
-/// Processor time over less than this says nothing.
-const CPU_WINDOW_MIN: Duration = Duration::from_millis(900);
 const MIB: u64 = 1024 * 1024;
-
-/// The main process of each realm that runs.
-#[derive(Debug, Default)]
-pub(crate) struct MainPids(Mutex<BTreeMap<RealmName, u32>>);
-
-impl MainPids {
-    pub(crate) fn set(&self, realm: &RealmName, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(realm.clone(), pid);
-    }
-
-    fn get(&self, realm: &RealmName) -> Option<u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(realm).copied()
-    }
-}
 
 /// The probe of one realm.
 #[derive(Debug)]
 struct Watch {
     realm: RealmName,
-    mark: String,
-    pids: Arc<MainPids>,
+    sampler: Arc<Sampler>,
     bounds: ResourceBounds,
-    /// The main process, the time of the last look at its tree, and the processor time used by then.
-    before: Mutex<Option<(u32, Instant, Duration)>>,
 }
 
-/// The probe of one realm, whose processes carry this mark in their environment.
-pub(crate) fn probe(realm: &RealmName, mark: &str, pids: &Arc<MainPids>, bounds: &ResourceBounds) -> Probe {
-    let watch = Watch {
-        realm: realm.clone(),
-        mark: mark.to_owned(),
-        pids: Arc::clone(pids),
-        bounds: bounds.clone(),
-        before: Mutex::default(),
-    };
+/// The probe of one realm.
+pub(crate) fn probe(realm: &RealmName, sampler: &Arc<Sampler>, bounds: &ResourceBounds) -> Probe {
+    let watch = Watch { realm: realm.clone(), sampler: Arc::clone(sampler), bounds: bounds.clone() };
     Probe::from(Arc::new(Watched(Arc::new(watch))) as Arc<dyn Observe>)
 }
 
@@ -82,16 +55,12 @@ impl Watch {
     fn look(&self) -> (Outcome, String) {
         let mut seen = Vec::new();
         if self.bounds.is_of_the_tree() {
-            let Some(pid) = self.pids.get(&self.realm) else {
+            let most = self.bounds.max_memory.unwrap_or(u64::MAX);
+            let Some((usage, cpu)) = self.sampler.look_at(&self.realm, most) else {
                 let fail = Outcome::Fail { reason: FailReason::ProcessExited, phase: None };
                 return (fail, "its process is not there".to_owned());
             };
-            let tree = Tree::tagged(pid, self.realm.as_str(), &self.mark);
-            seen.extend(self.of_the_tree(
-                pid,
-                clock::now(),
-                &heartbeat_process::usage_of(&tree, self.bounds.max_memory.unwrap_or(u64::MAX)),
-            ));
+            seen.extend(self.of_the_tree(&usage, cpu));
         }
         if let Some((path, free)) = &self.bounds.disk {
             match space(path) {
@@ -111,22 +80,11 @@ impl Watch {
         (Outcome::Fail { reason: FailReason::OverLimit, phase: None }, over.join(", "))
     }
 
-    /// Each bound: whether it is exceeded, in words.
-    fn of_the_tree(&self, pid: u32, now: Instant, usage: &Usage) -> Vec<(bool, String)> {
+    /// Each bound: whether it is exceeded, in words. `cpu` is a percentage, unknown at the first look.
+    fn of_the_tree(&self, usage: &Usage, cpu: Option<f64>) -> Vec<(bool, String)> {
         let mut seen = Vec::new();
-        if let Some(max) = self.bounds.max_cpu {
-            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = before.filter(|(known, at, _)| *known == pid && now.since(*at) >= CPU_WINDOW_MIN);
-            if before.is_none_or(|(known, ..)| known != pid) || known.is_some() {
-                *before = Some((pid, now, usage.cpu));
-            }
-            // The first look has nothing to compare with.
-            if let Some((_, at, used)) = known {
-                // The processor time of a child that has ended is lost unless its parent has waited for it.
-                let spent = usage.cpu.saturating_sub(used).as_secs_f64();
-                let percent = 100.0 * spent / now.since(at).as_secs_f64();
-                seen.push((percent > f64::from(max), format!("cpu {percent:.0}% of {max}%")));
-            }
+        if let (Some(max), Some(percent)) = (self.bounds.max_cpu, cpu) {
+            seen.push((percent > f64::from(max), format!("cpu {percent:.0}% of {max}%")));
         }
         if let Some(max) = self.bounds.max_memory {
             let is_over = usage.memory_bytes > max;
@@ -158,15 +116,12 @@ fn of_the_disk(path: &Path, least: DiskFree, (free, size): (u64, u64)) -> (bool,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartbeat_process::UsageReader;
+    use heartbeat_status::RunId;
 
     fn watch(bounds: ResourceBounds) -> Watch {
-        Watch {
-            realm: RealmName::new("a").unwrap(),
-            mark: "no-such-mark".to_owned(),
-            pids: Arc::default(),
-            bounds,
-            before: Mutex::default(),
-        }
+        let reader = UsageReader::new(None, "no-such-mark".to_owned());
+        Watch { realm: RealmName::new("a").unwrap(), sampler: Arc::new(Sampler::new(reader)), bounds }
     }
 
     #[test]
@@ -174,24 +129,16 @@ mod tests {
         let bounds =
             ResourceBounds { max_cpu: Some(80), max_memory: Some(64 * MIB), max_fds: Some(10), disk: None };
         let watch = watch(bounds);
-        let usage = |cpu_ms, memory_bytes, descriptors| Usage {
-            cpu: Duration::from_millis(cpu_ms),
-            memory_bytes,
-            descriptors,
-        };
-        let at = |ms| Instant::from_millis(ms);
+        let usage = |memory_bytes, descriptors| Usage { memory_bytes, descriptors, ..Usage::default() };
         let over = |seen: Vec<(bool, String)>| {
             seen.into_iter().filter(|(is_over, _)| *is_over).map(|(_, words)| words).collect::<Vec<_>>()
         };
-        let first = watch.of_the_tree(7, at(0), &usage(5_000, 64 * MIB, 10));
+        let first = watch.of_the_tree(&usage(64 * MIB, 10), None);
         assert_eq!(first.len(), 2, "processor time has nothing to be compared with: {first:?}");
         assert!(over(first).is_empty());
-        assert!(over(watch.of_the_tree(7, at(5_000), &usage(9_000, 0, 0))).is_empty(), "80% is not more");
-        let busy = over(watch.of_the_tree(7, at(10_000), &usage(14_000, 65 * MIB, 11)));
+        assert!(over(watch.of_the_tree(&usage(0, 0), Some(80.0))).is_empty(), "80% is not more");
+        let busy = over(watch.of_the_tree(&usage(65 * MIB, 11), Some(100.0)));
         assert_eq!(busy, ["cpu 100% of 80%", "memory 65 of 64 MiB", "11 of 10 descriptors"]);
-        assert!(over(watch.of_the_tree(8, at(15_000), &usage(99_000, 0, 0))).is_empty(), "another process");
-        let ended = watch.of_the_tree(8, at(20_000), &usage(0, 0, 0));
-        assert!(over(ended).is_empty(), "a child has taken its time with it");
     }
 
     #[test]
@@ -216,7 +163,7 @@ mod tests {
         });
         let (outcome, _) = own.look();
         assert_eq!(outcome, Outcome::Fail { reason: FailReason::ProcessExited, phase: None });
-        own.pids.set(&own.realm, std::process::id());
+        own.sampler.set_main(&own.realm, RunId(1), std::process::id());
         let (outcome, words) = own.look();
         assert_eq!(outcome, Outcome::Fail { reason: FailReason::OverLimit, phase: None });
         assert!(words.ends_with("of 1 descriptors"), "only what is too much is named: {words}");

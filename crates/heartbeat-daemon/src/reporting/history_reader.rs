@@ -6,10 +6,12 @@ use std::sync::Arc;
 use heartbeat_api::HistoryQuestion;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
-    AvailabilityEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, LatencyEntry, RealmFigures,
-    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry,
+    AvailabilityEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures,
+    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, UsageTimes,
 };
-use heartbeat_store::{Account, Class, Glance, HistoryDb, HistoryQuery, RealmHistory, StoreError, Summary};
+use heartbeat_store::{
+    Account, Class, Glance, HistoryDb, HistoryQuery, Levels, RealmHistory, StoreError, Summary,
+};
 
 use crate::storage::databases::answer;
 
@@ -37,6 +39,7 @@ fn document(question: &HistoryQuestion, found: RealmHistory) -> HistoryDocument 
         at: WallTime::from_millis(step.from_ms),
         times: times(&step.account),
         latency_ms: step.latency.map(|latency| entry(latency, None)),
+        usage: usage(&step.usage),
     });
     HistoryDocument {
         schema: HISTORY_SCHEMA.to_owned(),
@@ -53,6 +56,7 @@ fn document(question: &HistoryQuestion, found: RealmHistory) -> HistoryDocument 
             unknown_s: seconds(availability.unknown_ms),
         }),
         latency_ms: found.latency.map(|latency| entry(latency, None)),
+        usage: usage(&found.usage),
         steps: steps.collect(),
         probe: found.probe,
     }
@@ -114,6 +118,19 @@ fn entry(latency: Summary, window_s: Option<u64>) -> LatencyEntry {
         max: ms(latency.max_ms()),
         count: latency.count,
         window_s,
+    }
+}
+
+fn usage(levels: &Levels) -> UsageTimes {
+    // Bytes and descriptors are whole numbers.
+    let level = |summary: Summary, unit: f64, digits: f64| {
+        let number = |number: f64| (number * unit * digits).round() / digits;
+        LevelEntry { p50: number(summary.p50()), max: number(summary.max()) }
+    };
+    UsageTimes {
+        cpu_percent: levels.cpu.map(|cpu| level(cpu, 0.01, 10.0)),
+        rss_bytes: levels.memory.map(|memory| level(memory, 1024.0, 1.0)),
+        fds: levels.descriptors.map(|count| level(count, 1.0, 1.0)),
     }
 }
 

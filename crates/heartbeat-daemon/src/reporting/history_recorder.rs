@@ -1,4 +1,4 @@
-//! The history recorder: it gives the database every change of a status at once, and the latencies once per minute.
+//! The history recorder: it gives the database every change of a status at once, and the measurements once per minute.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use heartbeat_status::wire::RealmFigures;
 use heartbeat_status::{
     CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, RealmIx, Reason, Snapshot, Status, WallAnchor,
 };
-use heartbeat_store::{HistoryDb, ProbeLatencies, Sketch, StatusChange};
+use heartbeat_store::{HistoryDb, Measured, Quantity, Sketch, StatusChange};
 
 use crate::reporting::history_reader;
 
@@ -73,8 +73,14 @@ impl HistoryRecorder {
         self.latencies.clear();
     }
 
-    /// The driver's loop has turned.
-    pub(crate) fn turn(&mut self, now: Instant, anchor: WallAnchor, snapshot: &Snapshot) {
+    /// The driver's loop has turned; `used` gives what the processes used since it was called last.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        anchor: WallAnchor,
+        snapshot: &Snapshot,
+        used: impl FnOnce() -> Vec<Measured>,
+    ) {
         let at_ms = anchor.wall(now).as_millis();
         let stepped = |known: WallAnchor| known.wall(now).as_millis().abs_diff(at_ms) > STEP_MS;
         if self.anchor.is_none_or(stepped) {
@@ -83,15 +89,15 @@ impl HistoryRecorder {
         let minute = at_ms.div_euclid(MINUTE_MS);
         if minute != self.minute {
             self.minute = minute;
-            self.end_minute(minute * MINUTE_MS - 1, at_ms, snapshot);
+            self.end_minute((minute * MINUTE_MS - 1, at_ms), snapshot, used());
         }
     }
 
     /// heartbeatd itself ends.
-    pub(crate) fn end(&mut self, now: Instant, snapshot: &Snapshot) {
+    pub(crate) fn end(&mut self, now: Instant, snapshot: &Snapshot, used: impl FnOnce() -> Vec<Measured>) {
         if let Some(anchor) = self.anchor {
             let at_ms = anchor.wall(now).as_millis();
-            self.end_minute(at_ms, at_ms, snapshot);
+            self.end_minute((at_ms, at_ms), snapshot, used());
         }
     }
 
@@ -105,24 +111,21 @@ impl HistoryRecorder {
         }
     }
 
-    fn end_minute(&mut self, slot_ms: i64, at_ms: i64, snapshot: &Snapshot) {
+    fn end_minute(&mut self, (slot_ms, at_ms): (i64, i64), snapshot: &Snapshot, used: Vec<Measured>) {
         let there = |name: &str| snapshot.realms.iter().any(|realm| realm.info.name.as_str() == name);
         let gone: Vec<String> = self.statuses.keys().filter(|name| !there(name)).cloned().collect();
         for name in gone {
             self.change(&name, Status::Stopped, Reason::StoppedByOperator, at_ms);
             self.statuses.remove(&name);
         }
-        let mut named = Vec::with_capacity(self.latencies.len());
-        for ((realm, probe), latencies) in std::mem::take(&mut self.latencies) {
+        let mut measured = used;
+        for ((realm, probe), values) in std::mem::take(&mut self.latencies) {
             let Some(realm) = snapshot.realm(realm) else { continue };
             let Some(probe) = realm.info.probes.get(probe.index()) else { continue };
-            named.push(ProbeLatencies {
-                realm: realm.info.name.to_string(),
-                probe: probe.name.to_string(),
-                latencies,
-            });
+            let quantity = Quantity::Latency(probe.name.to_string());
+            measured.push(Measured { realm: realm.info.name.to_string(), quantity, values });
         }
-        self.database.minute(slot_ms, named);
+        self.database.minute(slot_ms, measured);
         self.database.check();
         let figures = Arc::clone(&self.figures);
         let probes = snapshot.realms.iter().map(|realm| {

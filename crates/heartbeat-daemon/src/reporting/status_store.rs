@@ -1,12 +1,12 @@
 //! The read-only output of the core: the newest snapshot, recent events, incidents. Readers never touch the core.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::EventRecord;
-use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument};
+use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage};
 use heartbeat_status::{
     Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
 };
@@ -38,6 +38,7 @@ pub(crate) struct StatusStore {
     anchor: Mutex<WallAnchor>,
     config: SharedConfig,
     figures: Figures,
+    usage: Mutex<Arc<BTreeMap<String, ProcessUsage>>>,
     config_problem: Mutex<Option<(String, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
@@ -67,6 +68,7 @@ impl StatusStore {
             anchor: Mutex::new(anchor),
             config,
             figures: Figures::default(),
+            usage: Mutex::default(),
             config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
@@ -266,6 +268,11 @@ impl StatusStore {
         Arc::clone(&self.figures)
     }
 
+    /// What the processes of each realm use. New numbers wake no reader.
+    pub(crate) fn set_usage(&self, usage: BTreeMap<String, ProcessUsage>) {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(usage);
+    }
+
     /// The state that belongs to no single realm and has to survive heartbeatd.
     pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
         StoredEcosystem {
@@ -319,6 +326,7 @@ impl StatusStore {
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
             figures: Arc::clone(&self.figures.lock().unwrap_or_else(PoisonError::into_inner)),
+            usage: Arc::clone(&self.usage.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 }

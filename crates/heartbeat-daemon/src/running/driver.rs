@@ -25,6 +25,7 @@ use crate::own_health::ping::Pinger;
 use crate::own_health::recovery_problem::RecoveryProblem;
 use crate::realms::executor::Executor;
 use crate::realms::prober::Prober;
+use crate::realms::usage::Sampler;
 use crate::reporting::console_reporter::EventSink;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
@@ -51,6 +52,7 @@ pub(crate) struct Driver {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) prober: Prober,
     pub(crate) executor: Executor,
+    pub(crate) sampler: Arc<Sampler>,
     pub(crate) statuses: Arc<StatusStore>,
     pub(crate) problems: Arc<OwnProblems>,
     pub(crate) listeners: Arc<Listeners>,
@@ -113,9 +115,10 @@ impl Driver {
             }
             self.supervisor.handle_timeout(now);
             self.settle(now);
-            self.history.turn(now, self.statuses.about_times(), &self.statuses.snapshot());
+            let used = || self.sampler.take_minute();
+            self.history.turn(now, self.statuses.about_times(), &self.statuses.snapshot(), used);
         };
-        self.history.end(clock::now(), &self.statuses.snapshot());
+        self.history.end(clock::now(), &self.statuses.snapshot(), || self.sampler.take_minute());
         if departure == Departure::Stopped {
             // On purpose: the next heartbeatd starts every realm anew. The operators' requests stay, and so do the open
             // incidents, since a stop is no evidence that their realms are well.
@@ -197,7 +200,7 @@ impl Driver {
     fn keep_identity(&self, notice: &Notice) {
         match notice {
             Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
-                self.prober.set_main(self.config.current().name(key.realm), *pid);
+                self.sampler.set_main(self.config.current().name(key.realm), key.run, *pid);
                 self.manager.keep(self.config.current().name(key.realm), *pid, *start_time);
             }
             Notice::Exited { key, .. } => self.manager.forget(self.config.current().name(key.realm)),

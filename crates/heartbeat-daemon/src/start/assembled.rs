@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use heartbeat_api::{Api, Limits};
 use heartbeat_notify::Notifier;
-use heartbeat_process::{Notice, Processes, Settings};
+use heartbeat_process::{Notice, Processes, Settings, UsageReader};
 use heartbeat_status::{OwnProblemKind, RealmName};
 use heartbeat_supervisor::Supervisor;
 use tokio::runtime::Runtime;
@@ -32,6 +32,7 @@ use crate::realms::executor::Executor;
 use crate::realms::logs::{self, RealmLogs};
 use crate::realms::owner::Owners;
 use crate::realms::prober::Prober;
+use crate::realms::usage::Sampler;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
 use crate::reporting::receivers::{self, NotificationCounts};
@@ -91,7 +92,7 @@ impl Assembled {
             collects_orphans: true,
             records: records.clone(),
             instance_tag: instance_tag.clone(),
-            groups: prepared.groups,
+            groups: prepared.groups.clone(),
             ..Settings::default()
         };
         let replies = Arc::new(CheckReplies::default());
@@ -173,20 +174,23 @@ impl Assembled {
         })?;
         let manager = service_manager(&kept, &recovery);
         let executor = adopted(processes, &config, recovery, &statuses, &problems)?;
+        let reader = UsageReader::new(prepared.groups, instance_tag.clone());
+        let sampler = Arc::new(Sampler::new(reader));
         let prober = Prober::new(
             runtime.handle().clone(),
             Arc::clone(&inbox),
             config.clone(),
             (active.heartbeat.max_probes_in_flight, budget.probes),
-            Arc::new(Owners::new(instance_tag)),
+            Arc::new(Owners::new(instance_tag, Arc::clone(&sampler))),
             commands,
             beats,
         );
         for realm in &statuses.snapshot().realms {
             if let Some(pid) = realm.process.pid {
-                prober.set_main(&realm.info.name, pid);
+                sampler.set_main(&realm.info.name, realm.process.run, pid);
             }
         }
+        runtime.spawn(Arc::clone(&sampler).watch(Arc::clone(&statuses)));
         let probing_lag = ProbingLag::default();
         runtime.spawn(probing_lag.clone().watch());
         let pinger = Pinger::start(runtime.handle(), Arc::clone(&statuses), Arc::clone(&problems));
@@ -196,6 +200,7 @@ impl Assembled {
             supervisor,
             prober,
             executor,
+            sampler,
             config,
             inbox: Arc::clone(&inbox),
             statuses: Arc::clone(&statuses),

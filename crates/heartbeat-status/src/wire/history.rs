@@ -35,6 +35,9 @@ pub struct HistoryDocument {
     /// Latencies of the whole window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<LatencyEntry>,
+    /// What its processes used within the whole window.
+    #[serde(flatten)]
+    pub usage: UsageTimes,
     /// The window in steps, the oldest first.
     pub steps: Vec<HistoryStep>,
 }
@@ -50,6 +53,32 @@ pub struct HistoryStep {
     /// How long the probe took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<LatencyEntry>,
+    /// What its processes used.
+    #[serde(flatten)]
+    pub usage: UsageTimes,
+}
+
+/// What the processes of a realm used within a time; a figure is absent without a look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsageTimes {
+    /// Percent of one processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<LevelEntry>,
+    /// Resident memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<LevelEntry>,
+    /// Open descriptors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fds: Option<LevelEntry>,
+}
+
+/// A quantity over time, each figure within 2 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelEntry {
+    /// Half of the time it was at most this.
+    pub p50: f64,
+    /// The largest that was seen.
+    pub max: f64,
 }
 
 /// Seconds by the class of the realm's status. Time before the realm was first seen does not count.

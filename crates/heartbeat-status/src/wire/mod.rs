@@ -27,8 +27,8 @@ pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };
 pub use history::{
-    AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, RealmFigures, StripEntry, StripsDocument,
-    TimesEntry,
+    AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures, StripEntry,
+    StripsDocument, TimesEntry, UsageTimes,
 };
 pub use incident::{
     AckEntry, AckRequest, DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument,
@@ -39,7 +39,7 @@ pub use notification::{NotificationEntry, NotificationsDocument};
 pub use open::Open;
 pub use realm::{
     ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
-    RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
+    ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::About;
 

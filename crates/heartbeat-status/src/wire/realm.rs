@@ -185,6 +185,29 @@ pub struct ProcessEntry {
     /// How the last one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<ExitEntry>,
+    /// Processor time of the realm's processes between the last two looks at them, in percent of one processor; absent
+    /// until the second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// Memory that the realm's processes have resident; shared memory counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// Open descriptors of the realm's processes; absent when heartbeatd may not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fds: Option<u64>,
+}
+
+/// What the processes of a realm used at the last look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// The main process at that time.
+    pub pid: u32,
+    /// Percent of one processor since the look before; `None` at the first look.
+    pub cpu_percent: Option<f64>,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// Open descriptors; `None` when heartbeatd may not count them.
+    pub fds: Option<u64>,
 }
 
 /// The notifications of a realm.

@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 
 use super::{
     DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, NeedEntry, NextEntry, Open,
-    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RealmFigures,
-    RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry, StatusDocument,
-    Summary, TransitionEntry, millis, seconds, whole_millis,
+    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, ProcessUsage, REALM_SCHEMA, RealmDocument, RealmEntry,
+    RealmFigures, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry,
+    StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
     ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
@@ -46,6 +46,8 @@ pub struct About {
     pub incident_ids: Vec<(IncidentNo, String)>,
     /// Figures of each realm from history.
     pub figures: Arc<BTreeMap<String, RealmFigures>>,
+    /// What the processes of each realm use.
+    pub usage: Arc<BTreeMap<String, ProcessUsage>>,
 }
 
 impl About {
@@ -318,6 +320,8 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
 
 fn process_entry(realm: &RealmStatus, about: &About, now: Instant) -> ProcessEntry {
     let process = &realm.process;
+    // Figures of an earlier process say nothing about this one.
+    let usage = about.usage.get(realm.info.name.as_str()).filter(|usage| process.pid == Some(usage.pid));
     ProcessEntry {
         pid: process.pid,
         generation: process.run.0,
@@ -325,6 +329,9 @@ fn process_entry(realm: &RealmStatus, about: &About, now: Instant) -> ProcessEnt
         uptime_s: process.started_at.map(|at| seconds(now.since(at))),
         adopted: process.adopted,
         last_exit: process.last_exit.map(|last| exit_entry(&last, about)),
+        cpu_percent: usage.and_then(|usage| usage.cpu_percent),
+        rss_bytes: usage.map(|usage| usage.rss_bytes),
+        fds: usage.and_then(|usage| usage.fds),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What waits to be written to `history.db`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use heartbeat_status::{Reason, Status};
@@ -9,7 +10,7 @@ use crate::sketch::Sketch;
 /// Changes of statuses that wait. Beyond that only the last one of each realm is kept, and the time in between is
 /// unknown.
 const MAX_CHANGES: usize = 20_000;
-/// Minutes of latencies that wait. Beyond that the oldest goes.
+/// Minutes of measurements that wait. Beyond that the oldest goes.
 const MAX_MINUTES: usize = 60;
 
 /// A realm has another status.
@@ -25,15 +26,49 @@ pub struct StatusChange {
     pub reason: Reason,
 }
 
-/// Latencies of one probe within a minute.
+/// A quantity of a realm that history has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantity {
+    /// How long the measurements of this probe took.
+    Latency(String),
+    /// Processor time in hundredths of a percent of one processor.
+    Cpu,
+    /// Resident memory in KiB.
+    Memory,
+    /// Open descriptors.
+    Descriptors,
+}
+
+impl Quantity {
+    /// The name under which it is stored: that of the probe, or one behind `=`. A probe that is called `=x` is `==x`.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Latency(probe) if probe.starts_with('=') => Cow::Owned(format!("={probe}")),
+            Self::Latency(probe) => Cow::Borrowed(probe),
+            Self::Cpu => Cow::Borrowed("=cpu"),
+            Self::Memory => Cow::Borrowed("=memory"),
+            Self::Descriptors => Cow::Borrowed("=fds"),
+        }
+    }
+
+    /// The probe that a stored name is of; `None` of another quantity.
+    pub(super) fn probe(name: String) -> Option<String> {
+        match name.strip_prefix('=') {
+            None => Some(name),
+            Some(rest) => rest.starts_with('=').then(|| rest.to_owned()),
+        }
+    }
+}
+
+/// What was measured of one quantity of a realm within a minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeLatencies {
+pub struct Measured {
     /// The realm's name.
     pub realm: String,
-    /// The probe's name.
-    pub probe: String,
-    /// How long its measurements took.
-    pub latencies: Sketch,
+    /// What was measured.
+    pub quantity: Quantity,
+    /// The measurements.
+    pub values: Sketch,
 }
 
 /// One thing to write, in the order in which it happened.
@@ -50,7 +85,7 @@ pub(super) enum Write {
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(super) writes: VecDeque<Write>,
-    pub(super) minutes: VecDeque<(i64, Vec<ProbeLatencies>)>,
+    pub(super) minutes: VecDeque<(i64, Vec<Measured>)>,
     /// The last change of each realm among those that were given up, and when the last of them was.
     pub(super) folded: BTreeMap<String, StatusChange>,
     pub(super) folded_until_ms: Option<i64>,
@@ -69,8 +104,8 @@ impl Batch {
         self.bound();
     }
 
-    pub(super) fn push_minute(&mut self, at_ms: i64, latencies: Vec<ProbeLatencies>) {
-        self.minutes.push_back((at_ms, latencies));
+    pub(super) fn push_minute(&mut self, at_ms: i64, measured: Vec<Measured>) {
+        self.minutes.push_back((at_ms, measured));
         self.bound();
     }
 
@@ -98,7 +133,7 @@ impl Batch {
             (std::mem::take(&mut self.minutes_lost), std::mem::take(&mut self.changes_lost));
         (minutes + changes > 0).then(|| {
             format!(
-                "{minutes} minutes of latencies and {changes} changes of a status do not fit into memory while the disk fails"
+                "{minutes} minutes of measurements and {changes} changes of a status do not fit into memory while the disk fails"
             )
         })
     }

@@ -22,7 +22,7 @@ use crate::sketch::{Sketch, Summary};
 use crate::worker::{Reporter, Worker};
 
 use batch::Write;
-pub use batch::{ProbeLatencies, StatusChange};
+pub use batch::{Measured, Quantity, StatusChange};
 use recorder::Recorder;
 
 /// Smallest `history_max`, in bytes.
@@ -54,6 +54,30 @@ pub struct Step {
     pub account: Account,
     /// How long the probe took; `None` without a measurement.
     pub latency: Option<Summary>,
+    /// What the processes used.
+    pub usage: Levels,
+}
+
+/// What the processes of a realm used, each `None` without a measurement.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Levels {
+    /// [`Quantity::Cpu`].
+    pub cpu: Option<Summary>,
+    /// [`Quantity::Memory`].
+    pub memory: Option<Summary>,
+    /// [`Quantity::Descriptors`].
+    pub descriptors: Option<Summary>,
+}
+
+impl Levels {
+    fn of(&mut self, quantity: &Quantity) -> Option<&mut Option<Summary>> {
+        match quantity {
+            Quantity::Cpu => Some(&mut self.cpu),
+            Quantity::Memory => Some(&mut self.memory),
+            Quantity::Descriptors => Some(&mut self.descriptors),
+            Quantity::Latency(_) => None,
+        }
+    }
 }
 
 /// A realm's history.
@@ -67,6 +91,8 @@ pub struct RealmHistory {
     pub account: Account,
     /// Latencies of the whole window.
     pub latency: Option<Summary>,
+    /// What the processes used within the whole window.
+    pub usage: Levels,
     /// The window in steps, the oldest first.
     pub steps: Vec<Step>,
 }
@@ -134,12 +160,12 @@ impl HistoryDb {
         self.worker.push(|batch| batch.push(Write::Alive { at_ms }));
     }
 
-    /// heartbeatd still looks, and the latencies since the last call are these.
-    pub fn minute(&self, at_ms: i64, latencies: Vec<ProbeLatencies>) {
+    /// heartbeatd still looks, and the measurements since the last call are these.
+    pub fn minute(&self, at_ms: i64, measured: Vec<Measured>) {
         self.worker.push(|batch| {
             batch.push(Write::Alive { at_ms });
-            if !latencies.is_empty() {
-                batch.push_minute(at_ms, latencies);
+            if !measured.is_empty() {
+                batch.push_minute(at_ms, measured);
             }
         });
     }
@@ -213,7 +239,12 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
     let changes = lives::changes(connection, no, &lives, window)?;
     let mut steps: Vec<Step> = (0_i64..)
         .zip(accounts(&lives, &changes, window, *step_ms))
-        .map(|(nth, account)| Step { from_ms: window.start + nth * step(*step_ms), account, latency: None })
+        .map(|(nth, account)| Step {
+            from_ms: window.start + nth * step(*step_ms),
+            account,
+            latency: None,
+            usage: Levels::default(),
+        })
         .collect();
     for step_of in steps.iter_mut().filter(|step_of| step_of.from_ms < known.start) {
         let end = step_of.from_ms + step(*step_ms);
@@ -225,11 +256,23 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
         probe: None,
         account: account(&lives, &changes, &known),
         latency: None,
+        usage: Levels::default(),
         steps,
     };
-    if let Some((series, name)) = series_of(connection, realm, probe.as_deref())? {
-        found.probe = Some(name);
-        add_latencies(connection, series, query, &mut found)?;
+    let wanted = probe.clone().map(Quantity::Latency);
+    if let Some((series, name)) = series_of(connection, realm, wanted.as_ref())? {
+        found.probe = Quantity::probe(name);
+        let (whole, steps) = levels(connection, series, query, found.steps.len())?;
+        found.latency = whole;
+        found.steps.iter_mut().zip(steps).for_each(|(step, latency)| step.latency = latency);
+    }
+    for quantity in [Quantity::Cpu, Quantity::Memory, Quantity::Descriptors] {
+        let Some((series, _)) = series_of(connection, realm, Some(&quantity))? else { continue };
+        let (whole, steps) = levels(connection, series, query, found.steps.len())?;
+        let places = found.steps.iter_mut().map(|step| &mut step.usage).zip(steps);
+        for (usage, level) in places.chain([(&mut found.usage, whole)]) {
+            usage.of(&quantity).into_iter().for_each(|place| *place = level);
+        }
     }
     Ok(Some(found))
 }
@@ -238,43 +281,46 @@ fn step(step_ms: u64) -> i64 {
     i64::try_from(step_ms.max(1)).unwrap_or(i64::MAX)
 }
 
-fn add_latencies(
+/// A series within the window of the question, and within each of its steps.
+fn levels(
     connection: &Connection,
     series: i64,
     query: &HistoryQuery,
-    found: &mut RealmHistory,
-) -> rusqlite::Result<()> {
+    count: usize,
+) -> rusqlite::Result<(Option<Summary>, Vec<Option<Summary>>)> {
     let window = (query.window.start, query.window.end);
     let sketches = tiers::sketches(connection, series, window)?;
-    found.latency = summed(sketches.iter().map(|(_, sketch)| sketch));
+    let whole = summed(sketches.iter().map(|(_, sketch)| sketch));
     let at = |from_ms: i64| usize::try_from((from_ms - window.0).max(0) / step(query.step_ms)).ok();
+    let mut steps = vec![None; count];
     if query.step_ms < SKETCHED_STEP_MS {
         for (from_ms, summary) in tiers::minutes(connection, series, window)? {
-            let Some(step) = at(from_ms).and_then(|at| found.steps.get_mut(at)) else { continue };
-            step.latency = Some(step.latency.map_or(summary, |known| known.at_most(summary)));
+            let Some(step) = at(from_ms).and_then(|at| steps.get_mut(at)) else { continue };
+            *step = Some(step.map_or(summary, |known: Summary| known.at_most(summary)));
         }
-        return Ok(());
+        return Ok((whole, steps));
     }
     let mut sums: BTreeMap<usize, Vec<&Sketch>> = BTreeMap::new();
     for (from_ms, sketch) in &sketches {
         sums.entry(at(*from_ms).unwrap_or(usize::MAX)).or_default().push(sketch);
     }
     for (at, sketches) in sums {
-        if let Some(step) = found.steps.get_mut(at) {
-            step.latency = summed(sketches);
-        }
+        steps.get_mut(at).into_iter().for_each(|step| *step = summed(sketches.iter().copied()));
     }
-    Ok(())
+    Ok((whole, steps))
 }
 
+/// The number of a series and the name under which it is stored; without a quantity, that of the first probe.
 fn series_of(
     connection: &Connection,
     realm: &str,
-    probe: Option<&str>,
+    quantity: Option<&Quantity>,
 ) -> rusqlite::Result<Option<(i64, String)>> {
-    let sql =
-        "SELECT no, probe FROM series WHERE realm = ?1 AND (?2 IS NULL OR probe = ?2) ORDER BY no LIMIT 1";
-    connection.query_row(sql, params![realm, probe], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    let sql = "SELECT no, probe FROM series
+        WHERE realm = ?1 AND (probe = ?2 OR (?2 IS NULL AND (probe NOT LIKE '=%' OR probe LIKE '==%')))
+        ORDER BY no LIMIT 1";
+    let name = quantity.map(Quantity::name);
+    connection.query_row(sql, params![realm, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 fn accounts_of(
@@ -309,7 +355,8 @@ fn glance(connection: &Connection, now_ms: i64) -> rusqlite::Result<BTreeMap<Str
     let mut all = connection.prepare("SELECT no, realm, probe FROM series")?;
     let series = all.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
     for row in series {
-        let (no, realm, probe): (i64, String, String) = row?;
+        let (no, realm, name): (i64, String, String) = row?;
+        let Some(probe) = Quantity::probe(name) else { continue };
         let sketches = tiers::sketches(connection, no, (now_ms - HOUR_MS, now_ms + MINUTE_MS))?;
         if let Some(summary) = summed(sketches.iter().map(|(_, sketch)| sketch)) {
             found.entry(realm).or_default().latencies.insert(probe, summary);

@@ -1,4 +1,4 @@
-//! What the thread of `history.db` does: it writes lives, changes and latencies, packs what is over, and gives up the
+//! What the thread of `history.db` does: it writes lives, changes and measurements, packs what is over, and gives up the
 //! oldest.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::StoreError;
 use crate::availability::Class;
 use crate::file;
 use crate::history::batch::{Batch, Write};
-use crate::history::{ProbeLatencies, StatusChange, days, lives, tiers};
+use crate::history::{Measured, Quantity, StatusChange, days, lives, tiers};
 use crate::worker::{Confirm, Duty};
 
 const DAY_MS: i64 = tiers::DAY_MS;
@@ -26,7 +26,7 @@ struct Now {
     /// The last change of each realm.
     realms: BTreeMap<String, StatusChange>,
     was_up: BTreeSet<String>,
-    series: BTreeMap<(String, String), i64>,
+    series: BTreeMap<(String, Quantity), i64>,
 }
 
 pub(crate) struct Recorder {
@@ -133,8 +133,8 @@ impl Now {
                 Write::Alive { at_ms } => self.alive(&transaction, *at_ms)?,
             }
         }
-        for (at_ms, latencies) in &batch.minutes {
-            self.minute(&transaction, *at_ms, latencies)?;
+        for (at_ms, measured) in &batch.minutes {
+            self.minute(&transaction, *at_ms, measured)?;
         }
         if let Some(life) = self.life {
             lives::extend(&transaction, life, self.at_ms)?;
@@ -180,32 +180,27 @@ impl Now {
         Ok(())
     }
 
-    fn minute(
-        &mut self,
-        connection: &Connection,
-        at_ms: i64,
-        latencies: &[ProbeLatencies],
-    ) -> rusqlite::Result<()> {
-        let mut numbered = Vec::with_capacity(latencies.len());
-        for ProbeLatencies { realm, probe, latencies } in latencies {
-            let key = (realm.clone(), probe.clone());
+    fn minute(&mut self, connection: &Connection, at_ms: i64, measured: &[Measured]) -> rusqlite::Result<()> {
+        let mut numbered = Vec::with_capacity(measured.len());
+        for Measured { realm, quantity, values } in measured {
+            let key = (realm.clone(), quantity.clone());
             let no = match self.series.get(&key) {
                 Some(no) => *no,
-                None => *self.series.entry(key).or_insert(series(connection, realm, probe)?),
+                None => *self.series.entry(key).or_insert(series(connection, realm, &quantity.name())?),
             };
-            numbered.push((no, latencies));
+            numbered.push((no, values));
         }
         numbered.sort_by_key(|(no, _)| *no);
         tiers::add_minute(connection, at_ms, &numbered)
     }
 }
 
-fn series(connection: &Connection, realm: &str, probe: &str) -> rusqlite::Result<i64> {
+fn series(connection: &Connection, realm: &str, name: &str) -> rusqlite::Result<i64> {
     let find = "SELECT no FROM series WHERE realm = ?1 AND probe = ?2";
-    if let Some(no) = connection.query_row(find, params![realm, probe], |row| row.get(0)).optional()? {
+    if let Some(no) = connection.query_row(find, params![realm, name], |row| row.get(0)).optional()? {
         return Ok(no);
     }
-    connection.execute("INSERT INTO series (realm, probe) VALUES (?1, ?2)", params![realm, probe])?;
+    connection.execute("INSERT INTO series (realm, probe) VALUES (?1, ?2)", params![realm, name])?;
     Ok(connection.last_insert_rowid())
 }
 

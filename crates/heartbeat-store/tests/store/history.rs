@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_status::{Reason, Status};
 use heartbeat_store::{
-    Account, Class, HistoryDb, HistoryQuery, ProbeLatencies, RealmHistory, Sketch, StatusChange,
+    Account, Class, HistoryDb, HistoryQuery, Measured, Quantity, RealmHistory, Sketch, StatusChange,
 };
 
 use crate::scene::{Scene, answer, sqlite};
@@ -35,10 +35,14 @@ fn asked(history: &HistoryDb, from_ms: i64, to_ms: i64, step_ms: u64) -> Option<
     answer(|give| history.history(query, move |answer| give.send(answer).unwrap())).unwrap()
 }
 
-fn latencies(millis: impl IntoIterator<Item = u64>) -> Vec<ProbeLatencies> {
-    let mut latencies = Sketch::default();
-    millis.into_iter().for_each(|millis| latencies.add(Duration::from_millis(millis)));
-    vec![ProbeLatencies { realm: "api".to_owned(), probe: "http".to_owned(), latencies }]
+fn latencies(millis: impl IntoIterator<Item = u64>) -> Vec<Measured> {
+    vec![measured(Quantity::Latency("http".to_owned()), millis)]
+}
+
+fn measured(quantity: Quantity, millis: impl IntoIterator<Item = u64>) -> Measured {
+    let mut values = Sketch::default();
+    millis.into_iter().for_each(|millis| values.add(Duration::from_millis(millis)));
+    Measured { realm: "api".to_owned(), quantity, values }
 }
 
 /// `[up, degraded, down, starting, stopped, unknown]`
@@ -265,12 +269,9 @@ fn when_the_file_is_full_the_finest_of_the_oldest_goes_and_statuses_stay() {
         assert!(hour < 1_000, "nothing goes");
         for minute in 0..60 {
             let at_ms = START_MS + hour * HOUR_MS + minute * MINUTE_MS;
-            let many = (0..60).map(|probe| ProbeLatencies {
-                realm: "api".to_owned(),
-                probe: format!("p{probe}"),
-                latencies: latencies([u64::try_from(probe + minute + hour).unwrap() % 40, 30, 90])
-                    .remove(0)
-                    .latencies,
+            let many = (0..60).map(|probe| {
+                let quantity = Quantity::Latency(format!("p{probe}"));
+                measured(quantity, [u64::try_from(probe + minute + hour).unwrap() % 40, 30, 90])
             });
             history.minute(at_ms, many.collect());
         }
@@ -289,4 +290,41 @@ fn when_the_file_is_full_the_finest_of_the_oldest_goes_and_statuses_stay() {
     assert_eq!(scene.reports.all(), []);
     let account = accounts(&history, START_MS, START_MS + hour * HOUR_MS - MINUTE_MS).unwrap();
     assert_eq!(account.ms(Class::Up), account.total_ms());
+}
+
+#[test]
+fn usage_has_a_history_of_its_own_beside_every_probe() {
+    let scene = Scene::new();
+    let history = scene.history();
+    history.begin("boot".to_owned(), START_MS);
+    change(&history, START_MS, Status::Up);
+    let minute = |at_ms: i64, cpu: f64, kib: f64| {
+        let of = |quantity, number| {
+            let mut values = Sketch::default();
+            values.add_number(number);
+            Measured { realm: "api".to_owned(), quantity, values }
+        };
+        // Usage is on record before any probe has been measured, and a probe may be called as it likes.
+        let usage = [of(Quantity::Cpu, cpu), of(Quantity::Memory, kib), of(Quantity::Descriptors, 88.0)];
+        let odd = measured(Quantity::Latency("=cpu".to_owned()), [7]);
+        history.minute(at_ms, usage.into_iter().chain([odd]).collect());
+    };
+    minute(START_MS + MINUTE_MS - 1, 150.0, 100_000.0);
+    minute(START_MS + 2 * MINUTE_MS - 1, 9_800.0, 200_000.0);
+    let found = asked(&history, START_MS, START_MS + 2 * MINUTE_MS, 60_000).unwrap();
+    assert_eq!(found.probe.as_deref(), Some("=cpu"));
+    assert!((found.latency.unwrap().max_ms() - 7.0).abs() < 0.2, "{found:?}");
+    let near = |found: Option<heartbeat_store::Summary>, number: f64| {
+        let max = found.unwrap().max();
+        assert!((max - number).abs() <= 0.02 * number, "{max} is not {number}");
+    };
+    near(found.usage.cpu, 9_800.0);
+    near(found.usage.memory, 200_000.0);
+    near(found.usage.descriptors, 88.0);
+    near(found.steps[0].usage.cpu, 150.0);
+    near(found.steps[1].usage.memory, 200_000.0);
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    history.glance(START_MS + 2 * MINUTE_MS, move |glances| give.send(glances.unwrap()).unwrap());
+    let glances = take.recv().unwrap();
+    assert_eq!(glances["api"].latencies.keys().collect::<Vec<_>>(), ["=cpu"]);
 }
