@@ -53,6 +53,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         ],
     ),
     ("hyper", &["heartbeat-http", "heartbeat-api"]),
+    ("h2", &["heartbeat-http"]),
+    ("simple-dns", &["heartbeat-probe"]),
     ("hyper-util", &["heartbeat-http", "heartbeat-api"]),
     ("anyhow", &["heartbeatd", "heartbeat-cli"]),
     ("nix", &["heartbeat-process", "heartbeat-logs", "heartbeat-api", "heartbeat-daemon", "heartbeat-tests"]),

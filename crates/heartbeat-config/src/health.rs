@@ -317,6 +317,8 @@ fn measure(
         "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
         "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
         "file" => probe::file(reader, section, of.dir).map(|file| probe(file.into())),
+        "grpc" => probe::grpc(reader, section, of.dir).map(|grpc| probe(grpc.into())),
+        "dns" => probe::dns(reader, section).map(|dns| probe(dns.into())),
         "redis" | "postgres" => probe::server(reader, section, kind, of.dir).map(probe),
         "exec" | "nagios" => {
             let argv = reader.command(&section.get(kind)?)?;
@@ -416,11 +418,12 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
             || (kind != "resource" && of_resource.contains(&key.as_str()))
             || (kind == "resource" && key == "slow")
             || (!["tcp", "unix"].contains(&kind) && key == "send")
-            || (!["tcp", "unix"].contains(&kind) && !is_server && key == "expect")
+            || (!["tcp", "unix", "dns"].contains(&kind) && !is_server && key == "expect")
+            || (kind != "dns" && key == "record")
             || (!is_server && key == "password_file")
             || (kind != "redis" && key == "command")
             || (kind != "postgres" && key == "query")
-            || (!["http", "tls"].contains(&kind) && !is_server && OF_TLS.contains(&key.as_str()))
+            || (!["http", "tls", "grpc"].contains(&kind) && !is_server && OF_TLS.contains(&key.as_str()))
             || (kind == "process" && (key == "slow" || key == "grace"))
             || (["notify", "push"].contains(&kind) && of_measured.contains(&key.as_str()))
             || (kind != "notify" && key == "watchdog");

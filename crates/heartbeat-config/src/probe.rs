@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use figment::value::Value;
 use heartbeat_probe::{
-    FileProbe, HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, ServerError, StatusSet, TcpError,
-    TcpProbe, TlsProbe, TlsProbeError,
+    DnsError, DnsProbe, FileProbe, GrpcProbe, HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe,
+    ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
 };
 
 use crate::code::Code;
+use crate::keys::RECORDS;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::tls;
 
 /// What can be asked by a URL.
-const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis://, rediss:// and postgres://";
+const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis://, rediss://, postgres://, grpc://, grpcs:// and dns://";
 
 /// What to write instead of a text that is no URL.
 const EXAMPLES: &str = "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"";
@@ -66,7 +67,9 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
         Some("postgres" | "postgresql") => {
             PostgresProbe::new(text).map(Probe::from).map_err(|error| error.to_string())
         }
-        Some(other @ ("grpc" | "dns" | "ws" | "wss")) => {
+        Some("grpc" | "grpcs") => GrpcProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some("dns") => DnsProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some(other @ ("ws" | "wss")) => {
             Err(format!("{other}:// is not supported by this version of heartbeat; there are {SCHEMES}"))
         }
         Some(other) => Err(format!("`{other}` is not a kind of probe; there are {SCHEMES}")),
@@ -307,6 +310,39 @@ pub(crate) fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Opt
         reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
     };
     TlsProbe::with_options(&address?, &options).map_err(refused).ok()
+}
+
+/// A gRPC probe from its table.
+pub(crate) fn grpc(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<GrpcProbe> {
+    let entry = section.get("grpc")?;
+    let url = reader.text(&entry).map(|text| match text.contains("://") {
+        true => text,
+        false => format!("grpc://{text}"),
+    });
+    let options = tls::is_set(section).then(|| tls::options(reader, section, dir));
+    let refused = |error: ServerError| {
+        let help = "for example grpc = \"grpc://127.0.0.1:50051\"";
+        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+    };
+    let url = url?;
+    let made = options.map_or_else(|| GrpcProbe::new(&url), |options| GrpcProbe::with_tls(&url, &options));
+    made.map_err(refused).ok()
+}
+
+/// A DNS probe from its table.
+pub(crate) fn dns(reader: &Reader<'_>, section: &Section<'_>) -> Option<DnsProbe> {
+    let entry = section.get("dns")?;
+    let name = reader.text(&entry);
+    let words: Vec<_> = RECORDS.iter().filter_map(|word| Some((*word, word.parse().ok()?))).collect();
+    let record = section.get("record").and_then(|entry| reader.word(&entry, &words));
+    let expect = section.get("expect").and_then(|entry| reader.text(&entry));
+    let refused = |error: DnsError| {
+        let help = "for example dns = \"shop.example.org\", or dns = \"dns://192.0.2.53/shop.example.org\"";
+        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+    };
+    let probe = DnsProbe::new(&name?).map_err(refused).ok()?;
+    let probe = record.into_iter().fold(probe, DnsProbe::with_record);
+    Some(expect.into_iter().fold(probe, |probe, expect| probe.with_expect(&expect)))
 }
 
 /// A TCP probe, or one of a Unix socket, from its table.

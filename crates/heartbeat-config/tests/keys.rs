@@ -16,8 +16,8 @@ fn refused(text: &str) -> Report {
 /// A file that says `key = value` where the key belongs, and is right otherwise.
 fn file(table: Table, name: &str, value: &str) -> String {
     let probe = match name {
-        "http" | "tcp" | "unix" | "tls" | "redis" | "postgres" | "exec" | "nagios" | "file" | "push"
-        | "process" | "notify" => String::new(),
+        "http" | "tcp" | "unix" | "tls" | "redis" | "postgres" | "grpc" | "dns" | "exec" | "nagios"
+        | "file" | "push" | "process" | "notify" => String::new(),
         "command" => "redis = \"redis://127.0.0.1:1\", expect = \"x\", ".to_owned(),
         "query" => "postgres = \"postgres://127.0.0.1:1\", expect = \"x\", ".to_owned(),
         "password_file" => "redis = \"redis://127.0.0.1:1\", ".to_owned(),
@@ -29,6 +29,7 @@ fn file(table: Table, name: &str, value: &str) -> String {
         "resource" => "max_fds = 9, ".to_owned(),
         "max_cpu" | "max_memory" | "max_fds" | "min_disk_free" => "resource = true, ".to_owned(),
         "path" => "resource = true, min_disk_free = \"1%\", ".to_owned(),
+        "record" => "dns = \"shop.test\", ".to_owned(),
         "max_age" => "file = \"/x\", ".to_owned(),
         "watchdog" => "notify = true, ".to_owned(),
         "name" => "tcp = \"127.0.0.1:1\", ".to_owned(),
@@ -134,7 +135,7 @@ fn every_key_of_a_later_version_is_refused_by_name() {
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
         (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
-        (Table::Health, &["grpc", "dns", "redirects"]),
+        (Table::Health, &["redirects"]),
     ] {
         for name in names {
             let report = refused(&file(table, name, "\"x\""));

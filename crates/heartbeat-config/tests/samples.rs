@@ -112,7 +112,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "probe_not_built",
         "HB103",
-        "[realm.worker]\nrun = \"worker\"\nhealth = { grpc = \"127.0.0.1:50051\" }\n",
+        "[realm.worker]\nrun = \"worker\"\nhealth = { http = \"http://127.0.0.1/\", redirects = 3 }\n",
     ),
     ("notify_of_nobody", "HB110", "[realm.mail]\nhealth = { notify = true }\n"),
     (

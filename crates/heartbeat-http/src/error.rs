@@ -72,6 +72,12 @@ pub enum ExchangeError {
     /// The server ended the body before its end.
     #[error("the server cut its answer short")]
     Cut,
+    /// The server refused or ended the exchange in terms of HTTP/2 (RST_STREAM, GOAWAY).
+    #[error("the server ended the exchange: {why}")]
+    Ended {
+        /// The description of its error code.
+        why: String,
+    },
     /// The head of the answer exceeds the limits.
     #[error("more than {} KiB of headers, or more than {} of them", crate::MAX_HEAD_BYTES / 1024, crate::MAX_HEADER_COUNT)]
     HeadTooLarge,

@@ -170,7 +170,7 @@ fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
 }
 
 /// Copies an I/O error, which is not `Clone`, by its number or kind.
-fn again(error: &io::Error) -> io::Error {
+pub(crate) fn again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),

@@ -29,7 +29,11 @@ impl Patience {
     fn take(&self, bytes: usize) -> io::Result<()> {
         match self.0.load(Ordering::Relaxed) {
             usize::MAX => Ok(()),
-            0 => Err(io::Error::new(io::ErrorKind::InvalidData, "informational (1xx) answers without end")),
+            0 => {
+                let why =
+                    format!("more than {} KiB before the end of its head", MAX_BYTES_BEFORE_ANSWER / 1024);
+                Err(io::Error::new(io::ErrorKind::InvalidData, why))
+            }
             left => {
                 self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
                 Ok(())

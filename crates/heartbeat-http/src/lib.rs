@@ -5,7 +5,7 @@
 //! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
 //! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate.
 //! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
-//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks.
+//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks. With the feature `http2`, `send_http2` does the same over HTTP/2.
 //!
 //! # What it is not
 //! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:
@@ -31,6 +31,8 @@ mod address;
 mod connect;
 mod error;
 mod exchange;
+#[cfg(feature = "http2")]
+mod http2;
 mod lenient;
 mod resolver;
 mod stream;
@@ -41,6 +43,8 @@ pub use address::Address;
 pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
 pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
+#[cfg(feature = "http2")]
+pub use http2::{Http2Answer, Http2Body, send_http2};
 pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};
 pub use stream::Stream;
 #[cfg(feature = "tls")]

@@ -20,6 +20,14 @@ pub enum Stream {
     Tls(Box<tokio_rustls::client::TlsStream<Stream>>),
 }
 
+impl Stream {
+    /// The connection is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        !matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+}
+
 /// Calls the same method of the connection inside.
 macro_rules! inside {
     ($self:ident, $stream:ident => $call:expr) => {

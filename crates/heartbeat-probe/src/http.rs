@@ -10,7 +10,7 @@ use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhas
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::kind::Kind;
+use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
@@ -18,7 +18,7 @@ use crate::snippet::{self, coding, is_json};
 use crate::target::{Broken, Endpoint, Target, exchange_broken};
 use crate::tcp::contains;
 use crate::verdict::{Verdict, reported};
-use crate::{HttpError, StatusSet, clock};
+use crate::{AGENT, HttpError, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -31,8 +31,6 @@ const HTTPS_PORT: u16 = 443;
 /// The protocol that is offered in a TLS handshake.
 #[cfg(feature = "tls")]
 const ALPN: &[u8] = b"http/1.1";
-
-const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +232,12 @@ impl HttpProbe {
         self
     }
 
-    async fn exchange(&self, progress: &mut Progress<'_>) -> Seen {
+    fn url(&self) -> String {
+        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
+        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
+    }
+
+    async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let stream = self.target.connect(progress).await?;
         let request = self.request()?;
         self.note_request(progress);
@@ -367,28 +370,7 @@ impl HttpProbe {
     }
 }
 
-impl Kind for HttpProbe {
-    fn kind(&self) -> ProbeKind {
-        ProbeKind::Http
-    }
-
-    fn target(&self) -> String {
-        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
-        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
-    }
-
-    fn connection(&self) -> Option<&Target> {
-        Some(&self.target)
-    }
-
-    fn connection_mut(&mut self) -> Option<&mut Target> {
-        Some(&mut self.target)
-    }
-
-    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
-        self.exchange(progress).await
-    }
-}
+talks!(HttpProbe, http => ProbeKind::Http, http.url());
 
 fn add(detail: &mut String, words: Option<String>) {
     if let Some(words) = words {
@@ -421,6 +403,7 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Kind as _;
 
     #[test]
     fn urls_are_taken_apart_or_refused() {

@@ -41,6 +41,38 @@ pub(crate) trait Kind {
     async fn observe(&self, progress: &mut Progress<'_>) -> Seen;
 }
 
+/// The `impl Kind` of a probe that talks to one server: its kind, its target for people, its field `target`, its method
+/// `talk`.
+macro_rules! talks {
+    ($probe:ty, $own:ident => $kind:expr, $target:expr) => {
+        impl crate::kind::Kind for $probe {
+            fn kind(&self) -> heartbeat_status::ProbeKind {
+                let $own = self;
+                let _ = $own;
+                $kind
+            }
+
+            fn target(&self) -> String {
+                let $own = self;
+                $target.to_string()
+            }
+
+            fn connection(&self) -> Option<&crate::target::Target> {
+                Some(&self.target)
+            }
+
+            fn connection_mut(&mut self) -> Option<&mut crate::target::Target> {
+                Some(&mut self.target)
+            }
+
+            async fn observe(&self, progress: &mut crate::measure::Progress<'_>) -> crate::measure::Seen {
+                self.talk(progress).await
+            }
+        }
+    };
+}
+pub(crate) use talks;
+
 /// A pending observation: the outcome, and what a person reads beside it.
 pub type Observing<'a> = Pin<Box<dyn Future<Output = (Outcome, String)> + Send + 'a>>;
 

@@ -2,8 +2,8 @@
 //!
 //! # What it is
 //! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]), a
-//! process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol, or a
-//! command ([`ExecProbe`], run by the embedder). Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of
+//! process ([`ProcessProbe`]), a file ([`FileProbe`]), a command ([`ExecProbe`], run by the embedder), or, with their
+//! features, Redis, PostgreSQL, gRPC, DNS and TLS, each in its own protocol. Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of
 //! outcome: pass, degraded, fail with a reason and the phase in which it happened, and *inconclusive*, which means that
 //! the fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
 //!
@@ -36,11 +36,15 @@ pub mod clock;
 #[cfg(feature = "http")]
 mod condition;
 mod conversation;
+#[cfg(feature = "dns")]
+mod dns;
 mod error;
 mod exec;
 #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
 mod expectation;
 mod file;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod html;
 mod http;
@@ -55,7 +59,7 @@ mod process;
 mod redis;
 #[cfg(feature = "tls")]
 mod secure;
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
 mod server;
 #[cfg(feature = "http")]
 mod snippet;
@@ -74,6 +78,8 @@ pub use crate::http::HttpProbe;
 #[cfg(feature = "http")]
 pub use checks::{Check, Checks, Verdict};
 pub use conversation::Explanation;
+#[cfg(feature = "dns")]
+pub use dns::{DnsError, DnsProbe, DnsRecord};
 #[cfg(feature = "http")]
 pub use error::HttpError;
 pub use error::TcpError;
@@ -81,6 +87,8 @@ pub use error::TcpError;
 pub use error::TlsProbeError;
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
 pub use file::FileProbe;
+#[cfg(feature = "grpc")]
+pub use grpc::GrpcProbe;
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 #[cfg(feature = "tls")]
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
@@ -92,7 +100,7 @@ pub use probe::Probe;
 pub use process::ProcessProbe;
 #[cfg(feature = "redis")]
 pub use redis::RedisProbe;
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
 pub use server::ServerError;
 #[cfg(feature = "http")]
 pub use status_set::StatusSet;
@@ -100,6 +108,10 @@ pub use tcp::TcpProbe;
 #[cfg(feature = "tls")]
 pub use tls::TlsProbe;
 pub use url::UrlError;
+
+/// How probes name themselves to servers.
+#[cfg(any(feature = "http", feature = "grpc"))]
+const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

@@ -71,6 +71,8 @@ kinds! {
     File(FileProbe);
     Redis(crate::RedisProbe) if "redis";
     Postgres(crate::PostgresProbe) if "postgres";
+    Grpc(crate::GrpcProbe) if "grpc";
+    Dns(crate::DnsProbe) if "dns";
     Exec(ExecProbe);
     Observer(ObserverProbe);
 }

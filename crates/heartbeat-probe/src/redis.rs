@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::kind::Kind;
+use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
@@ -58,7 +58,9 @@ impl RedisProbe {
     /// # Errors
     /// [`ServerError`] when the URL is malformed or carries a password.
     pub fn new(url: &str) -> Result<Self, ServerError> {
-        Self::made(ServerError::parts(url, &["redis", "rediss"], DEFAULT_PORT)?.with_default_tls("rediss")?)
+        Self::made(
+            ServerError::parts(url, &["redis", "rediss"], DEFAULT_PORT)?.with_default_tls("rediss", None)?,
+        )
     }
 
     /// As [`new`](Self::new) by TLS, with other roots, a client certificate, or another name to verify.
@@ -67,15 +69,11 @@ impl RedisProbe {
     /// As for [`new`](Self::new), and when a file cannot be used.
     #[cfg(feature = "tls")]
     pub fn with_tls(url: &str, options: &crate::TlsOptions) -> Result<Self, ServerError> {
-        Self::made(ServerError::parts(url, &["redis", "rediss"], DEFAULT_PORT)?.with_tls(options)?)
+        Self::made(ServerError::parts(url, &["redis", "rediss"], DEFAULT_PORT)?.with_tls(options, None)?)
     }
 
     fn made(parts: Parts) -> Result<Self, ServerError> {
-        #[cfg(feature = "postgres")]
-        if parts.query.is_some() {
-            return Err(ServerError::Url { scheme: "redis", port: DEFAULT_PORT });
-        }
-        if parts.path.is_some() {
+        if parts.path.is_some() || parts.query.is_some() {
             return Err(ServerError::Url { scheme: "redis", port: DEFAULT_PORT });
         }
         Ok(Self { target: parts.target, user: parts.user, password: None, command: None })
@@ -124,27 +122,7 @@ impl RedisProbe {
     }
 }
 
-impl Kind for RedisProbe {
-    fn kind(&self) -> ProbeKind {
-        ProbeKind::Redis
-    }
-
-    fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    fn connection(&self) -> Option<&Target> {
-        Some(&self.target)
-    }
-
-    fn connection_mut(&mut self) -> Option<&mut Target> {
-        Some(&mut self.target)
-    }
-
-    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
-        self.talk(progress).await
-    }
-}
+talks!(RedisProbe, redis => ProbeKind::Redis, redis.target.endpoint());
 
 /// Whether the reply to the configured command is the expected one.
 fn met(words: &[&str], expected: &Expectation, reply: Reply) -> Seen {

@@ -50,32 +50,40 @@ impl fmt::Debug for Secret {
 
 /// The parts of a URL.
 pub(crate) struct Parts {
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "grpc"))]
     scheme: String,
     pub(crate) target: Target,
     pub(crate) user: Option<String>,
     pub(crate) path: Option<String>,
     /// The part behind `?`.
-    #[cfg(feature = "postgres")]
     pub(crate) query: Option<String>,
 }
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "grpc"))]
 impl Parts {
-    /// Connects by TLS with the system's roots where the URL has this scheme.
-    pub(crate) fn with_default_tls(self, scheme: &str) -> Result<Self, ServerError> {
+    /// Connects by TLS with the system's roots where the URL has this scheme, offering the protocol `alpn`.
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "only TLS offers a protocol"))]
+    pub(crate) fn with_default_tls(
+        self,
+        scheme: &str,
+        alpn: Option<&'static [u8]>,
+    ) -> Result<Self, ServerError> {
         if self.scheme != scheme {
             return Ok(self);
         }
         #[cfg(feature = "tls")]
-        return self.with_tls(&crate::TlsOptions::default());
+        return self.with_tls(&crate::TlsOptions::default(), alpn);
         #[cfg(not(feature = "tls"))]
         Err(ServerError::NoTls)
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn with_tls(mut self, options: &crate::TlsOptions) -> Result<Self, ServerError> {
-        self.target.secure = Some(crate::secure::Secure::new(options, None)?);
+    pub(crate) fn with_tls(
+        mut self,
+        options: &crate::TlsOptions,
+        alpn: Option<&'static [u8]>,
+    ) -> Result<Self, ServerError> {
+        self.target.secure = Some(crate::secure::Secure::new(options, alpn)?);
         Ok(self)
     }
 }
@@ -89,9 +97,6 @@ impl ServerError {
             return Err(bad());
         }
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-        if cfg!(not(feature = "postgres")) && query.is_some() {
-            return Err(bad());
-        }
         let (user, rest) = match rest.split_once('@') {
             Some((user, _)) if user.contains(':') => return Err(Self::Password),
             Some((user, rest)) => (Some(user), rest),
@@ -106,12 +111,11 @@ impl ServerError {
         let target = Target::parse(host, Some(port)).ok_or_else(bad)?;
         let owned = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Ok(Parts {
-            #[cfg(feature = "redis")]
+            #[cfg(any(feature = "redis", feature = "grpc"))]
             scheme: scheme.to_owned(),
             target,
             user: user.and_then(owned),
             path: owned(path),
-            #[cfg(feature = "postgres")]
             query: query.and_then(owned),
         })
     }

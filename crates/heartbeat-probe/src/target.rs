@@ -89,7 +89,7 @@ impl Target {
         })
     }
 
-    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres", feature = "grpc"))]
     /// Splits what follows the scheme of a URL into the target and the rest: at the first `/` or `?`, or behind the
     /// colon after the path of a Unix socket.
     pub(crate) fn split(rest: &str) -> (&str, &str) {
@@ -257,7 +257,7 @@ fn unresolved(error: ResolveError) -> Broken {
     }
 }
 
-fn unconnected(error: ConnectError) -> Broken {
+pub(crate) fn unconnected(error: ConnectError) -> Broken {
     match error {
         ConnectError::Resolve(error) => unresolved(error),
         ConnectError::Io { source } => io_broken(&source, ProbePhase::Connect),
@@ -285,13 +285,13 @@ fn unix_broken(error: &io::Error) -> Broken {
 }
 
 /// The verdict for a broken exchange.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "grpc"))]
 pub(crate) fn exchange_broken(error: &heartbeat_http::ExchangeError, phase: ProbePhase) -> Broken {
     use heartbeat_http::ExchangeError;
 
     let reason = match error {
         ExchangeError::Io { source } => return io_broken(source, phase),
-        ExchangeError::Closed | ExchangeError::Tls { .. } => FailReason::Reset,
+        ExchangeError::Closed | ExchangeError::Ended { .. } | ExchangeError::Tls { .. } => FailReason::Reset,
         ExchangeError::Cut => FailReason::BodyIncomplete,
         ExchangeError::HeadTooLarge => FailReason::HeadersTooLarge,
         _ => FailReason::Protocol,

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::TcpError;
 use crate::clock;
-use crate::kind::Kind;
+use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::target::{Broken, Endpoint, Target, io_broken};
 
@@ -47,6 +47,13 @@ impl TcpProbe {
         Self { expect: Some(expect.into()), ..self }
     }
 
+    const fn kind(&self) -> ProbeKind {
+        match self.target.endpoint() {
+            Endpoint::Network(_) => ProbeKind::Tcp,
+            Endpoint::Unix(_) => ProbeKind::Unix,
+        }
+    }
+
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
@@ -76,30 +83,7 @@ impl TcpProbe {
     }
 }
 
-impl Kind for TcpProbe {
-    fn kind(&self) -> ProbeKind {
-        match self.target.endpoint() {
-            Endpoint::Network(_) => ProbeKind::Tcp,
-            Endpoint::Unix(_) => ProbeKind::Unix,
-        }
-    }
-
-    fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    fn connection(&self) -> Option<&Target> {
-        Some(&self.target)
-    }
-
-    fn connection_mut(&mut self) -> Option<&mut Target> {
-        Some(&mut self.target)
-    }
-
-    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
-        self.talk(progress).await
-    }
-}
+talks!(TcpProbe, tcp => tcp.kind(), tcp.target.endpoint());
 
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)

@@ -4,7 +4,7 @@ use heartbeat_http::TlsOptions;
 use heartbeat_status::{Outcome, ProbeKind};
 
 use crate::TlsProbeError;
-use crate::kind::Kind;
+use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::secure::Secure;
 use crate::target::Target;
@@ -38,31 +38,11 @@ impl TlsProbe {
         Ok(Self { target })
     }
 
-    async fn shake(&self, progress: &mut Progress<'_>) -> Seen {
+    async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         drop(self.target.connect(progress).await?);
         // The note of the certificate is the whole detail.
         Ok((Outcome::Pass, String::new()))
     }
 }
 
-impl Kind for TlsProbe {
-    fn kind(&self) -> ProbeKind {
-        ProbeKind::Tls
-    }
-
-    fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    fn connection(&self) -> Option<&Target> {
-        Some(&self.target)
-    }
-
-    fn connection_mut(&mut self) -> Option<&mut Target> {
-        Some(&mut self.target)
-    }
-
-    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
-        self.shake(progress).await
-    }
-}
+talks!(TlsProbe, tls => ProbeKind::Tls, tls.target.endpoint());

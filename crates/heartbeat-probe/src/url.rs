@@ -18,6 +18,10 @@ const SCHEMES: &[&str] = &[
     "redis://",
     #[cfg(feature = "postgres")]
     "postgres://",
+    #[cfg(feature = "grpc")]
+    "grpc://",
+    #[cfg(feature = "dns")]
+    "dns://",
 ];
 
 /// Why a text is no probe.
@@ -47,8 +51,12 @@ pub enum UrlError {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] crate::TlsProbeError),
-    /// Not the URL of a Redis or PostgreSQL server.
-    #[cfg(any(feature = "redis", feature = "postgres"))]
+    /// Not a name to ask a DNS server for.
+    #[cfg(feature = "dns")]
+    #[error(transparent)]
+    Dns(#[from] crate::DnsError),
+    /// Not the URL of a Redis, PostgreSQL or gRPC server.
+    #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
     #[error(transparent)]
     Server(#[from] crate::ServerError),
 }
@@ -63,8 +71,8 @@ fn listed() -> String {
 impl FromStr for Probe {
     type Err = UrlError;
 
-    /// Reads `http://`, `https://`, `tcp://host:port`, `unix:///path`, `tls://host[:port]`, `redis[s]://` and
-    /// `postgres[ql]://`, as far as their features are enabled.
+    /// Reads `http://`, `https://`, `tcp://host:port`, `unix:///path`, `tls://host[:port]`, `redis[s]://`,
+    /// `postgres[ql]://`, `grpc[s]://` and `dns://`, as far as their features are enabled.
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let not_a_url = || UrlError::NotAUrl { text: text.to_owned() };
         let (scheme, rest) = text.split_once("://").ok_or_else(not_a_url)?;
@@ -79,6 +87,10 @@ impl FromStr for Probe {
             "redis" | "rediss" => crate::RedisProbe::new(text)?.into(),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => crate::PostgresProbe::new(text)?.into(),
+            #[cfg(feature = "grpc")]
+            "grpc" | "grpcs" => crate::GrpcProbe::new(text)?.into(),
+            #[cfg(feature = "dns")]
+            "dns" => crate::DnsProbe::new(text)?.into(),
             other => return Err(UrlError::Scheme { scheme: other.to_owned() }),
         })
     }

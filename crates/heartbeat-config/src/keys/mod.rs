@@ -14,13 +14,14 @@ pub(crate) mod reserved;
 mod table;
 mod takes;
 
+pub(crate) use probes::RECORDS;
 pub use table::Table;
 pub use takes::Takes;
 
 /// What a probe may be.
-pub(crate) const KINDS: [&str; 13] = [
-    "http", "tcp", "unix", "tls", "redis", "postgres", "file", "resource", "exec", "nagios", "push",
-    "process", "notify",
+pub(crate) const KINDS: [&str; 15] = [
+    "http", "tcp", "unix", "tls", "redis", "postgres", "grpc", "dns", "file", "resource", "exec", "nagios",
+    "push", "process", "notify",
 ];
 
 /// One key.

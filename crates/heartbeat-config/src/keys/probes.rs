@@ -12,6 +12,9 @@ pub(crate) const ROLES: &[&str] = &["live", "ready", "info"];
 /// What a body that reports DOWN is.
 pub(crate) const REPORTED_DOWN: &[&str] = &["degraded", "fail"];
 
+/// Types of DNS records.
+pub(crate) const RECORDS: &[&str] = &["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         Health,
@@ -48,6 +51,29 @@ pub(super) const KEYS: &[Key] = &[
         "The beginning of a session with a PostgreSQL server, as pg_isready does it.",
         "\"postgres://127.0.0.1:5432\"",
     ),
+    Key::new(
+        Health,
+        "grpc",
+        Takes::Text("grpc:// or grpcs:// URL"),
+        "The health service of a gRPC server (grpc.health.v1), for the whole server or, with a path, for one service.",
+        "\"grpc://127.0.0.1:50051/shop.Orders\"",
+    ),
+    Key::new(
+        Health,
+        "dns",
+        Takes::Text("name or dns:// URL"),
+        "A query to a DNS server: that of the URL, or those of this host.",
+        "\"dns://192.0.2.53/shop.example.org\"",
+    ),
+    Key::new(
+        Health,
+        "record",
+        Takes::Word(RECORDS),
+        "With `dns`: the type of the records that are asked for.",
+        "\"MX\"",
+    )
+    .default(|| quoted(RECORDS[0]))
+    .also(&["querytype", "dnsresolvetype"]),
     Key::new(
         Health,
         "exec",
@@ -233,7 +259,7 @@ pub(super) const KEYS: &[Key] = &[
         Health,
         "expect",
         Takes::Text("string"),
-        "Text that the answer contains; of Redis and PostgreSQL also a comparison such as `\"< 100\"`.",
+        "Text that the answer contains; of Redis and PostgreSQL also a comparison such as `\"< 100\"`, and of DNS one of the records.",
         "\"PONG\"",
     )
     .registrable(),

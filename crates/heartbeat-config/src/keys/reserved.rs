@@ -8,7 +8,7 @@ const RESERVED: &[(Table, &[&str])] = &[
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
     (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
-    (Table::Health, &["grpc", "dns", "redirects"]),
+    (Table::Health, &["redirects"]),
 ];
 
 /// Whether a later version has a key of this name.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::kind::Kind;
+use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
@@ -188,27 +188,7 @@ impl PostgresProbe {
     }
 }
 
-impl Kind for PostgresProbe {
-    fn kind(&self) -> ProbeKind {
-        ProbeKind::Postgres
-    }
-
-    fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    fn connection(&self) -> Option<&Target> {
-        Some(&self.target)
-    }
-
-    fn connection_mut(&mut self) -> Option<&mut Target> {
-        Some(&mut self.target)
-    }
-
-    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
-        self.talk(progress).await
-    }
-}
+talks!(PostgresProbe, postgres => ProbeKind::Postgres, postgres.target.endpoint());
 
 /// What the server asks for before it lets a session in.
 #[derive(Debug, PartialEq, Eq)]
@@ -240,7 +220,7 @@ async fn log_in(
 ) -> Result<Option<Seen>, Broken> {
     let how = match asked {
         Authentication::Scram => return scram(stream, password).await,
-        Authentication::PlainText if is_tls(stream) => {
+        Authentication::PlainText if stream.is_tls() => {
             send(stream, b'p', &[password.reveal().as_bytes(), &[0]].concat()).await?;
             return Ok(None);
         }
@@ -337,10 +317,6 @@ fn broken(error: std::io::Error) -> Broken {
     io_broken(&error, ProbePhase::FirstByte)
 }
 
-const fn is_tls(stream: &Stream) -> bool {
-    !matches!(stream, Stream::Tcp(_) | Stream::Unix(_))
-}
-
 /// Writes one message.
 async fn send(stream: &mut Stream, kind: u8, body: &[u8]) -> Result<(), Broken> {
     let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
@@ -407,6 +383,7 @@ fn refused(body: &[u8], has_password: bool) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Kind as _;
 
     #[test]
     fn refusals_are_evaluated_as_by_pg_isready() {
