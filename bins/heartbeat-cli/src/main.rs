@@ -74,7 +74,7 @@ use heartbeat_client::{Client, Host};
 use heartbeat_config::{Sources, socket_of};
 use heartbeat_status::wire::{AckRequest, Action, ActionRequest};
 
-use crate::args::{Cli, Command, NOT_BUILT, meant, with_joined_wait};
+use crate::args::{Cli, Command, meant, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
@@ -109,22 +109,18 @@ fn main() -> ExitCode {
 /// Events that heartbeatd keeps.
 const MAX_EVENTS: usize = 2_000;
 
-/// Says what is wrong with the command line (or what was asked of it: help); a command of a later version gets its
-/// own words.
+/// Says what is wrong with the command line (or what was asked of it: help).
 fn usage(error: &clap::Error) -> u8 {
-    let own = not_built(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
+    let own = unknown_command(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
     let error = own.as_ref().unwrap_or(error);
     // A terminal that is gone cannot be told anything.
     let _ = error.print();
     u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code())
 }
 
-/// Own words for a command that is none: one of a later version, or one of another tool.
-fn not_built(error: &clap::Error) -> Option<String> {
+/// Own words for a command that is none, such as one of another tool.
+fn unknown_command(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    if NOT_BUILT.contains(&name.as_str()) {
-        return Some(format!("heartbeat-cli {} does not have `{name}` yet", env!("CARGO_PKG_VERSION")));
-    }
     let near = meant(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     Some(format!("unknown command `{name}`{near}"))
 }
@@ -247,6 +243,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         }
         Some(Command::Notify { what: args::Notify::Log { id } }) => {
             notify::log(&connect(console), id, console).await
+        }
+        Some(Command::Notify { what: args::Notify::Test { receiver, dry_run } }) => {
+            notify::test(&connect(console), receiver, *dry_run, console).await
         }
         Some(Command::History { realm, since, probe }) => {
             history::run(&connect(console), realm, *since, probe.as_deref(), console).await

@@ -1,8 +1,8 @@
-//! `notify log`: the notifications of an incident.
+//! `notify`: a test of a receiver, and the notifications of an incident.
 
 use heartbeat_client::Client;
 use heartbeat_status::DeliveryState;
-use heartbeat_status::wire::{NotificationEntry, NotificationsDocument};
+use heartbeat_status::wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
 
 use crate::age::moment;
 use crate::console::Console;
@@ -26,6 +26,36 @@ pub(crate) async fn log(client: &Client, id: &str, console: &mut Console) -> Out
         _ => lines(&document, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
     }
     Ok(Exit::Holds)
+}
+
+/// Sends a test to a receiver, or shows it.
+pub(crate) async fn test(client: &Client, receiver: &str, dry_run: bool, console: &mut Console) -> Outcome {
+    let document = client.test_receiver(receiver, dry_run).await?;
+    match console.form {
+        Format::Json => console.json(&document)?,
+        Format::Ndjson => document.messages.iter().try_for_each(|message| console.json_line(message))?,
+        _ => test_lines(&document, console.style).iter().try_for_each(|line| console.line(line))?,
+    }
+    let failed = document.messages.iter().any(|message| message.delivered == Some(false));
+    Ok(if failed { Exit::No } else { Exit::Holds })
+}
+
+fn test_lines(document: &NotifyTestDocument, style: Style) -> Vec<String> {
+    let receiver = style.text(&document.receiver);
+    let mut lines = Vec::new();
+    for NotifyTestEntry { event, sent, delivered, why } in &document.messages {
+        let why = style.text(why.as_deref().unwrap_or("for an unknown reason"));
+        match delivered {
+            Some(true) => lines.push(format!("{receiver} accepted the test `{event}`")),
+            Some(false) => lines.push(format!("{receiver} did not accept the test `{event}`: {why}")),
+            None => {
+                lines.push(format!("{receiver} would be sent, as `{event}`:"));
+                lines.extend(sent.lines().map(|line| format!("  {}", style.text(line))));
+                lines.push(String::new());
+            }
+        }
+    }
+    lines
 }
 
 fn lines(document: &NotificationsDocument, style: Style) -> Vec<String> {
@@ -65,6 +95,33 @@ mod tests {
     use super::*;
     use heartbeat_status::wire::NOTIFICATIONS_SCHEMA;
     use heartbeat_status::{IncidentStep, WallTime};
+
+    #[test]
+    fn a_test_says_whether_it_arrived_and_a_dry_run_what_would_be_sent() {
+        let message = |delivered: Option<bool>, why: Option<&str>| NotifyTestEntry {
+            event: IncidentStep::Opened.into(),
+            sent: "POST http://h (path hidden)\n\n{}".to_owned(),
+            delivered,
+            why: why.map(str::to_owned),
+        };
+        let document = |messages: Vec<NotifyTestEntry>| NotifyTestDocument {
+            schema: heartbeat_status::wire::NOTIFY_TEST_SCHEMA.to_owned(),
+            receiver: "ops".to_owned(),
+            messages,
+        };
+        let sent =
+            document(vec![message(Some(true), None), message(Some(false), Some("answered 404 Not Found"))]);
+        let expected = [
+            "ops accepted the test `opened`",
+            "ops did not accept the test `opened`: answered 404 Not Found",
+        ];
+        assert_eq!(test_lines(&sent, Style::default()), expected);
+        let shown = test_lines(&document(vec![message(None, None)]), Style::default());
+        assert_eq!(
+            shown,
+            ["ops would be sent, as `opened`:", "  POST http://h (path hidden)", "  ", "  {}", ""]
+        );
+    }
 
     #[test]
     fn every_notification_says_what_became_of_it() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
-    RegistrationDocument, ReloadDocument, StripsDocument, TransitionEntry,
+    NotifyTestDocument, RegistrationDocument, ReloadDocument, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -262,6 +262,12 @@ pub trait Backend: Send + Sync + 'static {
     fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
     /// Counts of attempts to notify receivers, in a constant order. Must not wait.
     fn notification_counts(&self) -> Vec<NotificationCount>;
+    /// Sends a test to a receiver, or shows what it would be sent (`dry_run`); the error lists the receivers there are.
+    fn test_receiver(
+        &self,
+        receiver: String,
+        dry_run: bool,
+    ) -> BoxFuture<Result<NotifyTestDocument, Vec<String>>>;
     /// Acknowledges an incident and answers once the acknowledgement is on disk, or cannot be written.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// The history of a realm; `None` when nothing is on record. Otherwise why the store cannot read it.

@@ -16,8 +16,8 @@ use crate::backend::Backend;
 use crate::connections::connection::Connection;
 use crate::connections::places::StreamPlace;
 use crate::handlers::{
-    action, beat, departure, events, graph, health, history, incidents, logs, metrics, registering, reload,
-    status,
+    action, beat, departure, events, graph, health, history, incidents, logs, metrics, notifying,
+    registering, reload, status,
 };
 use crate::limits::Limits;
 use crate::page;
@@ -108,6 +108,7 @@ impl Shared {
             Endpoint::Incidents => incidents::list(ecosystem, &query, caller).await,
             Endpoint::Incident => incidents::one(ecosystem, name, caller).await,
             Endpoint::Notifications => incidents::notifications(ecosystem, name).await,
+            Endpoint::TestReceiver => notifying::test(ecosystem, name, &body).await,
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
             Endpoint::History => history::realm(ecosystem, name, &query).await,
             Endpoint::Strips => history::strips(ecosystem, &query).await,

@@ -7,8 +7,9 @@ use heartbeat_http::Answer as Opened;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, NotificationsDocument, PlanRequest,
-    Problem, RealmDocument, RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
+    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, NotificationsDocument,
+    NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem, RealmDocument, RegistrationDocument,
+    ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ const MAX_ACTION_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Longest wait for the next heartbeatd to answer after an upgrade.
 const RETURN_LIMIT: Duration = Duration::from_secs(10);
+/// Longest test of a receiver: two attempts of 10 s each, and a margin.
+const NOTIFY_TEST_LIMIT: Duration = Duration::from_secs(25);
 /// Pause before heartbeatd is asked again while it does not answer.
 const RETURN_PAUSE: Duration = Duration::from_millis(100);
 /// The code of a heartbeatd that takes no more requests.
@@ -322,6 +325,28 @@ impl Client {
     /// [`ClientError::NotFound`] when the incident is not remembered.
     pub async fn notifications(&self, id: &str) -> Result<NotificationsDocument, ClientError> {
         self.read(&format!("/api/incidents/{}/notifications/", segment(id)), self.deadline).await
+    }
+
+    /// Sends a test to a receiver, or shows what it would be sent.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] with near names when there is no such receiver.
+    pub async fn test_receiver(
+        &self,
+        receiver: &str,
+        dry_run: bool,
+    ) -> Result<NotifyTestDocument, ClientError> {
+        let body = serde_json::to_vec(&NotifyTestRequest { dry_run })
+            .map_err(|error| protocol(&self.host, error.to_string()))?;
+        let question = Question {
+            method: Method::POST,
+            path: &format!("/api/notify/{}/test/", segment(receiver)),
+            accept: JSON,
+            last_event_id: None,
+            body: Some(body),
+            deadline: self.deadline.max(NOTIFY_TEST_LIMIT),
+        };
+        self.parse(ask(&self.host, question).await?)
     }
 
     /// One incident.

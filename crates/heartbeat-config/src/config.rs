@@ -110,6 +110,8 @@ pub struct ReceiverConfig {
     pub secret_files: Vec<PathBuf>,
     /// The file of the token that identifies heartbeatd to the receiver.
     pub token_file: Option<PathBuf>,
+    /// The minijinja template of its messages.
+    pub template: Option<String>,
     /// It hears only of incidents that have been open for this long.
     pub delay: Duration,
     /// It does not hear of incidents that a person has acknowledged.

@@ -60,6 +60,30 @@ const KINDS: [(&str, ReceiverKind, &str); 4] = [
 /// Kinds of receivers of later versions, which are refused by name.
 const LATER: [&str; 3] = ["alertmanager", "exec", "smtp"];
 
+/// What a template may use.
+pub const TEMPLATE_NAMES: &[&str] = &[
+    "schema",
+    "event",
+    "id",
+    "seq",
+    "ecosystem",
+    "root",
+    "reason",
+    "message",
+    "severity",
+    "affected",
+    "opened_at",
+    "resolved_at",
+    "duration_s",
+    "resolution",
+    "ack",
+    "timeline",
+    "log_tail",
+    "links",
+    "title",
+    "text",
+];
+
 fn receiver(
     reader: &Reader<'_>,
     dir: &Path,
@@ -81,6 +105,7 @@ fn receiver(
     let secret_files = ["secret_file", "next_secret_file"].into_iter().filter_map(path).collect();
     let token_file = path("token_file");
     let delay = reader.duration(section, "delay").unwrap_or_default();
+    let template = section.get("template").and_then(|entry| template(reader, &entry));
     let fallback = section.get("fallback").and_then(|entry| reader.text(&entry));
     let (kind, url) = target?;
     Some(ReceiverConfig {
@@ -92,6 +117,7 @@ fn receiver(
         realms,
         secret_files,
         token_file,
+        template,
         delay,
         unless_acknowledged,
         fallback,
@@ -222,6 +248,40 @@ pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str) -> Option<(Strin
         HttpError::Tls(error) => Some((error.to_string(), "name a PEM file that can be read".to_owned())),
         _ => Some((format!("the {what} is not an http:// or https:// URL"), example())),
     }
+}
+
+/// A template that can be read and uses only what an incident has.
+fn template(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+    let text = reader.text(entry)?;
+    let refused = |message: String, help: &str| {
+        reader.value_problem(entry, Code::BadReceiver, message, "this template", help);
+    };
+    let environment = minijinja::Environment::new();
+    let compiled = match environment.template_from_str(&text) {
+        Ok(compiled) => compiled,
+        Err(error) => {
+            let line = error.line().map_or_else(String::new, |line| format!(", line {line}"));
+            let why = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+            refused(
+                format!("the template cannot be read: {why}{line}"),
+                "for example \"{{ root }} {{ event }}: {{ message }}\"",
+            );
+            return None;
+        }
+    };
+    let globals: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+    let mut unknown: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
+    unknown.retain(|name| !TEMPLATE_NAMES.contains(&name.as_str()) && !globals.contains(&name.as_str()));
+    unknown.sort();
+    for name in &unknown {
+        let near = keys::nearest(name, TEMPLATE_NAMES.iter().copied());
+        let help = near.map_or_else(
+            || format!("there are {}", TEMPLATE_NAMES.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        refused(format!("an incident has no `{name}`"), &help);
+    }
+    unknown.is_empty().then_some(text)
 }
 
 fn steps(reader: &Reader<'_>, entry: &Entry<'_>) -> Vec<IncidentStep> {

@@ -134,7 +134,7 @@ fn every_key_of_a_later_version_is_refused_by_name() {
         (Table::Heartbeat, &["tls", "history", "history_max"]),
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
-        (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
+        (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "from", "to", "channel"]),
         (Table::Health, &["redirects"]),
     ] {
         for name in names {

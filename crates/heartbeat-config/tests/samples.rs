@@ -37,6 +37,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB202",
         "[realm.api]\nport = 8001\n\n[notify.ops]\nwebhook = \"http://127.0.0.1:3000/\"\nrealms = [\"apy\"]\n",
     ),
+    (
+        "template_unknown_name",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ rot }} failed\"\n",
+    ),
+    (
+        "template_unreadable",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ root\"\n",
+    ),
     ("fuse_out_of_range", "HB118", "[heartbeat.fuse]\nunhealthy_percent = 140\n\n[realm.api]\nport = 8001\n"),
     (
         "exec_too_often",

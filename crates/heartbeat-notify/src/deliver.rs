@@ -8,13 +8,16 @@ use heartbeat_status::wire::IncidentDocument;
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
-use crate::target::{Message, Target};
-use crate::{DeliveryError, Endpoint, retry_after};
+use crate::target::Message;
+use crate::{DeliveryError, Endpoint, Receiver, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest part of an answer's body that is read and discarded, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "(hidden)";
 
 /// The protocol that is offered in a TLS handshake.
 const ALPN: &[u8] = b"http/1.1";
@@ -34,8 +37,33 @@ impl From<DeliveryError> for Failure {
 }
 
 /// Posts the document, at `unix_s` seconds since 1970.
-pub(crate) async fn post(target: &Target, document: &IncidentDocument, unix_s: u64) -> Result<(), Failure> {
-    send_to(target.endpoint(), (Method::POST, target.message(document, unix_s)?), unix_s).await
+pub(crate) async fn post(
+    receiver: &Receiver,
+    document: &IncidentDocument,
+    unix_s: u64,
+) -> Result<(), Failure> {
+    let message = receiver.target.message(document, receiver.template.as_ref(), unix_s)?;
+    send_to(receiver.target.endpoint(), (Method::POST, message), unix_s).await
+}
+
+/// What a receiver is sent for the document, as text: without the token, and without the path of the URL, which often
+/// is the only secret of a webhook.
+pub(crate) fn shown(receiver: &Receiver, document: &IncidentDocument, unix_s: u64) -> String {
+    let target = &receiver.target;
+    let message = match target.message(document, receiver.template.as_ref(), unix_s) {
+        Ok(message) => message,
+        Err(error) => return error.to_string(),
+    };
+    let mut text = format!("POST {} (path hidden)\n", target.endpoint());
+    for (name, value) in &message.headers {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push('\n');
+    text.push_str(&String::from_utf8_lossy(&message.body));
+    match target.token() {
+        Some(token) => text.replace(token, HIDDEN),
+        None => text,
+    }
 }
 
 /// Requests the URL once, as a sign of life. 2xx is success.

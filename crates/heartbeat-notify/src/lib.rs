@@ -74,6 +74,8 @@ mod restored;
 mod retry_after;
 mod secret;
 mod target;
+mod template;
+mod test_message;
 mod worker;
 
 pub use deliver::{ATTEMPT_TIMEOUT, ping};
@@ -88,6 +90,8 @@ pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
 pub use target::{Ntfy, PagerDuty, Slack, Target, Webhook};
+pub use template::{TEMPLATE_NAMES, Template};
+pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;
 
 /// The examples of the README, as tests.

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::queue::Earlier;
 use crate::worker::{Clock, DeliveryWorker, Document, Environment};
-use crate::{Receiver, Report, Restored, WhyDropped};
+use crate::{Receiver, Report, Restored, TestMessage, Tested, WhyDropped};
 
 /// The root of incidents about heartbeatd itself.
 const OURSELVES: &str = "heartbeatd";
@@ -169,6 +169,18 @@ impl Notifier {
     /// Sends the document to each receiver that asked for it, without an outbox.
     pub fn notify(&self, document: &Arc<IncidentDocument>) {
         self.release(self.admit(document));
+    }
+
+    /// Sends a test to a receiver, or shows it: an outage that did not happen, opened and resolved. `None` when there is
+    /// no such receiver.
+    pub fn test(
+        &self,
+        receiver: &str,
+        message: TestMessage,
+    ) -> Option<impl Future<Output = Vec<Tested>> + Send + use<>> {
+        let receiver = self.running().get(receiver)?.worker.receiver();
+        let now = (self.environment.clock.wall)();
+        Some(async move { message.send(&receiver, now).await })
     }
 
     /// Replaces the receivers, from the next document on.

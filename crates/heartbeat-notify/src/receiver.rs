@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, WallTime};
 
-use crate::{NotifyError, Target};
+use crate::{NotifyError, Target, Template};
 
 /// The steps that a receiver gets by default: all but `updated`.
 pub const DEFAULT_STEPS: [IncidentStep; 3] =
@@ -19,6 +19,8 @@ pub struct Receiver {
     pub name: String,
     /// Where notifications go, and in which form.
     pub target: Target,
+    /// How messages are worded; `None` for the words of heartbeatd.
+    pub template: Option<Template>,
     /// The steps that it gets.
     ///
     /// With [`Opened`](IncidentStep::Opened), an incident begins for this receiver with its `opened`. Without,
@@ -42,6 +44,7 @@ impl Receiver {
         Self {
             name: name.into(),
             target,
+            template: None,
             on: DEFAULT_STEPS.into(),
             realms: Vec::new(),
             delay: Duration::ZERO,

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::deliver::{self, Failure};
 use crate::failing::Failing;
 use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
-use crate::{DeliveryError, Receiver, Report, Target, WhyDropped};
+use crate::{DeliveryError, Receiver, Report, WhyDropped};
 
 /// What is delivered.
 pub(crate) type Document = Arc<IncidentDocument>;
@@ -94,6 +94,11 @@ impl DeliveryWorker {
         drop(state);
         self.report_works(works, &receiver.name);
         self.wake.notify_one();
+    }
+
+    /// The settings in force.
+    pub(crate) fn receiver(&self) -> Receiver {
+        self.state().receiver.clone()
     }
 
     /// Whether the receiver has a delay.
@@ -183,16 +188,16 @@ impl DeliveryWorker {
             self.review(now);
             let wait = {
                 let mut state = self.state();
-                let (target, failing) = (state.receiver.target.clone(), state.failing.deadline());
+                let (receiver, failing) = (state.receiver.clone(), state.failing.deadline());
                 match state.queue.next(now) {
-                    Next::Deliver(queued) => Err((target, queued.clone())),
+                    Next::Deliver(queued) => Err((receiver, queued.clone())),
                     Next::Wait(until) => Ok(Some(failing.map_or(until, |failing| failing.min(until)))),
                     Next::Idle if *closing.borrow() => return,
                     Next::Idle => Ok(failing),
                 }
             };
             match wait {
-                Err((target, queued)) => self.attempt(&target, &queued).await,
+                Err((receiver, queued)) => self.attempt(&receiver, &queued).await,
                 // Closing cuts the wait short: what a receiver still accepts is delivered now.
                 Ok(until) => tokio::select! {
                     () = sleep_until(now, until) => {}
@@ -215,8 +220,8 @@ impl DeliveryWorker {
     }
 
     /// Makes one attempt and reports what follows from it.
-    async fn attempt(&self, target: &Target, queued: &Queued<Document>) {
-        let attempt = deliver::post(target, &queued.body, self.environment.clock.unix_s()).await;
+    async fn attempt(&self, receiver: &Receiver, queued: &Queued<Document>) {
+        let attempt = deliver::post(receiver, &queued.body, self.environment.clock.unix_s()).await;
         let Err(Failure { error, retry_after }) = attempt else {
             return self.delivered(queued);
         };

@@ -208,6 +208,44 @@ fn whenever_heartbeatd_is_killed_an_outage_is_one_incident_with_one_key_per_mess
 }
 
 #[test]
+fn a_test_takes_the_way_of_every_notification_and_leaves_nothing_open() {
+    let killer = Killer::start();
+    let extra = format!(
+        "[notify.ops]\nwebhook = \"{}\"\n[notify.phone]\nntfy = \"{}\"\n\
+         template = \"{{{{ event }}}}: {{{{ message }}}}\"\n",
+        killer.url, killer.url
+    );
+    let eco = Ecosystem::start(&extra);
+    let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let shown = eco.cli(&["notify", "test", "phone", "--dry-run"]);
+    let text = told(&shown);
+    assert_eq!(shown.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("title: opened: this is a test of the receiver phone, nothing has failed"),
+        "{text}"
+    );
+    assert!(!text.contains("/hook"), "the path of a webhook is a secret: {text}");
+    assert!(killer.heard().is_empty());
+    let sent = eco.cli(&["notify", "test", "ops"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+    let heard = killer.heard();
+    let events: Vec<&str> = heard.iter().map(|[.., event]| event.as_str()).collect();
+    assert_eq!((events, &heard[0][1]), (vec!["opened", "resolved"], &heard[1][1]));
+    killer.plan("opened", &[Act::Refuse]);
+    let refused = eco.cli(&["notify", "test", "ops"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(
+        told(&refused).contains("ops did not accept the test `opened`: answered 503"),
+        "{}",
+        told(&refused)
+    );
+    let unknown = eco.cli(&["notify", "test", "opps"]);
+    assert_eq!(unknown.status.code(), Some(4), "{}", told(&unknown));
+    assert!(told(&unknown).contains("did you mean ops?"), "{}", told(&unknown));
+}
+
+#[test]
 fn a_service_elsewhere_is_pinged_while_heartbeatd_works() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/ping/s3cret", listener.local_addr().unwrap());

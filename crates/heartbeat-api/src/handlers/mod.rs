@@ -11,6 +11,7 @@ pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod logs;
 pub(crate) mod metrics;
+pub(crate) mod notifying;
 pub(crate) mod registering;
 pub(crate) mod reload;
 pub(crate) mod status;

@@ -23,6 +23,7 @@ const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/api/incidents/", &["GET", "HEAD"], "", true),
     ("/api/incidents/0193/", &["GET", "HEAD"], "", true),
     ("/api/incidents/0193/ack/", &["POST"], "{}", false),
+    ("/api/notify/ops/test/", &["POST"], r#"{"dry_run":true}"#, false),
     ("/api/history/", &["GET", "HEAD"], "", true),
     ("/api/history/api/", &["GET", "HEAD"], "", true),
     ("/api/logs/api/", &["GET", "HEAD"], "", false),

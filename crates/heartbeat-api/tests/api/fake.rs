@@ -13,9 +13,9 @@ use heartbeat_api::{
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
     About, AckEntry, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
-    IncidentDocument, IncidentLinks, LagEntry, NotificationEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
-    RegistrationDocument, ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument,
-    TimesEntry, TransitionEntry, UsageTimes,
+    IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
+    NotifyTestEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm,
+    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -515,6 +515,23 @@ impl Backend for Fake {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         vec![NotificationCount { receiver: "ops".to_owned(), result: "delivered", count: 7 }]
+    }
+
+    fn test_receiver(
+        &self,
+        receiver: String,
+        dry_run: bool,
+    ) -> BoxFuture<Result<NotifyTestDocument, Vec<String>>> {
+        let known = receiver == "ops";
+        let message = NotifyTestEntry {
+            event: IncidentStep::Opened.into(),
+            sent: "POST http://127.0.0.1:3000 (path hidden)".to_owned(),
+            delivered: (!dry_run).then_some(false),
+            why: (!dry_run).then(|| "answered 404 Not Found".to_owned()),
+        };
+        let document =
+            NotifyTestDocument { schema: NOTIFY_TEST_SCHEMA.to_owned(), receiver, messages: vec![message] };
+        Box::pin(std::future::ready(if known { Ok(document) } else { Err(vec!["ops".to_owned()]) }))
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>> {

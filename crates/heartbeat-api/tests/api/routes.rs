@@ -1,8 +1,8 @@
 //! Every route, its status codes, and who may do what at which door.
 
 use heartbeat_status::wire::{
-    GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, RealmDocument,
-    StatusDocument, StripsDocument,
+    GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, NotifyTestDocument,
+    RealmDocument, StatusDocument, StripsDocument,
 };
 use std::time::Duration;
 
@@ -139,6 +139,17 @@ async fn incidents_are_listed_and_found() {
     assert_eq!(none.problem(404).kind, "heartbeat:no-such-incident");
     fake.cannot_write("full");
     assert_eq!(ack("").await.problem(507).applied, Some(true));
+    let test = |name: &str, body: &'static str| {
+        let (path, doors) = (format!("/api/notify/{name}/test/"), &doors);
+        async move { doors.unix("POST", &path, &["content-type: application/json"], body).await }
+    };
+    let tested: NotifyTestDocument = test("ops", "").await.json();
+    assert_eq!((tested.receiver.as_str(), tested.messages[0].delivered), ("ops", Some(false)));
+    let shown: NotifyTestDocument = test("ops", r#"{ "dry_run": true }"#).await.json();
+    assert_eq!(shown.messages[0].delivered, None);
+    assert!(test("osp", "").await.problem(404).detail.ends_with("Did you mean ops?"));
+    assert!(test("zzzzzz", "").await.problem(404).detail.ends_with("There are: ops."));
+    test("ops", r#"{ "dry": true }"#).await.problem(400);
     for bad in ["limit=0", "limit=201", "limit=x", "open=maybe"] {
         doors.get(&format!("/api/incidents/?{bad}")).await.problem(400);
     }

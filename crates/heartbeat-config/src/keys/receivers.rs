@@ -65,6 +65,15 @@ pub(super) const KEYS: &[Key] = &[
     .also(&["token", "routingkey", "apikey"]),
     Key::new(
         Notify,
+        "template",
+        Takes::Text("minijinja template"),
+        "Words of its messages, from the fields of the incident document, `title` and `text`; for `webhook` the whole body.",
+        "\"{{ root }} {{ event }}: {{ message }}\"",
+    )
+    .default(|| "the words of heartbeatd".to_owned())
+    .also(&["message", "body", "format"]),
+    Key::new(
+        Notify,
         "delay",
         Takes::Duration,
         "The receiver hears only of incidents that have been open for so long.",

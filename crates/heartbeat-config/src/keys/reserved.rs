@@ -7,7 +7,7 @@ const RESERVED: &[(Table, &[&str])] = &[
     (Table::Heartbeat, &["tls", "history", "history_max"]),
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
-    (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
+    (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "from", "to", "channel"]),
     (Table::Health, &["redirects"]),
 ];
 

@@ -10,8 +10,8 @@ use heartbeat_api::{
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
-    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, ReloadDocument,
-    StripsDocument,
+    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, NotifyTestDocument,
+    ReloadDocument, StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -145,6 +145,15 @@ impl Backend for DaemonHandle {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         self.records.notification_counts()
+    }
+
+    fn test_receiver(
+        &self,
+        receiver: String,
+        dry_run: bool,
+    ) -> Boxed<Result<NotifyTestDocument, Vec<String>>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.test_receiver(receiver, dry_run).await })
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> Boxed<Option<Acknowledged>> {

@@ -162,8 +162,7 @@ impl IncidentStore {
 
     fn opened(&self, incident: &Arc<Incident>, anchor: WallAnchor, random: [u8; 10]) -> Entry {
         let opened_at = anchor.wall(incident.opened_at);
-        let millis = u64::try_from(opened_at.as_millis()).unwrap_or(0);
-        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string();
+        let id = new_id(opened_at, random);
         let recently = |at: Instant| incident.opened_at.since(at).as_secs() <= PRELUDE_SECONDS;
         let before = self.recent.iter().filter(|(realm, at, _)| *realm == incident.root && recently(*at));
         let document = IncidentDocument {
@@ -238,6 +237,12 @@ impl IncidentStore {
         let open = self.entries.iter().filter(|entry| entry.is_open());
         open.map(|entry| (entry.no, entry.document.id.clone())).collect()
     }
+}
+
+/// An identifier that is unique for good (UUIDv7).
+pub(crate) fn new_id(at: WallTime, random: [u8; 10]) -> String {
+    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
 
 /// How long an incident has lasted, in seconds: by the monotonic clock, or by the wall clock if it is from before this

@@ -9,7 +9,7 @@ use heartbeat_api::NotificationCount;
 use heartbeat_config::{ReceiverConfig, ReceiverKind};
 use heartbeat_notify::{
     Clock, Endpoint, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Receiver, Report, Restored,
-    RestoredState, Secret, Slack, Target, TlsOptions, Token, Webhook, WhyDropped,
+    RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook, WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
@@ -83,6 +83,7 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
     }
     receiver.realms = config.realms.iter().map(RealmName::to_string).collect();
     receiver.delay = config.delay;
+    receiver.template = config.template.as_deref().map(Template::new).transpose()?;
     receiver.unless_acknowledged = config.unless_acknowledged;
     receiver.fallback.clone_from(&config.fallback);
     receiver.check()?;
@@ -232,5 +233,13 @@ fn log(report: Report) {
         Report::Failing { receiver, why } => tracing::error!(receiver, why, "fails"),
         Report::Works { receiver } => tracing::info!(receiver, "works again"),
         other => tracing::warn!(report = ?other, "a notification"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_template_may_use_what_it_is_given() {
+        assert_eq!(heartbeat_config::TEMPLATE_NAMES, heartbeat_notify::TEMPLATE_NAMES);
     }
 }

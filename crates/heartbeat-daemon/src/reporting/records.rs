@@ -1,19 +1,22 @@
 //! Incidents for readers: those that this heartbeatd knows, and behind them those on disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage, NotificationCount};
+use heartbeat_notify::{Notifier, TestMessage, Tested};
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
-    AckEntry, HistoryDocument, IncidentDocument, NotificationEntry, StripsDocument,
+    AckEntry, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
+    NotifyTestEntry, StripsDocument,
 };
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
 
-use crate::reporting::history_reader;
 use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::status_store::StatusStore;
+use crate::reporting::{history_reader, incident_store};
 use crate::storage::databases::{Databases, answer};
+use crate::{clock, random};
 
 /// Incidents that this heartbeatd knows, and those on disk.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Records {
     database: Arc<IncidentDb>,
     history: Arc<HistoryDb>,
     counts: Arc<NotificationCounts>,
+    /// Gone once heartbeatd ends.
+    notifier: Weak<Notifier>,
     boot: String,
 }
 
@@ -30,9 +35,10 @@ impl Records {
         statuses: Arc<StatusStore>,
         databases: &Databases,
         counts: Arc<NotificationCounts>,
+        notifier: Weak<Notifier>,
     ) -> Self {
         let (database, history) = (Arc::clone(&databases.incidents), Arc::clone(&databases.history));
-        Self { statuses, database, history, counts, boot: heartbeat_process::boot_id() }
+        Self { statuses, database, history, counts, notifier, boot: heartbeat_process::boot_id() }
     }
 
     /// Incidents, the newest first: identifiers begin with the time.
@@ -75,6 +81,22 @@ impl Records {
     ) -> Result<Vec<NotificationEntry>, HistoryError> {
         let outbox = answer(|give| self.database.outbox_of(incident, give)).await.map_err(unreadable)?;
         Ok(outbox.into_iter().map(receivers::shown).collect())
+    }
+
+    /// Sends a test to a receiver, or shows it; otherwise the names of all receivers.
+    pub(crate) async fn test_receiver(
+        &self,
+        receiver: String,
+        dry_run: bool,
+    ) -> Result<NotifyTestDocument, Vec<String>> {
+        let Some(notifier) = self.notifier.upgrade() else { return Err(Vec::new()) };
+        let (ecosystem, id) = (self.statuses.name(), incident_store::new_id(clock::wall(), random::bytes()));
+        let test = notifier.test(&receiver, TestMessage { ecosystem, id, dry_run });
+        let names = || -> Vec<String> { notifier.backlog().into_iter().map(|(name, _)| name).collect() };
+        let test = test.ok_or_else(names)?;
+        drop(notifier);
+        let messages = test.await.into_iter().map(tested).collect();
+        Ok(NotifyTestDocument { schema: NOTIFY_TEST_SCHEMA.to_owned(), receiver, messages })
     }
 
     /// The history of a realm.
@@ -138,6 +160,12 @@ impl Records {
             detail: command.reason.clone().unwrap_or_default(),
         });
     }
+}
+
+fn tested(tested: Tested) -> NotifyTestEntry {
+    let Tested { step, sent, result } = tested;
+    let why = result.as_ref().and_then(|result| result.as_ref().err()).map(ToString::to_string);
+    NotifyTestEntry { event: step.into(), sent, delivered: result.map(|result| result.is_ok()), why }
 }
 
 fn unreadable(error: StoreError) -> HistoryError {

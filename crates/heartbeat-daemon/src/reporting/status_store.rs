@@ -79,6 +79,11 @@ impl StatusStore {
         }
     }
 
+    /// Name of the ecosystem.
+    pub(crate) fn name(&self) -> String {
+        self.config.current().heartbeat.name.clone()
+    }
+
     /// When heartbeatd was started.
     pub(crate) const fn started_at(&self) -> Instant {
         self.started_at

@@ -148,7 +148,7 @@ impl Assembled {
             config.clone(),
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
-            Records::new(Arc::clone(&statuses), &databases, counts),
+            Records::new(Arc::clone(&statuses), &databases, counts, Arc::downgrade(&notifier)),
             Arc::clone(&beats),
         );
         let limits = Limits {

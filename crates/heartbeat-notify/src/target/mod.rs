@@ -14,7 +14,9 @@ pub use pagerduty::PagerDuty;
 pub use slack::Slack;
 pub use webhook::Webhook;
 
-use crate::{DeliveryError, Endpoint};
+pub(crate) use text::Text;
+
+use crate::{DeliveryError, Endpoint, Template, Token};
 
 /// Where notifications go, and in which form.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,12 +49,26 @@ impl Target {
     }
 
     /// The request for a document, at `unix_s` seconds since 1970.
-    pub(crate) fn message(&self, document: &IncidentDocument, unix_s: u64) -> Result<Message, DeliveryError> {
+    pub(crate) fn message(
+        &self,
+        document: &IncidentDocument,
+        template: Option<&Template>,
+        unix_s: u64,
+    ) -> Result<Message, DeliveryError> {
         match self {
-            Self::Webhook(webhook) => webhook.message(document, unix_s),
-            Self::Ntfy(ntfy) => Ok(ntfy.message(document)),
-            Self::Slack(_) => slack::message(document),
-            Self::PagerDuty(pagerduty) => pagerduty.message(document),
+            Self::Webhook(webhook) => webhook.message(document, template, unix_s),
+            Self::Ntfy(ntfy) => Ok(ntfy.message(document, &Text::of(document, template))),
+            Self::Slack(_) => slack::message(document, &Text::of(document, template)),
+            Self::PagerDuty(pagerduty) => pagerduty.message(document, &Text::of(document, template)),
+        }
+    }
+
+    /// The token that is part of a request, which only the receiver may see.
+    pub(crate) fn token(&self) -> Option<&str> {
+        match self {
+            Self::Ntfy(ntfy) => ntfy.token.as_ref().map(Token::reveal),
+            Self::PagerDuty(pagerduty) => Some(pagerduty.routing_key.reveal()),
+            Self::Webhook(_) | Self::Slack(_) => None,
         }
     }
 }

@@ -17,8 +17,7 @@ pub struct Ntfy {
 }
 
 impl Ntfy {
-    pub(super) fn message(&self, document: &IncidentDocument) -> Message {
-        let text = Text::of(document);
+    pub(super) fn message(&self, document: &IncidentDocument, text: &Text) -> Message {
         let (priority, tag) = match document.event.known() {
             Some(IncidentStep::Resolved) => ("default", "white_check_mark"),
             Some(IncidentStep::Failed) => ("urgent", "sos"),
@@ -51,7 +50,8 @@ mod tests {
     #[test]
     fn a_topic_gets_a_title_a_priority_and_the_text() {
         let ntfy = Ntfy { endpoint: Endpoint::new("http://h/alerts").unwrap(), token: Token::new("tk_1") };
-        let Message { headers, body } = ntfy.message(&document(IncidentStep::Failed));
+        let failed = document(IncidentStep::Failed);
+        let Message { headers, body } = ntfy.message(&failed, &Text::of(&failed, None));
         let header = |name: &str| headers.iter().find(|(of, _)| *of == name).map(|(_, value)| value.as_str());
         assert_eq!(header("title"), Some("[shop] postgres needs a person: exit code 1 after 0.2 s"));
         assert_eq!((header("priority"), header("tags")), (Some("urgent"), Some("sos")));

@@ -18,8 +18,7 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    pub(super) fn message(&self, document: &IncidentDocument) -> Result<Message, DeliveryError> {
-        let text = Text::of(document);
+    pub(super) fn message(&self, document: &IncidentDocument, text: &Text) -> Result<Message, DeliveryError> {
         let is_over = document.event.is(IncidentStep::Resolved);
         let severity = if document.severity.is(Severity::Warning) { "warning" } else { "critical" };
         let event = json!({
@@ -53,7 +52,9 @@ mod tests {
             routing_key: Token::new("R1").unwrap(),
         };
         let event = |step| -> serde_json::Value {
-            serde_json::from_slice(&pagerduty.message(&document(step)).unwrap().body).unwrap()
+            let document = document(step);
+            let message = pagerduty.message(&document, &Text::of(&document, None)).unwrap();
+            serde_json::from_slice(&message.body).unwrap()
         };
         let (opened, resolved) = (event(IncidentStep::Opened), event(IncidentStep::Resolved));
         assert_eq!(opened["event_action"], "trigger");

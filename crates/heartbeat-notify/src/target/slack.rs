@@ -19,8 +19,7 @@ pub struct Slack {
     pub endpoint: Endpoint,
 }
 
-pub(super) fn message(document: &IncidentDocument) -> Result<Message, DeliveryError> {
-    let text = Text::of(document);
+pub(super) fn message(document: &IncidentDocument, text: &Text) -> Result<Message, DeliveryError> {
     let section = |text: String| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } });
     let words = format!("*{}*\n{}", escaped(&text.title), escaped(&text.lines.join("\n")));
     let mut blocks = vec![section(cut(&words))];
@@ -53,7 +52,7 @@ mod tests {
         let mut hostile = document(IncidentStep::Opened);
         hostile.message = "<!channel> & more".to_owned();
         hostile.log_tail = vec![format!("{FENCE} <@U1> ").repeat(2_000)];
-        let Message { body, .. } = message(&hostile).unwrap();
+        let Message { body, .. } = message(&hostile, &Text::of(&hostile, None)).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(sent["text"], "[shop] postgres has failed: &lt;!channel&gt; &amp; more");
         let texts = sent["blocks"].as_array().unwrap().iter().map(|block| block["text"]["text"].as_str());

@@ -1,7 +1,9 @@
 //! An incident as a message to a person: what, since when, why, what heartbeatd does, what to type.
 
-use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{IncidentStep, sanitise_line};
+use heartbeat_status::wire::{IncidentDocument, TimelineEntry};
+use heartbeat_status::{IncidentStep, What, sanitise_line};
+
+use crate::Template;
 
 /// Last lines of output in a message.
 const MAX_OUTPUT_LINES: usize = 5;
@@ -9,25 +11,66 @@ const MAX_OUTPUT_LINES: usize = 5;
 const MAX_NAMES: usize = 10;
 /// Longest title, in characters.
 const MAX_TITLE_CHARS: usize = 250;
+/// The end of an identifier that tells incidents apart, in characters.
+const SHORT_ID_CHARS: usize = 8;
+/// The root of incidents about heartbeatd itself.
+const OURSELVES: &str = "heartbeatd";
+
+/// What heartbeatd does about an outage.
+const ACTIONS: [What; 9] = [
+    What::RestartOpened,
+    What::RestartHeld,
+    What::RestartCommand,
+    What::RestartFailed,
+    What::RestartAbandoned,
+    What::BudgetSpent,
+    What::CooldownBegan,
+    What::FuseTripped,
+    What::Signalled,
+];
+/// The steps of the incident itself, which repeat its message.
+const STEPS: [What; 4] =
+    [What::IncidentOpened, What::IncidentUpdated, What::IncidentFailed, What::IncidentResolved];
 
 /// The message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    pub(super) title: String,
+pub(crate) struct Text {
+    pub(crate) title: String,
     /// A sentence per line.
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// The last lines of output.
-    pub(super) output: Vec<String>,
+    pub(crate) output: Vec<String>,
 }
 
 impl Text {
-    pub(super) fn of(document: &IncidentDocument) -> Self {
+    /// The message in the words of the template, or of heartbeatd: a template that fails costs no notification.
+    pub(crate) fn of(document: &IncidentDocument, template: Option<&Template>) -> Self {
+        let own = Self::own(document);
+        let Some(template) = template else { return own };
+        match template.render(document, &own) {
+            Ok(rendered) => {
+                let mut lines = rendered.lines().map(sanitise_line).skip_while(String::is_empty);
+                let title = lines.next().map_or_else(|| own.title.clone(), |title| cut(&title));
+                Self { title, lines: lines.collect(), output: Vec::new() }
+            }
+            Err(error) => {
+                let why = sanitise_line(&format!("The template of this receiver fails: {error}."));
+                Self { lines: [own.lines, vec![why]].concat(), ..own }
+            }
+        }
+    }
+
+    fn own(document: &IncidentDocument) -> Self {
         let root = sanitise_line(&document.root);
         let message = sanitise_line(&document.message);
         let what = match document.event.known() {
             Some(IncidentStep::Resolved) => format!("{root} has recovered{}", after(document)),
             Some(IncidentStep::Failed) => format!("{root} needs a person: {message}"),
             Some(IncidentStep::Updated) => format!("{root} is still failing: {message}"),
+            // It says so itself, so it lives.
+            Some(IncidentStep::Opened) | None if root == OURSELVES => {
+                format!("{root} has a problem: {message}")
+            }
             Some(IncidentStep::Opened) | None => format!("{root} has failed: {message}"),
         };
         let title = format!("[{}] {what}", sanitise_line(&document.ecosystem));
@@ -35,17 +78,21 @@ impl Text {
         let output = if is_over { &[] } else { document.log_tail.as_slice() };
         let output = &output[output.len().saturating_sub(MAX_OUTPUT_LINES)..];
         Self {
-            title: title.chars().take(MAX_TITLE_CHARS).collect(),
+            title: cut(&title),
             lines: if is_over { ended(document) } else { failing(document, &root) },
             output: output.iter().map(|line| sanitise_line(line)).collect(),
         }
     }
 
     /// The message without markup.
-    pub(super) fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         let output = self.output.iter().map(|line| format!("| {line}"));
         self.lines.iter().cloned().chain(output).collect::<Vec<_>>().join("\n")
     }
+}
+
+fn cut(title: &str) -> String {
+    title.chars().take(MAX_TITLE_CHARS).collect()
 }
 
 fn after(document: &IncidentDocument) -> String {
@@ -72,12 +119,35 @@ fn failing(document: &IncidentDocument, root: &str) -> Vec<String> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         lines.push(format!("It blocks {}{more}.", names.join(", ")));
     }
-    if let Some(last) = document.timeline.last() {
-        lines.push(format!("Last: {} ({}).", sanitise_line(&last.detail), sanitise_line(&last.realm)));
-    }
+    lines.extend(
+        last(document, |what| !ACTIONS.contains(what) && !STEPS.contains(what))
+            .map(|last| format!("Last: {} ({}).", sanitise_line(&last.detail), sanitise_line(&last.realm))),
+    );
+    lines.push(doing(document, root));
     lines.extend(document.ack.as_ref().map(|ack| format!("{} takes care of it.", sanitise_line(&ack.by))));
     lines.push(format!("Type: heartbeat-cli why {root}"));
+    if document.ack.is_none() {
+        let from = document.id.len().saturating_sub(SHORT_ID_CHARS);
+        let short = document.id.get(from..).unwrap_or(&document.id);
+        lines.push(format!("To take care of it: heartbeat-cli ack {}", sanitise_line(short)));
+    }
     lines
+}
+
+/// What heartbeatd does about it.
+fn doing(document: &IncidentDocument, root: &str) -> String {
+    let action = last(document, |what| ACTIONS.contains(what)).map(|action| sanitise_line(&action.detail));
+    let needs_a_person = document.event.is(IncidentStep::Failed);
+    match action {
+        Some(action) => format!("heartbeatd: {action}."),
+        None if needs_a_person => "heartbeatd: it can do nothing more by itself.".to_owned(),
+        None if root == OURSELVES => "heartbeatd: it goes on supervising every realm.".to_owned(),
+        None => format!("heartbeatd: it goes on probing {root}."),
+    }
+}
+
+fn last(document: &IncidentDocument, wanted: impl Fn(&What) -> bool) -> Option<&TimelineEntry> {
+    document.timeline.iter().rev().find(|entry| entry.what.known().is_some_and(|what| wanted(&what)))
 }
 
 #[cfg(test)]
@@ -87,16 +157,50 @@ mod tests {
 
     #[test]
     fn a_message_says_what_since_when_why_and_what_to_type() {
-        let text = Text::of(&document(IncidentStep::Opened));
+        let text = Text::of(&document(IncidentStep::Opened), None);
         assert_eq!(text.title, "[shop] postgres has failed: exit code 1 after 0.2 s");
-        let expected = "Since 2026-11-23T22:39:58.310Z.\nIt blocks api, web.\nLast: restart, attempt 1 of 6 (postgres).\n\
-                        Type: heartbeat-cli why postgres\n| starting\n| FATAL: could not bind IPv4 address";
+        let expected = "Since 2026-11-23T22:39:58.310Z.\nIt blocks api, web.\nLast: exit code 1 (postgres).\n\
+                        heartbeatd: restart, attempt 1 of 6.\nType: heartbeat-cli why postgres\n\
+                        To take care of it: heartbeat-cli ack 0193-a\n| starting\n| FATAL: could not bind IPv4 address";
         assert_eq!(text.plain(), expected);
-        let person = Text::of(&document(IncidentStep::Failed));
+        let person = Text::of(&document(IncidentStep::Failed), None);
         assert_eq!(person.title, "[shop] postgres needs a person: exit code 1 after 0.2 s");
-        let over = Text::of(&document(IncidentStep::Resolved));
+        let over = Text::of(&document(IncidentStep::Resolved), None);
         assert_eq!(over.title, "[shop] postgres has recovered after 42 s");
         assert_eq!(over.plain(), "It had failed at 2026-11-23T22:39:58.310Z: exit code 1 after 0.2 s.");
+    }
+
+    #[test]
+    fn a_message_says_what_heartbeatd_does_also_when_that_is_nothing() {
+        let mut own = document(IncidentStep::Opened);
+        own.timeline.clear();
+        assert!(Text::of(&own, None).lines.contains(&"heartbeatd: it goes on probing postgres.".to_owned()));
+        own.root = "heartbeatd".to_owned();
+        let text = Text::of(&own, None);
+        assert_eq!(text.title, "[shop] heartbeatd has a problem: exit code 1 after 0.2 s");
+        assert!(
+            text.lines.contains(&"heartbeatd: it goes on supervising every realm.".to_owned()),
+            "{text:?}"
+        );
+        own.event = IncidentStep::Failed.into();
+        let text = Text::of(&own, None);
+        assert!(text.lines.contains(&"heartbeatd: it can do nothing more by itself.".to_owned()), "{text:?}");
+    }
+
+    #[test]
+    fn a_template_words_the_message_and_one_that_fails_loses_none() {
+        let document = document(IncidentStep::Opened);
+        let template = Template::new("\n{{ root }} down\nsee {{ links.self }}").unwrap();
+        let text = Text::of(&document, Some(&template));
+        assert_eq!(
+            (text.title.as_str(), text.plain().as_str()),
+            ("postgres down", "see /api/incidents/0193-a/")
+        );
+        let fails = Template::new("{{ root | nosuchfilter }}");
+        let fails = fails.unwrap_or_else(|_| Template::new("{{ 1 / 0 }}").unwrap());
+        let text = Text::of(&document, Some(&fails));
+        assert_eq!(text.title, "[shop] postgres has failed: exit code 1 after 0.2 s");
+        assert!(text.plain().contains("The template of this receiver fails: "), "{text:?}");
     }
 
     #[test]
@@ -105,7 +209,7 @@ mod tests {
         hostile.log_tail = vec!["\u{1b}[2Jgone\r\nType: rm -rf /".to_owned()];
         hostile.message = "a\nb".to_owned();
         hostile.affected = (0..300).map(|no| format!("realm-{no}")).collect();
-        let text = Text::of(&hostile);
+        let text = Text::of(&hostile, None);
         assert!(!text.title.contains('\n') && !text.plain().contains('\u{1b}'), "{text:?}");
         assert!(text.lines.iter().chain(&text.output).all(|line| !line.contains('\n')), "{text:?}");
         assert!(text.plain().contains("realm-9 and 290 more."), "{text:?}");

@@ -35,7 +35,9 @@ pub use incident::{
     TimelineEntry,
 };
 pub use logs::{LogsDocument, LostEntry};
-pub use notification::{NotificationEntry, NotificationsDocument};
+pub use notification::{
+    NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry, NotifyTestRequest,
+};
 pub use open::Open;
 pub use realm::{
     ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
@@ -58,6 +60,8 @@ pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 pub const INCIDENT_SCHEMA: &str = "heartbeat.incident/1";
 /// Schema name of a list of incidents.
 pub const INCIDENTS_SCHEMA: &str = "heartbeat.incidents/1";
+/// Schema of [`NotifyTestDocument`].
+pub const NOTIFY_TEST_SCHEMA: &str = "heartbeat.notify-test/1";
 /// Schema of [`NotificationsDocument`].
 pub const NOTIFICATIONS_SCHEMA: &str = "heartbeat.notifications/1";
 /// Schema name of one fact of the event stream.

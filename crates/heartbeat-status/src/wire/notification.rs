@@ -44,3 +44,37 @@ pub struct NotificationEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
+
+/// Body of `POST /api/notify/{receiver}/test/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotifyTestRequest {
+    /// Shows what would be sent, and sends nothing.
+    pub dry_run: bool,
+}
+
+/// `heartbeat.notify-test/1`: the messages of a test, an outage that did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyTestDocument {
+    /// [`NOTIFY_TEST_SCHEMA`](super::NOTIFY_TEST_SCHEMA).
+    pub schema: String,
+    /// Name of the receiver.
+    pub receiver: String,
+    /// The messages, in order; none follows one that did not arrive.
+    pub messages: Vec<NotifyTestEntry>,
+}
+
+/// One message of a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyTestEntry {
+    /// The event.
+    pub event: Open<IncidentStep>,
+    /// The message as text, without secrets.
+    pub sent: String,
+    /// Whether the receiver accepted it; absent for a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<bool>,
+    /// Why it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
