@@ -154,8 +154,8 @@ fn restart_line(restart: &RestartEntry, style: Style) -> String {
     let result = restart.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
     style.text(
         &format!(
-            "attempt {}: {result} ({}: {}); {}",
-            restart.attempt,
+            "{}: {result} ({}: {}); {}",
+            restart.attempt.map_or_else(|| "restart".to_owned(), |attempt| format!("attempt {attempt}")),
             restart.cause,
             restart.detail,
             steps.join(", ")

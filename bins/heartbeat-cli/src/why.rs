@@ -293,7 +293,13 @@ fn past(page: &mut Page, document: &RealmDocument) {
         let cause = restart.cause.to_string().replace('_', " ");
         // What was requested has no other detail than that.
         let detail = if restart.detail == cause { String::new() } else { format!(": {}", restart.detail) };
-        let text = format!("{}: attempt {}, {cause}{detail}", result_of(restart), restart.attempt);
+        let what = match restart.attempt {
+            Some(attempt) => format!("attempt {attempt}, {cause}{detail}"),
+            // The budget does not count it: the detail alone says why.
+            None if restart.detail.is_empty() => cause,
+            None => restart.detail.clone(),
+        };
+        let text = format!("{}: {what}", result_of(restart));
         format!("{at}{}", style.text(&shortened(&text, MAX_ATTEMPT_CHARS)))
     });
     page.lines("tried", restarts);

@@ -295,6 +295,12 @@ pub enum Notice {
         /// The run that the notice is about.
         key: Key,
     },
+    /// The started program has ended, and may have left a daemon behind: `MainChanged` follows when its pid file names
+    /// that, otherwise `Exited`.
+    Forked {
+        /// The run that the notice is about.
+        key: Key,
+    },
     /// Another process of the tree is the main process now: a daemon that its pid file names, or a process that
     /// [`Processes::follow`](crate::Processes::follow) names.
     MainChanged {

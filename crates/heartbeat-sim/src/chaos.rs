@@ -103,7 +103,8 @@ impl Sim {
                 // Only for a process that does not exist: the world knows which of the real ones is the main one.
                 let run = self.last.realms[realm.index()].process.run;
                 let run = if self.world.process(realm).is_none() { run } else { run.next() };
-                self.feed(Some(Input::Run { realm, run, fact: RunFact::MainChanged { pid: 1 } }), Some(realm))
+                let fact = if self.rng.bool() { RunFact::MainChanged { pid: 1 } } else { RunFact::Forked };
+                self.feed(Some(Input::Run { realm, run, fact }), Some(realm))
             }
             87..=96 => self.nonsense(realm),
             97 if self.rng.bool() => self.feed(Some(Input::Boot), None),

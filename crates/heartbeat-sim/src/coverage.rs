@@ -38,6 +38,7 @@ pub const INPUTS: &[&str] = &[
     "OwnProblem",
     "ProgramChecked",
     "LogInMemory",
+    "Forked",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -78,6 +79,7 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::OwnProblem { .. }) => 27,
         Some(Input::Run { fact: RunFact::ProgramChecked { .. }, .. }) => 28,
         Some(Input::Run { fact: RunFact::LogInMemory, .. }) => 29,
+        Some(Input::Run { fact: RunFact::Forked, .. }) => 30,
     }
 }
 

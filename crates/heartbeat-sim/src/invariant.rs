@@ -13,7 +13,7 @@ use heartbeat_status::{
 use heartbeat_supervisor::{Effect, Plan, ProbeSource, ProbeSpec};
 
 use crate::reference::{Answers, Heard, Reference};
-use crate::world::{Stage, World};
+use crate::world::{Process, Stage, World};
 
 /// What an invariant may look at.
 pub(crate) struct View<'a> {
@@ -72,6 +72,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("incidents_end_on_evidence", incidents_end_on_evidence),
     ("desired_is_what_was_wanted", desired_is_what_was_wanted),
     ("phases_agree_with_processes", phases_agree_with_processes),
+    ("nothing_is_up_before_its_daemon_is_known", nothing_is_up_before_its_daemon_is_known),
     ("revision_is_monotone_and_told", revision_is_monotone_and_told),
     ("nobody_is_up_before_it_has_said_so", nobody_is_up_before_it_has_said_so),
     ("no_beat_is_missed_that_was_heard_in_time", no_beat_is_missed_that_was_heard_in_time),
@@ -761,10 +762,23 @@ fn phases_agree_with_processes(view: &View<'_>) -> Verdict {
         })?;
         if realm.phase == Phase::Running {
             let pid = process.as_ref().and_then(|process| process.pid);
-            fail(realm.process.pid.is_none() || realm.process.pid != pid, || {
+            let shown = pid.filter(|_| !process.as_ref().is_some_and(Process::has_forked));
+            fail(pid.is_none() || realm.process.pid != shown, || {
                 format!("{name} runs as {:?}, in the world it is {process:?}", realm.process.pid)
             })?;
         }
+    }
+    Ok(())
+}
+
+/// The program of a realm has ended, and its pid file names no daemon: nothing proves that it runs.
+fn nothing_is_up_before_its_daemon_is_known(view: &View<'_>) -> Verdict {
+    for (realm, process) in view.after.realms.iter().zip(&view.world.processes) {
+        let unknown = process.as_ref().is_some_and(Process::has_forked);
+        // What is being ended is not up in any case.
+        let passes = realm.health.is_pass() && realm.phase != Phase::Stopping;
+        let up = passes || matches!(realm.status, Status::Up | Status::Degraded);
+        fail(unknown && up, || format!("{} is {} without a process", realm.info.name, realm.status))?;
     }
     Ok(())
 }

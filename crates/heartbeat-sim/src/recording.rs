@@ -170,6 +170,10 @@ pub enum Recorded {
         realm: u32,
         run: u64,
     },
+    Forked {
+        realm: u32,
+        run: u64,
+    },
     Unbounded {
         realm: u32,
         run: u64,
@@ -304,6 +308,7 @@ impl Recorded {
                     .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
+            Input::Run { realm, run, fact: RunFact::Forked } => Self::Forked { realm: realm.0, run: run.0 },
             Input::Run { realm, run, fact: RunFact::LogInMemory } => {
                 Self::LogInMemory { realm: realm.0, run: run.0 }
             }
@@ -419,6 +424,9 @@ impl Recorded {
                         }),
                     },
                 }
+            }
+            Self::Forked { realm, run } => {
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Forked }
             }
             Self::LogInMemory { realm, run } => {
                 Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::LogInMemory }

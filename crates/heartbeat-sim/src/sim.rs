@@ -129,7 +129,7 @@ impl Sim {
         let unasked = self.reference.shutdown.is_none();
         // What is stuck is rare, so a shutdown that does not wait for it is made more likely then.
         let stuck = self.last.realms.iter().any(|realm| realm.phase == Phase::Stuck);
-        let now = self.rng.u32(0..4) == 0 || (stuck && self.rng.bool());
+        let now = self.rng.u32(0..4) == 0 || (stuck && self.rng.u32(0..4) != 0);
         if unasked || now {
             self.feed(Some(Input::Shutdown { now }), None)?;
         }
@@ -256,7 +256,7 @@ impl Sim {
             | Input::Run { realm, fact: RunFact::Exited { .. }, .. }
             | Input::Run { realm, fact: RunFact::Emptied, .. }
             | Input::Run { realm, fact: RunFact::StoppedBySignal { .. }, .. }
-            | Input::Run { realm, fact: RunFact::MainChanged { .. }, .. }
+            | Input::Run { realm, fact: RunFact::Forked | RunFact::MainChanged { .. }, .. }
             | Input::Run { realm, fact: RunFact::Unbounded { .. }, .. }
             | Input::Run { realm, fact: RunFact::LogInMemory, .. }
             | Input::Run { realm, fact: RunFact::MemoryUsed { .. }, .. }
@@ -610,8 +610,12 @@ impl Sim {
                 EventKind::PhaseChanged { .. } => true,
                 _ => false,
             });
-            let healthy = status.health.is_pass() && status.phase == Phase::Running;
-            pace.see(healthy, broken, self.now);
+            let watched = status.phase == Phase::External && self.plan.realms()[at].restart_command;
+            let healthy = status.health.is_pass() && (watched || status.phase == Phase::Running);
+            // The next heartbeatd may not know of a break that was never written.
+            if healthy || !self.dead {
+                pace.see(healthy, broken && !self.dead, self.now);
+            }
             if worst > settings.burst as usize {
                 let detail = format!("{} has opened {worst} counted restarts", status.info.name);
                 return Err(self.violation("counted_restarts_keep_within_the_burst", detail));

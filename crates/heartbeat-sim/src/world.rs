@@ -55,12 +55,37 @@ pub(crate) struct Process {
     pub(crate) signalled: bool,
     launch: Option<(Instant, Launch)>,
     ends: Option<(Instant, Exit)>,
+    daemon: Option<Daemon>,
     emptied: Option<Instant>,
     leaves_leftovers: bool,
     ignores_term: bool,
     /// KILL takes this long.
     kill_takes: Duration,
     voice: Option<Voice>,
+}
+
+/// A program that makes a daemon of itself.
+#[derive(Clone, Copy, Debug)]
+enum Daemon {
+    /// The program ends then.
+    Forks(Instant),
+    /// It has ended, and its pid file names the daemon then.
+    Appears(Instant),
+}
+
+impl Daemon {
+    fn due(self) -> Instant {
+        match self {
+            Self::Forks(at) | Self::Appears(at) => at,
+        }
+    }
+}
+
+impl Process {
+    /// Its program has ended, and no pid file names its daemon yet.
+    pub(crate) fn has_forked(&self) -> bool {
+        self.stage == Stage::Live && matches!(self.daemon, Some(Daemon::Appears(_)))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -287,6 +312,7 @@ impl World {
             signalled: false,
             launch: Some((at, launch)),
             ends: None,
+            daemon: None,
             emptied: None,
             leaves_leftovers: self.chance(rng, 10),
             ignores_term: self.chance(rng, 15),
@@ -417,8 +443,24 @@ impl World {
                     process.stage = Stage::Unproven;
                     process.emptied = rng.bool().then(|| back + Duration::from_millis(rng.u64(0..60_000)));
                 }
-                _ => return Found::Alive { pid: process.pid.unwrap_or_default(), launching: false },
+                _ => {}
             }
+        }
+        if process.stage == Stage::Live {
+            while let Some(daemon) = process.daemon.filter(|daemon| daemon.due() <= back) {
+                match daemon {
+                    Daemon::Forks(at) => process.daemon = Some(Daemon::Appears(appears(rng, at, faults))),
+                    Daemon::Appears(_) => {
+                        self.next_pid += 1;
+                        (process.daemon, process.pid) = (None, Some(self.next_pid));
+                    }
+                }
+            }
+            let pid = process.pid.unwrap_or_default();
+            return match process.daemon {
+                Some(Daemon::Appears(_)) => Found::Forked { pid },
+                Some(Daemon::Forks(_)) | None => Found::Alive { pid, launching: false },
+            };
         }
         if process.emptied.is_some_and(|emptied| emptied <= back) {
             self.processes[at] = None;
@@ -455,6 +497,9 @@ impl World {
             if let Some((at, _)) = process.ends.as_mut() {
                 *at = (*at).min(now + Duration::from_millis(50));
             }
+            if let Some(Daemon::Forks(at) | Daemon::Appears(at)) = process.daemon.as_mut() {
+                *at = (*at).min(now + Duration::from_millis(50));
+            }
             if process.signalled && process.stage == Stage::Live && process.ends.is_none() {
                 process.ends = Some((now + Duration::from_millis(50), Exit::code(0)));
             }
@@ -469,7 +514,9 @@ impl World {
             let process = process.as_ref()?;
             let due = match process.stage {
                 Stage::Launching => process.launch.as_ref().map(|(at, _)| *at),
-                Stage::Live => process.ends.as_ref().map(|(at, _)| *at),
+                Stage::Live => {
+                    process.ends.iter().map(|(at, _)| *at).chain(process.daemon.map(Daemon::due)).min()
+                }
                 Stage::Leftovers | Stage::Unproven => process.emptied,
             }?;
             Some((due, Due::Process(at)))
@@ -539,6 +586,7 @@ impl World {
         let crashes = self.chance(rng, 8);
         let oneshot = self.oneshot[at];
         let oneshot_fails = self.chance(rng, 25);
+        let faults = self.faults;
         let process = self.processes[at].as_mut()?;
         let run = process.run;
         match process.stage {
@@ -559,6 +607,10 @@ impl World {
                         let exit = Exit::code(1);
                         process.ends.get_or_insert((now + Duration::from_millis(rng.u64(0..10_000)), exit));
                     }
+                    if !oneshot && rng.u32(0..12) == 0 {
+                        let runs = Duration::from_millis(rng.u64(0..if faults { 3_000 } else { 400 }));
+                        process.daemon = Some(Daemon::Forks(now + runs));
+                    }
                     Some(Input::Run { realm, run, fact: RunFact::Started { pid } })
                 }
                 Launch::Fails(error) => {
@@ -570,6 +622,20 @@ impl World {
                     Some(Input::Run { realm, run, fact: RunFact::Exited { exit, empty: true } })
                 }
             },
+            Stage::Live if process.ends.is_none_or(|(ends, _)| ends > now) => {
+                let fact = match process.daemon.take()? {
+                    Daemon::Forks(at) => {
+                        process.daemon = Some(Daemon::Appears(appears(rng, at, faults)));
+                        RunFact::Forked
+                    }
+                    Daemon::Appears(_) => {
+                        self.next_pid += 1;
+                        process.pid = Some(self.next_pid);
+                        RunFact::MainChanged { pid: self.next_pid }
+                    }
+                };
+                Some(Input::Run { realm, run, fact })
+            }
             Stage::Live => {
                 let (_, exit) = process.ends.take()?;
                 let empty = !process.leaves_leftovers;
@@ -621,6 +687,11 @@ impl World {
             unattributable: false,
         }
     }
+}
+
+/// When the pid file names a daemon.
+fn appears(rng: &mut fastrand::Rng, forked: Instant, late: bool) -> Instant {
+    forked + Duration::from_millis(rng.u64(0..if late { 4_000 } else { 400 }))
 }
 
 fn missing() -> StartError {

@@ -62,8 +62,10 @@ pub struct Attempt {
 impl Attempt {
     /// `None` for a restart that the budget does not count, such as the trial after a cooldown.
     #[must_use]
-    pub fn counted(cause: RestartCause, number: u32, of: u32) -> Option<Self> {
-        (cause.is_debited() && number <= of).then_some(Self { number, of })
+    pub fn counted(cause: RestartCause, number: Option<u32>, of: u32) -> Option<Self> {
+        // An older heartbeatd has recorded a number beyond the budget for a restart that is not counted.
+        let number = number.filter(|number| cause.is_debited() && *number <= of)?;
+        Some(Self { number, of })
     }
 }
 
@@ -144,6 +146,11 @@ pub enum EventKind {
         run: RunId,
         /// Its pid.
         pid: u32,
+    },
+    /// The started program has ended, and may have left a daemon behind.
+    Forked {
+        /// Its generation.
+        run: RunId,
     },
     /// Another process of the tree is now the main process of a generation: a daemon that its program has left behind.
     MainChanged {

@@ -125,6 +125,10 @@ impl EventKind {
             }
             Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
             Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
+            Self::Forked { run } => (
+                What::Exited,
+                format!("the program of generation {run}; its pidfile has to name its daemon now"),
+            ),
             Self::MainChanged { run, pid } => {
                 (What::Started, format!("pid {pid} is the main process of generation {run} now"))
             }

@@ -67,6 +67,9 @@ pub enum RunFact {
     },
     /// No process of its tree is left any more. Only after [`RunFact::Exited`] with `empty: false`.
     Emptied,
+    /// The started program has ended, and may have left a daemon behind that its pid file will name:
+    /// [`RunFact::MainChanged`] or [`RunFact::Exited`] follows.
+    Forked,
     /// Another process of its tree is the main process now: a daemon that the program has left behind.
     MainChanged {
         /// The pid of the daemon.

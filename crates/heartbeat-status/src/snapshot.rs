@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use crate::{
     Desired, Exit, Flag, Health, Incident, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo,
-    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict, Why,
+    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict, WallTime,
+    Why,
 };
 
 closed_list! {
@@ -157,8 +158,8 @@ pub struct RestartAttempt {
     pub cause: RestartCause,
     /// The evidence, for a person.
     pub detail: String,
-    /// Attempt number within the budget window, from 1.
-    pub attempt: u32,
+    /// Attempt number within the budget window, from 1; `None` where the budget does not count the restart.
+    pub attempt: Option<u32>,
     /// Time of every step reached, in order.
     pub steps: Vec<(RestartStep, Instant)>,
     /// How it ended; `None` while it is open.
@@ -182,6 +183,8 @@ pub struct RealmStatus {
     pub status: Status,
     /// Why, since when, what next.
     pub why: Why,
+    /// When an operator has stopped it, where the status is that: it outlives heartbeatd and the boot.
+    pub stopped_at: Option<WallTime>,
     /// Which kind of failed start it is, where the reason is [`Reason::StartFailed`](crate::Reason::StartFailed).
     pub start_failure: Option<StartFailure>,
     /// Remarks.

@@ -30,7 +30,9 @@ impl Realm {
         if deciding().any(|(_, probe)| probe.fails()) {
             return Health::Unhealthy;
         }
-        if deciding().any(|(_, probe)| !probe.has_verdict_or_is_stale() || probe.stale) {
+        if self.generation.forked
+            || deciding().any(|(_, probe)| !probe.has_verdict_or_is_stale() || probe.stale)
+        {
             return Health::Unknown;
         }
         if deciding().any(|(_, probe)| probe.degraded()) {

@@ -26,6 +26,7 @@ use crate::durable::Resting;
 use crate::realm::Realm;
 use crate::shown::need_state;
 use crate::state::{FailedWhy, State};
+use crate::timers::TimerKind;
 use crate::words;
 use crate::{Supervisor, why};
 
@@ -205,7 +206,7 @@ impl Supervisor {
             }
             for ix in &touched {
                 self.review_root(now, *ix);
-                self.review_suspects_of(now, *ix);
+                self.review_roots_above(now, *ix);
                 self.review_stale(*ix);
                 self.review_exhausted(now, *ix);
             }
@@ -435,10 +436,8 @@ impl Supervisor {
             let refuses = realm.shown.status == Status::Degraded && realm.shown.facts.refuses_since.is_some();
             let well = |ix: &RealmIx| self.is_over(*ix);
             let all_well = self.incidents.open[at].affected.iter().all(well);
-            let runs = matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Paused);
             let how = match (refuses, all_well) {
-                // The realm may fail once more, as it did after its last recovery.
-                (false, _) if realm.history.relapsed && runs => None,
+                (false, _) if self.may_relapse(ix) => None,
                 (false, _) => ended(realm),
                 (true, true) => Some("what needs it passes again"),
                 (true, false) => None,
@@ -462,14 +461,24 @@ impl Supervisor {
         self.tell_incident(now, step, incident, None);
     }
 
-    /// The dependents of a need that refuses work may be well again.
-    fn review_suspects_of(&mut self, now: Instant, ix: RealmIx) {
-        let refuses = |root: &RealmIx| self.realms[root.index()].shown.facts.refuses_since.is_some();
-        let roots = self.incidents.open.iter().filter_map(|incident| {
-            let root = incident.root.filter(refuses)?;
-            incident.affected.contains(&ix).then_some(root)
-        });
-        for root in roots.collect::<Vec<_>>() {
+    /// Whether the realm runs, and may fail once more, as it did after its last recovery.
+    fn may_relapse(&self, ix: RealmIx) -> bool {
+        let realm = &self.realms[ix.index()];
+        realm.history.relapsed && matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Paused)
+    }
+
+    /// Until when the incident of a realm that is well again stays open.
+    pub(crate) fn incident_open_until(&self, ix: RealmIx) -> Option<Instant> {
+        let up = matches!(self.realms[ix.index()].shown.status, Status::Up | Status::Degraded);
+        let open = up && self.may_relapse(ix) && self.incidents.rooted_in(Some(ix), None).is_some();
+        self.out.timers.deadline(ix, TimerKind::Stable).filter(|_| open)
+    }
+
+    /// The incidents of other roots may wait for this realm.
+    fn review_roots_above(&mut self, now: Instant, ix: RealmIx) {
+        let concerned = self.incidents.open.iter().filter(|incident| incident.affected.contains(&ix));
+        let roots: Vec<RealmIx> = concerned.filter_map(|incident| incident.root).collect();
+        for root in roots {
             self.review_root(now, root);
         }
     }

@@ -21,6 +21,11 @@ pub enum Found {
         /// The process is still the launcher: `Started` or `StartFailed` follows.
         launching: bool,
     },
+    /// The started program has ended, and may have left a daemon behind: `MainChanged` or `Exited` follows.
+    Forked {
+        /// The pid that the program had.
+        pid: u32,
+    },
     /// The main process has ended.
     Ended {
         /// How the process ended, as far as heartbeatd could find out.

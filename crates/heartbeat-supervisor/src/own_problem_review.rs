@@ -10,7 +10,8 @@ use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind, RealmIx, R
 use crate::Supervisor;
 use crate::own_problems::Known;
 
-/// A problem that lasts this long opens an incident.
+/// A problem that lasts this long opens an incident, which ends once the problem has been over for as long: one write
+/// that succeeds on a full disk proves little.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
 /// When the host has had nothing left for a start for this long, that is a problem of heartbeatd.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(30);
@@ -18,47 +19,41 @@ const EXHAUSTED_FOR: Duration = Duration::from_secs(30);
 impl Supervisor {
     /// A part of heartbeatd has a problem (`Some`), or works (again).
     pub(crate) fn own_problem(&mut self, now: Instant, kind: OwnProblemKind, message: Option<String>) {
+        let confirmed = now + CONFIRM_AFTER;
         match message {
             Some(message) => {
                 let problem = self.own_problems.known.entry(kind).or_insert_with(|| Known {
                     message: String::new(),
                     incident: None,
-                    deadline: Some(now + CONFIRM_AFTER).filter(|_| !kind.is_told_otherwise()),
+                    deadline: Some(confirmed).filter(|_| !kind.is_told_otherwise()),
+                    inherited: false,
                 });
                 if problem.incident.is_some() {
-                    problem.deadline = None;
+                    (problem.deadline, problem.inherited) = (None, false);
                 }
                 problem.message = message;
             }
-            None => {
-                let over = self.own_problems.known.remove(&kind).and_then(|known| known.incident);
-                self.close_own(now, over, "the problem of heartbeatd is over");
-            }
+            None => match self.own_problems.known.get_mut(&kind).filter(|known| known.incident.is_some()) {
+                Some(known) => (known.deadline, known.inherited) = (Some(confirmed), false),
+                None => drop(self.own_problems.known.remove(&kind)),
+            },
         }
     }
 
-    /// Reviews the problems that have lasted long enough, and those of an earlier heartbeatd that no adapter has
-    /// reported again.
+    /// Opens the incidents of the problems that have lasted long enough, and ends those of the problems that are over.
     pub(crate) fn review_own_problems(&mut self, now: Instant) {
-        if self.finished {
-            return;
-        }
-        let due = |known: &Known| known.deadline.is_some_and(|deadline| deadline <= now);
-        while let Some((kind, known)) = self
-            .own_problems
-            .known
-            .iter()
-            .find(|(_, known)| due(known))
-            .map(|(kind, known)| (*kind, known.clone()))
-        {
-            if known.incident.is_some() {
-                self.own_problems.known.remove(&kind);
-                self.close_own(now, known.incident, "not seen again since heartbeatd was started anew");
-                continue;
-            }
-            let no = self.open_own_incident(now, kind, Reason::OwnProblem, known.message);
-            if let Some(known) = self.own_problems.known.get_mut(&kind) {
-                (known.incident, known.deadline) = (Some(no), None);
+        while let Some(kind) = self.own_problems.due(now).filter(|_| !self.finished) {
+            let Some(known) = self.own_problems.known.remove(&kind) else { return };
+            match known.incident {
+                Some(no) if known.inherited => {
+                    self.close_own(now, no, "not seen again since heartbeatd was started anew")
+                }
+                Some(no) => self.close_own(now, no, "the problem of heartbeatd is over"),
+                None => {
+                    let no = self.open_own_incident(now, kind, Reason::OwnProblem, known.message.clone());
+                    let known = Known { incident: Some(no), deadline: None, ..known };
+                    self.own_problems.known.insert(kind, known);
+                }
             }
         }
     }
@@ -94,11 +89,9 @@ impl Supervisor {
         }
     }
 
-    fn close_own(&mut self, now: Instant, incident: Option<IncidentNo>, how: &str) {
-        let open = &self.incidents.open;
-        let Some(at) = incident.and_then(|no| open.iter().position(|incident| incident.no == no)) else {
-            return;
-        };
-        self.resolve(now, at, how.to_string());
+    fn close_own(&mut self, now: Instant, no: IncidentNo, how: &str) {
+        if let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) {
+            self.resolve(now, at, how.to_string());
+        }
     }
 }

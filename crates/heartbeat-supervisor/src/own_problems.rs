@@ -13,8 +13,10 @@ const SEEN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Known {
     pub(crate) message: String,
     pub(crate) incident: Option<IncidentNo>,
-    /// When the incident opens, or when an earlier heartbeatd's problem is over.
+    /// When the incident opens, or ends.
     pub(crate) deadline: Option<Instant>,
+    /// No adapter has reported it since this heartbeatd was started.
+    pub(crate) inherited: bool,
 }
 
 /// What is wrong with heartbeatd now: at most one problem of each kind.
@@ -33,9 +35,16 @@ impl OwnProblems {
                 message: incident.message.clone(),
                 incident: Some(incident.no),
                 deadline: Some(now + SEEN_AGAIN_WITHIN),
+                inherited: true,
             };
             self.known.insert(kind, known);
         }
+    }
+
+    /// A problem whose incident opens or ends now.
+    pub(crate) fn due(&self, now: Instant) -> Option<OwnProblemKind> {
+        let due = |known: &Known| known.deadline.is_some_and(|deadline| deadline <= now);
+        self.known.iter().find(|(_, known)| due(known)).map(|(kind, _)| *kind)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -426,7 +426,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 supervisor.step(now, step.realm, |realm, ctx| realm.end_pause(ctx, false));
             }
             StepAction::Reset => supervisor.step(now, step.realm, |realm, ctx| {
-                realm.forget_attempts(ctx.spec);
+                realm.forget_attempts();
                 state::unverified::forget(realm, ctx);
                 if matches!(realm.state, State::External(_)) {
                     state::in_place_restart::forget_spent(realm, ctx);

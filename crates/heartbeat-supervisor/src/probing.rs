@@ -77,7 +77,8 @@ impl Realm {
             }
         }
         if self.evidence.probes.iter().zip(&ctx.spec.probes).any(|(probe, spec)| {
-            spec.source == ProbeSource::Process && probe.last.is_none() && self.generation.pid.is_some()
+            let unknown = probe.tally.verdict().is_none();
+            spec.source == ProbeSource::Process && unknown && self.generation.pid.is_some()
         }) {
             self.process_passes(ctx);
         }

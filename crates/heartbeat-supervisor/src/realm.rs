@@ -70,6 +70,32 @@ impl Realm {
         self.generation.pid = Some(pid);
         self.evidence.stopped_by_signal = false;
         ctx.event(EventKind::MainChanged { run: self.generation.run, pid });
+        if core::mem::take(&mut self.generation.forked) && self.has_program() {
+            self.process_passes(ctx);
+            state::on_daemon(self, ctx);
+        }
+    }
+
+    /// The started program has ended. Until the daemon that it may have left behind is known, nothing proves that the
+    /// realm runs.
+    pub(crate) fn program_forked(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.has_program() {
+            ctx.ignore("there is no process in this state");
+            return;
+        }
+        self.generation.forked = true;
+        ctx.event(EventKind::Forked { run: self.generation.run });
+        self.process_stopped(ctx);
+    }
+
+    /// Whether its program was exec'd, and heartbeatd has not begun to end it.
+    fn has_program(&self) -> bool {
+        let execed = match &self.state {
+            State::Starting(starting) => starting.execed(),
+            State::Running(_) => true,
+            _ => false,
+        };
+        execed && self.generation.pid.is_some()
     }
 
     /// Whether the realm should have a process now. A paused realm keeps the one it has, and only an operator gives it

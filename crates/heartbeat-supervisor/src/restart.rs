@@ -33,24 +33,23 @@ impl Realm {
             return record.id;
         }
         let attempt = self.history.tracker.used(&ctx.spec.restart, ctx.now) + 1;
-        self.open_attempt(ctx, cause, detail, attempt)
+        self.open_attempt(ctx, cause, detail, Some(attempt))
     }
 
     /// Opens a restart transaction that does not count against the budget, or joins the open one.
     pub(crate) fn open_uncounted(&mut self, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
         if !self.restart_open() {
-            let beyond = ctx.spec.restart.burst().saturating_add(1);
-            self.open_attempt(ctx, cause, detail, beyond);
+            self.open_attempt(ctx, cause, detail, None);
         }
     }
 
-    /// Opens a restart transaction that the budget has counted already. None is open.
+    /// Opens a restart transaction with its number in the budget, which has counted it already. None is open.
     pub(crate) fn open_attempt(
         &mut self,
         ctx: &mut Ctx<'_>,
         cause: RestartCause,
         detail: String,
-        attempt: u32,
+        attempt: Option<u32>,
     ) -> RestartId {
         self.history.faulted |= cause.is_debited();
         self.history.restarts_opened += 1;
@@ -83,11 +82,11 @@ impl Realm {
     }
 
     /// An operator resets the budget. The open restart counts as the operator's from now on.
-    pub(crate) fn forget_attempts(&mut self, spec: &RealmSpec) {
+    pub(crate) fn forget_attempts(&mut self) {
         self.history.tracker.reset();
         self.history.relapsed = false;
         if let Some(open) = self.history.open_mut() {
-            open.attempt = spec.restart.burst().saturating_add(1);
+            open.attempt = None;
         }
     }
 

@@ -92,7 +92,7 @@ impl Supervisor {
             }
             let Some((found, changed)) = self.realms[ix.index()].found.take() else { continue };
             self.realms[ix.index()].dependencies = self.dependency_view(ix);
-            let adopted = matches!(found, Found::Alive { .. });
+            let adopted = matches!(found, Found::Alive { .. } | Found::Forked { .. });
             self.step(now, ix, |realm, ctx| {
                 state::resume(realm, ctx, found);
                 realm.resume_suspicion(ctx);

@@ -80,7 +80,7 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
     });
     let mut flags = BTreeSet::new();
     let broken_need = realm.dependencies.needs == NeedState::Broken;
-    if broken_need && matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Blocked) {
+    if broken_need && matches!(realm.shown.status, Status::Up | Status::Degraded) {
         flags.insert(Flag::UpstreamDown);
     }
     if realm.evidence.probes.iter().any(|probe| probe.stale) {
@@ -105,7 +105,12 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         flags.insert(Flag::Fuse);
     }
     let why = why::why(plan, &supervisor.realms, ix, &supervisor.out, now);
+    let why = match supervisor.incident_open_until(ix) {
+        Some(until) => why::with_open_incident(why, spec, until),
+        None => why,
+    };
     let start_failure = realm.history.failed_start.as_ref().filter(|_| why.reason == Reason::StartFailed);
+    let stop = realm.wish.operator_hold().filter(|_| realm.shown.status == Status::Stopped);
     RealmStatus {
         info: Arc::clone(&plan.infos()[ix.index()]),
         desired: realm.wish.desired,
@@ -114,11 +119,12 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         pause: realm.wish.pause.clone(),
         status: realm.shown.status,
         why,
+        stopped_at: stop.and_then(|hold| hold.at),
         start_failure: start_failure.map(|start| start.failure),
         flags,
         process: ProcessStatus {
             run: realm.generation.run,
-            pid: realm.generation.pid,
+            pid: realm.generation.pid.filter(|_| !realm.generation.forked),
             started_at: realm.generation.started_at,
             adopted: realm.evidence.adopted && realm.generation.pid.is_some(),
             last_exit: realm.history.last_exit,

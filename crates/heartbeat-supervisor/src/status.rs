@@ -14,6 +14,7 @@ impl Realm {
     fn in_grace(&self) -> bool {
         match self.state {
             State::Waiting(_) | State::Starting(_) => true,
+            State::Running(_) if self.generation.forked => true,
             State::External(_) | State::Running(_) => {
                 self.evidence.probes.iter().any(|probe| !probe.has_verdict_or_is_stale())
             }

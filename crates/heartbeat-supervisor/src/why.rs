@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
-    RestartAttempt, RestartCause, Status, Why,
+    Attempt, Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx,
+    RealmKind, Reason, RestartAttempt, RestartCause, Status, Why,
 };
 
 use crate::ctx::Outbox;
@@ -49,6 +49,16 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
     let view = View { plan, realms, ix, out, now };
     let (reason, message, next) = suspecting(&view, answer(&view));
     Why { reason, message, since: view.realm().shown.status_since, next }
+}
+
+/// The answer for a realm that is well again, and whose incident stays open until it has been well for `reset_after`.
+pub(crate) fn with_open_incident(why: Why, spec: &RealmSpec, until: Instant) -> Why {
+    let time = words::duration(spec.restart.reset_after());
+    let message = format!(
+        "{}; it failed again soon after a recovery, so its incident stays open until it has been healthy for {time}",
+        why.message
+    );
+    Why { message, next: Next::at(NextAction::Verify, until), ..why }
 }
 
 /// The same, with the need that is probably to blame.
@@ -132,6 +142,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         }
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
         State::Stopping(_) | State::Stuck { .. } => stopping(view),
+        State::Starting(_) | State::Running(_) if realm.generation.forked => forked(view),
         State::Starting(_) => starting(view),
         State::External(_) if realm.shutting_down() => {
             let words = "not watched: heartbeatd is stopping everything".to_string();
@@ -141,15 +152,26 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
     }
 }
 
+/// The program has ended, and the daemon that its pid file names is not there yet.
+fn forked(view: &View<'_>) -> (Reason, String, Next) {
+    let waits = "its program has ended; heartbeatd waits for the daemon that its pidfile names".to_string();
+    let next = Next::when(NextAction::Probe, "its pidfile names a process of the realm".to_string());
+    if view.realm().restart_open() {
+        return (restart_reason(view.realm()), format!("{waits} (before: {})", ended(view)), next);
+    }
+    (Reason::Starting, waits, next)
+}
+
 /// The program cannot be used, and the adapter checks it every second.
 fn unusable(view: &View<'_>) -> (Reason, String, Next) {
     let start = view.realm().history.failed_start.as_ref();
     let message = start.map(|start| start.message.clone()).unwrap_or_default();
-    let next = match &view.realm().state {
-        State::Cooldown(cooldown) => Next::at(NextAction::Start, cooldown.until),
-        _ => Next::when(NextAction::Start, "its program can be used".to_string()),
-    };
-    (Reason::StartFailed, format!("{message}; checked every second"), next)
+    let next = Next::when(NextAction::Start, "its program can be used".to_string());
+    (
+        Reason::StartFailed,
+        format!("{message}; heartbeatd checks every second whether it can be started"),
+        next,
+    )
 }
 
 /// The error of the last start, with the number of the attempt where it counts against the budget.
@@ -271,14 +293,11 @@ fn ended(view: &View<'_>) -> String {
         (None, None, Some(last)) => last.exit.to_string(),
         (None, None, None) => "ended".to_string(),
     };
-    let attempt =
-        realm.history.open().filter(|record| record.cause.is_debited()).map(|record| record.attempt);
-    match attempt {
-        // The trial after a cooldown is no attempt of the budget.
-        Some(attempt) if attempt <= view.spec().restart.burst() => {
-            format!("{seen}, attempt {attempt} of {}", view.spec().restart.burst())
-        }
-        Some(_) | None => seen,
+    let open = realm.history.open();
+    let burst = view.spec().restart.burst();
+    match open.and_then(|record| Attempt::counted(record.cause, record.attempt, burst)) {
+        Some(attempt) => format!("{seen}, {attempt}"),
+        None => seen,
     }
 }
 

@@ -150,13 +150,13 @@ impl Entry {
         let begun = || self.runs.values().copied().max();
         match schedule {
             PushSchedule::Every(every) => {
-                let heard = self.last.as_ref().map(|report| report.at).max(begun().map(|(at, _)| at));
-                let silent = now.since(heard.unwrap_or(self.since).max(self.since));
-                let last = self.last.as_ref().map_or_else(
-                    || "there was none before".to_owned(),
-                    |last| format!("the last one came at {}", moment(last.at_wall)),
-                );
-                (silent > *every).then(|| format!("no heartbeat for {every:?}; {last}"))
+                // The first heartbeat begins the time: before it, none is expected.
+                let last = self.last.as_ref()?;
+                let heard = begun().map_or(last.at, |(at, _)| at.max(last.at));
+                let silent = now.since(heard.max(self.since));
+                (silent > *every).then(|| {
+                    format!("no heartbeat for {every:?}; the last one came at {}", moment(last.at_wall))
+                })
             }
             PushSchedule::Cron { cron, grace } => {
                 let heard = self.last.as_ref().map(|report| report.at_wall).max(begun().map(|(_, at)| at));
@@ -191,12 +191,24 @@ impl Beats {
                 StoredBeats::default()
             }
         };
-        let entries = stored.realms.into_iter().filter_map(|(name, beat)| {
-            let at = clock::instant_of(beat.at, anchor);
-            let report = Report { at, at_wall: beat.at, exit: beat.exit, took: None, message: beat.message };
-            Some((RealmName::new(&name).ok()?, Entry { last: Some(report), ..Entry::listening(now, wall) }))
-        });
-        Self { entries: Mutex::new(entries.collect()), path }
+        let mut entries: BTreeMap<RealmName, Entry> = BTreeMap::new();
+        let mut entry = |name: &str, change: &dyn Fn(&mut Entry)| {
+            if let Ok(name) = RealmName::new(name) {
+                change(entries.entry(name).or_insert_with(|| Entry::listening(now, wall)));
+            }
+        };
+        for (name, beat) in stored.realms {
+            let (at, message) = (clock::instant_of(beat.at, anchor), beat.message);
+            let report = Report { at, at_wall: beat.at, exit: beat.exit, took: None, message };
+            entry(&name, &|entry| entry.last = Some(report.clone()));
+        }
+        for (name, runs) in stored.runs {
+            // A run has its full time again: its end may have been reported while no heartbeatd listened.
+            entry(&name, &|entry| {
+                entry.runs = runs.iter().map(|(id, begun)| (id.clone(), (now, *begun))).collect();
+            });
+        }
+        Self { entries: Mutex::new(entries), path }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<RealmName, Entry>> {
@@ -223,7 +235,11 @@ impl Beats {
             let message = last.message.clone();
             (name, StoredBeat { at: last.at_wall, exit: last.exit, message })
         });
-        let stored = StoredBeats { realms: realms.collect() };
+        let runs = entries.iter().filter(|(_, entry)| !entry.runs.is_empty()).map(|(name, entry)| {
+            let begun = entry.runs.iter().map(|(id, (_, begun))| (id.clone(), *begun));
+            (name.to_string(), begun.collect())
+        });
+        let stored = StoredBeats { realms: realms.collect(), runs: runs.collect() };
         // Plain data always serialises.
         let body = serde_json::to_string(&stored).unwrap_or_default();
         // Under the lock, so that the file has the newest heartbeat.
@@ -345,11 +361,12 @@ mod tests {
             job.after(60),
             (NOTHING_YET, "no heartbeat yet; expected is a heartbeat every 60s".to_owned())
         );
-        assert_eq!(job.after(1), (MISSED, "no heartbeat for 60s; there was none before".to_owned()));
+        assert_eq!(job.after(3_600).0, NOTHING_YET, "none is expected before the first");
         job.beat(BeatEvent::Ok, None);
-        let words = "heartbeat at 2026-11-30 00:01:01 UTC: 3 tables and more";
+        let words = "heartbeat at 2026-11-30 01:01:00 UTC: 3 tables and more";
         assert_eq!(job.after(60), (Outcome::Pass, words.to_owned()));
-        assert_eq!(job.after(1).0, MISSED);
+        let silence = "no heartbeat for 60s; the last one came at 2026-11-30 01:01:00 UTC";
+        assert_eq!(job.after(1), (MISSED, silence.to_owned()));
     }
 
     #[test]
@@ -452,6 +469,11 @@ mod tests {
         assert_eq!(third.look(&realm, &schedule).0, Outcome::Pass);
         third.begin(&realm);
         assert_eq!(third.look(&realm, &schedule).0, NOTHING_YET);
+        third.take(&realm, &beat(BeatEvent::Start));
+        let begun = |beats: &Beats| beats.entries()[&realm].runs.clone();
+        assert_eq!(begun(&Beats::open(dir.path(), clock::anchor())).len(), 1, "a run in progress");
+        third.take(&realm, &beat(BeatEvent::Ok));
+        assert_eq!(begun(&Beats::open(dir.path(), clock::anchor())).len(), 0);
         std::fs::write(dir.path().join("beats"), "torn").unwrap();
         let fourth = Beats::open(dir.path(), clock::anchor());
         assert_eq!(fourth.look(&realm, &schedule).0, NOTHING_YET, "a damaged file is set aside");

@@ -215,6 +215,7 @@ impl Executor {
                 self.pids.insert(key.realm, (key.run, pid));
                 input(key, RunFact::MainChanged { pid })
             }
+            Notice::Forked { key } => input(key, RunFact::Forked),
             Notice::StartFailed { key, error } => {
                 input(key, RunFact::StartFailed { error: start_error(error) })
             }

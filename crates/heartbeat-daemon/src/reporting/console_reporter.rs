@@ -278,6 +278,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         EventKind::RunStarted { pid, run } => {
             ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
         }
+        EventKind::Forked { .. } => ("ended".to_owned(), DIM, kind.fact()?.1),
         EventKind::MainChanged { pid, .. } => {
             ("started".to_owned(), DIM, format!("pid {pid} is its main process now"))
         }

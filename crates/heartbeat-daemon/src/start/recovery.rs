@@ -197,8 +197,7 @@ fn found(survivor: &Survivor, record: Option<&PersistedRealm>) -> Found {
             _ => Found::Nothing,
         },
         Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
-        // The process adapter reports which process is the main one, or that none is.
-        Condition::Forked { pid, .. } => Found::Alive { pid: *pid, launching: false },
+        Condition::Forked { pid, .. } => Found::Forked { pid: *pid },
         Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
         Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },
     }

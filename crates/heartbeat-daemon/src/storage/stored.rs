@@ -53,6 +53,9 @@ pub(crate) struct StoredPause {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredBeats {
     pub(crate) realms: BTreeMap<String, StoredBeat>,
+    /// When the runs in progress of each realm began, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) runs: BTreeMap<String, BTreeMap<String, WallTime>>,
 }
 
 /// One heartbeat, or the end of a run.

@@ -21,6 +21,9 @@ use crate::tree;
 /// The reaper looks for a pid file this often once its program has ended, and this many times: 5 s.
 const LOOK_FOR_DAEMON: Duration = Duration::from_millis(20);
 const MAX_LOOKS: u32 = 250;
+/// With every so many looks, the first one included, the reaper checks whether a process is left that the file could
+/// name: every 0.5 s.
+const LOOKS_PER_SCAN: u32 = 25;
 /// The reaper reads at most this much of a pid file: a number and a newline.
 const MAX_PIDFILE_BYTES: u64 = 64;
 
@@ -31,22 +34,28 @@ impl Reaper {
         run.stage = Stage::Forked(exit);
         run.looks = MAX_LOOKS;
         self.look_for_daemon(id);
+        let waiting = self.runs.get(id).filter(|run| matches!(run.stage, Stage::Forked(_)));
+        if let Some(Owner::Realm(key)) = waiting.map(|run| run.owner) {
+            (self.sink)(Notice::Forked { key });
+        }
     }
 
     pub(super) fn look_for_daemon(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         let (Stage::Forked(exit), Owner::Realm(key)) = (run.stage, run.owner) else { return };
-        run.looks = run.looks.saturating_sub(1);
-        let left = run.looks;
+        let left = run.looks.saturating_sub(1);
+        let scans = run.looks.is_multiple_of(LOOKS_PER_SCAN);
+        run.looks = left;
         // The daemon may write it after the program has ended, and an old one may lie there until then.
         let named = run.request.pidfile.as_deref().and_then(|path| read_pid(path).ok());
         if named.is_some_and(|pid| self.become_main(id, pid)) {
             return;
         }
-        if left > 0 {
-            self.deadlines.set(id, LOOK_FOR_DAEMON);
+        let mut scan = None;
+        if left == 0 || (scans && self.nobody_is_left(id, &mut scan)) {
+            self.main_ended(id, key, exit, &mut scan);
         } else {
-            self.main_ended(id, key, exit, &mut None);
+            self.deadlines.set(id, LOOK_FOR_DAEMON);
         }
     }
 

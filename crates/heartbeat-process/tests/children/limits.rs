@@ -186,6 +186,7 @@ pub(super) fn a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_
         rustix_yield();
     }
     bench.processes.signal_main(key, Signal::TERM);
+    assert_eq!(bench.next(), Notice::Forked { key });
     let (exit, empty) = exit_of(&bench.next());
     assert_eq!((exit, empty), (Exit::code(0), true), "the tree is empty when the search ends");
 }

@@ -117,6 +117,12 @@ pub(crate) fn a_daemon_is_followed_by_its_pid_file() {
     let exit = ended(&bench, key);
     // The process is not our child unless orphans come to us, and older kernels do not say how such a process ended.
     assert!(exit == Exit::code(7) || exit == Exit::unknown(), "{exit:?}");
+    // One that leaves no process behind has ended at once, whatever its pid file says.
+    let script = format!("rm -f {0}; exit 0", pidfile.display());
+    let spec = LaunchSpec { pidfile: Some(pidfile.clone()), ..bench.shell(&script) };
+    bench.launch(3, &spec);
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(0), true));
     // One that ends badly has left no daemon behind.
     let script = format!("echo 1 > {}; exit 9", pidfile.display());
     let spec = LaunchSpec { pidfile: Some(pidfile), ..bench.shell(&script) };
@@ -132,6 +138,7 @@ pub(crate) fn a_pid_file_is_believed_within_the_tree_alone() {
     let script = format!("(setsid sleep 634 &); echo {own} > {}; exit 0", pidfile.display());
     let key = bench.launch(1, &LaunchSpec { pidfile: Some(pidfile), ..bench.shell(&script) });
     bench.started();
+    assert_eq!(bench.next(), Notice::Forked { key });
     assert_eq!(exit_of(&bench.next()), (Exit::code(0), false), "and what it left is no main process");
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });

@@ -147,8 +147,9 @@ pub struct RestartEntry {
     pub cause: Open<RestartCause>,
     /// For a person.
     pub detail: String,
-    /// Attempt number within the window, from 1.
-    pub attempt: u32,
+    /// Attempt number within the window, from 1; absent where the budget does not count the restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// Steps reached, in order.
     pub steps: Vec<RestartStepEntry>,
     /// How it ended; absent while open.

@@ -269,7 +269,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
             until: pause.until.map(|until| about.anchor.wall(until)),
         }),
         flags: realm.flags.iter().map(|flag| (*flag).into()).collect(),
-        since: about.anchor.wall(realm.why.since),
+        since: realm.stopped_at.unwrap_or_else(|| about.anchor.wall(realm.why.since)),
         reason: realm.why.reason.into(),
         start_failure: realm.start_failure.map(Into::into),
         message: message(realm, now),

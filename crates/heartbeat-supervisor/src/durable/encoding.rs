@@ -188,6 +188,7 @@ pub(crate) struct StoredRestart {
     id: u64,
     cause: RestartCause,
     detail: String,
+    /// Zero where the budget does not count the restart.
     attempt: u32,
     steps: Vec<(RestartStep, u64)>,
     result: Option<RestartResult>,
@@ -197,12 +198,13 @@ impl Stored<RestartAttempt> for StoredRestart {
     fn of(restart: &RestartAttempt) -> Self {
         let RestartAttempt { id, cause, detail, attempt, steps, result } = restart.clone();
         let steps = steps.iter().map(|(step, at)| (*step, u64::of(at))).collect();
-        Self { id: id.0, cause, detail, attempt, steps, result }
+        Self { id: id.0, cause, detail, attempt: attempt.unwrap_or(0), steps, result }
     }
 
     fn value(self) -> RestartAttempt {
         let Self { id, cause, detail, attempt, steps, result } = self;
         let steps = steps.into_iter().map(|(step, at)| (step, at.value())).collect();
+        let attempt = Some(attempt).filter(|attempt| *attempt > 0);
         RestartAttempt { id: RestartId(id), cause, detail, attempt, steps, result }
     }
 }

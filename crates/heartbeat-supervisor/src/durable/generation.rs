@@ -18,6 +18,9 @@ pub(crate) struct Generation {
     pub(crate) pid: Option<u32>,
     #[serde(rename = "started_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<Instant>,
+    /// The started program has ended, and the daemon that it may have left behind is not known yet.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) forked: bool,
     /// The launch was never attempted: the next start is of this generation, too.
     #[serde(rename = "keep_run", skip_serializing_if = "is_false")]
     pub(crate) untried: bool,

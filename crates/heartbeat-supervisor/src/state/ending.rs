@@ -138,7 +138,7 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
                 realm.history.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Exited, None, dice);
             // A failed start is no restart; the attempt that follows is one.
             if let Decision::StartAt { attempt, .. } = decision {
-                realm.open_attempt(ctx, RestartCause::Exited, error.message.clone(), attempt);
+                realm.open_attempt(ctx, RestartCause::Exited, error.message.clone(), Some(attempt));
             }
             decision
         }
@@ -184,7 +184,7 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
     if cause.is_debited() && !own && realm.may_blame(ctx.now) {
         realm.begin_suspicion(ctx);
         if let Some(record) = realm.history.open_mut() {
-            record.attempt = ctx.spec.restart.burst().saturating_add(1);
+            record.attempt = None;
         }
         // A realm that was ended for another try starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
@@ -208,7 +208,7 @@ fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::
     match decision {
         Decision::StartAt { at, attempt } => {
             if let Some(record) = realm.history.open_mut() {
-                record.attempt = attempt.max(1);
+                record.attempt = Some(attempt.max(1));
             }
             realm.history.not_before = realm.history.not_before.max(at);
             if realm.history.not_before > ctx.now {
@@ -245,6 +245,6 @@ fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::
 /// The budget refused the restart that was just opened: its number is that of the last attempt made, not one more.
 fn never_attempted(realm: &mut Realm, ctx: &Ctx<'_>) {
     if let Some(record) = realm.history.open_mut() {
-        record.attempt = record.attempt.min(ctx.spec.restart.burst());
+        record.attempt = record.attempt.map(|attempt| attempt.min(ctx.spec.restart.burst()));
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: Str
     let dice = ctx.dice();
     match realm.history.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Unhealthy, None, dice) {
         Decision::StartAt { at, attempt } => {
-            realm.open_attempt(ctx, RestartCause::Unhealthy, detail, attempt.max(1));
+            realm.open_attempt(ctx, RestartCause::Unhealthy, detail, Some(attempt.max(1)));
             due(realm, ctx, at);
         }
         Decision::Cooldown { until, .. } => exhausted(realm, ctx, Some(until)),

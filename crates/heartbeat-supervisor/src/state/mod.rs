@@ -117,6 +117,9 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     // These facts mean the same in every state.
     match fact {
         RunFact::MainChanged { pid } => return realm.main_changed(ctx, pid),
+        // While heartbeatd ends the tree, it does not matter which process is the main one.
+        RunFact::Forked if matches!(realm.state, State::Stopping(_)) => return,
+        RunFact::Forked => return realm.program_forked(ctx),
         RunFact::PortHeld { holder } => {
             realm.port_held(ctx, holder);
             return on_result(realm, ctx);
@@ -216,9 +219,19 @@ pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         in_place_restart::cancel(realm, ctx);
     }
     if matches!(realm.state, State::Starting(_)) {
-        starting::on_reload(realm, ctx);
+        let started = realm.generation.started_at.unwrap_or(ctx.now);
+        starting::expect_readiness(realm, ctx, started);
     } else {
         // In states where results count, they are looked at again.
+        on_result(realm, ctx);
+    }
+}
+
+/// The daemon of a realm is known.
+pub(crate) fn on_daemon(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if matches!(realm.state, State::Starting(_)) {
+        starting::expect_readiness(realm, ctx, ctx.now);
+    } else {
         on_result(realm, ctx);
     }
 }
@@ -256,7 +269,12 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         unverified::enter(realm, ctx, what);
         return;
     }
-    realm.evidence.adopted = matches!(found, Found::Alive { .. });
+    realm.evidence.adopted = matches!(found, Found::Alive { .. } | Found::Forked { .. });
+    realm.generation.forked = matches!(found, Found::Forked { .. });
+    let found = match found {
+        Found::Forked { pid } => Found::Alive { pid, launching: false },
+        found => found,
+    };
     match (realm.state.phase(), found) {
         (Phase::Starting, found) => starting::resume(realm, ctx, found),
         (Phase::Running, found) => running::resume(realm, ctx, found),
@@ -272,10 +290,14 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         (Phase::External, _) => {
             realm.resume_probing(ctx);
             in_place_restart::resume(realm, ctx);
+            running::resume_health(realm, ctx);
         }
         (Phase::Done, _) if ctx.spec.kind != RealmKind::Oneshot => waiting::enter(realm, ctx),
         (Phase::Waiting, _) => waiting::on_dependencies(realm, ctx),
         (Phase::Stopped | Phase::Failed | Phase::Done, _) => {}
+    }
+    if realm.generation.forked {
+        realm.process_stopped(ctx);
     }
 }
 

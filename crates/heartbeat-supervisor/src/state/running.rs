@@ -44,15 +44,20 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             } else if realm.restart_open() {
                 serving::resume_verification(realm, ctx);
             }
-            if let Some(since) = realm.generation.healthy_since {
-                ctx.arm(TimerKind::Stable, (since + ctx.spec.restart.reset_after()).max(ctx.now));
-            }
+            resume_health(realm, ctx);
         }
         Found::Ended { exit, empty } => on_exit(realm, ctx, RunFact::Exited { exit, empty }),
         // heartbeatd did not see it end, but no process is left, so it has ended.
-        Found::Nothing | Found::Unverifiable { .. } => {
+        Found::Nothing | Found::Unverifiable { .. } | Found::Forked { .. } => {
             on_exit(realm, ctx, RunFact::Exited { exit: Exit::unknown(), empty: true });
         }
+    }
+}
+
+/// heartbeatd is back: continuous health goes on from where it began.
+pub(crate) fn resume_health(realm: &Realm, ctx: &mut Ctx<'_>) {
+    if let Some(since) = realm.generation.healthy_since {
+        ctx.arm(TimerKind::Stable, (since + ctx.spec.restart.reset_after()).max(ctx.now));
     }
 }
 
@@ -94,6 +99,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
         // These mean the same in every state, and were handled before.
         RunFact::PortHeld { .. }
+        | RunFact::Forked
         | RunFact::MainChanged { .. }
         | RunFact::Said { .. }
         | RunFact::ProgramChecked { .. }

@@ -199,7 +199,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             on_exit(realm, ctx, RunFact::Exited { exit, empty: true })
         }
         // Nothing proves that the program was exec'd: no debit.
-        Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
+        Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } | Found::Forked { .. } => {
             realm.generation.untried = stage(realm) != Stage::Before;
             (realm.generation.pid, realm.generation.started_at) = (None, None);
             waiting::enter(realm, ctx);
@@ -264,6 +264,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         // These mean the same in every state, and were handled before.
         (
             RunFact::PortHeld { .. }
+            | RunFact::Forked
             | RunFact::MainChanged { .. }
             | RunFact::Said { .. }
             | RunFact::ProgramChecked { .. }
@@ -298,8 +299,8 @@ fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     match realm.live_probes_pass(ctx.spec, 1) {
         None => ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle),
         // The realm had reported it before heartbeatd died.
-        Some(true) => ready(realm, ctx),
-        Some(false) => {}
+        Some(true) if !realm.generation.forked => ready(realm, ctx),
+        Some(_) => {}
     }
 }
 
@@ -363,7 +364,8 @@ pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 }
 
 pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if stage(realm) == Stage::Execed && realm.live_probes_pass(ctx.spec, 1) == Some(true) {
+    let known = !realm.generation.forked;
+    if stage(realm) == Stage::Execed && known && realm.live_probes_pass(ctx.spec, 1) == Some(true) {
         ready(realm, ctx);
         return;
     }
@@ -375,16 +377,14 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.evaluate(ctx);
 }
 
-/// The reload may have changed the probes, or the settling time of a realm without any.
-pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+/// Looks again at a realm that is not ready: a reload may have changed its probes, or its daemon is known now. Without a
+/// probe it has to run for `start.settle` from `since` on.
+pub(crate) fn expect_readiness(realm: &mut Realm, ctx: &mut Ctx<'_>, since: Instant) {
     if stage(realm) != Stage::Execed {
         return;
     }
     match realm.live_probes_pass(ctx.spec, 1) {
-        None => {
-            let settled = realm.generation.started_at.unwrap_or(ctx.now) + ctx.spec.start.settle;
-            ctx.arm(TimerKind::Settle, settled.max(ctx.now));
-        }
+        None => ctx.arm(TimerKind::Settle, (since + ctx.spec.start.settle).max(ctx.now)),
         Some(_) => {
             ctx.disarm(TimerKind::Settle);
             on_result(realm, ctx);
@@ -406,7 +406,7 @@ fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
         (TimerKind::Settle, Stage::Execed) => {
-            if !realm.evidence.stopped_by_signal {
+            if !realm.evidence.stopped_by_signal && !realm.generation.forked {
                 ready(realm, ctx);
             } else {
                 ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));

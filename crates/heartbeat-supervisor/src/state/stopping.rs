@@ -172,7 +172,7 @@ fn enter(
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let Some(now) = stopping(realm).cloned() else { return };
     match found {
-        Found::Nothing | Found::Unverifiable { .. } => {
+        Found::Nothing | Found::Unverifiable { .. } | Found::Forked { .. } => {
             if now.exit.is_none() && !now.launching {
                 note_exit(realm, ctx, Exit::unknown(), true);
             }
@@ -369,6 +369,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
         RunFact::StoppedBySignal { .. }
         | RunFact::PortHeld { .. }
+        | RunFact::Forked
         | RunFact::MainChanged { .. }
         | RunFact::Said { .. }
         | RunFact::ProgramChecked { .. }

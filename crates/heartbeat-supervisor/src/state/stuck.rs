@@ -36,6 +36,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         }
         RunFact::StoppedBySignal { .. }
         | RunFact::PortHeld { .. }
+        | RunFact::Forked
         | RunFact::MainChanged { .. }
         | RunFact::Said { .. }
         | RunFact::ProgramChecked { .. }
@@ -54,7 +55,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             stopping::note_exit(realm, ctx, exit, true)
         }
         Found::Alive { pid, launching: false } => realm.generation.pid = Some(pid),
-        Found::Ended { .. } | Found::Alive { .. } | Found::Unverifiable { .. } => {}
+        Found::Ended { .. } | Found::Alive { .. } | Found::Unverifiable { .. } | Found::Forked { .. } => {}
     }
 }
 

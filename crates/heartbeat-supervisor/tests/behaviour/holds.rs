@@ -169,4 +169,13 @@ fn neither_boot_nor_a_reload_nor_a_restart_of_heartbeatd_lifts_a_hold() {
         (refused.holds[0].hold.by, refused.holds[0].hold.at),
         (Some(0), Some(WallTime::from_millis(5)))
     );
+    assert_eq!(d.status(A).stopped_at, Some(WallTime::from_millis(5)));
+    d.rebooted();
+    assert_eq!(
+        d.status(A).stopped_at,
+        Some(WallTime::from_millis(5)),
+        "not since heartbeatd has been started"
+    );
+    d.order(Action::Start, A);
+    assert_eq!(d.status(A).stopped_at, None);
 }

@@ -503,6 +503,51 @@ fn what_was_opened_is_resolved_when_an_operator_stops_it() {
 }
 
 #[test]
+fn a_dependent_that_is_killed_during_a_verification_keeps_no_incident_open() {
+    for (first, second) in [(A, B), (B, A)] {
+        for ms in [0, 300, 3_400, 4_900, 5_200, 9_000] {
+            let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+            for round in 0..4 {
+                d.exit(first, Exit::signal(Signal::KILL));
+                d.live(Duration::from_millis(ms), |_| Outcome::Pass);
+                d.exit(second, Exit::signal(Signal::KILL));
+                d.live(secs(20), |_| Outcome::Pass);
+                assert_eq!((d.word(A), d.word(B)), (Status::Up, Status::Up), "{first:?} {ms} {round}");
+                let open = d.sup.snapshot(d.now).incidents;
+                for root in open.iter().filter_map(|incident| incident.root) {
+                    assert!(round > 0 && d.message(root).contains("its incident stays open"), "{open:?}");
+                }
+            }
+            d.live(secs(60), |_| Outcome::Pass);
+            assert_eq!(d.sup.snapshot(d.now).incidents, [], "{first:?} {ms}");
+        }
+    }
+}
+
+#[test]
+fn the_incident_of_an_external_realm_ends_under_the_next_heartbeatd() {
+    let mut spec = external("a");
+    spec.restart_command = true;
+    let mut d = Drive::up(vec![spec]);
+    let restart = |d: &mut Drive| {
+        while d.phase(A) == Phase::External && !d.effects.iter().any(|e| matches!(e, Effect::Hook { .. })) {
+            d.wait_answering(secs(1), |_| FAIL);
+        }
+        d.take_effects();
+        let run = d.run(A);
+        let fact = RunFact::HookDone { hook: heartbeat_status::Hook::Restart, failure: None };
+        d.feed(Input::Run { realm: A, run, fact });
+        d.wait_answering(secs(20), |_| Outcome::Pass);
+    };
+    restart(&mut d);
+    restart(&mut d);
+    assert_eq!((d.word(A), d.sup.snapshot(d.now).incidents.len()), (Status::Up, 1), "it failed again");
+    d.killed(|_| Found::Nothing);
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!(d.sup.snapshot(d.now).incidents, []);
+}
+
+#[test]
 fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() {
     let mut d = Drive::stable(vec![probed("a")]);
     let mut opened = 0;
@@ -519,8 +564,14 @@ fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() 
         }
     }
     assert_eq!(opened, 2, "the first was over when it failed again");
-    d.live(secs(60), |_| Outcome::Pass);
+    let why = d.status(A).why.clone();
+    let kept =
+        "it failed again soon after a recovery, so its incident stays open until it has been healthy for 1m";
+    assert!(why.message.ends_with(kept), "{}", why.message);
+    d.live(why.next.at.expect("the end of its incident").since(d.now), |_| Outcome::Pass);
     assert_eq!(told(&mut d), ["resolved a"], "healthy for reset_after");
+    assert!(!d.message(A).contains("incident"));
+    d.live(secs(10), |_| Outcome::Pass);
     d.exit(A, Exit::code(1));
     d.live(secs(20), |_| Outcome::Pass);
     assert_eq!(told(&mut d), ["opened a", "resolved a"], "a new failure, and not the loop of before");

@@ -3,6 +3,7 @@
 mod breaker;
 mod drive;
 mod evidence;
+mod forking;
 mod held;
 mod history;
 mod holds;

@@ -88,6 +88,7 @@ fn a_blocked_realm_is_broken_for_its_own_dependents_and_a_satisfied_done_passes_
     d.started(A);
     d.exit(A, Exit::code(1));
     assert_eq!((d.word(B), d.word(C)), (Status::Blocked, Status::Blocked), "it is not done yet");
+    assert!(!d.status(B).flags.contains(&Flag::UpstreamDown), "the flag is for what passes all the same");
 
     let mut d = Drive::boot(vec![probed("a"), task, waits]);
     run(&mut d, secs(2), |_| Outcome::Pass);

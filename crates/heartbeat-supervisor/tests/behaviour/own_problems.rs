@@ -38,7 +38,16 @@ fn a_problem_that_lasts_five_seconds_is_an_incident_until_it_ends() {
     report(&mut d, OwnProblemKind::Intent, Some("cannot write intent: Read-only file system"));
     d.wait_answering(secs(60), |_| heartbeat_status::Outcome::Pass);
     assert_eq!(told(&mut d), [], "the same problem with other words is the same incident");
+    for _ in 0..3 {
+        // Now and then a small write succeeds on a full disk.
+        report(&mut d, OwnProblemKind::Intent, None);
+        d.wait_answering(secs(4), |_| heartbeat_status::Outcome::Pass);
+        report(&mut d, OwnProblemKind::Intent, Some(FULL));
+        d.wait_answering(secs(60), |_| heartbeat_status::Outcome::Pass);
+        assert_eq!(told(&mut d), [], "one problem is one incident");
+    }
     report(&mut d, OwnProblemKind::Intent, None);
+    d.wait_answering(secs(5), |_| heartbeat_status::Outcome::Pass);
     let over = "the problem of heartbeatd is over".to_string();
     assert_eq!(told(&mut d), [(IncidentStep::Resolved, Some(OwnProblemKind::Intent), Some(over))]);
     assert!(d.sup.snapshot(d.now).is_ok(), "the realms are as they were");
@@ -64,6 +73,7 @@ fn each_part_has_an_incident_of_its_own() {
     d.wait_answering(secs(6), |_| heartbeat_status::Outcome::Pass);
     assert_eq!(told(&mut d).len(), 2);
     report(&mut d, OwnProblemKind::Records, None);
+    d.wait_answering(secs(5), |_| heartbeat_status::Outcome::Pass);
     let closed = told(&mut d);
     assert_eq!(closed.iter().map(|(_, kind, _)| *kind).collect::<Vec<_>>(), [Some(OwnProblemKind::Records)]);
 }

@@ -246,7 +246,7 @@ fn an_external_realm_is_restarted_by_its_command_with_backoff_and_budget() {
     let mut d = Drive::up(vec![spec]);
     for attempt in 1..=3 {
         d.until_commanded(A);
-        assert_eq!(d.status(A).restart.as_ref().unwrap().attempt, attempt);
+        assert_eq!(d.status(A).restart.as_ref().unwrap().attempt, Some(attempt));
         d.take();
         d.done(A, Some("exit code 1"));
     }
@@ -266,7 +266,7 @@ fn an_external_realm_is_restarted_by_its_command_with_backoff_and_budget() {
     // Continuous health has reset it: the next one is no trial.
     d.wait_answering(secs(600), |_| Outcome::Pass);
     d.until_commanded(A);
-    assert_eq!(d.status(A).restart.as_ref().unwrap().attempt, 1);
+    assert_eq!(d.status(A).restart.as_ref().unwrap().attempt, Some(1));
 }
 
 #[test]

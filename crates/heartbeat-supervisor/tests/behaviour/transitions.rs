@@ -171,6 +171,10 @@ const INPUTS: &[(&str, Apply)] = &[
     }),
     ("Notify: READY=1", |d| d.say(A, |said| said.ready = true)),
     ("Notify: STOPPING=1", |d| d.say(A, |said| said.stopping = true)),
+    ("Forked", |d| {
+        let run = d.run(A);
+        d.feed(Input::Run { realm: A, run, fact: RunFact::Forked });
+    }),
     ("MainChanged", |d| {
         let run = d.run(A);
         d.feed(Input::Run { realm: A, run, fact: RunFact::MainChanged { pid: 4_711 } });

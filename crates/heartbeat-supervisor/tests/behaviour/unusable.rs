@@ -93,12 +93,16 @@ fn after_start_timeout_it_is_failed_and_the_checks_go_on() {
         assert_ne!(d.word(A), Status::Failed);
         wait_without_it(&mut d, secs(2));
         assert_eq!((d.word(A), d.status(A).why.reason), (Status::Failed, Reason::StartFailed));
+        let next = d.status(A).why.next.clone();
+        assert_eq!((next.at, next.when.as_deref()), (None, Some("its program can be used")));
         let made = wait_without_it(&mut d, secs(60));
         assert!((57..=61).contains(&made), "{made} checks");
         d.take();
         d.wait(secs(1));
         answer(&mut d, None);
         assert_eq!(d.starts(), [A]);
+        let attempt = d.status(A).restart.as_ref().and_then(|restart| restart.attempt);
+        assert_eq!(attempt, None, "it is no attempt of the budget");
         d.started(A);
         assert_ne!(d.word(A), Status::Failed);
     }
