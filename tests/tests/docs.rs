@@ -96,6 +96,50 @@ fn every_link_leads_to_a_file_and_a_heading() {
     assert!(seen >= FEWEST_LINKS, "only {seen} links found");
 }
 
+/// Where a page of the book links to files that are not in the book.
+const REPOSITORY: &str = "https://github.com/heart-beat/heart-beat/";
+
+#[test]
+fn the_book_links_to_its_own_pages_or_to_the_repository() {
+    let root = workspace_root();
+    for page in pages().filter(|page| page.path.starts_with("docs/")) {
+        let depth = page.path.matches('/').count() - 1;
+        for link in links(&page.text) {
+            if let Some(rest) = link.strip_prefix(REPOSITORY) {
+                let path = ["blob/main/", "tree/main/"].iter().find_map(|tree| rest.strip_prefix(tree));
+                let exists = path.is_some_and(|path| root.join(path).exists());
+                assert!(exists, "{}: {link} leads nowhere", page.path);
+            } else if !link.contains("://") {
+                let up = link.matches("../").count();
+                assert!(
+                    up <= depth,
+                    "{}: {link} is outside of the book; write {REPOSITORY}blob/main/...",
+                    page.path
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the book is built by a program of its own")]
+fn the_book_builds_without_a_warning_where_mdbook_is_installed() {
+    let target = tempfile::tempdir().unwrap();
+    let built = std::process::Command::new("mdbook")
+        .arg("build")
+        .arg(workspace_root().join("docs"))
+        .arg("--dest-dir")
+        .arg(target.path())
+        .output();
+    let Ok(built) = built else {
+        println!("skipped: mdbook is not installed");
+        return;
+    };
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success() && !said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    assert!(target.path().join("first-hour.html").exists());
+}
+
 #[test]
 fn the_book_has_every_page_once() {
     let summary = std::fs::read_to_string(workspace_root().join("docs/SUMMARY.md")).unwrap();

@@ -93,6 +93,12 @@ impl Advice<'_> {
         match status {
             // Also one that still passes beside a broken need.
             Status::Blocked | Status::Up | Status::Degraded => self.of_root(status, root),
+            // Its next process is there already, or the former one still ends.
+            Status::Restarting if self.realm.phase.known().is_some_and(Phase::may_have_process) => {
+                self.of_cause();
+                self.own("wait", "come back when it is up");
+                self.own("stop", "stop trying; what needs it stays blocked");
+            }
             Status::Failed | Status::Down | Status::Restarting => {
                 self.of_cause();
                 let does = if status == Status::Failed {

@@ -52,15 +52,17 @@ pub(crate) enum Command {
         #[arg(long)]
         refresh: bool,
     },
-    /// Show everything that is known of realms: dependencies, probes, attempts, changes
+    /// Show every detail of realms: dependencies, probes, restarts, changes
     Show {
         /// Realms to show
         #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
     /// Start realms and the realms they need
+    #[command(mut_arg("cascade", |arg| arg.hide(true)), mut_arg("leave_dependents", |arg| arg.hide(true)))]
     Start(ActArgs),
-    /// Stop realms; they stay stopped until someone starts them
+    /// Stop realms; they stay stopped until you start them
+    #[command(mut_arg("lift_holds", |arg| arg.hide(true)))]
     Stop(ActArgs),
     /// Stop realms and start them again
     Restart(ActArgs),
@@ -81,7 +83,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
-    /// Suspend supervision: realms keep running and are still probed, but are not restarted and raise no alerts
+    /// Suspend supervision: realms keep running, without restarts and alerts
     Pause {
         /// Realms to pause
         #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
@@ -138,7 +140,7 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Watch a service that heartbeatd does not start and that is in no configuration file
+    /// Watch a service that is in no configuration file
     Register(RegisterArgs),
     /// Stop watching a registered realm
     Unregister {
@@ -170,10 +172,10 @@ pub(crate) enum Command {
         /// Identifier of the incident, or the end of it
         #[arg(value_name = "INCIDENT")]
         id: String,
-        /// What is known or done
+        /// What is known about it, or being done
         #[arg(short, long, value_name = "TEXT")]
         note: Option<String>,
-        /// Name of the person who takes care of it
+        /// Who takes care of it
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
         by: Option<String>,
     },
@@ -185,19 +187,19 @@ pub(crate) enum Command {
         /// What it reports: ok, start, fail, or an exit code from 0 to 255
         #[arg(default_value = "ok", value_name = "EVENT", value_parser = beat_event)]
         event: BeatEvent,
-        /// Identifier of the run, where several may be under way
+        /// Identifier of the run, if several can overlap
         #[arg(long, value_name = "ID")]
         run: Option<String>,
-        /// Words shown with it
+        /// Text to show with it
         #[arg(short, long, default_value = "", value_name = "TEXT", hide_default_value = true)]
         message: String,
     },
-    /// Run a command, report its beginning and its end, and exit as it does
+    /// Run a command, report its start and its result, and exit with its code
     RunBeat {
         /// Realm or job that it belongs to
         #[arg(value_parser = realm_name)]
         realm: String,
-        /// The command and its arguments, behind --
+        /// The command and its arguments, after --
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<String>,
     },
@@ -207,7 +209,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Notify,
     },
-    /// Show what a realm was over time: availability and latency
+    /// Show the availability and latency of a realm over time
     History {
         /// Realm to show
         #[arg(value_name = "REALM")]
@@ -234,9 +236,9 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = |text: &str| at_most(text, 2_000))]
         lines: u16,
     },
-    /// Show the output of realms; -f follows it. Lines are as the realm wrote them: heartbeatd adds no times
+    /// Show the output of realms; -f follows it
     Logs {
-        /// Realms whose output to show, as they wrote it: heartbeatd adds no times [default: all that heartbeatd runs]
+        /// Realms whose output to show; heartbeatd adds no timestamps [default: every realm it runs]
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Follow until Ctrl-C
@@ -249,12 +251,12 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "follow")]
         previous: bool,
     },
-    /// Show where the time of the last start went, from the event log; exit 3 when a critical realm is not up
+    /// Show where the time of the last boot went; exit 3 if a critical realm is not up
     Boot {
-        /// The realms by the time that each took (the default)
+        /// List realms by the time each took (the default)
         #[arg(long, conflicts_with = "chain")]
         blame: bool,
-        /// The chain of needs that the last realm waited for
+        /// Show the chain of needs that the last realm waited for
         #[arg(long)]
         chain: bool,
     },
@@ -272,50 +274,50 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
     },
-    /// Look around and write a first heartbeat.toml, saying what was guessed
+    /// Write a first heartbeat.toml from what is in this directory
     Init {
-        /// Print it instead of writing the file
+        /// Print the file instead of writing it
         #[arg(long)]
         dry_run: bool,
     },
-    /// Translate files of other tools into a heartbeat.toml on stdout, with a report on stderr
+    /// Translate the files of another tool into a heartbeat.toml
     Import {
-        /// compose.yaml, process-compose.yaml, Procfile, units of systemd, supervisord.conf, ecosystem.json of pm2, or monitrc
+        /// compose.yaml, process-compose.yaml, Procfile, systemd units, supervisord.conf, pm2 ecosystem.json, or monitrc
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Kind of the files [default: by name and content]
+        /// Kind of the files [default: recognized by name and content]
         #[arg(long, value_enum, value_name = "KIND")]
         from: Option<ImportKind>,
     },
-    /// Show the configuration in force: every key with its value; needs no running heartbeatd
+    /// Show every key with its value; needs no running heartbeatd
     Config {
-        /// Only keys below these, such as `realm.api` or `heartbeat`
+        /// Only keys under these, such as `realm.api` or `heartbeat`
         #[arg(value_name = "KEY")]
         prefixes: Vec<String>,
         /// Show where each value comes from: file and line, environment, or default
         #[arg(long)]
         sources: bool,
-        /// Show every value in force (the default)
+        /// Show every effective value (the default)
         #[arg(long, conflicts_with = "sources")]
         effective: bool,
     },
-    /// Check what heartbeatd needs of this machine, and say how to fix what is missing
+    /// Check whether this machine has what heartbeatd needs
     Doctor,
-    /// Answer as a Nagios plugin: one line with performance data, exit code 0, 1, 2 or 3
+    /// Answer as a Nagios plugin: one line with performance data; exit 0, 1, 2 or 3
     Nagios {
         /// Realms to check [default: all critical ones]
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
-    /// Measure a URL once, without heartbeatd; exit code 0 if it passes, 1 if not, as HEALTHCHECK expects
+    /// Probe a URL once, without heartbeatd; exit 0 if it passes, 1 if not
     Probe(ProbeArgs),
-    /// Explain a key, a code, a status, a reason or any other word; without one, list them
+    /// Explain a key, code, status, reason or flag; without one, list them all
     Explain {
         /// Words to explain, such as `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
         #[arg(add = ArgValueCompleter::new(complete::words))]
         words: Vec<String>,
     },
-    /// Print a JSON Schema of heartbeat.toml for editors
+    /// Print the JSON Schema of heartbeat.toml, for editors
     Schema,
     /// Print a completion script for a shell
     Completion {
@@ -336,12 +338,12 @@ pub(crate) enum Command {
 /// Order of the rows of `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
-    /// The worst first
+    /// Worst first
     #[default]
     Severity,
     /// By name
     Name,
-    /// In the order in which realms are started
+    /// In start order
     Start,
 }
 
@@ -354,7 +356,7 @@ pub(crate) struct StatusArgs {
     /// Probe again first
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Refresh the table until Ctrl-C
+    /// Keep the table up to date until `q` or Ctrl-C
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) watch: bool,
     /// Wait until every realm is in its desired state [default: 60s]; exit 3 when one fails, 124 on timeout
@@ -377,7 +379,7 @@ pub(crate) struct ActArgs {
     /// Also stop or restart running realms that need these
     #[arg(long)]
     pub(crate) cascade: bool,
-    /// Leave running realms that need these as they are, although they would break
+    /// Leave running realms that need these alone, although they would break
     #[arg(long, conflicts_with = "cascade")]
     pub(crate) leave_dependents: bool,
     /// Also start needed realms that an operator has stopped
@@ -389,7 +391,7 @@ pub(crate) struct ActArgs {
     /// Return at once instead of waiting for the result
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Reason, kept in the status and the events
+    /// Why; shown in the status and the events
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
 }
@@ -419,10 +421,10 @@ pub(crate) struct RegisterArgs {
     /// Group, for the selector `@group`
     #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub(crate) group: Option<String>,
-    /// Its failure does not make the whole system count as failed
+    /// Do not count it toward the health of the ecosystem
     #[arg(long, conflicts_with = "from")]
     pub(crate) not_critical: bool,
-    /// The keys of its [realm.NAME] table as JSON; `-` for stdin
+    /// Read the keys of its [realm.NAME] table as JSON from a file; `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "tcp"])]
     pub(crate) from: Option<PathBuf>,
     /// Show what would be done, without doing it
@@ -452,7 +454,7 @@ pub(crate) enum PlanTarget {
     Stop,
     /// Restarting realms
     Restart,
-    /// A failure of realms: which others does it block?
+    /// A failure of realms: what would happen to the others?
     Fail,
     /// Reloading the configuration
     Reload,
@@ -474,43 +476,43 @@ impl PlanTarget {
 /// Formats of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphForm {
-    /// Realms above what they need
+    /// Each realm above what it needs
     Tree,
     /// Graphviz
     Dot,
     /// Mermaid flowchart
     Mermaid,
-    /// The JSON document of heartbeatd
+    /// JSON, as heartbeatd answers it
     Json,
 }
 
 /// Formats of diagnostics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CheckForm {
-    /// With the line and a caret
+    /// With the source line and a caret
     Full,
     /// One line each
     Short,
     /// JSON
     Json,
-    /// Annotations of GitHub Actions
+    /// GitHub Actions annotations
     Github,
 }
 
 /// Files that `import` reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImportKind {
-    /// compose.yaml of Docker or Podman
+    /// Docker or Podman compose.yaml
     Compose,
     /// process-compose.yaml
     ProcessCompose,
-    /// Procfile of foreman, honcho or Heroku
+    /// foreman, honcho or Heroku Procfile
     Procfile,
-    /// A service unit of systemd
+    /// systemd service units
     Systemd,
     /// supervisord.conf
     Supervisord,
-    /// ecosystem.json of pm2
+    /// pm2 ecosystem.json
     Pm2,
     /// monitrc
     Monit,

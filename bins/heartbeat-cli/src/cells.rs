@@ -203,16 +203,31 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
         text.push(' ');
         text.push_str(&style.text(&said));
     }
-    // A failure that does not count yet shows its progress.
-    let decided = probe.progress.split_once('/').is_none_or(|(have, want)| have == want);
-    if probe.outcome.as_deref() == Some("fail") && !decided {
+    // A failure that does not decide yet shows how many do.
+    let goal = probe.progress.split_once('/').filter(|(have, want)| have != want);
+    if let (Some("fail"), Some((have, want))) = (probe.outcome.as_deref(), goal) {
+        let words = if style.words { format!("{have}/{want}") } else { format!("{have} of {want}") };
         text.push(' ');
-        text.push_str(&style.text(&probe.progress));
+        text.push_str(&style.text(&words));
     }
     if probe.stale {
         text.push_str(" stale");
     }
     Cell::new(text, hue)
+}
+
+/// The counter that moves toward a verdict: `failed 1 of 3 times in a row`, `passing again, 1 of 2 needed`. Nothing while
+/// a verdict has nothing to add.
+pub(crate) fn counter(probe: &ProbeEntry) -> Option<String> {
+    let (count, goal) = probe.progress.split_once('/')?;
+    let (count, goal): (u32, u32) = (count.parse().ok()?, goal.parse().ok()?);
+    match (probe.fails, probe.passes) {
+        (0, 0) => None,
+        (0, _) => (count < goal).then(|| format!("passing again, {count} of {goal} needed")),
+        (fails, _) if fails < goal => Some(format!("failed {count} of {goal} times in a row")),
+        (1, _) => None,
+        (fails, _) => Some(format!("failed {fails} times in a row")),
+    }
 }
 
 /// A code as words: `HeadersTimeout` is `headers timeout`.
@@ -333,6 +348,19 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_says_what_it_counts() {
+        let mut probe = sample::outage().realms[0].probes[0].clone();
+        let mut words = |passes, fails, progress: &str| {
+            (probe.passes, probe.fails, probe.progress) = (passes, fails, progress.into());
+            counter(&probe)
+        };
+        assert_eq!(words(1, 0, "1/2").as_deref(), Some("passing again, 1 of 2 needed"));
+        assert_eq!(words(0, 1, "1/3").as_deref(), Some("failed 1 of 3 times in a row"));
+        assert_eq!(words(0, 7, "3/3").as_deref(), Some("failed 7 times in a row"));
+        assert_eq!((words(9, 0, "2/2"), words(0, 1, "1/1"), words(0, 0, "")), (None, None, None));
+    }
+
+    #[test]
     fn a_failure_that_does_not_count_yet_shows_its_progress() {
         let mut api = sample::outage().realms.into_iter().find(|realm| realm.name == "api").unwrap();
         let http = api.probes.iter_mut().find(|probe| probe.name == "http").unwrap();
@@ -340,7 +368,7 @@ mod tests {
         http.reason = Some("HeadersTimeout".into());
         http.detail = Some("no answer within two whole seconds".into());
         http.latency_ms = None;
-        assert_eq!(text(&api, Column::Probe), "✗ http headers timeout 1/3");
+        assert_eq!(text(&api, Column::Probe), "✗ http headers timeout 1 of 3");
         assert_eq!(text(&api, Column::Time), "✗ timeout");
     }
 }

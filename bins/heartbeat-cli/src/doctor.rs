@@ -118,15 +118,15 @@ fn of_configuration(sources: &Sources) -> Vec<Finding> {
         Ok(loaded) => loaded,
         Err(report) => {
             let count = report.iter().count();
-            let what = format!("{shown} has {count} mistakes");
+            let what = format!("{shown} has {}", counted(count, "mistake"));
             return vec![Finding::missing(what, format!("`heartbeat-cli check {shown}` shows them"))];
         }
     };
     let realms = loaded.config.plan.realms().len();
     let mut findings = vec![match loaded.warnings.iter().count() {
-        0 => Finding::fine(format!("{shown}: {realms} realms")),
+        0 => Finding::fine(format!("{shown}: {}", counted(realms, "realm"))),
         count => Finding::remark(
-            format!("{shown}: {realms} realms, {count} warnings"),
+            format!("{shown}: {}, {}", counted(realms, "realm"), counted(count, "warning")),
             format!("`heartbeat-cli check {shown}` shows them"),
         ),
     }];
@@ -236,6 +236,11 @@ fn of_journal() -> Finding {
     } else {
         Finding::fine("no systemd-journald: logs go to files")
     }
+}
+
+/// `1 mistake`, `2 mistakes`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -35,13 +35,17 @@ pub(crate) struct Asked<'a> {
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
     let realms =
         if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms, false).await? };
-    let oldest = match asked.since {
-        Some(since) => {
-            let now = client.summary().await?.generated_at.as_millis();
-            Some(now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
-        }
-        None => None,
-    };
+    let summary = client.summary().await?;
+    if matches!(console.form, Format::Table | Format::Wide | Format::Plain) {
+        let since = moment(summary.daemon.started_at);
+        console.note(&format!(
+            "since heartbeatd started at {since}; older ones: heartbeat-cli incidents, heartbeat-cli history REALM"
+        ));
+    }
+    let oldest = asked.since.map(|since| {
+        let now = summary.generated_at.as_millis();
+        now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    });
     let asked = &Asked { realms: &realms, ..*asked };
     let wanted = |fact: &EventEntry| {
         wanted(fact, asked.realms) && oldest.is_none_or(|oldest| fact.at.as_millis() >= oldest)

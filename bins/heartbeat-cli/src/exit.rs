@@ -94,11 +94,13 @@ pub(crate) struct Failure {
     pub(crate) lines: Vec<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
+    /// No heartbeatd listens there: the way to start it depends on where it was looked for.
+    pub(crate) not_running: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), lines: Vec::new(), help: None }
+        Self { exit, message: message.into(), lines: Vec::new(), help: None, not_running: false }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -121,8 +123,9 @@ impl From<ClientError> for Failure {
             ClientError::BadHost { .. } => Self::new(Exit::Usage, message),
             ClientError::Unreachable { ref source, .. } if is_denied(source.as_ref()) => Self::new(Exit::Unreachable, message)
                 .help("run it with sudo or as heartbeatd's user, widen `socket_mode` in [heartbeat], or only read: -H http://127.0.0.1:4327"),
-            ClientError::Unreachable { .. } => Self::new(Exit::Unreachable, message)
-                .help("start it with `heartbeatd`, or say where it listens with `--host unix:PATH` or $HEARTBEAT_SOCKET"),
+            ClientError::Unreachable { .. } => {
+                Self { not_running: true, ..Self::new(Exit::Unreachable, message) }
+            }
             ClientError::TimedOut { .. } => Self::new(Exit::Unreachable, message),
             ClientError::NotFound { near, .. } => {
                 let is_realm = message.starts_with("no realm");

@@ -32,10 +32,10 @@ pub(crate) struct Global {
     /// Print only the requested output
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show which heartbeatd is asked
+    /// Print which heartbeatd is asked
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// Answer yes to the question; running dependents are left as they are
+    /// Answer yes to every question; running dependents are left alone
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
     /// Give up after this time, e.g. 90s
@@ -64,9 +64,9 @@ pub(crate) enum Format {
     Wide,
     /// Tab-separated columns
     Plain,
-    /// The JSON document of heartbeatd
+    /// JSON, as heartbeatd answers it
     Json,
-    /// One line of JSON per realm
+    /// One JSON object per line
     Ndjson,
     /// Names only
     Name,

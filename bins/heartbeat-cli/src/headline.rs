@@ -33,6 +33,62 @@ pub(crate) fn summary(realms: &[&RealmEntry], open_incidents: u32) -> Summary {
     }
 }
 
+/// Names of the selected realms in the first line; more are counted.
+const MAX_NAMES: usize = 3;
+
+/// The first line of a screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FirstLine {
+    pub(crate) text: String,
+    pub(crate) hue: Hue,
+}
+
+impl FirstLine {
+    /// The answer for `named`, or for the whole ecosystem where no realm was named.
+    pub(crate) fn of(document: &StatusDocument, named: Option<&[&RealmEntry]>, style: Style) -> Self {
+        match named.filter(|named| named.len() < document.realms.len()) {
+            None => Self { text: headline(document, style), hue: headline_hue(document) },
+            Some(named) => {
+                let selection = selection(document, named);
+                let text = headline(&selection, style) + &style.text(&others(document, named));
+                Self { text, hue: headline_hue(&selection) }
+            }
+        }
+    }
+}
+
+/// The document as far as it is about `named`.
+fn selection(document: &StatusDocument, named: &[&RealmEntry]) -> StatusDocument {
+    let names: Vec<&str> = named.iter().map(|realm| realm.name.as_str()).collect();
+    let worst = named.iter().max_by_key(|realm| status_of(realm).severity());
+    let mut selection = StatusDocument {
+        name: if names.len() > MAX_NAMES {
+            format!("{} of {} realms", names.len(), document.realms.len())
+        } else {
+            names.join(", ")
+        },
+        ok: named.iter().all(|realm| status_of(realm).is_ok()),
+        status: worst.map_or_else(|| document.status.clone(), |realm| realm.status.clone()),
+        summary: summary(named, document.summary.open_incidents),
+        ..document.clone()
+    };
+    selection.realms.retain(|realm| names.contains(&realm.name.as_str()));
+    selection.roots.retain(|root| names.contains(&root.realm.as_str()));
+    selection
+}
+
+/// `; not shown: postgres is restarting`: what is wrong beside the selection.
+fn others(document: &StatusDocument, named: &[&RealmEntry]) -> String {
+    let is_named = |realm: &&RealmEntry| named.iter().any(|one| one.name == realm.name);
+    let others = document.realms.iter().filter(|realm| !is_named(realm));
+    let bad: Vec<&RealmEntry> = others.filter(|realm| !status_of(realm).is_ok()).collect();
+    match bad.as_slice() {
+        [] => String::new(),
+        [one] => format!("; not shown: {} is {}", one.name, one.status),
+        several => format!("; not shown: {} realms that are not fine", several.len()),
+    }
+}
+
 /// The answer, without colour: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
 pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
     style.spelled(document.headline())
@@ -41,7 +97,9 @@ pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
 /// Hue of the first line.
 pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
     match document.status.known() {
-        _ if document.ok && !document.daemon.health.is(Health::Healthy) => Hue::Attention,
+        _ if document.ok && (!document.daemon.health.is(Health::Healthy) || document.is_all_stopped()) => {
+            Hue::Attention
+        }
         _ if document.ok => Hue::Ok,
         Some(Status::Starting | Status::Stopping) => Hue::Attention,
         Some(Status::Restarting) if document.roots.is_empty() => Hue::Attention,
@@ -63,6 +121,48 @@ mod tests {
             "shop: DOWN - postgres is restarting (exit code 1 after 0.2 s, attempt 2 of 6), blocks api, worker"
         );
         assert_eq!(headline(&sample::calm(), Style::default()), "shop: OK - 1 degraded, 4 up, 1 done");
+    }
+
+    #[test]
+    fn a_selection_answers_for_itself_and_names_what_is_wrong_elsewhere() {
+        let document = sample::outage();
+        let line = |names: &[&str]| {
+            let named: Vec<&RealmEntry> =
+                document.realms.iter().filter(|realm| names.contains(&realm.name.as_str())).collect();
+            FirstLine::of(&document, Some(&named), Style::default())
+        };
+        let up = line(&["dashboard"]);
+        assert_eq!(
+            (up.text.as_str(), up.hue),
+            ("dashboard: OK - 1 up; not shown: 3 realms that are not fine", Hue::Ok)
+        );
+        let blocked = line(&["api", "postgres"]);
+        assert_eq!(
+            blocked.text,
+            "postgres, api: DOWN - postgres is restarting (exit code 1 after 0.2 s, attempt 2 of 6), blocks api, worker; \
+             not shown: worker is blocked"
+        );
+        assert_eq!(blocked.hue, Hue::Bad);
+        let most = line(&["postgres", "api", "worker", "dashboard"]);
+        assert!(most.text.starts_with("4 of 6 realms: DOWN - postgres"), "{}", most.text);
+        assert!(!most.text.contains("not shown"), "{}", most.text);
+        let whole = FirstLine::of(&document, None, Style::default());
+        assert_eq!(whole.text, headline(&document, Style::default()));
+    }
+
+    #[test]
+    fn an_ecosystem_that_is_stopped_is_not_called_fine() {
+        let mut document = sample::calm();
+        for realm in &mut document.realms {
+            realm.status = Status::Stopped.into();
+            realm.message = "stopped by root: disk repair".into();
+        }
+        let text = headline(&document, Style::default());
+        assert_eq!(text, "shop: STOPPED - all 6 realms are stopped by root: disk repair");
+        assert_eq!(headline_hue(&document), Hue::Attention);
+        document.realms[0].message = "stopped by user 1000".into();
+        let text = headline(&document, Style::default());
+        assert_eq!(text, "shop: STOPPED - all 6 realms are stopped: 5 by root: disk repair; 1 by user 1000");
     }
 
     #[test]

@@ -58,7 +58,17 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
         age::moment(document.to),
         age::human_seconds_f64(document.step_s),
     )];
-    let strip: String = document.steps.iter().map(|step| mark(&step.times, style)).collect();
+    let mut steps: Vec<TimesEntry> = document.steps.iter().map(|step| step.times).collect();
+    if let Some(newest) = steps.last_mut() {
+        // Its end is not on record yet, which says nothing of the realm.
+        newest.unknown_s = 0.0;
+        let is_empty =
+            [newest.up_s, newest.degraded_s, newest.down_s, newest.paused_s].iter().all(|s| *s <= 0.0);
+        if is_empty {
+            steps.pop();
+        }
+    }
+    let strip: String = steps.iter().map(|times| mark(times, style)).collect();
     let share = document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), availability);
     lines.push(format!("status   {strip}  {share}"));
     if let Some(latency) = &document.latency_ms {
@@ -172,10 +182,19 @@ mod tests {
     fn a_column_shows_the_worst_and_a_share_never_looks_like_more_than_it_is() {
         let document: HistoryDocument = serde_json::from_str(SAMPLE).unwrap();
         let shown = lines(&document, Style::default());
-        assert!(shown[1].starts_with("status   ·█▁?  99.99 % (72.22-94.44, unknown 40"), "{shown:#?}");
+        assert!(shown[1].starts_with("status   ·█▁█  99.99 % (72.22-94.44, unknown 40"), "{shown:#?}");
         assert!(shown[2].starts_with("latency   ▂█   p50 9"), "{shown:#?}");
         let ascii = lines(&document, Style { ascii: true, ..Style::default() });
-        assert!(ascii.iter().all(|line| line.is_ascii()) && ascii[1].contains(".#!?"), "{ascii:#?}");
+        assert!(ascii.iter().all(|line| line.is_ascii()) && ascii[1].contains(".#!#"), "{ascii:#?}");
+        let mut young = document.clone();
+        young.steps[3].times.up_s = 0.0;
+        assert!(
+            lines(&young, Style::default())[1].starts_with("status   ·█▁  99"),
+            "nothing of it is on record"
+        );
+        young.steps[2].times.down_s = 0.0;
+        young.steps[2].times.unknown_s = 10.0;
+        assert!(lines(&young, Style::default())[1].starts_with("status   ·█?  99"), "an older gap is one");
         assert_eq!(shown[3], "cpu       █    p50 2.0%, max 50%");
         assert_eq!(shown[4], "memory    █    p50 4.0MiB, max 8.0MiB");
         assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == 13));

@@ -9,7 +9,7 @@
 //! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, signal; [`plan`];
 //! * [`incidents`], [`events`], [`logs`];
 //! * configuration: [`check`], [`reload`], [`register`];
-//! * heartbeatd itself: [`daemon`];
+//! * heartbeatd itself: [`daemon`], and [`reach`] where it does not answer;
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
 mod act;
@@ -33,6 +33,7 @@ mod explain;
 mod global;
 mod graph;
 mod headline;
+mod help;
 mod history;
 mod hold;
 mod import;
@@ -45,6 +46,7 @@ mod notify;
 mod page;
 mod plan;
 mod probe;
+mod reach;
 #[cfg(test)]
 mod reference;
 mod register;
@@ -70,14 +72,13 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
-use heartbeat_client::{Client, Host};
-use heartbeat_config::{Sources, socket_of};
+use heartbeat_client::Client;
 use heartbeat_status::wire::{AckRequest, Action, ActionRequest};
 
 use crate::args::{Cli, Command, meant, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::global::Format;
+use crate::global::{Format, Global};
 
 fn main() -> ExitCode {
     // A shell that asks for completions is answered, and nothing else happens.
@@ -112,6 +113,9 @@ const MAX_EVENTS: usize = 2_000;
 /// Says what is wrong with the command line (or what was asked of it: help).
 fn usage(error: &clap::Error) -> u8 {
     let own = unknown_command(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
+    if error.kind() == ErrorKind::DisplayHelp && help::print_grouped(&error.render()) {
+        return Exit::Holds.code();
+    }
     let error = own.as_ref().unwrap_or(error);
     // A terminal that is gone cannot be told anything.
     let _ = error.print();
@@ -179,12 +183,13 @@ fn waits(command: Option<&Command>) -> bool {
 }
 
 async fn run(cli: &Cli, console: &mut Console) -> Outcome {
+    carry_out(cli, console).await.map_err(|failure| reach::explained(failure, &cli.global))
+}
+
+async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
     let limit = cli.global.timeout;
-    // The one that `heartbeatd` would listen on, started here.
-    let configured = || socket_of(&Sources::from_process(None));
-    let host = || cli.global.host.clone().unwrap_or_else(|| Host::from_environment_or(configured));
     let connect = |console: &mut Console| {
-        let host = host();
+        let host = reach::host(&cli.global);
         if cli.global.verbose {
             console.note(&format!("asking {host}"));
         }
@@ -196,7 +201,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
     };
     let acting = act::Leave { yes: cli.global.yes, limit };
     match &cli.command {
-        None => overview(&connect(console), console).await,
+        None => overview(&connect(console), &cli.global, console).await,
         Some(Command::Status(args)) => status::run(&connect(console), args, limit, console).await,
         Some(Command::Why { realms, refresh }) => {
             why::run(&connect(console), realms, *refresh, console).await
@@ -293,7 +298,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
 }
 
 /// Without a command: where to begin, and the one line about how it is.
-async fn overview(client: &Client, console: &mut Console) -> Outcome {
+async fn overview(client: &Client, global: &Global, console: &mut Console) -> Outcome {
     console.line("heartbeat-cli status [--refresh|--watch|--wait=90s]   the health table")?;
     console.line("heartbeat-cli why REALM                               why it is as it is")?;
     console
@@ -308,7 +313,7 @@ async fn overview(client: &Client, console: &mut Console) -> Outcome {
             let line = console.style.paint(headline::headline_hue(&document), &line);
             console.line(&line)?;
         }
-        Err(error) => console.error(&error.into()),
+        Err(error) => console.error(&reach::explained(error.into(), global)),
     }
     Ok(Exit::Holds)
 }

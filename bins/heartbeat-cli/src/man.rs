@@ -29,11 +29,51 @@ fn render(page: ManualPage) -> Result<String, Failure> {
 
 fn own() -> Result<String, Failure> {
     let mut page = Vec::new();
-    Man::new(Cli::command()).manual(MANUAL).render(&mut page)?;
-    let mut see = Roff::new();
-    see_also(&mut see, &["heartbeatd(8)", "heartbeat.toml(5)"]);
+    let man = Man::new(Cli::command()).manual(MANUAL);
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    commands(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut end = Roff::new();
+    end.control("SH", ["EXIT STATUS"]);
+    for exit in Exit::ALL {
+        end.control("TP", [] as [&str; 0]);
+        end.text([bold(exit.code().to_string())]);
+        end.text([roman(exit.meaning())]);
+    }
+    see_also(&mut end, &["heartbeatd(8)", "heartbeat.toml(5)"]);
     // Without the preamble, which stands at the beginning of the page already.
-    Ok(String::from_utf8_lossy(&page).into_owned() + &see.to_roff())
+    let page = String::from_utf8_lossy(&page).replace("[\\fIsubcommands\\fR]", "\\fICOMMAND\\fR ...");
+    Ok(without_preambles(&page) + &end.to_roff())
+}
+
+/// Each section brings the preamble of a whole page.
+fn without_preambles(page: &str) -> String {
+    let is_preamble = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+    let (first, rest): (Vec<&str>, Vec<&str>) = page.lines().partition(is_preamble);
+    first.into_iter().take(2).chain(rest).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Every command with its own options: there are no pages of single commands.
+fn commands(page: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut heading = Roff::new();
+    heading.control("SH", ["COMMANDS"]);
+    page.extend(heading.to_roff().bytes());
+    for command in Cli::command().get_subcommands() {
+        let mut command = command.clone().disable_help_flag(true);
+        let usage = command.render_usage().to_string();
+        let mut section = Roff::new();
+        section.control("SS", [usage.trim_start_matches("Usage: ")]);
+        section.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+        page.extend(section.to_roff().bytes());
+        let mut options = Vec::new();
+        Man::new(command).render_options_section(&mut options)?;
+        let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "");
+        page.extend(options.bytes());
+    }
+    Ok(())
 }
 
 fn see_also(page: &mut Roff, pages: &[&str]) {

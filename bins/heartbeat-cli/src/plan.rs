@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::reload;
 use crate::select::names;
-use crate::steps::{is_refused, plan_lines, refused_lines};
+use crate::steps::{effect_lines, is_refused, plan_lines, refused_lines};
 
 /// `plan WHAT REALM..`: realm by realm, in the order in which the command would take them.
 pub(crate) async fn run(
@@ -67,11 +67,14 @@ async fn one(
                     .try_for_each(|line| console.prose(line, 2))
                     .map(|()| exit);
             }
-            match target {
-                PlanTarget::Fail => console.prose(&format!("if {name} fails:"), 2)?,
-                _ => console.line("plan, nothing changed:")?,
-            }
-            plan_lines(&plan, style).iter().try_for_each(|line| console.prose(line, 2))?;
+            let lines = if target == PlanTarget::Fail {
+                console.prose(&format!("if {name} fails:"), 2)?;
+                effect_lines(&plan, style)
+            } else {
+                console.line("plan, nothing changed:")?;
+                plan_lines(&plan, style)
+            };
+            lines.iter().try_for_each(|line| console.prose(line, 4))?;
             if let Some(message) = &plan.message {
                 console.prose(&style.text(message), 2)?;
             }

@@ -23,6 +23,7 @@ fn page() -> String {
             .to_owned();
     let mut section = |title: &str, mut command: clap::Command| {
         let help = command.render_long_help().to_string();
+        let help = crate::help::grouped(&help, PAGE_WIDTH).unwrap_or(help);
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         let _ = write!(page, "\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
     };

@@ -11,10 +11,10 @@ use crate::args::{Sort, StatusArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
-use crate::headline::status_of;
+use crate::headline::{FirstLine, status_of};
 use crate::screen::{Drawn, Left, Screen, left};
 use crate::select::{chosen, no_such};
-use crate::style::{Hue, wrap};
+use crate::style::{Hue, Style, wrap};
 use crate::table::{WIDE, by_severity, plain, render};
 use crate::verify::{Wanted, counted, unknown};
 use crate::wait::{DEFAULT_WAIT, report, wait_until};
@@ -77,13 +77,14 @@ pub(crate) fn check_names(document: &StatusDocument, selectors: &[String]) -> Re
     }
 }
 
+/// The realms that were named, if any were.
+fn named<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Option<Vec<&'a RealmEntry>> {
+    (!args.realms.is_empty()).then(|| chosen(document, &args.realms).0)
+}
+
 /// What of the document is shown, in the order it is shown.
 fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a RealmEntry> {
-    let named = if args.realms.is_empty() {
-        document.realms.iter().collect()
-    } else {
-        chosen(document, &args.realms).0
-    };
+    let named = named(document, args).unwrap_or_else(|| document.realms.iter().collect());
     let mut rows = by_severity(named.into_iter().filter(|realm| !args.failed || !status_of(realm).is_ok()));
     match args.sort {
         Sort::Severity => {}
@@ -93,13 +94,22 @@ fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a Real
     rows
 }
 
+/// The screen for a terminal.
+fn screen(document: &StatusDocument, args: &StatusArgs, columns: usize, style: Style) -> String {
+    let first = FirstLine::of(document, named(document, args).as_deref(), style);
+    render(document, &first, &selected(document, args), columns, style)
+}
+
 fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) -> Result<(), Failure> {
     let realms = selected(document, args);
     let style = console.style;
     match console.form {
-        Format::Table => console.print(&render(document, &realms, console.width(), style)),
-        Format::Wide => console.print(&render(document, &realms, WIDE, style)),
-        Format::Plain => console.print(&plain(document, &realms, style)),
+        Format::Table => console.print(&screen(document, args, console.width(), style)),
+        Format::Wide => console.print(&screen(document, args, WIDE, style)),
+        Format::Plain => {
+            let first = FirstLine::of(document, named(document, args).as_deref(), style);
+            console.print(&plain(document, &first, &realms, style))
+        }
         Format::Name => realms.iter().try_for_each(|realm| console.line(&style.text(&realm.name))),
         Format::Ndjson => realms.iter().try_for_each(|realm| {
             let line = serde_json::to_string(realm)?;
@@ -180,7 +190,7 @@ fn frame(
 ) -> String {
     let (width, style) = (console.width(), console.style);
     let error = match answer {
-        Ok(document) => return render(document, &selected(document, args), width, style),
+        Ok(document) => return screen(document, args, width, style),
         Err(error) => style.text(&error.to_string()),
     };
     let mut text = String::new();
@@ -189,8 +199,8 @@ fn frame(
     }
     if let Some(document) = last {
         text += &format!("what follows is from {}:\n", clock(document.generated_at));
-        let grey = crate::style::Style { color: false, ..style };
-        for line in render(document, &selected(document, args), width, grey).lines() {
+        let grey = Style { color: false, ..style };
+        for line in screen(document, args, width, grey).lines() {
             text += &format!("{}\n", style.paint(Hue::Neutral, line));
         }
     }

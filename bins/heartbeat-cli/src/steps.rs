@@ -1,6 +1,6 @@
 //! A plan, as the command shows it and as it comes true.
 
-use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument};
+use heartbeat_status::wire::{Action, ActionDocument, EffectEntry, RealmEntry, StatusDocument};
 use heartbeat_status::{Health, NextAction, Phase, RealmKind, Status, WallTime};
 
 use crate::age::latency;
@@ -39,6 +39,15 @@ pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
         lines.push(format!("    {} {verb} running without it", names.join(", ")));
     }
     lines
+}
+
+/// What a failure would mean: a line per realm.
+pub(crate) fn effect_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
+    let widest = plan.effects.iter().map(|effect| crate::style::width(&effect.realm)).max().unwrap_or(0);
+    let line = |effect: &EffectEntry| {
+        format!("  {:<widest$}  {}", style.text(&effect.realm), style.text(&effect.message))
+    };
+    plan.effects.iter().map(line).collect()
 }
 
 /// The command itself would be refused.
@@ -242,6 +251,7 @@ mod tests {
                     until: None,
                 })
                 .collect(),
+            effects: Vec::new(),
             breaks: vec!["api".into()],
             holds: Vec::new(),
             refusal: None,

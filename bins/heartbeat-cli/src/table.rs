@@ -4,15 +4,13 @@
 //! the last line. Where the screen is too narrow for why and next beside a status, a realm that is not fine takes
 //! a second line (next), or a third (why), so that a status is never shown without them.
 
-use std::borrow::Cow;
-
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{Health, WallTime};
 
 use crate::age::human_seconds_f64;
 use crate::cells::{Cell, Column, cell, next, why};
-use crate::headline::{headline, headline_hue, status_of, summary};
+use crate::headline::{FirstLine, status_of};
 use crate::style::{Hue, Style, width, wrap};
 
 /// Width at which everything fits.
@@ -52,14 +50,14 @@ pub(crate) fn by_severity<'a>(realms: impl IntoIterator<Item = &'a RealmEntry>) 
 /// The whole screen for `realms` of `document`, ending with a line end.
 pub(crate) fn render(
     document: &StatusDocument,
+    first: &FirstLine,
     realms: &[&RealmEntry],
     columns: usize,
     style: Style,
 ) -> String {
     let mut out = String::new();
-    let about = about(document, realms);
-    for line in wrap(&headline(&about, style), columns, style) {
-        push_line(&mut out, &style.paint(headline_hue(&about), &line));
+    for line in wrap(&first.text, columns, style) {
+        push_line(&mut out, &style.paint(first.hue, &line));
     }
     let now = document.generated_at;
     let hidden = if realms.is_empty() {
@@ -78,22 +76,6 @@ pub(crate) fn render(
         }
     }
     out
-}
-
-/// The document as far as it is about the realms that are shown: for the first line.
-fn about<'a>(document: &'a StatusDocument, realms: &[&RealmEntry]) -> Cow<'a, StatusDocument> {
-    if realms.is_empty() || realms.len() == document.realms.len() {
-        return Cow::Borrowed(document);
-    }
-    let mut about = document.clone();
-    let shown = |name: &str| realms.iter().any(|realm| realm.name == name);
-    about.realms.retain(|realm| shown(&realm.name));
-    about.roots.retain(|root| shown(&root.realm));
-    about.ok = realms.iter().all(|realm| status_of(realm).is_ok());
-    let worst = realms.iter().max_by_key(|realm| status_of(realm).severity());
-    about.status = worst.map_or(about.status, |realm| realm.status.clone());
-    about.summary = summary(realms, document.summary.open_incidents);
-    Cow::Owned(about)
 }
 
 fn push_line(out: &mut String, line: &str) {
@@ -314,10 +296,15 @@ fn stacked(
 }
 
 /// Tab-separated, nothing cut, no colour: the first line answers, the second names the columns.
-pub(crate) fn plain(document: &StatusDocument, realms: &[&RealmEntry], style: Style) -> String {
+pub(crate) fn plain(
+    document: &StatusDocument,
+    first: &FirstLine,
+    realms: &[&RealmEntry],
+    style: Style,
+) -> String {
     let style = Style { color: false, words: true, ..style };
     let mut out = String::new();
-    push_line(&mut out, &headline(&about(document, realms), style));
+    push_line(&mut out, &first.text);
     push_line(&mut out, &Column::ALL.map(Column::title).join("\t"));
     for realm in realms {
         let fields = Column::ALL.iter().map(|column| match column {

@@ -9,7 +9,7 @@ use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_marku
 
 use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
-use crate::cells::{next, past as past_result, spaced, why};
+use crate::cells::{counter, next, past as past_result, spaced, why};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -186,8 +186,8 @@ fn probe_line(probe: &ProbeEntry, realm: &RealmEntry, now: WallTime, style: Styl
     if let Some(ms) = probe.latency_ms {
         text += &format!(", {}", latency(ms));
     }
-    if !probe.progress.is_empty() {
-        text += &format!(", {}", style.text(&probe.progress));
+    if let Some(counter) = counter(probe) {
+        text += &format!(", {counter}");
     }
     if let Some(last) = &probe.last {
         text += &format!(", {}", past_result(last, now));
@@ -326,7 +326,6 @@ mod tests {
     use super::*;
     use crate::sample;
     use crate::style::width;
-    use heartbeat_status::RestartCause;
     use heartbeat_status::wire::HolderEntry;
 
     #[test]

@@ -70,7 +70,7 @@ mod tests {
 
     use clap::CommandFactory;
     use clap_mangen::Man;
-    use clap_mangen::roff::{Roff, roman};
+    use clap_mangen::roff::{Roff, bold, roman};
 
     use super::Args;
 
@@ -78,13 +78,32 @@ mod tests {
     fn the_manual_page_in_the_repository_is_this_command_line() {
         let mut page = Vec::new();
         let man = Man::new(Args::command().name("heartbeatd")).section("8").manual("heart-beat");
-        man.render(&mut page).unwrap();
+        man.render_title(&mut page).unwrap();
+        man.render_name_section(&mut page).unwrap();
+        man.render_synopsis_section(&mut page).unwrap();
+        man.render_description_section(&mut page).unwrap();
+        man.render_options_section(&mut page).unwrap();
         let mut see = Roff::new();
+        see.control("SH", ["COMMANDS"]);
+        // There are no pages of single commands.
+        for command in Args::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            see.control("TP", [] as [&str; 0]);
+            see.text([bold(command.get_name())]);
+            see.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+        }
+        see.control("SH", ["EXIT STATUS"]);
+        let exits = Args::command().get_after_help().map(ToString::to_string).unwrap_or_default();
+        see.text([roman(exits)]);
         see.control("SH", ["FILES"]);
         see.text([roman("The configuration is heartbeat.toml(5). State is kept in `state_dir`, and the socket is `socket`.")]);
         see.control("SH", ["SEE ALSO"]);
         see.text([roman("heartbeat-cli(1), heartbeat.toml(5)")]);
-        let text = String::from_utf8(page).unwrap() + &see.to_roff();
+        // Each section brings the preamble of a whole page.
+        let page = String::from_utf8(page).unwrap().replace("[\\fIsubcommands\\fR]", "[\\fICOMMAND\\fR]");
+        let is_preamble = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+        let (first, rest): (Vec<&str>, Vec<&str>) = page.lines().partition(is_preamble);
+        let page: String = first.into_iter().take(2).chain(rest).flat_map(|line| [line, "\n"]).collect();
+        let text = page + &see.to_roff();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man/heartbeatd.8");
         if std::env::var_os("HEARTBEAT_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();

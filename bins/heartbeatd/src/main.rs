@@ -182,7 +182,9 @@ fn check(file: Option<PathBuf>) -> ExitCode {
             if !loaded.warnings.is_empty() {
                 say(&loaded.warnings.render(Format::Full, colour));
             }
-            say(&format!("the configuration is fine: {} realms", loaded.config.plan.realms().len()));
+            let realms = loaded.config.plan.realms().len();
+            let noun = if realms == 1 { "realm" } else { "realms" };
+            say(&format!("the configuration is fine: {realms} {noun}"));
             ExitCode::SUCCESS
         }
         Err(report) => {

@@ -14,6 +14,7 @@ use crate::config::Measure;
 use crate::diagnostic::Diagnostic;
 use crate::reader::Reader;
 use crate::realm::ReadRealm;
+use crate::units;
 
 /// Where programs are looked up without PATH.
 const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -106,6 +107,14 @@ fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec)
             };
             format!("`{}` is no program", program.to_string_lossy())
         }
+        Found::Nothing if let Some(words) = several_words(program) => {
+            label = "one word of the list";
+            help = format!("one word per element: {key} = {words:?}");
+            format!(
+                "`{}` is the name of one program, and no such program is there",
+                program.to_string_lossy()
+            )
+        }
         Found::NoInterpreter(path) => {
             label = "no #! line";
             help = format!(
@@ -133,6 +142,12 @@ fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec)
         _ => format!("a command of `{key}` of {name} cannot run: {why}"),
     };
     push(reader, realm, key, Diagnostic::new(Code::NoProgram, message).help(help), label);
+}
+
+/// The words of a program's name that is a whole command line: `["sleep 100"]` names one program.
+fn several_words(program: &OsStr) -> Option<Vec<String>> {
+    let words = units::words(program.to_str()?, "").ok()?;
+    (words.len() > 1).then_some(words)
 }
 
 enum Found {

@@ -173,6 +173,9 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
     reader.push(diagnostic);
 }
 
+/// Edges of a cycle that its message names and shows; it counts the rest.
+const MAX_SHOWN_EDGES: usize = 10;
+
 /// `place` is where an edge stands.
 pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<Place>) -> Diagnostic {
     match error {
@@ -188,14 +191,16 @@ pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<
                 .help("keep one: `needs` says more than `wants`, and `wants` more than `after`")
         }
         GraphError::Cycle { path } => {
-            let names: Vec<&str> = path
-                .iter()
-                .map(|step| step.from.as_str())
-                .chain(path.first().map(|step| step.from.as_str()))
-                .collect();
+            let more = path.len().saturating_sub(MAX_SHOWN_EDGES);
+            let mut names: Vec<String> =
+                path.iter().take(MAX_SHOWN_EDGES).map(|step| step.from.to_string()).collect();
+            if more > 0 {
+                names.push(format!("and {more} more"));
+            }
+            names.extend(path.first().map(|step| step.from.to_string()));
             let mut diagnostic =
                 Diagnostic::new(Code::Cycle, format!("realms wait for each other: {}", names.join(" -> ")));
-            for (at, step) in path.iter().enumerate() {
+            for (at, step) in path.iter().enumerate().take(MAX_SHOWN_EDGES) {
                 let label = format!("{} waits for {}", step.from, step.to);
                 diagnostic = if at == 0 {
                     diagnostic.at(place(step.index), label)

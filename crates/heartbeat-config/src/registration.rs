@@ -5,7 +5,7 @@
 //! words. What would run, read or name something on this machine is no part of it, and nothing is filled in for `${}`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -212,7 +212,8 @@ fn in_circles(specs: &[RealmSpec]) -> Vec<Misfit> {
         })
         .collect();
     let Err(errors) = DependencyGraph::build(&names, &edges) else { return Vec::new() };
-    let registered = |name: &RealmName| specs.iter().any(|spec| spec.registered && spec.name == *name);
+    let registered: BTreeSet<&RealmName> =
+        specs.iter().filter(|spec| spec.registered).map(|spec| &spec.name).collect();
     let mut misfits = Vec::new();
     for error in &errors {
         let involved: Vec<&RealmName> = match error {
@@ -221,7 +222,7 @@ fn in_circles(specs: &[RealmSpec]) -> Vec<Misfit> {
             GraphError::Cycle { path } => path.iter().map(|step| &step.from).collect(),
             _ => names.iter().collect(),
         };
-        for name in involved.into_iter().filter(|name| registered(name)) {
+        for name in involved.into_iter().filter(|name| registered.contains(name)) {
             misfits.push(Misfit::new(name, vec![plan::graph_problem(error, &|_| None)]));
         }
     }

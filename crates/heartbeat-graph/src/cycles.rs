@@ -130,8 +130,10 @@ impl Finder {
     fn by_length(&mut self, members: &[u32]) -> Vec<usize> {
         let size = members.iter().map(|from| self.outgoing.range(*from as usize).len()).sum();
         let mut links: Vec<(u32, usize)> = Vec::with_capacity(size);
+        // As many links as realms are one cycle: there is nothing to choose from.
+        let is_one_cycle = size == members.len();
         for from in members {
-            let affordable = self.budget >= size;
+            let affordable = !is_one_cycle && self.budget >= size;
             if affordable {
                 self.budget -= size;
                 self.search.towards(*from, None, &self.links);

@@ -182,6 +182,8 @@ pub struct RealmInfo {
     pub critical: bool,
     /// Assigned port.
     pub port: Option<u16>,
+    /// heartbeatd restarts it when it fails: its policy is not `never`.
+    pub restarts: bool,
     /// It has a restart command of its own.
     pub restart_command: bool,
     /// It was registered at run time, and is in no file.

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::FuseSettings;
 use heartbeat_graph::{DependencyGraph, Edge, GraphErrors};
-use heartbeat_restart::RestartPolicy;
+use heartbeat_restart::{RestartPolicy, RestartWhen};
 use heartbeat_status::{
     EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeIx, ProbeKind, RealmInfo, RealmIx, RealmKind, RealmName, Role,
     Signal, WhileDown,
@@ -469,6 +469,7 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
         labels: realm.labels.clone(),
         critical: realm.critical,
         port: realm.port,
+        restarts: realm.restart.when() != RestartWhen::Never,
         restart_command: realm.restart_command,
         registered: realm.registered,
         tier: graph.tier(ix),

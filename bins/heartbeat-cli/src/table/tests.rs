@@ -6,8 +6,12 @@ use crate::sample;
 const WIDTHS: [usize; 5] = [40, 60, 80, 120, 200];
 const ASCII: Style = Style { color: false, ascii: true, words: false };
 
+fn whole(document: &StatusDocument, style: Style) -> FirstLine {
+    FirstLine::of(document, None, style)
+}
+
 fn screen(document: &StatusDocument, columns: usize, style: Style) -> String {
-    render(document, &by_severity(&document.realms), columns, style)
+    render(document, &whole(document, style), &by_severity(&document.realms), columns, style)
 }
 
 /// Every screen of both samples in one text, so that one file shows them all.
@@ -20,7 +24,10 @@ fn gallery() -> String {
         }
         out += &format!("== {name}, 80 columns, ascii\n{}\n", screen(&document, 80, ASCII));
         let realms = by_severity(&document.realms);
-        out += &format!("== {name}, plain\n{}\n", plain(&document, &realms, Style::default()));
+        out += &format!(
+            "== {name}, plain\n{}\n",
+            plain(&document, &whole(&document, Style::default()), &realms, Style::default())
+        );
     }
     out
 }
@@ -101,11 +108,11 @@ fn strangers_cannot_move_the_cursor() {
         probe.detail = Some("\x1b[31m".into());
     }
     let realms = by_severity(&document.realms);
-    for text in [screen(&document, 200, Style::default()), plain(&document, &realms, Style::default())] {
+    let rows = plain(&document, &whole(&document, Style::default()), &realms, Style::default());
+    for text in [screen(&document, 200, Style::default()), rows.clone()] {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{text:?}");
         assert!(!text.contains('\u{202e}'));
     }
-    let rows = plain(&document, &realms, Style::default());
     assert!(rows.lines().skip(1).all(|line| line.matches('\t').count() == Column::ALL.len() - 1), "{rows}");
 }
 

@@ -365,6 +365,7 @@ fn document(seen: &Seen, plan: &ActionPlan, dry_run: bool) -> ActionDocument {
         realms: names(snapshot, &plan.realms),
         dry_run,
         steps: plan.steps.iter().map(|step| step_entry(snapshot, plan, step)).collect(),
+        effects: Vec::new(),
         breaks: names(snapshot, &plan.breaks),
         refusal: plan.refusal.as_ref().map(|refusal| refusal_code(refusal).to_owned()),
         holds: plan.holds.iter().map(|held| hold_entry(seen, held)).collect(),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use heartbeat_api::Backend as _;
 use heartbeat_status::wire::{ActionDocument, ReloadDocument};
-use heartbeat_status::{Exit, Status};
-use heartbeat_supervisor::Input;
+use heartbeat_status::{EdgeKind, Exit, Gate, RealmName, Status, WhileDown};
+use heartbeat_supervisor::{Input, NeedSpec, RealmSpec};
 
-use crate::fake::{API, Fake, POSTGRES};
+use crate::fake::{API, Fake, MIGRATE, POSTGRES, shop};
 use crate::raw::{Answer, Doors, post, until};
 
 fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
@@ -283,6 +283,18 @@ async fn a_failure_is_foreseen_with_everybody_it_would_block() {
     let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
     assert!(plan.dry_run && plan.action.to_string() == "fail");
     assert_eq!(plan.breaks, ["api"]);
+    assert_eq!(
+        effects(&plan),
+        [
+            ("postgres", "is restarted"),
+            ("migrate", "is not affected: it is done"),
+            (
+                "api",
+                "keeps running; if its own probes fail too, it is blocked by postgres, and not restarted"
+            ),
+        ]
+    );
+    assert_eq!(plan.message.as_deref(), Some("1 other realm is affected"));
     assert_eq!(plan.steps.iter().map(|step| step.realm.as_str()).collect::<Vec<_>>(), ["postgres"]);
     let plan: ActionDocument =
         doors.post("/api/plan/", r#"{"action":"stop","realm":"postgres","cascade":true}"#).await.json();
@@ -291,6 +303,76 @@ async fn a_failure_is_foreseen_with_everybody_it_would_block() {
     assert_eq!(problem.near, ["fail"]);
     doors.post("/api/plan/", "{").await.problem(400);
     assert_eq!(fake.commands(), 0);
+}
+
+fn effects(plan: &ActionDocument) -> Vec<(&str, &str)> {
+    plan.effects.iter().map(|effect| (effect.realm.as_str(), effect.message.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_failure_says_of_each_dependent_what_becomes_of_it() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let fail = async |realm: &str| -> ActionDocument {
+        let body = format!(r#"{{"action":"fail","realm":"{realm}"}}"#);
+        doors.post("/api/plan/", &body).await.json()
+    };
+    // A oneshot is needed for the start alone.
+    let plan = fail("migrate").await;
+    assert_eq!(
+        effects(&plan),
+        [("migrate", "is run again"), ("api", "is not affected: it needed migrate only for its start"),]
+    );
+    assert_eq!((plan.breaks.len(), plan.message.as_deref()), (0, Some("no other realm is affected")));
+    let plan = fail("mail").await;
+    assert_eq!(
+        effects(&plan),
+        [
+            ("mail", "is not restarted: heartbeatd only watches it"),
+            ("api", "is not affected: it wants mail, but does not need it"),
+        ]
+    );
+    assert_eq!(effects(&fail("api").await), [("api", "is restarted")]);
+    doors.post("/api/realms/api/stop/", r#"{"wait":"up"}"#).await;
+    fake.advance(Duration::from_secs(20));
+    let plan = fail("postgres").await;
+    assert!(effects(&plan).contains(&("api", "is not affected: it is stopped")), "{plan:#?}");
+    let plan = fail("migrate").await;
+    assert_eq!(effects(&plan)[1..], [("api", "is not affected: it is stopped")], "{plan:#?}");
+}
+
+#[tokio::test]
+async fn a_failure_is_foreseen_with_while_down_and_through_others() {
+    let mut realms = shop();
+    let mut web = RealmSpec::service(RealmName::new("web").unwrap());
+    web.needs =
+        vec![NeedSpec { realm: API, kind: EdgeKind::Needs, until: Gate::Up, while_down: WhileDown::Stop }];
+    realms.push(web);
+    let fake = Fake::cold(realms);
+    let doors = Doors::open(&fake);
+    let body = r#"{"action":"fail","realm":"postgres"}"#;
+    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    // Nothing runs yet.
+    assert_eq!(
+        effects(&plan)[1..],
+        [
+            ("migrate", "starts only when postgres is up"),
+            ("api", "starts only when postgres is up and migrate is done"),
+            ("web", "starts only when api is up"),
+        ]
+    );
+    fake.input(Input::Boot);
+    fake.advance(Duration::from_secs(2));
+    fake.exited(MIGRATE, Exit::code(0));
+    fake.advance(Duration::from_secs(28));
+    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    assert_eq!(
+        effects(&plan).last(),
+        Some(&("web", "is stopped, and starts again when api is up")),
+        "{plan:#?}"
+    );
+    assert_eq!(plan.message.as_deref(), Some("2 other realms are affected"));
+    assert_eq!(plan.breaks, ["api"]);
 }
 
 #[tokio::test]

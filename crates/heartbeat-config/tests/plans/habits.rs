@@ -483,6 +483,23 @@ fn a_check_warns_of_a_line_that_empties_its_own_log() {
 }
 
 #[test]
+fn a_list_of_one_element_with_a_blank_is_a_command_line_if_no_program_is_called_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("my program");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.list]\nrun = [\"sleep 100\"]\n[realm.there]\nrun = [\"./my program\"]\n";
+    std::fs::write(dir.path().join("heartbeat.toml"), text).unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
+    let sources =
+        Sources { file: None, env, bytes: Vec::new(), overrides: Vec::new(), cwd: dir.path().to_owned() };
+    let warnings = check(&sources).unwrap_or_else(|report| panic!("{report}")).warnings;
+    let found: Vec<_> =
+        warnings.iter().map(|one| (one.line, one.code.as_str(), one.help.as_deref())).collect();
+    assert_eq!(found, [(4, "HB305", Some("one word per element: run = [\"sleep\", \"100\"]"))], "{warnings}");
+}
+
+#[test]
 fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.program]\nrun = \"gunicornn shop.wsgi\"\n[realm.path]\nrun = \"./bin/none\"\n[realm.directory]\nrun = \"sleep 1\"\ndir = \"none\"\n[realm.tilde]\nrun = \"sleep 1\"\ndir = \"~/shop\"\n[realm.mode]\nrun = \"./plain\"\n[realm.hook]\nrun = \"sh -c true\"\nstop.command = \"no-such-hook\"\nhealth = { exec = \"no-such-check\" }\n[realm.user]\nrun = \"true\"\nuser = \"nobody\"\n[realm.shell]\nshell = true\nrun = \"no-such-program | x\"\n[realm.off]\nrun = \"no-such-program\"\nenabled = false\n";

@@ -301,6 +301,23 @@ fn files_of_conf_d_are_read_in_the_order_of_their_names() {
 }
 
 #[test]
+fn a_long_cycle_is_named_by_its_first_edges_and_its_length() {
+    let realms: Vec<String> = (0..5_000)
+        .map(|at| {
+            format!(
+                "[realm.r{at:04}]\nhealth = \"tcp://127.0.0.1:1\"\nneeds = [\"r{:04}\"]\n",
+                (at + 1) % 5_000
+            )
+        })
+        .collect();
+    let report = load_str("heartbeat.toml", &realms.concat(), &BTreeMap::new()).unwrap_err();
+    assert_eq!(codes(&report), ["HB201"]);
+    let text = report.render(Format::Full, false);
+    assert!(text.contains("r0008 -> r0009 -> and 4990 more -> r0000"), "{text}");
+    assert_eq!(text.matches(" waits for ").count(), 10, "{text}");
+}
+
+#[test]
 fn a_cycle_over_two_files_names_both() {
     let dir = files(&[
         ("heartbeat.toml", "[realm.a]\nrun = \"a\"\nneeds = [\"b\"]\n"),

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use heartbeat_status::{Event, EventKind, Instant, Outcome, RealmName, RestartResult, Status, sanitise_line};
+use heartbeat_status::{
+    Event, EventKind, Instant, Outcome, RealmName, Reason, RestartResult, Status, sanitise_line,
+};
 
 use crate::clock;
 use crate::error::DaemonError;
@@ -162,8 +164,8 @@ fn broken(line: &str, indent: usize, columns: Option<usize>) -> String {
 /// Makes lines of events.
 struct Report {
     style: ReportStyle,
-    /// The last status of each realm.
-    statuses: BTreeMap<RealmName, Status>,
+    /// The last status of each realm, with its reason and message.
+    statuses: BTreeMap<RealmName, (Status, Reason, String)>,
     /// The last line is empty, or there is none yet.
     gap: bool,
 }
@@ -179,8 +181,10 @@ impl Report {
 
     /// One event as a line without its time; `None` for an event that the reporter does not show.
     fn line(&mut self, event: &Event) -> Option<String> {
-        if let (Some((_, name)), EventKind::StatusChanged { to, .. }) = (&event.realm, &event.kind) {
-            self.statuses.insert(name.clone(), *to);
+        if let (Some((_, name)), EventKind::StatusChanged { to, reason, message, .. }) =
+            (&event.realm, &event.kind)
+        {
+            self.statuses.insert(name.clone(), (*to, *reason, message.clone()));
         }
         let (word, colour, text) = match &event.kind {
             EventKind::Booted => self.booted(),
@@ -197,8 +201,8 @@ impl Report {
     /// Whether a probe event is news: the realm is up. Every realm fails its probes on its way up.
     fn is_news(&self, event: &Event) -> bool {
         let failed = matches!(event.kind, EventKind::ProbeChanged { outcome: Outcome::Fail { .. }, .. });
-        let status = event.realm.as_ref().and_then(|(_, name)| self.statuses.get(name));
-        failed && matches!(status, Some(Status::Up | Status::Degraded))
+        let known = event.realm.as_ref().and_then(|(_, name)| self.statuses.get(name));
+        failed && matches!(known, Some((Status::Up | Status::Degraded, ..)))
     }
 
     /// The line about the end of the boot: no realm is on its way up any more, which does not mean that every realm is
@@ -207,19 +211,36 @@ impl Report {
         let missing: Vec<String> = self
             .statuses
             .iter()
-            .filter(|(_, status)| !status.is_ok())
-            .map(|(name, status)| format!("{name} is {status}"))
+            .filter(|(_, (status, ..))| !status.is_ok())
+            .map(|(name, (status, ..))| format!("{name} is {status}"))
             .collect();
-        if missing.is_empty() {
-            return ("running".to_owned(), GREEN, "everything that starts by itself is up".to_owned());
+        if !missing.is_empty() {
+            return ("running".to_owned(), YELLOW, format!("the boot is over, but {}", listed(&missing)));
         }
-        let more = missing.len().saturating_sub(MAX_NAMES);
-        let mut text = missing.into_iter().take(MAX_NAMES).collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            text += &format!(", and {more} more");
-        }
-        ("running".to_owned(), YELLOW, format!("the boot is over, but {text}"))
+        let stopped: Vec<String> = self
+            .statuses
+            .iter()
+            .filter(|(_, (_, reason, _))| *reason == Reason::StoppedByOperator)
+            .map(|(name, (.., message))| format!("{name}: {message}"))
+            .collect();
+        let text = match stopped.len() {
+            0 => "everything that starts by itself is up".to_owned(),
+            some if some == self.statuses.len() => format!("every realm is stopped: {}", listed(&stopped)),
+            _ => format!("everything else is up; stopped: {}", listed(&stopped)),
+        };
+        let colour = if stopped.is_empty() { GREEN } else { YELLOW };
+        ("running".to_owned(), colour, text)
     }
+}
+
+/// The first entries, and how many more there are.
+fn listed(entries: &[String]) -> String {
+    let mut text = entries.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let more = entries.len().saturating_sub(MAX_NAMES);
+    if more > 0 {
+        text += &format!(", and {more} more");
+    }
+    text
 }
 
 const GREEN: &str = "32";
@@ -305,7 +326,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::{FailReason, Progress, RealmIx, RealmName, Reason, Signal};
+    use heartbeat_status::{FailReason, Progress, RealmIx, RealmName, Signal};
 
     fn report(every_step: bool, colour: bool) -> Report {
         Report {
@@ -344,7 +365,8 @@ mod tests {
     fn the_end_of_the_boot_names_the_realms_that_are_not_up() {
         let mut report = report(false, false);
         let mut status = |to| {
-            let (from, reason, message) = (Status::Starting, Reason::Healthy, String::new());
+            let (from, message) = (Status::Starting, "stopped by root".to_owned());
+            let reason = if to == Status::Stopped { Reason::StoppedByOperator } else { Reason::Healthy };
             report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
             report.line(&Event { realm: None, ..event(EventKind::Booted) }).unwrap()
         };
@@ -353,6 +375,10 @@ mod tests {
             "heartbeatd  running      the boot is over, but db is restarting"
         );
         assert_eq!(status(Status::Up), "heartbeatd  running      everything that starts by itself is up");
+        assert_eq!(
+            status(Status::Stopped),
+            "heartbeatd  running      every realm is stopped: db: stopped by root"
+        );
     }
 
     #[test]

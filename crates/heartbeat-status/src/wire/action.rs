@@ -185,6 +185,9 @@ pub struct ActionDocument {
     pub dry_run: bool,
     /// The steps, in order; steps of one wave run side by side.
     pub steps: Vec<ActionStep>,
+    /// `fail` only: what the failure would mean for each realm, in start order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<EffectEntry>,
     /// Running dependents that break and are not part of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub breaks: Vec<String>,
@@ -202,6 +205,15 @@ pub struct ActionDocument {
     /// For a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What a failure would mean for one realm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectEntry {
+    /// Name of the realm.
+    pub realm: String,
+    /// For a person, to be read after the name: `is stopped, and starts again when api is up`.
+    pub message: String,
 }
 
 /// An operator's stop that only a start of the realm itself, or `lift_holds`, ends.

@@ -33,6 +33,12 @@ impl RealmEntry {
 }
 
 impl StatusDocument {
+    /// Whether no realm runs or is watched, since each of them was stopped.
+    #[must_use]
+    pub fn is_all_stopped(&self) -> bool {
+        !self.realms.is_empty() && self.realms.iter().all(|realm| realm.known_status() == Status::Stopped)
+    }
+
     /// Whether the ecosystem is fine, and if not, why: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
     /// The text is safe for a terminal.
     #[must_use]
@@ -41,6 +47,9 @@ impl StatusDocument {
         let name = sanitise_line(&document.name);
         let troubles = troubles(document);
         let own = own_problems(document);
+        if document.ok && document.is_all_stopped() {
+            return format!("{name}: STOPPED - {}{own}", stopped(&document.realms));
+        }
         if document.ok {
             let mut line = format!("{name}: OK - {}", document.summary.counts());
             if !troubles.is_empty() {
@@ -64,6 +73,33 @@ impl StatusDocument {
             _ => why,
         };
         format!("{name}: {word} - {why}{own}")
+    }
+}
+
+/// `all 3 realms are stopped by root: disk repair`.
+fn stopped(realms: &[RealmEntry]) -> String {
+    let mut whys: Vec<(usize, &str)> = Vec::new();
+    for realm in realms {
+        let why = realm.message.strip_prefix("stopped").unwrap_or_default().trim_start_matches([' ', ':']);
+        match whys.iter_mut().find(|(_, known)| *known == why) {
+            Some((count, _)) => *count += 1,
+            None => whys.push((1, why)),
+        }
+    }
+    let all = match realms.len() {
+        1 => "the only realm is stopped".to_owned(),
+        several => format!("all {several} realms are stopped"),
+    };
+    whys.sort_by_key(|(count, _)| Reverse(*count));
+    let cut = |why: &str| sanitise_line(&shortened(why, MAX_MESSAGE_CHARS));
+    match whys.as_slice() {
+        [] | [(_, "")] => all,
+        [(_, why)] => format!("{all} {}", cut(why)),
+        several => {
+            let named = several.iter().filter(|(_, why)| !why.is_empty()).take(MAX_ROOTS);
+            let named: Vec<String> = named.map(|(count, why)| format!("{count} {}", cut(why))).collect();
+            format!("{all}: {}", named.join("; "))
+        }
     }
 }
 

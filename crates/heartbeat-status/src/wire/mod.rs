@@ -19,9 +19,9 @@ mod realm;
 mod render;
 
 pub use action::{
-    Action, ActionDocument, ActionRequest, ActionStep, DepartureDocument, GraphDocument, GraphEdge,
-    GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
-    ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
+    Action, ActionDocument, ActionRequest, ActionStep, DepartureDocument, EffectEntry, GraphDocument,
+    GraphEdge, GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem,
+    RegistrationDocument, ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
