@@ -38,8 +38,10 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// The commands.
+/// The commands. The arguments of each are built only when it is the one that is typed.
 #[derive(Debug, Subcommand)]
+// A doc comment on the arguments would take the place of what the command is said to do.
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Show the state of every realm: why, since when, and what happens next
     Status(StatusArgs),
@@ -59,11 +61,9 @@ pub(crate) enum Command {
         realms: Vec<String>,
     },
     /// Start realms and the realms they need
-    #[command(mut_arg("cascade", |arg| arg.hide(true)), mut_arg("leave_dependents", |arg| arg.hide(true)))]
-    Start(ActArgs),
+    Start(StartArgs),
     /// Stop realms; they stay stopped until you start them
-    #[command(mut_arg("lift_holds", |arg| arg.hide(true)))]
-    Stop(ActArgs),
+    Stop(StopArgs),
     /// Stop realms and start them again
     Restart(ActArgs),
     /// Wait until realms are up, stopped, done or settled
@@ -347,7 +347,7 @@ pub(crate) enum Sort {
     Start,
 }
 
-/// Arguments of `status`.
+// Arguments of `status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
     /// Realms to show: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
@@ -370,7 +370,7 @@ pub(crate) struct StatusArgs {
     pub(crate) sort: Sort,
 }
 
-/// Arguments of `start`, `stop` and `restart`.
+// Arguments of `start`, `stop` and `restart`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ActArgs {
     /// Realms: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
@@ -396,7 +396,45 @@ pub(crate) struct ActArgs {
     pub(crate) reason: Option<String>,
 }
 
-/// Arguments of `register`.
+/// Arguments of a command that takes those of `restart`, and shows only those that mean something to it.
+macro_rules! act_args {
+    ($(#[$doc:meta])* $name:ident, hides $($hidden:literal),+) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub(crate) struct $name(pub(crate) ActArgs);
+
+        impl clap::FromArgMatches for $name {
+            fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+                ActArgs::from_arg_matches(matches).map(Self)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+                self.0.update_from_arg_matches(matches)
+            }
+        }
+
+        impl clap::Args for $name {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                ActArgs::augment_args(command)$(.mut_arg($hidden, |arg| arg.hide(true)))+
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+    };
+}
+
+act_args! {
+    /// Arguments of `start`, which takes no realm down.
+    StartArgs, hides "cascade", "leave_dependents"
+}
+act_args! {
+    /// Arguments of `stop`, which starts no realm.
+    StopArgs, hides "lift_holds"
+}
+
+// Arguments of `register`.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "from"]))]
 pub(crate) struct RegisterArgs {
@@ -632,7 +670,7 @@ fn beat_event(text: &str) -> Result<BeatEvent, String> {
     }
 }
 
-/// What `probe` measures.
+// What `probe` measures.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ProbeArgs {
     /// URL such as http://127.0.0.1:8001/api/health/, tcp://db:5432, unix:///run/app.sock, tls://host, redis://host
@@ -643,7 +681,7 @@ pub(crate) struct ProbeArgs {
     pub(crate) explain: bool,
 }
 
-/// What there is to do with notifications.
+// What there is to do with notifications.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Notify {
     /// Send a test to a receiver: an outage that did not happen, opened and resolved
@@ -670,6 +708,18 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_says_the_same_of_itself_before_and_after_its_arguments_are_built() {
+        let (mut built, listed) = (Cli::command(), Cli::command());
+        built.build();
+        for command in listed.get_subcommands() {
+            let same = built.find_subcommand(command.get_name()).unwrap();
+            let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+            assert!(about(command).is_some_and(|about| !about.is_empty()), "{}", command.get_name());
+            assert_eq!(about(command), about(same));
+        }
     }
 
     #[test]

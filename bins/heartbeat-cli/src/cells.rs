@@ -204,7 +204,7 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
         text.push_str(&style.text(&said));
     }
     // A failure that does not decide yet shows how many do.
-    let goal = probe.progress.split_once('/').filter(|(have, want)| have != want);
+    let goal = probe.progress.split_once('/').filter(|(have, want)| probe.fails > 0 && have != want);
     if let (Some("fail"), Some((have, want))) = (probe.outcome.as_deref(), goal) {
         let words = if style.words { format!("{have}/{want}") } else { format!("{have} of {want}") };
         text.push(' ');
@@ -364,11 +364,15 @@ mod tests {
     fn a_failure_that_does_not_count_yet_shows_its_progress() {
         let mut api = sample::outage().realms.into_iter().find(|realm| realm.name == "api").unwrap();
         let http = api.probes.iter_mut().find(|probe| probe.name == "http").unwrap();
-        http.progress = "1/3".into();
+        (http.fails, http.progress) = (1, "1/3".into());
         http.reason = Some("HeadersTimeout".into());
         http.detail = Some("no answer within two whole seconds".into());
         http.latency_ms = None;
         assert_eq!(text(&api, Column::Probe), "✗ http headers timeout 1 of 3");
         assert_eq!(text(&api, Column::Time), "✗ timeout");
+        // While it comes up its failures do not count, and the counter is that of passes.
+        let http = api.probes.iter_mut().find(|probe| probe.name == "http").unwrap();
+        (http.fails, http.progress) = (0, "0/2".into());
+        assert_eq!(text(&api, Column::Probe), "✗ http headers timeout");
     }
 }

@@ -206,10 +206,12 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Why { realms, refresh }) => {
             why::run(&connect(console), realms, *refresh, console).await
         }
-        Some(Command::Start(args)) => {
+        Some(Command::Start(args::StartArgs(args))) => {
             act::run(&connect(console), Action::Start, args, &acting, console).await
         }
-        Some(Command::Stop(args)) => act::run(&connect(console), Action::Stop, args, &acting, console).await,
+        Some(Command::Stop(args::StopArgs(args))) => {
+            act::run(&connect(console), Action::Stop, args, &acting, console).await
+        }
         Some(Command::Restart(args)) => {
             act::run(&connect(console), Action::Restart, args, &acting, console).await
         }

@@ -326,6 +326,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use crate::style::width;
+    use heartbeat_status::RestartCause;
     use heartbeat_status::wire::HolderEntry;
 
     #[test]

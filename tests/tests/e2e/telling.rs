@@ -140,6 +140,12 @@ fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
+    let plain = eco.cli(&["events", "db"]);
+    let remark = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(
+        remark.contains("since heartbeatd started at") && remark.contains("heartbeat-cli incidents"),
+        "{remark}"
+    );
     let place = |what: &str| facts.iter().position(|fact| fact["what"] == what && fact["realm"] == "db");
     assert!(place("Exited").unwrap() < place("RestartVerified").unwrap(), "{facts:#?}");
     let opened = facts.iter().find(|fact| fact["what"] == "IncidentOpened").unwrap();
