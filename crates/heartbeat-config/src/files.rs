@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -31,10 +30,76 @@ static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 const AS_IN_A_SHELL: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-enum Step<T> {
-    Began(String),
-    Ended,
-    Done(T),
+/// How often a question has to be found unanswered before it is given up.
+const LOOKS: u32 = 4;
+
+/// What the reading thread does, for the one that waits. The reading thread wakes nobody until it ends.
+struct Progress<T> {
+    /// The question that waits for its answer.
+    asked: Option<String>,
+    /// How many questions there were.
+    questions: u64,
+    ended: bool,
+    done: Option<T>,
+    /// The one that waits has given up.
+    abandoned: bool,
+}
+
+/// Shared by the two threads.
+struct Watch<T> {
+    progress: Mutex<Progress<T>>,
+    end: Condvar,
+}
+
+impl<T> Watch<T> {
+    fn new() -> Arc<Self> {
+        let progress = Progress { asked: None, questions: 0, ended: false, done: None, abandoned: false };
+        Arc::new(Self { progress: Mutex::new(progress), end: Condvar::new() })
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress<T>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, what: Option<String>) {
+        let mut progress = self.progress();
+        progress.questions += u64::from(what.is_some());
+        progress.asked = what;
+    }
+
+    /// Waits for the end, and gives up a question before `silence` is over.
+    fn wait(&self, silence: Duration) -> Result<Option<T>, Silent> {
+        let (mut question, mut looks) = (0, 0);
+        let mut progress = self.progress();
+        loop {
+            let waited = self.end.wait_timeout_while(progress, silence / (LOOKS + 1), |now| !now.ended);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if progress.ended {
+                return Ok(progress.done.take());
+            }
+            let is_same = progress.asked.is_some() && progress.questions == question;
+            (question, looks) = (progress.questions, if is_same { looks + 1 } else { 0 });
+            if looks >= LOOKS {
+                progress.abandoned = true;
+                ABANDONED.fetch_add(1, Ordering::Relaxed);
+                return Err(Silent(progress.asked.take().unwrap_or_default()));
+            }
+        }
+    }
+}
+
+/// Marks the end of a reading, by a panic too, and perhaps long after it was given up.
+struct End<T>(Arc<Watch<T>>);
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        let mut progress = self.0.progress();
+        progress.ended = true;
+        if progress.abandoned {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.0.end.notify_one();
+    }
 }
 
 /// Asks the file system, and reports the question to the thread that waits.
@@ -87,44 +152,21 @@ fn within<T: Send + 'static>(
     if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED_THREADS {
         return Err(Silent("the files of several earlier attempts".to_owned()));
     }
-    let (steps, seen) = sync_channel(1);
+    let watch = Watch::new();
+    let end = End(Arc::clone(&watch));
     let worker = thread::Builder::new().name("hb-load".to_owned()).spawn(move || {
-        let told = |what: Option<String>| {
-            // A thread that was given up notices that at the end.
-            let _ = steps.send(what.map_or(Step::Ended, Step::Began));
-        };
-        let done = work(&Files { told: Some(&told) });
-        finish(&steps, done);
+        let done = work(&Files { told: Some(&|what| end.0.ask(what)) });
+        end.0.progress().done = Some(done);
     });
     let worker =
         worker.map_err(|error| Silent(format!("this machine, which starts no thread ({error}),")))?;
-    let mut asked: Option<String> = None;
-    loop {
-        let step = if asked.is_some() {
-            seen.recv_timeout(silence)
-        } else {
-            seen.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match step {
-            Ok(Step::Began(what)) => asked = Some(what),
-            Ok(Step::Ended) => asked = None,
-            Ok(Step::Done(done)) => return Ok(done),
-            Err(RecvTimeoutError::Timeout) => {
-                ABANDONED.fetch_add(1, Ordering::Relaxed);
-                return Err(Silent(asked.unwrap_or_default()));
-            }
-            Err(RecvTimeoutError::Disconnected) => match worker.join() {
-                Err(panic) => resume_unwind(panic),
-                Ok(()) => return Err(Silent(asked.unwrap_or_default())),
-            },
-        }
-    }
-}
-
-/// The end of a reading, perhaps long after it was given up.
-fn finish<T>(steps: &SyncSender<Step<T>>, done: T) {
-    if steps.send(Step::Done(done)).is_err() {
-        ABANDONED.fetch_sub(1, Ordering::Relaxed);
+    match watch.wait(silence)? {
+        Some(done) => Ok(done),
+        // Only a panic ends the work without a result.
+        None => match worker.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => Err(Silent(String::new())),
+        },
     }
 }
 
