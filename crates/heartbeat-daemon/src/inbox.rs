@@ -117,9 +117,20 @@ impl Inbox {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the driver if the inbox was empty: otherwise an earlier sender has woken it, and it has not taken yet.
+    fn put<T>(&self, put: impl FnOnce(&mut Batch) -> T) -> T {
+        let mut lanes = self.lanes();
+        let was_empty = lanes.is_empty();
+        let done = put(&mut lanes);
+        drop(lanes);
+        if was_empty {
+            self.wake.notify_one();
+        }
+        done
+    }
+
     /// False when too many requests wait already: the inbox has not taken this one.
     pub(crate) fn request(&self, request: Request) -> bool {
-        let mut lanes = self.lanes();
         // The inbox always takes the order to end, and requests of heartbeatd itself.
         let ours = matches!(
             request,
@@ -131,18 +142,17 @@ impl Inbox {
                 // The registration is on disk already, and there is one at a time.
                 | Request::Register { dry_run: false, .. }
         );
-        if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !ours {
-            return false;
-        }
-        lanes.requests.push_back(request);
-        drop(lanes);
-        self.wake.notify_one();
-        true
+        self.put(|lanes| {
+            let has_room = lanes.requests.len() < MAX_REQUESTS_QUEUED || ours;
+            if has_room {
+                lanes.requests.push_back(request);
+            }
+            has_room
+        })
     }
 
     pub(crate) fn notice(&self, notice: Notice) {
-        let mut lanes = self.lanes();
-        match notice {
+        self.put(|lanes| match notice {
             Notice::Said { key, said } => {
                 let said = match lanes.notices.back_mut() {
                     // The driver has not read the earlier message yet, so both become one.
@@ -157,19 +167,15 @@ impl Inbox {
                 lanes.notices.extend(said.map(|said| Notice::Said { key, said }));
             }
             notice => lanes.notices.push_back(notice),
-        }
-        drop(lanes);
-        self.wake.notify_one();
+        });
     }
 
     pub(crate) fn result(&self, id: CheckId, result: CheckResult) {
-        self.lanes().results.push_back((id, result));
-        self.wake.notify_one();
+        self.put(|lanes| lanes.results.push_back((id, result)));
     }
 
     pub(crate) fn holder(&self, realm: RealmIx, run: RunId, holder: Option<String>) {
-        self.lanes().holders.push_back((realm, run, holder));
-        self.wake.notify_one();
+        self.put(|lanes| lanes.holders.push_back((realm, run, holder)));
     }
 
     /// Waits until there is input or `patience` is over (`None`: for ever), then takes everything. `batch` lends its

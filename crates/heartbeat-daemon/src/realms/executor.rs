@@ -134,8 +134,9 @@ impl Executor {
 
     /// Writes the record of a realm.
     pub(crate) fn remember(&self, realm: RealmIx, record: Option<&PersistedRealm>) {
-        // Plain data always serialises.
-        let memory = record.and_then(|record| serde_json::to_string(record).ok());
+        // Plain data always serialises. The reaper keeps the text, so it takes no more room than it needs.
+        let mut memory = record.and_then(|record| serde_json::to_string(record).ok());
+        memory.iter_mut().for_each(String::shrink_to_fit);
         // A record that does not depend on its process is written at once; the rest before the next start, or soon.
         let at_once = record.is_none_or(PersistedRealm::is_settled);
         self.processes.remember(self.config.current().name(realm), memory, at_once);

@@ -106,6 +106,8 @@ fn push<T>(queue: &mut VecDeque<T>, entry: T, most: usize) {
     if queue.len() >= most {
         queue.pop_front();
     }
+    // Most realms have one entry or two for months.
+    queue.reserve_exact(1);
     queue.push_back(entry);
 }
 

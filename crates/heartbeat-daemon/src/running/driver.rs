@@ -37,8 +37,9 @@ use crate::running::systemd::Manager;
 use crate::storage::intent::IntentFile;
 use crate::storage::stored::ECOSYSTEM_NOTE;
 
-/// The loop publishes fresh numbers alone at most this often; a change of meaning at once.
-const PUBLISH_GAP: Duration = Duration::from_millis(100);
+/// The loop publishes fresh numbers alone at most this often, as often as the API makes an answer of them; a change of
+/// meaning at once.
+const PUBLISH_GAP: Duration = Duration::from_millis(250);
 /// The loop turns at least this often, whether or not anything happens: `/livez` checks that.
 const TURN_EVERY: Duration = Duration::from_secs(5);
 
