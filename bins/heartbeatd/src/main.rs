@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         return heartbeat_process::launcher_main(&heartbeat_daemon::RealmLogs);
     }
     abort_when_a_thread_panics();
+    heartbeat_process::use_one_arena();
     // Before any descriptor is opened or closed.
     let handover = Handover::receive();
     let kept = if handover.is_some() { Vec::new() } else { Handover::receive_from_manager() };

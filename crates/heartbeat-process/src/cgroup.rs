@@ -30,6 +30,8 @@ const MAX_CLAIMS: u32 = 10;
 const ID_CHARS: usize = 16;
 /// Most levels of groups below that of a run that heartbeatd reads or removes.
 const MAX_LEVELS: u32 = 8;
+/// Room for `cgroup.events` in bytes: two short lines.
+const MAX_EVENTS_BYTES: usize = 256;
 /// Most bytes that [`read`] takes from a file of a group.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -131,6 +133,12 @@ fn remove_if_abandoned(dir: &Path) -> io::Result<()> {
     remove(dir, MAX_LEVELS)
 }
 
+/// Whether groups below `dir` can have this controller. True where the kernel does not say.
+pub(crate) fn has_controller(dir: &Path, name: &str) -> bool {
+    let listed = fs::read_to_string(dir.join("cgroup.controllers"));
+    listed.map_or(true, |listed| listed.split_whitespace().any(|known| known == name))
+}
+
 /// Undoes the octal escapes of mountinfo: space, tab, newline and backslash.
 fn unescaped(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
@@ -210,8 +218,11 @@ impl Cgroup {
 
     /// No living process is in the group or in a group below it. Zombies do not count.
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
-        match read(&self.dir.join("cgroup.events")) {
-            Ok(text) => Ok(text.lines().any(|line| line == "populated 0")),
+        let mut events = [0; MAX_EVENTS_BYTES];
+        // The kernel writes the whole of it into one read.
+        let read = File::open(self.dir.join("cgroup.events")).and_then(|mut file| file.read(&mut events));
+        match read {
+            Ok(bytes) => Ok(events[..bytes].split(|byte| *byte == b'\n').any(|line| line == b"populated 0")),
             // The kernel removes no group that has a process, so this one is empty.
             Err(error) if is_gone(&error) => Ok(true),
             Err(error) => Err(error),

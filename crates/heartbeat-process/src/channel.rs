@@ -19,8 +19,10 @@ use crate::notice::Step;
 const MAX_PATH_BYTES: usize = 1_024;
 /// Length of a failure message before its path, in bytes.
 const FAILED_BYTES: usize = 10;
-/// Longest message in bytes.
+/// Longest report in bytes.
 const MAX_MESSAGE_BYTES: usize = FAILED_BYTES + MAX_PATH_BYTES;
+/// Longest specification in the message itself, in bytes; a longer one is in a memory file.
+pub(crate) const MAX_INLINE_BYTES: usize = 16 * 1024;
 
 /// What the launcher or its copy reports about a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +48,19 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((ours, theirs))
 }
 
+/// Where the launcher finds a specification.
+#[derive(Debug)]
+pub(crate) enum Specification<T> {
+    /// In the message, of at most [`MAX_INLINE_BYTES`].
+    Inline(Vec<u8>),
+    /// In a sealed memory file.
+    Memory(T),
+}
+
 /// What heartbeatd gives the launcher for one launch.
 #[derive(Debug)]
 pub(crate) struct LaunchOrder<T> {
-    /// The specification, a sealed memory file.
-    pub(crate) spec: T,
+    pub(crate) spec: Specification<T>,
     /// The copy's end of the pair on which it reports.
     pub(crate) socket: T,
     /// The directory of the control group that the copy is born in.
@@ -63,19 +73,26 @@ pub(crate) struct LaunchOrder<T> {
 const ORDER: u8 = b'S';
 const WITH_GROUP: u8 = 1;
 const WITH_CAPTURE: u8 = 2;
+const WITH_MEMORY: u8 = 4;
 
 pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &LaunchOrder<BorrowedFd<'_>>) -> Result<(), Errno> {
-    let fds: Vec<RawFd> = [Some(order.spec), Some(order.socket), order.group, order.capture]
+    let (inline, memory) = match &order.spec {
+        Specification::Inline(bytes) => (bytes.as_slice(), None),
+        Specification::Memory(memory) => (&[][..], Some(*memory)),
+    };
+    let fds: Vec<RawFd> = [Some(order.socket), memory, order.group, order.capture]
         .into_iter()
         .flatten()
         .map(|fd| fd.as_raw_fd())
         .collect();
     let with = |is: bool, flag| if is { flag } else { 0 };
-    let flags = with(order.group.is_some(), WITH_GROUP) | with(order.capture.is_some(), WITH_CAPTURE);
+    let flags = with(order.group.is_some(), WITH_GROUP)
+        | with(order.capture.is_some(), WITH_CAPTURE)
+        | with(memory.is_some(), WITH_MEMORY);
     let control = [ControlMessage::ScmRights(&fds)];
     let message = [ORDER, flags];
     loop {
-        let parts = [IoSlice::new(&message)];
+        let parts = [IoSlice::new(&message), IoSlice::new(inline)];
         match sendmsg::<()>(launcher.as_raw_fd(), &parts, &control, MsgFlags::MSG_NOSIGNAL, None) {
             // A SIGCHLD interrupted the wait for room.
             Err(Errno::EINTR) => {}
@@ -87,16 +104,19 @@ pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &LaunchOrder<BorrowedF
 /// Waits for the next order. `None` when heartbeatd is gone.
 pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<LaunchOrder<OwnedFd>> {
     let mut message = [0; 2];
+    let mut inline = vec![0; MAX_INLINE_BYTES];
     let mut space = nix::cmsg_space!([RawFd; 4]);
-    let received = loop {
-        let mut parts = [IoSliceMut::new(&mut message)];
+    let (received, bytes) = loop {
+        let mut parts = [IoSliceMut::new(&mut message), IoSliceMut::new(&mut inline)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
             Ok(received) => {
-                break received.cmsgs().ok()?.find_map(|control| match control {
+                let bytes = received.bytes;
+                let descriptors = received.cmsgs().ok()?.find_map(|control| match control {
                     ControlMessageOwned::ScmRights(fds) => Some(fds),
                     _ => None,
-                })?;
+                });
+                break (descriptors?, bytes);
             }
             Err(Errno::EINTR) => {}
             Err(_) => return None,
@@ -104,12 +124,16 @@ pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<LaunchOrder<OwnedF
     };
     let mut fds = received.into_iter().map(crate::sys::own);
     let flags = message[1];
-    Some(LaunchOrder {
-        spec: fds.next()?,
-        socket: fds.next()?,
-        group: if flags & WITH_GROUP == 0 { None } else { Some(fds.next()?) },
-        capture: if flags & WITH_CAPTURE == 0 { None } else { Some(fds.next()?) },
-    })
+    let socket = fds.next()?;
+    let mut next = |flag| if flags & flag == 0 { Some(None) } else { fds.next().map(Some) };
+    let spec = match next(WITH_MEMORY)? {
+        Some(memory) => Specification::Memory(memory),
+        None => {
+            inline.truncate(bytes.saturating_sub(message.len()));
+            Specification::Inline(inline)
+        }
+    };
+    Some(LaunchOrder { spec, socket, group: next(WITH_GROUP)?, capture: next(WITH_CAPTURE)? })
 }
 
 pub(crate) fn send_proceed(socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -128,20 +152,24 @@ pub(crate) fn receive_proceed(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-fn say_pid(socket: BorrowedFd<'_>, word: u8, pid: u32) -> Result<(), Errno> {
+fn say_pid(socket: BorrowedFd<'_>, word: u8, pid: u32, pidfd: Option<&OwnedFd>) -> Result<(), Errno> {
     let mut message = [0; 5];
     message[0] = word;
     message[1..].copy_from_slice(&pid.to_le_bytes());
-    send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL).map(|_| ())
+    let fds: Vec<RawFd> = pidfd.into_iter().map(AsRawFd::as_raw_fd).collect();
+    let control = [ControlMessage::ScmRights(&fds)];
+    let control = if fds.is_empty() { &[][..] } else { &control };
+    let parts = [IoSlice::new(&message)];
+    sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None).map(|_| ())
 }
 
-pub(crate) fn say_made(socket: BorrowedFd<'_>, pid: u32) {
+pub(crate) fn say_made(socket: BorrowedFd<'_>, pid: u32, pidfd: Option<&OwnedFd>) {
     // If the reaper no longer listens, the copy ends by itself.
-    let _ = say_pid(socket, b'P', pid);
+    let _ = say_pid(socket, b'P', pid, pidfd);
 }
 
 pub(crate) fn say_ready(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    say_pid(socket, b'R', std::process::id())
+    say_pid(socket, b'R', std::process::id(), None)
 }
 
 pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -162,18 +190,35 @@ fn word(message: &[u8; MAX_MESSAGE_BYTES], at: usize) -> u32 {
     u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
-/// Receives the next message about a launch, without waiting.
-pub(crate) fn hear(socket: BorrowedFd<'_>) -> LaunchMessage {
+/// Receives the next message about a launch, without waiting; with [`LaunchMessage::Made`] perhaps a pidfd of the copy.
+pub(crate) fn hear(socket: BorrowedFd<'_>) -> (LaunchMessage, Option<OwnedFd>) {
     let mut message = [0; MAX_MESSAGE_BYTES];
-    match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut message)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut pidfd = None;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).map(|received| {
+        for control in received.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(fds) = control {
+                // There is room for one; any other is closed.
+                fds.into_iter().for_each(|fd| pidfd = Some(crate::sys::own(fd)));
+            }
+        }
+        received.bytes
+    });
+    (meaning(received, &message), pidfd)
+}
+
+fn meaning(received: Result<usize, Errno>, message: &[u8; MAX_MESSAGE_BYTES]) -> LaunchMessage {
+    match received {
         Ok(0) => LaunchMessage::End,
-        Ok(5) if message[0] == b'P' => LaunchMessage::Made { pid: word(&message, 1) },
-        Ok(5) if message[0] == b'R' => LaunchMessage::Ready { pid: word(&message, 1) },
+        Ok(5) if message[0] == b'P' => LaunchMessage::Made { pid: word(message, 1) },
+        Ok(5) if message[0] == b'R' => LaunchMessage::Ready { pid: word(message, 1) },
         Ok(1) if message[0] == b'X' => LaunchMessage::Exec,
         Ok(length @ FAILED_BYTES..) if message[0] == b'E' => LaunchMessage::Failed {
             step: Step::from_code(message[1]).unwrap_or(Step::Launcher),
-            errno: word(&message, 2).cast_signed(),
-            pid: Some(word(&message, 6)).filter(|pid| *pid != 0),
+            errno: word(message, 2).cast_signed(),
+            pid: Some(word(message, 6)).filter(|pid| *pid != 0),
             path: Some(&message[FAILED_BYTES..length])
                 .filter(|path| !path.is_empty())
                 .map(|path| PathBuf::from(OsStr::from_bytes(path))),

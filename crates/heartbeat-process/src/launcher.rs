@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
@@ -24,8 +24,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
 use rustix::time::Timespec;
 
-use crate::channel::LaunchOrder;
+use crate::channel::{LaunchOrder, Specification};
 use crate::failure::{Failure, failed, failed_io};
+use crate::limits::OwnLimits;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
@@ -52,6 +53,9 @@ pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
     let _ = nix::sys::prctl::set_name(c"hb-launch");
     // A terminal signals the whole group of heartbeatd, and only heartbeatd decides what to do about it.
     let _ = setsid();
+    // Every copy has what the launcher has, so this is done once.
+    sys::default_dispositions();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     match serve(logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Gone) => ExitCode::from(NOT_LAUNCHED),
@@ -74,15 +78,16 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     // Descriptor 0 is /dev/null now, and stays open.
     std::mem::forget(given);
     drop(null);
+    let own = OwnLimits::read();
     while let Some(order) = channel::receive_order(orders.as_fd()) {
         if is_cancelled(&order.socket) {
             continue;
         }
         match make_copy(order.group.as_ref()) {
-            Ok(Copy::Made(pid)) => channel::say_made(order.socket.as_fd(), pid),
+            Ok(Copy::Made(pid, pidfd)) => channel::say_made(order.socket.as_fd(), pid, pidfd.as_ref()),
             Ok(Copy::Itself { enter }) => {
                 drop(orders);
-                return copy(order, enter, logs);
+                return copy(order, enter, &own, logs);
             }
             Err(error) => {
                 let step = if order.group.is_some() { Step::Group } else { Step::Spawn };
@@ -100,7 +105,7 @@ fn is_cancelled(socket: &OwnedFd) -> bool {
 }
 
 enum Copy {
-    Made(u32),
+    Made(u32, Option<OwnedFd>),
     /// This process is the copy. `enter`: the kernel could not create it in its control group, so it must enter.
     Itself {
         enter: bool,
@@ -118,20 +123,20 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
         made => (made?, false),
     };
     Ok(match made {
-        Fork::Parent(pid) => Copy::Made(pid),
+        Fork::Parent(pid, pidfd) => Copy::Made(pid, pidfd),
         Fork::Child => Copy::Itself { enter },
     })
 }
 
 /// Runs in the copy. Returns only when it did not exec; `Ok` after a check.
-fn copy(order: LaunchOrder<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result<(), Gone> {
+fn copy(order: LaunchOrder<OwnedFd>, enter: bool, own: &OwnLimits, logs: &dyn LogFiles) -> Result<(), Gone> {
     let LaunchOrder { spec, mut socket, group, capture } = order;
     let entered = match group.filter(|_| enter) {
         Some(group) => std::fs::write(format!("/proc/self/fd/{}/cgroup.procs", group.as_raw_fd()), "0"),
         None => Ok(()),
     };
     let launched = match entered {
-        Ok(()) => launch(&mut socket, File::from(spec), capture, logs),
+        Ok(()) => launch(&mut socket, spec, capture, own, logs),
         Err(error) => Err(Some(failed_io(Step::Group)(error))),
     };
     match launched {
@@ -150,8 +155,9 @@ struct Checked;
 /// Returns only after a check, or when it did not exec; `Err(None)`: heartbeatd is gone.
 fn launch(
     kept: &mut OwnedFd,
-    spec: File,
+    spec: Specification<OwnedFd>,
     capture: Option<OwnedFd>,
+    own: &OwnLimits,
     logs: &dyn LogFiles,
 ) -> Result<Checked, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
@@ -164,7 +170,7 @@ fn launch(
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let socket = kept.as_fd();
-    if let Some((fifo, number)) = set_up(&spec, &setting, capture, logs).map_err(Some)? {
+    if let Some((fifo, number)) = set_up(&spec, &setting, capture, own, logs).map_err(Some)? {
         // Besides the FIFO, only our socket is open above the standard descriptors now.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
@@ -210,12 +216,17 @@ fn env_file_failed(error: &EnvFileError) -> Failure {
     Failure { step: Step::EnvFile, errno: 0, path: Some(std::path::PathBuf::from(error.to_string())) }
 }
 
-fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
-    use std::io::Seek;
-    let mut file = file;
-    let mut bytes = Vec::new();
-    file.rewind().map_err(failed_io(Step::Spec))?;
-    file.take(MAX_SPEC_BYTES as u64).read_to_end(&mut bytes).map_err(failed_io(Step::Spec))?;
+fn read_spec(spec: Specification<OwnedFd>) -> Result<(LaunchSpec, Setting), Failure> {
+    let bytes = match spec {
+        Specification::Inline(bytes) => bytes,
+        Specification::Memory(memory) => {
+            let mut file = File::from(memory);
+            let mut bytes = Vec::new();
+            file.rewind().map_err(failed_io(Step::Spec))?;
+            file.take(MAX_SPEC_BYTES as u64).read_to_end(&mut bytes).map_err(failed_io(Step::Spec))?;
+            bytes
+        }
+    };
     LaunchSpec::decode(&bytes).ok_or_else(|| failed(Step::Spec)(Errno::EINVAL))
 }
 
@@ -226,18 +237,15 @@ fn set_up(
     spec: &LaunchSpec,
     setting: &Setting,
     capture: Option<OwnedFd>,
+    own: &OwnLimits,
     logs: &dyn LogFiles,
 ) -> Result<Ready, Failure> {
     setsid().map_err(failed(Step::Session))?;
-    sys::default_dispositions();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
     // Before the change of user: the user may not raise limits.
-    spec.limits.assume(setting.soft_descriptors).map_err(failed(Step::Limits))?;
+    spec.limits.assume(own, setting.soft_descriptors).map_err(failed(Step::Limits))?;
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
-    let null =
-        OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
     // A log that cannot be opened does not stop a start: the output goes to memory, or to /dev/null if there is none.
     // heartbeatd sees that by the descriptor, and learns why when it tries to write to the log itself.
     let open_log = || {
@@ -270,10 +278,11 @@ fn set_up(
     let log = if matches!(spec.log, LogTarget::Journal { .. }) { open_log() } else { log };
     begin(Step::Directory);
     chdir(&spec.dir).map_err(failed(Step::Directory))?;
-    dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
-    let output = log.unwrap_or_else(|| null.into());
-    dup2_stdout(&output).map_err(failed(Step::Descriptors))?;
-    dup2_stderr(&output).map_err(failed(Step::Descriptors))?;
+    // The standard input of the launcher is /dev/null, open for reading and writing.
+    let null = io::stdin();
+    let output = log.as_ref().map_or_else(|| null.as_fd(), AsFd::as_fd);
+    dup2_stdout(output).map_err(failed(Step::Descriptors))?;
+    dup2_stderr(output).map_err(failed(Step::Descriptors))?;
     // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
     sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))?;
     Ok(ready)

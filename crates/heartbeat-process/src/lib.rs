@@ -103,7 +103,7 @@ pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use settings::Settings;
 pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Search, Survey, Survivor, survey};
-pub use sys::{give_back_free_memory, peer_groups};
+pub use sys::{give_back_free_memory, peer_groups, use_one_arena};
 pub use tree::{is_ending, is_process};
 pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted, trust_program};
 pub use usage::{RunPlace, Usage, UsageReader};

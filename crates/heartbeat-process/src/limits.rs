@@ -39,6 +39,31 @@ pub struct Limits {
     pub oom_score: i16,
 }
 
+/// What the launcher itself has, and so each of its copies: a copy changes only what differs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnLimits {
+    /// `None`: the kernel does not say, so every copy sets its own.
+    nice: Option<i32>,
+    oom_score: Option<i16>,
+    /// Soft and hard limit of open descriptors.
+    descriptors: Option<(u64, u64)>,
+}
+
+/// Where a process has its score for the kernel's choice when memory is short.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+impl OwnLimits {
+    /// Of this process.
+    pub(crate) fn read() -> Self {
+        let score = std::fs::read_to_string(OOM_SCORE).ok();
+        Self {
+            nice: rustix::process::getpriority_process(None).ok(),
+            oom_score: score.and_then(|score| score.trim().parse().ok()),
+            descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok(),
+        }
+    }
+}
+
 impl Limits {
     fn of_each_process(&self) -> [(&'static str, Resource, Option<u64>); 5] {
         [
@@ -50,13 +75,21 @@ impl Limits {
         ]
     }
 
-    /// Sets the limits of each process on this one. `soft_descriptors` is the soft limit where `nofile` is not set.
+    /// Sets the limits of each process on this one, which has `own`. `soft_descriptors` is the soft limit where `nofile`
+    /// is not set.
     ///
     /// # Errors
     /// EPERM, EACCES: the limit is more than heartbeatd may give.
-    pub(crate) fn assume(&self, soft_descriptors: Option<u64>) -> Result<(), Errno> {
-        let niceness = rustix::process::setpriority_process(None, i32::from(self.nice));
-        let score = std::fs::write("/proc/self/oom_score_adj", self.oom_score.to_string());
+    pub(crate) fn assume(&self, own: &OwnLimits, soft_descriptors: Option<u64>) -> Result<(), Errno> {
+        let nice = i32::from(self.nice);
+        let niceness = match own.nice {
+            Some(own) if own == nice => Ok(()),
+            _ => rustix::process::setpriority_process(None, nice),
+        };
+        let score = match own.oom_score {
+            Some(own) if own == self.oom_score => Ok(()),
+            _ => std::fs::write(OOM_SCORE, self.oom_score.to_string()),
+        };
         // A reset to 0 takes a privilege. A heartbeatd without it cannot have set another value either, so the reset
         // may fail; a configured value may not.
         if self.nice != 0 {
@@ -66,8 +99,10 @@ impl Limits {
             score.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
         }
         if let (Some(soft), None) = (soft_descriptors, self.nofile) {
-            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-            setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+            let (own, hard) = own.descriptors.map_or_else(|| getrlimit(Resource::RLIMIT_NOFILE), Ok)?;
+            if own != soft.min(hard) {
+                setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+            }
         }
         for (_, resource, wanted) in self.of_each_process() {
             if let Some(wanted) = wanted {

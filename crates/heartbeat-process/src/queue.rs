@@ -55,12 +55,19 @@ pub(crate) enum ReaperCommand {
 /// realm.
 #[derive(Debug)]
 pub(crate) struct ReaperQueue {
-    queue: Mutex<VecDeque<ReaperCommand>>,
+    queue: Mutex<Waiting>,
     wake: OwnedFd,
     /// Launchers up to this number take orders and do not act on them.
     distrusted: AtomicU64,
     /// The spawn thread is making a launcher: a child of ours that has no pidfd yet.
     makes_launcher: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    commands: VecDeque<ReaperCommand>,
+    /// The reaper has been woken, and has not taken them yet.
+    woken: bool,
 }
 
 impl ReaperQueue {
@@ -73,12 +80,12 @@ impl ReaperQueue {
     }
 
     pub(crate) fn push(&self, order: ReaperCommand) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = queue.is_empty();
-        queue.push_back(order);
-        drop(queue);
-        // If the queue was not empty, an earlier push has woken the reaper, and the reaper has not taken the queue yet.
-        if first {
+        // The reaper only has to know of it before the next command.
+        let can_wait = matches!(order, ReaperCommand::Expect(_));
+        let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.commands.push_back(order);
+        if !can_wait && !std::mem::replace(&mut waiting.woken, true) {
+            drop(waiting);
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
     }
@@ -102,7 +109,12 @@ impl ReaperQueue {
     }
 
     pub(crate) fn take(&self) -> VecDeque<ReaperCommand> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner)).commands
+    }
+
+    /// Commands wait that the reaper has not taken.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.lock().unwrap_or_else(PoisonError::into_inner).commands.is_empty()
     }
 
     pub(crate) fn wake(&self) -> impl AsFd {

@@ -69,7 +69,8 @@ const NOTIFY_WINDOW: u64 = 4;
 const DUE: u64 = 5;
 /// The reaper bounds the messages of a realm within this time.
 const NOTIFY_WINDOW_LASTS: Duration = Duration::from_millis(100);
-/// The reaper writes records that are not urgent together after this.
+/// The reaper writes records that are not urgent, and removes the control groups of ended runs, together after this: a
+/// start that follows an exit does not wait for either.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
 type Sink = Box<dyn Fn(Notice) + Send>;
@@ -85,7 +86,7 @@ pub(crate) struct Reaper {
     records: RecordStore,
     tick: OwnedFd,
     deadlines: Deadlines,
-    /// Until records that are not urgent are written.
+    /// Until records that are not urgent are written and old control groups removed.
     flush: OneShot,
     /// Until the reaper reports the messages of realms that it has held back.
     notify_window: OneShot,
@@ -168,20 +169,21 @@ impl Reaper {
                 self.collect_orphans();
             }
             self.write_records(flush);
-            self.cgroups.remove_vacated();
             if let Some(problem) = self.records.news() {
                 (self.sink)(Notice::RecordsFail { problem });
             }
         }
     }
 
-    /// Writes the changed records if one is urgent or their time has come, and otherwise sets the timer.
+    /// Writes the changed records if one is urgent, and does all that waits if its time has come or no timer can be set.
     fn write_records(&mut self, time_has_come: bool) {
-        if self.records.is_urgent() || time_has_come {
+        if self.records.is_urgent() {
             self.records.flush();
-            self.flush.take();
-        } else if self.records.is_dirty() && !self.flush.set(FLUSH_AFTER) {
+        }
+        let waits = self.records.is_dirty() || self.cgroups.has_vacated();
+        if waits && (time_has_come || !self.flush.set(FLUSH_AFTER)) {
             self.records.flush();
+            self.cgroups.remove_vacated();
         }
     }
 
@@ -203,7 +205,7 @@ impl Reaper {
                     let captured = run.capture.is_some();
                     run.tree.tags =
                         self.tags(run.owner, run.realm.as_ref(), captured, run.tree.word.as_deref());
-                    self.watch(*run, expected.cancelled);
+                    self.watch(run, expected.cancelled);
                 }
                 ReaperCommand::SpawnFailed { owner, error } => {
                     if self.runs.no_longer_expected(owner).is_some_and(|expected| !expected.silent) {
@@ -266,7 +268,7 @@ impl Reaper {
         }
     }
 
-    fn watch(&mut self, mut run: Run, cancelled: bool) {
+    fn watch(&mut self, mut run: Box<Run>, cancelled: bool) {
         let id = self.runs.next_id();
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
         let speaks = run.launch.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));

@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::Settings;
 use crate::cgroup::Cgroup;
-use crate::channel::LaunchOrder;
+use crate::channel::{LaunchOrder, MAX_INLINE_BYTES, Specification};
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{NotifyListener, Places};
@@ -154,7 +154,8 @@ impl Spawner {
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
-        let memory = reserved_fds::with(|| sealed(&bytes)).map_err(failed)?;
+        let memory = (bytes.len() > MAX_INLINE_BYTES).then(|| reserved_fds::with(|| sealed(&bytes)));
+        let memory = memory.transpose().map_err(failed)?;
         let capture = match spec.log {
             LogTarget::Capture => Some(reserved_fds::with(capture_file).map_err(failed)?),
             LogTarget::Null | LogTarget::File { .. } | LogTarget::Journal { .. } => None,
@@ -162,7 +163,10 @@ impl Spawner {
         let (socket, theirs) =
             reserved_fds::with(|| channel::pair().map_err(io::Error::from)).map_err(failed)?;
         let order = LaunchOrder {
-            spec: memory.as_fd(),
+            spec: match &memory {
+                Some(memory) => Specification::Memory(memory.as_fd()),
+                None => Specification::Inline(bytes),
+            },
             socket: theirs.as_fd(),
             group: group.as_ref().map(AsFd::as_fd),
             capture: capture.as_ref().map(AsFd::as_fd),

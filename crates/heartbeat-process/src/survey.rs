@@ -3,7 +3,7 @@
 //! A process that is proven to be a realm's comes back; one that is proven to be gone has ended. Everything else is
 //! unverifiable: heartbeatd watches it, sends it no signal, and starts nothing beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -144,10 +144,8 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
         let context = Context { origin: &origin, scan: &scan, tagged: &tagged, witnessed, makes_daemon };
         survey.realms.extend(context.look(record, kept));
     }
-    for (name, found) in &tagged.realms {
-        if survey.realms.iter().any(|known| known.realm == *name) {
-            continue;
-        }
+    let on_record: BTreeSet<RealmName> = survey.realms.iter().map(|known| known.realm.clone()).collect();
+    for (name, found) in tagged.realms.iter().filter(|(name, _)| !on_record.contains(*name)) {
         // A process of another state directory counts only while a realm of ours has this name.
         let ours = search.realms.contains_key(name);
         let found: Vec<(u32, Stat)> =
@@ -247,9 +245,10 @@ impl Tagged {
 
     /// Adds the processes in the control groups of realms.
     fn add_members(&mut self, scan: &ProcScan, groups: Option<&Path>) {
+        let living: BTreeMap<u32, Stat> = scan.all().collect();
         for (realm, cgroup) in groups.map(Cgroup::all).unwrap_or_default() {
             for pid in cgroup.members().unwrap_or_default() {
-                let Some((_, stat)) = scan.all().find(|(known, _)| *known == pid) else { continue };
+                let Some(stat) = living.get(&pid).copied() else { continue };
                 let known = self.realms.entry(realm.clone()).or_default();
                 known.retain(|known| known.pid != pid);
                 known.push(Found { pid, stat, word: None, in_group: true, foreign: false });

@@ -81,10 +81,10 @@ pub(crate) fn exit_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
 }
 
 /// Which side of a fork this process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Fork {
-    /// The parent, with the pid of the child.
-    Parent(u32),
+    /// The parent, with the pid of the child, and its pidfd if the kernel has made one.
+    Parent(u32, Option<OwnedFd>),
     Child,
 }
 
@@ -105,8 +105,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// `CLONE_PARENT` and `CLONE_INTO_CGROUP` of `<linux/sched.h>`.
+/// `CLONE_PARENT`, `CLONE_PIDFD` and `CLONE_INTO_CGROUP` of `<linux/sched.h>`.
 const CLONE_PARENT: u64 = 0x8000;
+const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes a copy of this process, as a child of our own parent; in the control group whose directory `group` is, if one
@@ -120,18 +121,23 @@ pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     let (flags, cgroup) = match group {
         Some(group) => {
             let fd = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            (CLONE_PARENT | CLONE_INTO_CGROUP, fd)
+            (CLONE_PARENT | CLONE_PIDFD | CLONE_INTO_CGROUP, fd)
         }
-        None => (CLONE_PARENT, 0),
+        None => (CLONE_PARENT | CLONE_PIDFD, 0),
     };
+    let mut pidfd: libc::c_int = -1;
     // With CLONE_PARENT the copy uses our own exit signal, and the kernel accepts no other.
-    let args = CloneArgs { flags, cgroup, ..CloneArgs::default() };
+    let args = CloneArgs { flags, cgroup, pidfd: (&raw mut pidfd).addr() as u64, ..CloneArgs::default() };
     #[expect(unsafe_code, reason = "no wrapper forks into a control group, or beside itself")]
     // SAFETY: without CLONE_VM the child has its own copy of the address space and goes on as after fork(2); the caller
     // is the launcher, which has one thread, so no missing thread holds a lock. The size passed is that of the
-    // structure.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    forked(pid)
+    // structure. The kernel writes the number of the pidfd, which nothing else owns, to `pidfd`, which outlives the call.
+    let (pid, pidfd) = unsafe {
+        let pid = libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
+        let pidfd = std::ptr::read_volatile(&raw const pidfd);
+        (pid, (pid > 0 && pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd)))
+    };
+    forked(pid, pidfd)
 }
 
 /// The same without a control group, by the older call.
@@ -143,14 +149,14 @@ pub(crate) fn fork_beside_by_clone() -> io::Result<Fork> {
     // SAFETY: as above. Without a stack of its own the child goes on with its copy of ours. Every other argument is
     // null, so their order, which depends on the architecture, does not matter.
     let pid = unsafe { libc::syscall(libc::SYS_clone, CLONE_PARENT, 0usize, 0usize, 0usize, 0usize) };
-    forked(pid)
+    forked(pid, None)
 }
 
-fn forked(pid: libc::c_long) -> io::Result<Fork> {
+fn forked(pid: libc::c_long, pidfd: Option<OwnedFd>) -> io::Result<Fork> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidData)?)),
+        pid => Ok(Fork::Parent(u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidData)?, pidfd)),
     }
 }
 
@@ -274,6 +280,19 @@ pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
     unsafe {
         let open = number >= FIRST_HANDED_OVER && libc::fcntl(number, libc::F_GETFD) >= 0;
         open.then(|| OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Keeps all memory in one arena of the allocator: with one per thread, what one thread has freed stays with it, and the
+/// others cannot use it. Call it before any thread starts. Only with the GNU C library.
+pub fn use_one_arena() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "mallopt has no safe form")]
+        // SAFETY: it changes a number that the allocator reads when a thread allocates for the first time.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Stat {
     pub(crate) start_time: u64,
     /// It runs no more instructions of its program: it is a zombie, or the kernel is taking it apart.
     pub(crate) is_ending: bool,
+    /// A thread of the kernel, which has no program.
+    pub(crate) is_kernel: bool,
     /// The wait(2) status of a zombie, where heartbeatd may read it.
     pub(crate) wait_status: Option<i32>,
 }
@@ -22,6 +24,8 @@ pub(crate) struct Stat {
 /// `PF_EXITING` of `<linux/sched.h>`. The kernel sets it before it takes the memory of the process away, and so before
 /// anything of the process disappears from /proc.
 const PF_EXITING: u64 = 0x4;
+/// `PF_KTHREAD` of `<linux/sched.h>`.
+const PF_KTHREAD: u64 = 0x20_0000;
 
 /// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const MAX_STAT_BYTES: usize = 2_048;
@@ -78,11 +82,12 @@ fn parse(line: &[u8]) -> Option<Stat> {
     // Field 9 of proc(5); state is field 3, session field 6.
     let flags: u64 = fields.nth(2)?.parse().ok()?;
     let is_ending = matches!(state, 'Z' | 'X') || flags & PF_EXITING != 0;
+    let is_kernel = flags & PF_KTHREAD != 0;
     // Field 22.
     let start_time = fields.nth(12)?.parse().ok()?;
     // Field 52.
     let wait_status = fields.nth(29).and_then(|code| code.parse().ok()).filter(|_| state == 'Z');
-    Some(Stat { state, parent, group, session, start_time, is_ending, wait_status })
+    Some(Stat { state, parent, group, session, start_time, is_ending, is_kernel, wait_status })
 }
 
 /// The uptime of the kernel, in the clock ticks of start times; 0 when the kernel does not say.
@@ -139,6 +144,8 @@ fn all_pids() -> io::Result<Vec<u32>> {
 
 /// Most bytes that are read of an environment; the rest is not seen.
 const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// Most environments are shorter, in bytes: one read takes the whole.
+const COMMON_ENVIRONMENT_BYTES: usize = 16 * 1024;
 
 /// Whether all of these `NAME=value` entries are in the environment that a process started with. False also when
 /// heartbeatd must not read it, and when the process has overwritten it.
@@ -159,14 +166,14 @@ pub(crate) fn environment_entries(pid: u32, beginnings: &[&str]) -> Vec<String> 
 }
 
 fn environment(pid: u32) -> io::Result<Vec<u8>> {
-    let mut environment = Vec::new();
+    let mut environment = Vec::with_capacity(COMMON_ENVIRONMENT_BYTES);
     fs::File::open(format!("/proc/{pid}/environ"))?
         .take(MAX_ENVIRONMENT_BYTES)
         .read_to_end(&mut environment)?;
     Ok(environment)
 }
 
-/// Every living process at one moment: one pass over /proc for all processes that ended in the same wake-up.
+/// Every living process of a program at one moment: one pass over /proc for all processes that ended in the same wake-up.
 #[derive(Debug)]
 pub(crate) struct ProcScan {
     living: Vec<(u32, Stat)>,
@@ -181,7 +188,9 @@ impl ProcScan {
         let mut scan = Self { living: Vec::with_capacity(pids.len()), complete: true };
         for pid in pids {
             match reserved_fds::with(|| read_stat(pid)) {
-                Ok(Some(stat)) if !matches!(stat.state, 'Z' | 'X') => scan.living.push((pid, stat)),
+                Ok(Some(stat)) if !stat.is_kernel && !matches!(stat.state, 'Z' | 'X') => {
+                    scan.living.push((pid, stat));
+                }
                 Ok(_) => {}
                 Err(_) => scan.complete = false,
             }
@@ -229,12 +238,16 @@ mod tests {
                 session: 41,
                 start_time: 987_654,
                 is_ending: false,
+                is_kernel: false,
                 wait_status: None
             })
         );
         // 4194308: the same flags with PF_EXITING.
         let ending = String::from_utf8_lossy(line).replace("4194304", "4194308");
         assert!(parse(ending.as_bytes()).unwrap().is_ending);
+        // 2097152: PF_KTHREAD alone.
+        let kernel = String::from_utf8_lossy(line).replace("4194304", "2097152");
+        assert!(parse(kernel.as_bytes()).unwrap().is_kernel);
         assert_eq!(parse(b"nothing"), None);
     }
 

@@ -2,11 +2,11 @@
 //! environment.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::program::{PATIENCE, told};
+use crate::program::{PATIENCE, Running, told};
 use crate::supervision::{Ecosystem, pid as pid_of};
 
 impl Ecosystem {
@@ -212,4 +212,80 @@ fn the_environment_of_a_realm_is_its_own_and_its_file_is_read_at_each_start() {
     std::fs::write(&file, "TOKEN=third\n").unwrap();
     wait_until("it runs again", || eco.log("tokens").contains("token third"));
     assert_eq!(eco.realm("tokens")["restarts"]["used"], 0);
+}
+
+/// Most system calls of a copy of the launcher before it is its program, for a service with a log file.
+const MAX_CALLS_OF_A_COPY: usize = 30;
+/// Most system calls of the launcher itself per copy.
+const MAX_CALLS_OF_THE_LAUNCHER: usize = 12;
+
+/// Counted by strace: a count does not depend on the machine, and each call is on the way of every restart.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn a_start_takes_few_system_calls_between_heartbeatd_and_the_program() {
+    let strace = Path::new("/usr/bin/strace");
+    if !strace.exists() {
+        return eprintln!("skipped: strace is not installed");
+    }
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let launcher = launcher_of(eco.daemon.pid());
+    let trace = eco.path("trace");
+    let args = ["-f", "-qq", "-o", trace.to_str().unwrap(), "-p", &launcher.to_string()];
+    let mut tracer = Running::start_program(strace, &args, &[]);
+    let is_traced = || {
+        std::fs::read_to_string(format!("/proc/{launcher}/status"))
+            .is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+    };
+    let may_trace = || {
+        std::fs::read_to_string(format!("/proc/{}/stat", tracer.pid()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    wait_until("strace is attached, or may not", || is_traced() || !may_trace());
+    if !is_traced() {
+        return eprintln!("skipped: strace may not trace here");
+    }
+    eco.ok(&["restart", "worker"]);
+    eco.ok(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
+    let lines = || std::fs::read_to_string(&trace).unwrap_or_default();
+    wait_until("the program is traced", || lines().contains("execve(") && lines().contains("86399"));
+    tracer.signal(Signal::SIGTERM);
+    tracer.wait();
+    let text = lines();
+    // A call that was interrupted by another has two lines; debug builds ask about each descriptor that they close.
+    let of = |pid: u32| {
+        let of_pid = move |line: &&str| line.split_whitespace().next() == Some(pid.to_string().as_str());
+        let is_call = |line: &&str| ![" resumed>", "F_GETFD", "---"].iter().any(|other| line.contains(other));
+        text.lines().filter(of_pid).filter(is_call)
+    };
+    let exec = text.lines().find(|line| line.contains("execve(") && line.contains("86399")).unwrap();
+    let copy: u32 = exec.split_whitespace().next().unwrap().parse().unwrap();
+    let calls: Vec<&str> = of(copy).take_while(|line| !line.contains("execve(")).collect();
+    assert!(calls.len() <= MAX_CALLS_OF_A_COPY, "{} calls:\n{}", calls.len(), calls.join("\n"));
+    let own: Vec<&str> = of(launcher).collect();
+    assert!(own.len() <= MAX_CALLS_OF_THE_LAUNCHER, "{} calls:\n{}", own.len(), own.join("\n"));
+}
+
+/// The launcher that waits below a heartbeatd.
+fn launcher_of(daemon: nix::unistd::Pid) -> u32 {
+    let children = || -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{daemon}/task")).unwrap().flatten();
+        let of_task = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("children")).unwrap_or_default()
+        };
+        tasks
+            .map(of_task)
+            .flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+            .collect()
+    };
+    let is_launcher = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| words.starts_with("hb-launch"))
+    };
+    let mut found = None;
+    wait_until("a launcher waits", || {
+        found = children().into_iter().find(is_launcher);
+        found.is_some()
+    });
+    found.unwrap()
 }

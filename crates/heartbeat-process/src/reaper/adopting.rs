@@ -76,7 +76,7 @@ impl Reaper {
             Condition::Ended { .. } | Condition::Unverifiable { .. } => run.tree.leftovers = held,
             Condition::Forked { exit, .. } => {
                 run.tree.leftovers = held;
-                self.runs.insert(id, run);
+                self.runs.insert(id, Box::new(run));
                 return self.forked(id, exit);
             }
         }
@@ -87,7 +87,7 @@ impl Reaper {
         let speaks = run.stage == Stage::Started;
         let leftovers =
             run.stage == Stage::Exited && (run.tree.cgroup.is_some() || !run.tree.leftovers.is_empty());
-        self.runs.insert(id, run);
+        self.runs.insert(id, Box::new(run));
         if speaks {
             self.open_notify_listener(id);
         }
@@ -176,6 +176,7 @@ impl Reaper {
     /// Whether a copy of the launcher may exist whose pid the reaper does not know.
     fn is_launching(&self) -> bool {
         let unmet = |run: &Run| run.stage == Stage::Launching && run.main.pid == 0;
-        self.runs.expects_any() || self.runs.all().map(|(_, run)| run).any(unmet)
+        // A run that the reaper should expect may wait in the queue.
+        self.orders.has_waiting() || self.runs.expects_any() || self.runs.all().map(|(_, run)| run).any(unmet)
     }
 }

@@ -41,9 +41,9 @@ impl Reaper {
 }
 
 /// Adds to an exit what the kernel counted in the tree. A control group serves one run, so every process killed in it
-/// for want of memory belonged to that run. Without a controller the reaper guesses nothing.
-pub(super) fn with_oom(run: &Run, exit: Exit) -> Exit {
-    let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
+/// for want of memory belonged to that run. Without a controller (`counted`) the reaper guesses nothing.
+pub(super) fn with_oom(run: &Run, exit: Exit, counted: bool) -> Exit {
+    let killed = counted && matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
     let counted = || run.tree.cgroup.as_ref().and_then(|cgroup| oom_kills(cgroup.dir())).unwrap_or(0);
     Exit { oom: killed && counted() > 0, ..exit }
 }

@@ -1,7 +1,7 @@
 //! The control groups of runs that have ended, until the kernel lets the reaper remove them.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::time::Timespec;
 
@@ -14,9 +14,11 @@ const MAX_LOOKS_AT_END: u32 = 50;
 #[derive(Debug)]
 pub(super) struct Cgroups {
     base: Option<PathBuf>,
+    /// The kernel has, or can be asked for, a controller of memory for these groups.
+    counts_kills: bool,
     /// Tells other heartbeatds that the directory of groups is in use.
     _claim: Option<File>,
-    /// Groups of ended runs. The reaper reports the end of a run before it removes the group.
+    /// Groups of ended runs. The reaper removes them a moment later: the kernel makes and removes groups one at a time.
     vacated: Vec<Cgroup>,
     /// Groups that the reaper could not remove yet.
     lingering: Vec<Cgroup>,
@@ -28,15 +30,30 @@ impl Cgroups {
         let earlier = base.as_deref().map(Cgroup::all).unwrap_or_default();
         Self {
             _claim: base.as_deref().and_then(cgroup::claim),
+            counts_kills: base
+                .as_deref()
+                .and_then(Path::parent)
+                .is_some_and(|above| cgroup::has_controller(above, "memory")),
             base,
             vacated: Vec::new(),
             lingering: earlier.into_iter().map(|(_, cgroup)| cgroup).collect(),
         }
     }
 
+    /// The kernel may count in these groups what it kills for want of memory. Asking for a file that is not there takes
+    /// longer than reading one that is.
+    pub(super) fn counts_kills(&self) -> bool {
+        self.counts_kills
+    }
+
     /// Takes the group of a run that has ended.
     pub(super) fn vacate(&mut self, cgroup: Cgroup) {
         self.vacated.push(cgroup);
+    }
+
+    /// A group of an ended run is there.
+    pub(super) fn has_vacated(&self) -> bool {
+        !self.vacated.is_empty()
     }
 
     /// Removes the groups of runs that have ended.

@@ -26,13 +26,13 @@ impl Reaper {
         loop {
             let Some(run) = self.runs.get_mut(id) else { return heard };
             let Some(socket) = &run.launch.socket else { return heard };
-            let said = channel::hear(socket.as_fd());
+            let (said, pidfd) = channel::hear(socket.as_fd());
             heard |= said != LaunchMessage::Nothing;
             match said {
                 LaunchMessage::Nothing => return heard,
                 // A copy that the reaper cannot hold now has ended and reported why, or the reaper holds it at `Ready`.
-                LaunchMessage::Made { pid } => drop(self.register_child(id, pid)),
-                LaunchMessage::Ready { pid } => match self.register_child(id, pid) {
+                LaunchMessage::Made { pid } => drop(self.register_child(id, pid, pidfd)),
+                LaunchMessage::Ready { pid } => match self.register_child(id, pid, None) {
                     Ok(()) => {
                         self.note_log(id);
                         self.proceed(id);
@@ -62,7 +62,7 @@ impl Reaper {
                     });
                     if let Some(pid) = pid {
                         // The copy has failed and reported why, whether the reaper can hold it or not.
-                        if self.register_child(id, pid).is_err() {
+                        if self.register_child(id, pid, None).is_err() {
                             self.abort(id);
                         }
                     }
@@ -83,14 +83,18 @@ impl Reaper {
         }
     }
 
-    /// Makes the launcher's copy the main process of a run: holds it, watches it, and puts it on record. If the launch
-    /// has failed already, it ends here.
+    /// Makes the launcher's copy the main process of a run: holds it (by `pidfd`, if the launcher has sent one), watches
+    /// it, and puts it on record. If the launch has failed already, it ends here.
     ///
     /// # Errors
     /// The reaper cannot hold the copy. ESRCH: the copy is gone.
-    fn register_child(&mut self, id: u64, pid: u32) -> io::Result<()> {
+    fn register_child(&mut self, id: u64, pid: u32, pidfd: Option<OwnedFd>) -> io::Result<()> {
         let Some(run) = self.runs.get_mut(id).filter(|run| run.main.pid == 0) else { return Ok(()) };
-        let (start_time, pidfd) = hold_copy(pid)?;
+        let (start_time, pidfd) = match pidfd {
+            // A child of heartbeatd keeps its pid until the reaper collects it, and the reaper has not done that.
+            Some(pidfd) => (read_child(pid)?.start_time, pidfd),
+            None => hold_copy(pid)?,
+        };
         (run.main.pid, run.main.start_time, run.tree.since) = (pid, start_time, start_time);
         run.main.pidfd = Some(pidfd);
         let watched = self.watch_end(id);
@@ -199,13 +203,15 @@ impl Reaper {
 
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, scan: &mut Option<ProcScan>) {
+        let counted = self.cgroups.counts_kills();
         let Some(run) = self.runs.get_mut(id) else { return };
         let Some(exit) = run.look_at_end() else { return };
+        let exit = super::bounds::with_oom(run, exit, counted);
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
             && (run.stage == Stage::Started || run.launch.said_exec)
         {
             // The record comes first: once the reaper has reaped the process, only the record knows how it ended.
-            self.records.ended(realm, key.run, super::bounds::with_oom(run, exit));
+            self.records.ended(realm, key.run, exit);
         }
         run.reap();
         if run.stage == Stage::Launching && run.launch.said_exec && run.launch.failure.is_none() {
@@ -245,7 +251,6 @@ impl Reaper {
         run.stage = Stage::Exited;
         // Processes that the main process leaves behind do not speak for the realm.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
-        let exit = super::bounds::with_oom(run, exit);
         self.logs.end(&run.request.log, key.run.0);
         let empty = self.nobody_is_left(id, scan);
         if empty {
@@ -388,14 +393,23 @@ impl Reaper {
 /// Holds a copy of the launcher: a child of heartbeatd that has not become its program, or is ending. The copy keeps
 /// its pid until the reaper collects it.
 fn hold_copy(pid: u32) -> io::Result<(u64, OwnedFd)> {
-    let gone = || io::Error::from_raw_os_error(Errno::ESRCH as i32);
-    let stat = reserved_fds::with(|| tree::read_stat(pid))?.filter(|stat| stat.parent == std::process::id());
-    let stat = stat.ok_or_else(gone)?;
+    let stat = read_child(pid)?;
     // The reaper knows a copy by its environment, which the kernel takes away when the copy ends.
     let is_copy = tree::is_launcher_copy(pid)
         || tree::stat(pid).is_some_and(|now| now.is_ending && now.start_time == stat.start_time);
     let pidfd = if is_copy { hold(pid, &stat)? } else { None };
     Ok((stat.start_time, pidfd.ok_or_else(gone)?))
+}
+
+/// # Errors
+/// ESRCH: no child of heartbeatd has that pid.
+fn read_child(pid: u32) -> io::Result<tree::Stat> {
+    let stat = reserved_fds::with(|| tree::read_stat(pid))?;
+    stat.filter(|stat| stat.parent == std::process::id()).ok_or_else(gone)
+}
+
+fn gone() -> io::Error {
+    io::Error::from_raw_os_error(Errno::ESRCH as i32)
 }
 
 fn unwatched(program: &str, error: &io::Error) -> LaunchError {

@@ -14,7 +14,8 @@ pub(super) struct Expected {
 /// At most one run per owner.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    by_id: BTreeMap<u64, Run>,
+    /// Each in an allocation of its own: a run is large, and half of the places in a tree are empty.
+    by_id: BTreeMap<u64, Box<Run>>,
     by_owner: BTreeMap<Owner, u64>,
     /// Requested runs that the spawn thread has not spawned yet.
     expected: BTreeMap<Owner, Expected>,
@@ -45,12 +46,12 @@ impl Runs {
         self.last_id
     }
 
-    pub(super) fn insert(&mut self, id: u64, run: Run) {
+    pub(super) fn insert(&mut self, id: u64, run: Box<Run>) {
         self.by_owner.insert(run.owner, id);
         self.by_id.insert(id, run);
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<Run> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<Box<Run>> {
         let run = self.by_id.remove(&id)?;
         self.by_owner.remove(&run.owner);
         Some(run)
@@ -61,18 +62,18 @@ impl Runs {
     }
 
     pub(super) fn get(&self, id: u64) -> Option<&Run> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Run> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(Box::as_mut)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Run)> {
-        self.by_id.iter().map(|(id, run)| (*id, run))
+        self.by_id.iter().map(|(id, run)| (*id, run.as_ref()))
     }
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (u64, &mut Run)> {
-        self.by_id.iter_mut().map(|(id, run)| (*id, run))
+        self.by_id.iter_mut().map(|(id, run)| (*id, run.as_mut()))
     }
 }
