@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use heartbeat_config::load_str;
-use heartbeat_status::{Flag, NextAction, Reason, Status};
+use heartbeat_status::{Flag, NextAction, OwnProblemKind, Reason, Status};
 use heartbeat_tests::{File, other_texts, sources, workspace_root};
 
 /// Fewest configurations that a search which works finds.
@@ -163,6 +163,17 @@ fn every_status_reason_and_flag_is_explained() {
     for action in NextAction::ALL {
         assert!(page.contains(&format!("`{}`", action.as_str())), "`{}` is not explained", action.as_str());
     }
+}
+
+#[test]
+fn the_list_of_problems_is_the_one_of_the_code() {
+    let page = std::fs::read_to_string(workspace_root().join("docs/surviving.md")).unwrap();
+    let (_, section) = page.split_once("\n## Problems of heartbeatd itself\n").expect("the section");
+    let (_, list) = section.split_once("what it cannot do:").expect("the list");
+    let (list, _) = list.split_once('.').expect("the end of the list");
+    let named: BTreeSet<&str> = quoted(list).into_iter().collect();
+    let known: BTreeSet<&str> = OwnProblemKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(named, known);
 }
 
 /// Text between backquotes, outside of fences.

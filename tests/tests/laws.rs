@@ -240,7 +240,10 @@ fn one_thing_has_one_name() {
 fn errors_of_libraries_are_types() {
     kept(&text_error_violations(&sources()));
     let text = "pub fn f() -> Result<u8, String> { Ok(1) }";
-    assert_eq!(text_error_violations(&planted("crates/heartbeat-client/src/a.rs", text)).len(), 1);
+    for text in [text, "pub fn f() -> Option<Result<u8, Vec<String>>> { None }"] {
+        assert_eq!(text_error_violations(&planted("crates/heartbeat-client/src/a.rs", text)).len(), 1);
+        assert_eq!(text_error_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len(), 1);
+    }
     assert_eq!(text_error_violations(&planted("bins/heartbeat-cli/src/a.rs", text)).len(), 0, "a program");
 }
 

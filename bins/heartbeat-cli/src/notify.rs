@@ -1,8 +1,8 @@
 //! `notify`: a test of a receiver, and the notifications of an incident.
 
 use heartbeat_client::Client;
-use heartbeat_status::DeliveryState;
 use heartbeat_status::wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
+use heartbeat_status::{DeliveryState, WallTime};
 
 use crate::age::moment;
 use crate::console::Console;
@@ -21,7 +21,11 @@ pub(crate) async fn log(client: &Client, id: &str, console: &mut Console) -> Out
             let why = console.style.text(entry.why.as_deref().unwrap_or_default());
             let receiver = console.style.text(&entry.receiver);
             let NotificationEntry { event, state, queued_at, attempts, .. } = entry;
-            console.line(&format!("{receiver}\t{event}\t{state}\t{queued_at}\t{attempts}\t{why}"))
+            let time = |at: Option<WallTime>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+            let (attempted_at, next_at) = (time(entry.attempted_at), time(entry.next_at));
+            console.line(&format!(
+                "{receiver}\t{event}\t{state}\t{queued_at}\t{attempts}\t{why}\t{attempted_at}\t{next_at}"
+            ))
         })?,
         _ => lines(&document, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
     }
@@ -93,8 +97,8 @@ fn result(entry: &NotificationEntry, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartbeat_status::IncidentStep;
     use heartbeat_status::wire::NOTIFICATIONS_SCHEMA;
-    use heartbeat_status::{IncidentStep, WallTime};
 
     #[test]
     fn a_test_says_whether_it_arrived_and_a_dry_run_what_would_be_sent() {

@@ -141,6 +141,9 @@ pub(crate) fn explain(
         page.line("port", &format!("held by pid {}, {command}, of user {user}", holder.pid));
     }
     past(&mut page, document);
+    if let Some(earlier) = earlier(document, ecosystem) {
+        page.line("earlier", &earlier);
+    }
     if !status.is_ok() {
         let skipped = document.log_tail.len().saturating_sub(MAX_OUTPUT_LINES);
         let last = document.log_tail.iter().skip(skipped);
@@ -149,6 +152,20 @@ pub(crate) fn explain(
     let root = chain.as_deref().and_then(<[_]>::last).copied();
     page.lines("you can", advice(document, root, plan, style));
     page.out
+}
+
+/// Where to read about the time before this life of heartbeatd, for a realm that is older and has little to show.
+fn earlier(document: &RealmDocument, ecosystem: &StatusDocument) -> Option<String> {
+    let (realm, since) = (&document.realm, ecosystem.daemon.started_at);
+    let adopted = realm.process.as_ref().is_some_and(|process| process.adopted);
+    let is_older = adopted || realm.since < since;
+    (is_older && document.transitions.len() < MAX_PAST_ENTRIES).then(|| {
+        format!(
+            "before {}, when this heartbeatd began: `heartbeat-cli incidents`, `heartbeat-cli history {}`",
+            clock(since),
+            realm.name
+        )
+    })
 }
 
 fn axes(realm: &RealmEntry, style: Style) -> String {
@@ -351,6 +368,20 @@ mod tests {
         }
         let committed = include_str!("../samples/why.txt");
         assert!(text == committed, "samples/why.txt should read:\n{text}");
+    }
+
+    #[test]
+    fn a_realm_that_was_taken_over_says_where_its_past_is() {
+        let mut realm = sample::realm();
+        let text = |realm: &RealmDocument| explain(realm, &sample::outage(), None, 200, Style::default());
+        assert!(!text(&realm).contains("earlier"), "{}", text(&realm));
+        realm.realm.process.as_mut().unwrap().adopted = true;
+        realm.transitions.clear();
+        assert!(
+            text(&realm).contains("`heartbeat-cli incidents`, `heartbeat-cli history api`"),
+            "{}",
+            text(&realm)
+        );
     }
 
     #[test]

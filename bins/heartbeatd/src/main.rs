@@ -103,19 +103,23 @@ fn run(
     }
     logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
     let program = Program::current().context("cannot find the path of this program")?;
-    introduce(&loaded.config);
+    let mut introduction = Some(introduction(&loaded.config));
     let (mut held, mut config, mut handover) = (Some(held), loaded.config, handover);
     loop {
         let style =
             ReportStyle { every_step: false, colour: coloured(&std::io::stdout()), columns: columns() };
         let (reporter, sink) = ConsoleReporter::start(style, std::io::stdout())?;
-        let daemon = Daemon::start(Start {
+        let start = Start {
             config,
             sources: Some(sources.clone()),
             sink,
             handover,
             kept: std::mem::take(&mut kept),
             program: Some(program.clone()),
+        };
+        let daemon = Daemon::start_with(start, || {
+            // A closed standard output is no reason not to supervise.
+            let _ = introduction.take().map(|lines| writeln!(std::io::stdout(), "{lines}"));
         })?;
         daemon.stop_on_signals()?;
         drop(held.take());
@@ -138,7 +142,7 @@ fn run(
 }
 
 /// The first two lines: the realms that heartbeatd supervises, and the command that shows their status.
-fn introduce(config: &Config) {
+fn introduction(config: &Config) -> String {
     let (heartbeat, count) = (&config.heartbeat, config.plan.realms().len());
     let noun = if count == 1 { "realm" } else { "realms" };
     let file = config.files.first().map(|file| format!(" of {}", file.display())).unwrap_or_default();
@@ -155,12 +159,9 @@ fn introduce(config: &Config) {
         format!("-H unix:{socket} ")
     };
     let version = env!("CARGO_PKG_VERSION");
-    let mut out = std::io::stdout();
-    // A closed standard output is no reason not to supervise.
-    let _ = writeln!(
-        out,
+    format!(
         "heartbeatd {version} supervises {count} {noun}{file}{included}\nstatus: heartbeat-cli {host}status (socket {socket}{address})"
-    );
+    )
 }
 
 fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {

@@ -151,6 +151,14 @@ pub enum RejectionKind {
     NotRemembered,
 }
 
+/// Why a configuration does not take effect. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", mistakes.join("\n"))]
+pub struct ReloadRefusal {
+    /// Every mistake with its place, one line each.
+    pub mistakes: Vec<String>,
+}
+
 /// Which incidents the caller wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IncidentPage {
@@ -309,6 +317,6 @@ pub trait Backend: Send + Sync + 'static {
         dry_run: bool,
     ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>>;
     /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise the
-    /// error lists the mistakes, one per line, and nothing was changed.
-    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>>;
+    /// refusal lists the mistakes, and nothing was changed.
+    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, ReloadRefusal>>>;
 }

@@ -55,7 +55,12 @@ impl Shared {
 
     async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Result<Answer, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = RequestBody { body, unread: &connection.unread, limit: self.limits.body_timeout };
+        let body = RequestBody {
+            body,
+            unread: &connection.unread,
+            activity: &connection.activity,
+            limit: self.limits.body_timeout,
+        };
         body.note_empty();
         let (caller, closing) = (connection.caller, connection.closing.clone());
         caller.check_host(&self.access, &parts)?;
@@ -82,10 +87,10 @@ impl Shared {
             _ => body.read().await?,
         };
         match endpoint {
-            Endpoint::Page => page::page(ecosystem, bodies).await,
+            Endpoint::Page => page::page(ecosystem, bodies, caller).await,
             Endpoint::Livez => Ok(health::live(ecosystem)),
             Endpoint::Readyz => Ok(health::ready(ecosystem)),
-            Endpoint::Health => health::document(ecosystem, headers),
+            Endpoint::Health => health::document(ecosystem, headers, caller),
             Endpoint::Status => {
                 // A long poll holds its connection as a stream does.
                 let waits = query.get("wait").is_some();

@@ -26,8 +26,12 @@ pub(crate) const LINGER: Duration = Duration::from_millis(1_000);
 pub(crate) const MAX_LINGER_BYTES: usize = 16 * 1_024 * 1_024;
 /// Places of the Unix socket reserved for root and heartbeatd's own user. No stream takes them.
 pub(crate) const RESERVED_PLACES: usize = 8;
+/// Those of them that are reserved for root: heartbeatd may run as another user.
+pub(crate) const ROOT_PLACES: usize = 2;
 /// From the order to end until the server answers requests that still wait as unavailable.
 pub(crate) const LAST_CALL: Duration = Duration::from_millis(700);
+/// A client that has not taken its answer after this gives its place to one that waits.
+pub(crate) const TAKE_PATIENCE: Duration = Duration::from_millis(1_000);
 /// Pause after a failed accept (out of descriptors, mostly), so that the loop does not spin.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After this the server answers a refresh with the results so far, should the core's own bound fail.

@@ -19,6 +19,7 @@ use crate::answers::answer::{self, Answer};
 use crate::answers::bodies::{Bodies, Freshness, Source};
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
+use crate::requests::access::Caller;
 
 /// Seconds after which the page loads itself again where scripts are off.
 const RELOAD_SECONDS: u32 = 10;
@@ -35,12 +36,16 @@ const POLICY: &str = "default-src 'none'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers `GET /`. Never 304: the page shows the time of its data.
-pub(crate) async fn page(ecosystem: &dyn Backend, bodies: &Bodies) -> Result<Answer, ApiError> {
+pub(crate) async fn page(
+    ecosystem: &dyn Backend,
+    bodies: &Bodies,
+    caller: Caller,
+) -> Result<Answer, ApiError> {
     let build = |source: &Source<'_>| {
         let document = StatusDocument::render(source.snapshot, source.about, source.now);
         Ok(html(&document).into_bytes())
     };
-    let body = bodies.get(&bodies.page, ecosystem, Freshness::Recent, build).await?;
+    let body = bodies.get(bodies.page(caller.is_public()), ecosystem, Freshness::Recent, build).await?;
     let mut answer = answer::fresh(StatusCode::OK, HTML, body.bytes());
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     Ok(answer)

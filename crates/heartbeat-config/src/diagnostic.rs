@@ -177,6 +177,17 @@ impl Diagnostic {
         self
     }
 
+    /// The place and the code, without any text of the file: for readers who may not see values of it.
+    #[must_use]
+    pub fn public(&self) -> String {
+        let place = match (self.file.is_empty(), self.line) {
+            (true, _) => "the configuration".to_owned(),
+            (false, 0) => self.file.clone(),
+            (false, line) => format!("{}:{line}", self.file),
+        };
+        format!("{place}, {}", self.code)
+    }
+
     fn where_it_is(&self) -> String {
         match (self.file.is_empty(), self.line) {
             (true, _) => "heartbeat.toml".to_owned(),
@@ -265,6 +276,11 @@ impl Report {
     /// One by one.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.diagnostics.iter()
+    }
+
+    /// Those that keep the configuration from being loaded.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// As text, ending without a line break.

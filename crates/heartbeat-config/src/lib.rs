@@ -79,7 +79,7 @@ pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, configured, with_registered, with_what_fits,
 };
 pub use registration_rules::RegistrationRules;
-pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};
+pub use reload::{Changed, Changes, InForce, MergeError, Merged, merge, with_retired};
 pub use resource::{DiskFree, ResourceBounds};
 pub use schema::schema;
 pub use sources::Sources;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use heartbeat_status::{EdgeKind, RealmIx, RealmName};
-use heartbeat_supervisor::{NeedSpec, Plan, ProbeSource, ProbeSpec, RealmSpec};
+use heartbeat_status::{EdgeKind, RealmIx, RealmKind, RealmName};
+use heartbeat_supervisor::{NeedSpec, Plan, PlanError, ProbeSource, ProbeSpec, RealmSpec};
 
 use crate::config::{Config, Heartbeat, Measure, RealmConfig, ReceiverConfig};
 
@@ -83,11 +83,54 @@ pub struct Merged {
     pub changes: Changes,
 }
 
+/// What keeps a configuration from taking effect while heartbeatd runs.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// Sockets, directories or threads were made of this key.
+    #[error(
+        "`{key}` of [heartbeat] cannot change while heartbeatd runs: restart it, or put the old value back"
+    )]
+    Fixed {
+        /// Name of the key.
+        key: &'static str,
+    },
+    /// A realm is of another kind now.
+    #[error(
+        "{realm} cannot change from {from} to {to} while heartbeatd runs: {}",
+        way_out(realm, *.registered)
+    )]
+    Kind {
+        /// Name of the realm.
+        realm: RealmName,
+        /// The kind in force.
+        from: RealmKind,
+        /// The kind in the files.
+        to: RealmKind,
+        /// The realm in force was registered at run time.
+        registered: bool,
+    },
+    /// The realms in force that are yet to be stopped and the new ones make no plan together.
+    #[error("this configuration does not fit the one in force: {source}")]
+    Plan {
+        /// The rule that is broken.
+        source: PlanError,
+    },
+}
+
+fn way_out(realm: &RealmName, registered: bool) -> String {
+    if registered {
+        format!("`heartbeat-cli unregister {realm}` first")
+    } else {
+        "give it another name, or remove it, reload, and add it again".to_owned()
+    }
+}
+
 /// Fits `new` into what is in force.
 ///
 /// # Errors
-/// What cannot be changed while heartbeatd runs, one line each: then nothing is changed.
-pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> {
+/// Everything that cannot be changed while heartbeatd runs: then nothing is changed.
+pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<MergeError>> {
     let mut refusals = fixed(in_force.heartbeat, &new.heartbeat);
     let old = in_force.plan;
     for spec in new.plan.realms() {
@@ -95,15 +138,12 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
         if let Some(before) = before.map(|ix| old.realm(ix))
             && before.kind != spec.kind
         {
-            let way_out = if before.registered {
-                format!("`heartbeat-cli unregister {}` first", spec.name)
-            } else {
-                "give it another name, or remove it, reload, and add it again".to_owned()
-            };
-            refusals.push(format!(
-                "{} cannot change from {} to {} while heartbeatd runs: {way_out}",
-                spec.name, before.kind, spec.kind
-            ));
+            refusals.push(MergeError::Kind {
+                realm: spec.name.clone(),
+                from: before.kind,
+                to: spec.kind,
+                registered: before.registered,
+            });
         }
     }
     if !refusals.is_empty() {
@@ -136,8 +176,7 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
         changes.removed.extend(goes.then(|| before.name.clone()));
     }
     let specs: Vec<RealmSpec> = specs.into_iter().flatten().collect();
-    let plan = Plan::new(*new.plan.settings(), specs)
-        .map_err(|error| vec![format!("this configuration does not fit the one in force: {error}")])?;
+    let plan = Plan::new(*new.plan.settings(), specs).map_err(|source| vec![MergeError::Plan { source }])?;
     let config = Config { plan, realms, ..new };
     Ok(Merged { config, restart, changes })
 }
@@ -163,7 +202,7 @@ pub fn with_retired(config: Config, names: Vec<RealmName>) -> Result<Config, Box
 }
 
 /// What sockets, directories and threads were made of once.
-fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<String> {
+fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<MergeError> {
     let same = [
         ("name", old.name == new.name),
         ("listen", old.listen == new.listen),
@@ -181,11 +220,7 @@ fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<String> {
         ("max_connections", old.max_connections == new.max_connections),
     ];
     let changed = same.into_iter().filter(|(_, same)| !same);
-    changed
-        .map(|(key, _)| {
-            format!("`{key}` of [heartbeat] cannot change while heartbeatd runs: restart it, or put the old value back")
-        })
-        .collect()
+    changed.map(|(key, _)| MergeError::Fixed { key }).collect()
 }
 
 fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {

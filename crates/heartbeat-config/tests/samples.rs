@@ -211,6 +211,24 @@ fn every_diagnostic_has_a_place_and_a_way_out() {
 }
 
 #[test]
+fn what_is_public_of_a_diagnostic_has_no_word_of_the_file() {
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(str::to_owned).collect()
+    };
+    for (name, code, text) in CASES {
+        for diagnostic in &report(text) {
+            let public = diagnostic.public();
+            let place =
+                public.strip_suffix(&format!(", {code}")).unwrap_or_else(|| panic!("{name}: {public}"));
+            let allowed = words(&diagnostic.file);
+            for word in words(text).iter().filter(|word| !allowed.contains(word)) {
+                assert!(!place.contains(word.as_str()), "{name}: {public} has {word}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_other_formats_say_the_same_on_one_line_each() {
     let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nslo = \"me\"\n");
     assert_eq!(

@@ -62,7 +62,17 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
     pub fn start(start: Start) -> Result<Self, DaemonError> {
-        Self::run(Assembled::new(Prepared::new(start)?)?)
+        Self::start_with(start, || {})
+    }
+
+    /// The same. It calls `held` when it holds the locks and the listeners, before the first event.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`]; `held` was not called then, unless a thread cannot be started.
+    pub fn start_with(start: Start, held: impl FnOnce()) -> Result<Self, DaemonError> {
+        let assembled = Assembled::new(Prepared::new(start)?)?;
+        held();
+        Self::run(assembled)
     }
 
     fn run(assembled: Assembled) -> Result<Self, DaemonError> {

@@ -15,6 +15,9 @@ use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Sai
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
+use crate::control::reload_error::ReloadError;
+use crate::storage::intent::IntentError;
+
 /// Most messages of realms that wait for the driver. The process adapter bounds them already; this is for a driver that
 /// does not turn at all.
 const MAX_MESSAGES_QUEUED: usize = 4_096;
@@ -22,8 +25,8 @@ const MAX_MESSAGES_QUEUED: usize = 4_096;
 /// Most requests that wait for the driver; the inbox refuses any further one.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
 
-/// The changes of a new configuration with the number of the one in force then, or its mistakes.
-pub(crate) type ReloadAnswer = Result<(Changes, u64), Vec<String>>;
+/// The changes of a new configuration with the number of the one in force then.
+pub(crate) type ReloadAnswer = Result<(Changes, u64), ReloadError>;
 
 /// A request of an operator, a signal or the API to the core.
 #[derive(Debug)]
@@ -62,7 +65,7 @@ pub(crate) enum Request {
         /// The version that was written.
         version: u64,
         /// Why it is not on disk.
-        problem: Option<String>,
+        problem: Option<IntentError>,
     },
     /// A part of heartbeatd has a problem, or works again.
     OwnProblem {
@@ -70,6 +73,11 @@ pub(crate) enum Request {
         kind: OwnProblemKind,
         /// What is wrong; `None` when the part works again.
         message: Option<String>,
+    },
+    /// A file of heartbeatd was damaged or removed, and there is another one in its place.
+    Damage {
+        /// What happened to which file, for a person.
+        message: String,
     },
     /// Answer the accepted requests, and then leave for another heartbeatd under the same pid.
     HandOver,
@@ -138,6 +146,7 @@ impl Inbox {
                 | Request::HandOver
                 | Request::Leave { .. }
                 | Request::IntentWritten { .. }
+                | Request::Damage { .. }
                 | Request::OwnProblem { .. }
                 // The registration is on disk already, and there is one at a time.
                 | Request::Register { dry_run: false, .. }

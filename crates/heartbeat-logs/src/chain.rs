@@ -50,6 +50,7 @@ impl Chain {
         for waiting in &waiting {
             index.lost.dropped_bytes += waiting.dropped_bytes;
             index.dropped_heads += waiting.dropped_bytes;
+            index.lost.removed_bytes += waiting.removed_bytes;
         }
         let live = std::fs::symlink_metadata(log);
         match &live {

@@ -33,6 +33,8 @@ pub struct Lost {
     pub dropped_bytes: u64,
     /// How often another process emptied the log: `> /dev/stderr` in a script of the realm does that.
     pub emptied: u64,
+    /// Bytes in files that another process has removed while the realm wrote to them.
+    pub removed_bytes: u64,
 }
 
 impl Lost {
@@ -49,6 +51,7 @@ impl Lost {
             cut_bytes: self.cut_bytes.saturating_sub(earlier.cut_bytes),
             dropped_bytes: self.dropped_bytes.saturating_sub(earlier.dropped_bytes),
             emptied: self.emptied.saturating_sub(earlier.emptied),
+            removed_bytes: self.removed_bytes.saturating_sub(earlier.removed_bytes),
         }
     }
 }
@@ -128,6 +131,7 @@ impl LogIndex {
                         cut_bytes: *cut,
                         dropped_bytes: *dropped,
                         emptied: rest.first().copied().unwrap_or(0),
+                        removed_bytes: rest.get(1).copied().unwrap_or(0),
                     };
                 }
                 (Some("heads"), [bytes]) => index.dropped_heads = *bytes,
@@ -161,9 +165,9 @@ impl LogIndex {
     /// The index cannot be written, which does not harm the log itself.
     pub(crate) fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let Lost { truncations, cut_bytes, dropped_bytes, emptied } = self.lost;
+        let Lost { truncations, cut_bytes, dropped_bytes, emptied, removed_bytes } = self.lost;
         let mut body = format!("moved {}\nheads {}\n", self.moved, self.dropped_heads);
-        body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes} {emptied}\n"));
+        body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes} {emptied} {removed_bytes}\n"));
         if self.pending_bytes > 0 {
             body.push_str(&format!("pending {}\n", self.pending_bytes));
         }

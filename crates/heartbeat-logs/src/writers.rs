@@ -62,6 +62,8 @@ struct Stray {
     from: u64,
     /// Dropped since the last copy, in bytes.
     dropped_bytes: u64,
+    /// Bytes that were in the file when another process removed it, and are not in the index yet.
+    removed_bytes: u64,
     run: u64,
     /// Its generation is not in the index.
     is_new: bool,
@@ -77,6 +79,7 @@ pub(crate) struct Waiting {
     pub(crate) from: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped_bytes: u64,
+    pub(crate) removed_bytes: u64,
 }
 
 /// What a look at a log's writer has found.
@@ -130,9 +133,7 @@ fn begin_if(
     // Of the runs before, the newest is enough: the LogKeeper would have copied their output if it could.
     stray.drain(..stray.len().saturating_sub(1));
     if in_memory && let Ok(source) = open_again(&output) {
-        let source = Arc::new(source);
-        let (from, dropped_bytes) = (0, 0);
-        stray.push(Stray { source, from, dropped_bytes, run, is_new: true, in_memory, journal: None });
+        stray.push(Stray::new(Arc::new(source), 0, run, in_memory));
     }
     let file = file.filter(|_| !in_memory).map(|meta| (id(&meta), meta.len()));
     // Output that goes to the journal needs no care.
@@ -173,6 +174,7 @@ pub(crate) fn waiting(place: &Path) -> Vec<Waiting> {
             from: stray.from,
             bytes: size(&stray.source).saturating_sub(stray.from),
             dropped_bytes: stray.dropped_bytes,
+            removed_bytes: stray.removed_bytes,
         })
         .collect()
 }
@@ -205,9 +207,8 @@ pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterSta
     // Output in a file that has another name now stays there; output in a file without a name would be lost.
     let named_elsewhere = source.metadata().is_ok_and(|meta| meta.nlink() > 0);
     let from = if named_elsewhere { size(&source) } else { from.min(size(&source)) };
-    let (run, is_new) = (writer.run, false);
-    let source = Arc::new(source);
-    writer.stray.push(Stray { source, from, dropped_bytes: 0, run, is_new, in_memory: false, journal: None });
+    let removed_bytes = if named_elsewhere { 0 } else { from };
+    writer.stray.push(Stray { removed_bytes, ..Stray::new(Arc::new(source), from, writer.run, false) });
     (state, true)
 }
 
@@ -291,6 +292,12 @@ fn bound(place: &Path) {
 }
 
 impl Stray {
+    /// Output in memory is all of its run, which is not in the index.
+    fn new(source: Arc<File>, from: u64, run: u64, in_memory: bool) -> Self {
+        let (dropped_bytes, removed_bytes) = (0, 0);
+        Self { source, from, dropped_bytes, removed_bytes, run, is_new: in_memory, in_memory, journal: None }
+    }
+
     fn copy_to_file(&mut self, live: &mut File, index: &mut LogIndex) -> io::Result<()> {
         if std::mem::take(&mut self.is_new) {
             index.begin(self.run, live.metadata()?.len());
@@ -298,6 +305,7 @@ impl Stray {
         let dropped = std::mem::take(&mut self.dropped_bytes);
         index.lost.dropped_bytes += dropped;
         index.dropped_heads += dropped;
+        index.lost.removed_bytes += std::mem::take(&mut self.removed_bytes);
         self.copy_with(|bytes| live.write(bytes))
     }
 

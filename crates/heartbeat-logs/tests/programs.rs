@@ -408,11 +408,19 @@ fn a_directory_of_logs_that_is_removed_empties_nothing() {
     std::fs::remove_dir_all(&dir).unwrap();
     let told = problem(&notices).unwrap();
     assert!(told.contains("moved or removed"), "{told}");
+    // The program has written nothing since, and that is not all that there is to say.
+    let page = last_lines(&path, 9, true).unwrap();
+    assert_eq!((page.lines, page.lost.removed_bytes), (Vec::new(), "before\n".len() as u64));
     for line in ["one", "two", "three"] {
         // Each of these is copied, and so closed by heartbeatd itself, in another look.
         std::fs::write(&fifo, format!("{line}\n")).unwrap();
         wait_until(line, || all(&path).ends_with(&format!("{line}\n")));
     }
+    assert_eq!(
+        last_lines(&path, 9, true).unwrap().lost.removed_bytes,
+        "before\n".len() as u64,
+        "counted once"
+    );
     program.kill();
     let mut rest = Vec::new();
     while rest.last() != Some(&LogNotice::Problem(None)) {

@@ -43,6 +43,14 @@ pub enum StoreError {
         /// The newest form that is known.
         known: i64,
     },
+    /// Something that is no regular file is in the place of the database.
+    #[error("{path} is {found}, and only a regular file can be a database", path = path.display())]
+    NotAFile {
+        /// The place.
+        path: PathBuf,
+        /// What is there, e.g. `a named pipe`.
+        found: &'static str,
+    },
     /// Too many questions wait for an answer.
     #[error("too many requests for {path} wait", path = path.display())]
     Busy {
@@ -86,12 +94,17 @@ impl StoreError {
     /// The file is no database any more, or parts of it are not what was written.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            || matches!(self, Self::DamagedValue { .. })
+            || matches!(self, Self::DamagedValue { .. } | Self::NotAFile { .. })
     }
 
     /// There is no room: on the disk, or within the largest size of the file.
     pub(crate) fn is_full(&self) -> bool {
         self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    /// Nothing was written, and what a connection believes of its file is true.
+    pub(crate) fn leaves_the_file(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
     /// After an error of the disk, what a connection believes of its file may be wrong.

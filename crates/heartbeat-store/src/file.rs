@@ -3,10 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::StoreError;
@@ -38,6 +39,9 @@ impl Schema {
 
 /// Opens the database at `path`, or makes it. `check`: look at every page first.
 pub(crate) fn open(path: &Path, schema: &Schema, check: bool) -> Result<Connection, StoreError> {
+    for ending in FILES {
+        check_regular(&beside(path, ending))?;
+    }
     if !path.try_exists().map_err(StoreError::file("look for", path))? {
         make(path, schema)?;
     }
@@ -48,11 +52,46 @@ pub(crate) fn open(path: &Path, schema: &Schema, check: bool) -> Result<Connecti
     migrate(connection, path, schema)
 }
 
+/// The files of a database, by what follows its name.
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Refuses what is there and is no regular file, which may block whoever opens it. A link counts as what it leads to.
+fn check_regular(path: &Path) -> Result<(), StoreError> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    let kind = metadata.file_type();
+    let found = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(StoreError::NotAFile { path: path.to_owned(), found })
+}
+
+/// Writes one page, and changes nothing: whether a disk works again is known only from a write.
+pub(crate) fn try_write(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    transaction.pragma_update(None, "user_version", version)?;
+    transaction.commit()
+}
+
+/// Makes a connection to a file that has lost its name leave alone what has that name now: SQLite removes the log of a
+/// database by its name when the last connection closes.
+pub(crate) fn disown(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+}
+
 /// Gives a damaged database another name, with what belongs to it, so that a new one can take its place.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let aside = beside(path, ".damaged");
-    for ending in ["", "-wal", "-shm"] {
+    for ending in FILES {
         let (from, to) = (beside(path, ending), beside(&aside, ending));
+        if from.is_dir() || to.is_dir() {
+            // A directory cannot replace a file, and a file cannot replace a directory.
+            drop(std::fs::rename(&to, beside(&to, ".before")));
+        }
         match std::fs::rename(&from, to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::file("set aside", &from)(error));

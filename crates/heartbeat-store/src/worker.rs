@@ -32,11 +32,13 @@ pub enum Report {
     Working,
     /// A damaged file has another name now, and an empty one its place.
     SetAside(String),
+    /// The file was removed or replaced while it was open; there is one again.
+    Removed(String),
     /// More waits than memory may hold: this much was given up.
     Lost(String),
 }
 
-/// Receives reports, on the thread of the store or of the caller of `check`; must not wait.
+/// Receives reports, on the thread of the store or of the caller of `look_after`; must not wait.
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
 /// Is called once, when a write is on disk, or when it cannot be for now; it is tried again then.
@@ -61,6 +63,14 @@ pub(crate) trait Duty: Send + 'static {
     /// Saves what is whole in a damaged file.
     fn salvage(&mut self, damaged: &Path, connection: &mut Connection);
 
+    /// The file of `orphan` has lost its name: puts what must not be lost into the new file. Returns what to report, if
+    /// the file is not one that people may delete.
+    fn rescue(
+        &mut self,
+        orphan: &Connection,
+        connection: &mut Connection,
+    ) -> Result<Option<String>, StoreError>;
+
     /// Gives up the oldest when the file is nearly as large as it may be, and more of it when something did not fit.
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError>;
 
@@ -82,6 +92,10 @@ struct State<B> {
     busy_since: Option<Instant>,
     /// A slow disk was reported.
     slow: bool,
+    /// Device and inode of the file that is open.
+    file: Option<(u64, u64)>,
+    /// That file is not at its path any more.
+    gone: bool,
 }
 
 struct Shared<B> {
@@ -120,6 +134,8 @@ impl<D: Duty> Worker<D> {
             ended: false,
             busy_since: None,
             slow: false,
+            file: None,
+            gone: false,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -133,9 +149,10 @@ impl<D: Duty> Worker<D> {
             schema,
             duty,
             connection: None,
+            orphan: None,
             checked: false,
             short: false,
-            file: None,
+            failed: false,
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -171,16 +188,27 @@ impl<D: Duty> Worker<D> {
         self.shared.changed.notify_all();
     }
 
-    /// Reports a disk that holds the thread for too long, and that it does not any more. To be called now and then.
-    pub(crate) fn check(&self) {
+    /// Reports a disk that holds the thread for too long, and has the file made again when another process has removed
+    /// or replaced it. To be called now and then, by a thread that may wait for a slow disk.
+    pub(crate) fn look_after(&self) {
         let now = (self.shared.now)();
         let mut state = self.shared.state();
-        let slow = state.busy_since.is_some_and(|since| now.since(since) > SLOW_AFTER);
-        if slow && !state.slow {
-            state.slow = true;
+        if state.busy_since.is_some_and(|since| now.since(since) > SLOW_AFTER) {
+            let known = std::mem::replace(&mut state.slow, true);
             drop(state);
-            let path = self.shared.path.display();
-            (self.shared.report)(Report::Failing(format!("the disk under {path} does not answer")));
+            if !known {
+                let path = self.shared.path.display();
+                (self.shared.report)(Report::Failing(format!("the disk under {path} does not answer")));
+            }
+            return;
+        }
+        drop(state);
+        let here = file_of(&self.shared.path);
+        let mut state = self.shared.state();
+        if state.file.is_some() && state.file != here {
+            state.gone = true;
+            drop(state);
+            self.shared.changed.notify_all();
         }
     }
 }
@@ -204,12 +232,14 @@ struct Thread<D: Duty> {
     schema: Schema,
     duty: D,
     connection: Option<Connection>,
+    /// A connection to the file that was removed or replaced, which still has its content.
+    orphan: Option<(Connection, Option<(u64, u64)>)>,
     /// The file has been looked at since it was last in doubt.
     checked: bool,
     /// Something did not fit.
     short: bool,
-    /// Device and inode of the file that is open.
-    file: Option<(u64, u64)>,
+    /// The last try failed.
+    failed: bool,
 }
 
 impl<D: Duty> Thread<D> {
@@ -269,7 +299,7 @@ impl<D: Duty> Thread<D> {
     /// Waits until there is something to do.
     fn take(&self, within: Option<Duration>) -> (D::Batch, VecDeque<Question>, bool) {
         let idle = |state: &mut State<D::Batch>| {
-            D::is_empty(&state.batch) && state.questions.is_empty() && !state.closing
+            D::is_empty(&state.batch) && state.questions.is_empty() && !state.closing && !state.gone
         };
         let state = self.shared.state();
         let mut state = match within {
@@ -279,6 +309,7 @@ impl<D: Duty> Thread<D> {
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
+        state.gone = false;
         (std::mem::take(&mut state.batch), std::mem::take(&mut state.questions), state.closing)
     }
 
@@ -299,37 +330,57 @@ impl<D: Duty> Thread<D> {
             worked = self.work_on_file(kept);
         }
         if let Err(error) = &worked {
-            // What a connection believes of its file may be wrong after an error; the next try begins with a new one.
-            self.connection = None;
             self.checked &= !error.doubts_the_file();
         }
+        self.failed = worked.is_err();
         worked
     }
 
     fn work_on_file(&mut self, kept: &mut D::Batch) -> Result<bool, StoreError> {
-        let here = file_of(&self.shared.path);
-        if self.connection.is_some() && here != self.file {
-            // It was deleted or replaced.
-            self.connection = None;
+        let (known, here) = (self.shared.state().file, file_of(&self.shared.path));
+        if known != here
+            && let Some(connection) = self.connection.take()
+        {
+            file::disown(&connection).map_err(StoreError::database("leave", &self.shared.path))?;
+            self.orphan = Some((connection, known));
         }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.open()?,
         };
+        if let Some((orphan, file)) = &self.orphan {
+            // A directory that was away and is back has the same file in it.
+            let same = *file == self.shared.state().file;
+            let removed = if same { None } else { self.duty.rescue(orphan, &mut connection)? };
+            self.orphan = None;
+            if let Some(removed) = removed {
+                (self.shared.report)(Report::Removed(removed));
+            }
+        }
+        let worked = self.write(&mut connection, kept);
+        // What a connection believes of its file may be wrong after an error; the next try begins with a new one. A disk
+        // that is full, and a file that is locked, can be read all the same.
+        if worked.as_ref().map_or_else(StoreError::leaves_the_file, |_| true) {
+            self.connection = Some(connection);
+        }
+        worked
+    }
+
+    fn write(&mut self, connection: &mut Connection, kept: &mut D::Batch) -> Result<bool, StoreError> {
         // Housekeeping may be what did not fit.
         if self.short || !D::is_empty(kept) {
-            self.duty.make_room(&mut connection, std::mem::take(&mut self.short))?;
+            self.duty.make_room(connection, std::mem::take(&mut self.short))?;
         }
         if !D::is_empty(kept) {
-            self.duty.write(&mut connection, kept)?;
+            self.duty.write(connection, kept)?;
             for confirm in D::confirms(kept) {
                 confirm(Ok(()));
             }
             *kept = D::Batch::default();
+        } else if self.failed {
+            file::try_write(connection).map_err(StoreError::database("write", &self.shared.path))?;
         }
-        let more = self.duty.upkeep(&mut connection)?;
-        self.connection = Some(connection);
-        Ok(more)
+        self.duty.upkeep(connection)
     }
 
     fn open(&mut self) -> Result<Connection, StoreError> {
@@ -351,7 +402,8 @@ impl<D: Duty> Thread<D> {
             opened => opened?,
         };
         self.checked = true;
-        self.file = file_of(&path);
+        let here = file_of(&path);
+        self.shared.state().file = here;
         Ok(connection)
     }
 }

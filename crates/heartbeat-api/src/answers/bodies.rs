@@ -97,23 +97,31 @@ impl Slot {
     }
 }
 
-/// The slot of a document for readers without a role.
+/// A document for both kinds of readers.
 #[derive(Debug)]
-struct PublicSlot(Slot);
+struct Pair {
+    own: Slot,
+    public: Slot,
+}
 
-impl Default for PublicSlot {
+impl Default for Pair {
     fn default() -> Self {
-        Self(Slot::new(true))
+        Self { own: Slot::new(false), public: Slot::new(true) }
+    }
+}
+
+impl Pair {
+    fn of(&self, public: bool) -> &Slot {
+        if public { &self.public } else { &self.own }
     }
 }
 
 /// Every document that is shared.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
-    socket_status: Slot,
-    public_status: PublicSlot,
-    pub(crate) summary: Slot,
-    pub(crate) page: Slot,
+    status: Pair,
+    summary: Pair,
+    page: Pair,
     pub(crate) graph: Slot,
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
@@ -126,7 +134,17 @@ pub(crate) struct Bodies {
 impl Bodies {
     /// The slot of the whole status, for the socket or for readers without a role.
     pub(crate) fn status(&self, public: bool) -> &Slot {
-        if public { &self.public_status.0 } else { &self.socket_status }
+        self.status.of(public)
+    }
+
+    /// The slot of the status without its realms.
+    pub(crate) fn summary(&self, public: bool) -> &Slot {
+        self.summary.of(public)
+    }
+
+    /// The slot of the page.
+    pub(crate) fn page(&self, public: bool) -> &Slot {
+        self.page.of(public)
     }
 
     /// The slot of a realm of the plan, for the socket (with its output) or for readers without a role.

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::connections::places::Activity;
-use crate::limits::{LINGER, MAX_LINGER_BYTES};
+use crate::limits::{LINGER, MAX_LINGER_BYTES, TAKE_PATIENCE};
 
 /// Bytes to read at a time from a client whose input the server drops.
 const SCRATCH_BYTES: usize = 4 * 1_024;
@@ -31,6 +31,8 @@ pub(crate) struct ClientStream<S> {
     stream: S,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that had to wait until everything is with the kernel.
+    patience: Option<Pin<Box<Sleep>>>,
     unread: Unread,
     activity: Arc<Activity>,
     /// The server has sent its end, and drops what the client still sends until then.
@@ -40,7 +42,16 @@ pub(crate) struct ClientStream<S> {
 
 impl<S> ClientStream<S> {
     pub(crate) fn new(stream: S, limit: Duration, unread: Unread, activity: Arc<Activity>) -> Self {
-        Self { stream, limit, stalled: None, unread, activity, lingering: None, dropped_bytes: 0 }
+        Self {
+            stream,
+            limit,
+            stalled: None,
+            patience: None,
+            unread,
+            activity,
+            lingering: None,
+            dropped_bytes: 0,
+        }
     }
 
     /// Passes progress on; without any, arms the timer and fails when it has run out.
@@ -48,6 +59,10 @@ impl<S> ClientStream<S> {
         if progress.is_ready() {
             self.stalled = None;
             return progress;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(TAKE_PATIENCE)));
+        if !patience.is_elapsed() && patience.as_mut().poll(context).is_ready() {
+            self.activity.note_stalled(true);
         }
         let limit = self.limit;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -115,6 +130,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         // A flush with nothing to write says nothing about the peer: the timer of a write runs on.
         match progress {
             Poll::Ready(Ok(())) if self.stalled.is_some() => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => {
+                if self.patience.take().is_some() {
+                    self.activity.note_stalled(false);
+                }
+                Poll::Ready(Ok(()))
+            }
             progress => self.watch(context, progress),
         }
     }

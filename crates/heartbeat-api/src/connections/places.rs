@@ -1,9 +1,14 @@
-//! The places of one listener: how many connections there may be, and which idle one is closed for a new one.
+//! The places of one listener: how many connections there may be, and which one is closed for a new one.
 //!
-//! A connection is idle while it has no request under way and its last answer is with the kernel. When a listener is
-//! full, the connection that has been idle longest gives its place to the one that comes, so that clients that connect
-//! and say nothing cannot keep others out. A connection that is being answered is never closed for another.
+//! A connection yields while the next step is its client's: it has no request under way and its last answer is with the
+//! kernel, or the body of its request does not come, or it does not take its answer. When a listener is full, the
+//! connection that has yielded longest gives its place to the one that comes, so that clients which connect and then do
+//! nothing cannot keep others out. A connection that the server is answering is never closed for another.
+//!
+//! On the Unix socket the kernel says whose a connection is. Some places are for administrators alone, and some of these
+//! for root; no other user has all of the rest; and a place is taken from the user who has the most.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,12 +20,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::limits::RESERVED_PLACES;
+use crate::limits::{RESERVED_PLACES, ROOT_PLACES};
 use crate::requests::access::Caller;
 use crate::requests::role::Role;
 
-/// Where there are at least this many places, streams leave one in so many to requests that the server answers at once.
+/// Streams leave one place in so many to requests that the server answers at once, and at least one where there are two.
 const SHARE_OF_REQUESTS: usize = 4;
+/// One user leaves one in so many of the common places to others.
+const SHARE_OF_OTHERS: usize = 4;
 
 /// Longest wait for an idle connection to close and leave its place.
 const EVICTION_LIMIT: Duration = Duration::from_secs(1);
@@ -35,6 +42,10 @@ pub(crate) struct Activity {
     flushed: AtomicBool,
     /// The turn in which the connection became idle: the smaller, the longer ago.
     idle_since: AtomicU64,
+    /// The server waits for the body of a request.
+    awaits_body: AtomicBool,
+    /// The client does not take its answer.
+    is_stalled: AtomicBool,
     /// It is a stream or a long poll, which lasts as long as its reader wants and resumes where it ended.
     streams: AtomicBool,
     /// Another connection wants the place.
@@ -49,6 +60,8 @@ impl Activity {
             under_way: AtomicUsize::new(0),
             flushed: AtomicBool::new(true),
             idle_since: AtomicU64::new(now),
+            awaits_body: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
             streams: AtomicBool::new(false),
             evicted: Notify::new(),
         }
@@ -68,14 +81,38 @@ impl Activity {
         }
     }
 
-    fn idle_since(&self) -> Option<u64> {
+    /// The next step is the client's. The turn in which it was idle last tells for how long.
+    fn yields_since(&self) -> Option<u64> {
         let idle = self.flushed.load(Ordering::SeqCst) && self.under_way.load(Ordering::SeqCst) == 0;
-        idle.then(|| self.idle_since.load(Ordering::SeqCst))
+        let yields =
+            idle || self.awaits_body.load(Ordering::SeqCst) || self.is_stalled.load(Ordering::SeqCst);
+        yields.then(|| self.idle_since.load(Ordering::SeqCst))
+    }
+
+    /// The server waits for the body of a request, until the value is dropped.
+    pub(crate) fn await_body(&self) -> AwaitsBody<'_> {
+        self.awaits_body.store(true, Ordering::SeqCst);
+        AwaitsBody(self)
+    }
+
+    /// Notes whether the client takes its answer.
+    pub(crate) fn note_stalled(&self, stalled: bool) {
+        self.is_stalled.store(stalled, Ordering::SeqCst);
     }
 
     /// Returns when this connection has to close for another.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
+    }
+}
+
+/// A request whose body has not come.
+#[derive(Debug)]
+pub(crate) struct AwaitsBody<'a>(&'a Activity);
+
+impl Drop for AwaitsBody<'_> {
+    fn drop(&mut self) {
+        self.0.awaits_body.store(false, Ordering::SeqCst);
     }
 }
 
@@ -115,11 +152,64 @@ impl<B: Body + Unpin> Body for Answering<B> {
     }
 }
 
+/// The user at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct User {
+    /// `None` over TCP, and where the kernel does not say it.
+    uid: Option<u32>,
+    admin: bool,
+}
+
+impl User {
+    fn of(caller: Caller) -> Self {
+        Self { uid: caller.uid(), admin: matches!(caller, Caller::Unix { role: Role::Admin, .. }) }
+    }
+
+    fn is_root(self) -> bool {
+        self.admin && self.uid == Some(0)
+    }
+}
+
+/// Connections of which there may be a number at a time.
+#[derive(Clone, Copy, Debug)]
+enum Group {
+    /// Those of one user who is no administrator.
+    Own(u32),
+    /// Those of everyone but administrators.
+    Common,
+    /// Those of everyone but root.
+    NotRoot,
+    All,
+}
+
+impl Group {
+    fn has(self, user: User) -> bool {
+        match self {
+            Self::Own(uid) => !user.admin && user.uid == Some(uid),
+            Self::Common => !user.admin,
+            Self::NotRoot => !user.is_root(),
+            Self::All => true,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Taken {
-    admin: bool,
+    user: User,
     activity: Arc<Activity>,
     evicted: bool,
+}
+
+impl Taken {
+    fn evict(&mut self) {
+        if !std::mem::replace(&mut self.evicted, true) {
+            self.activity.evicted.notify_one();
+        }
+    }
+
+    fn streams(&self) -> bool {
+        self.activity.streams.load(Ordering::SeqCst)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -173,7 +263,7 @@ impl Drop for Place {
 /// What a new connection gets.
 enum Found {
     Place(u64, Arc<Activity>),
-    /// An idle connection was asked to close.
+    /// A connection was asked to close.
     Soon,
     Full,
 }
@@ -213,42 +303,47 @@ impl Places {
         self.most.clone()
     }
 
-    /// Closes the connections that exceed the number of places: those that have been idle longest, then the oldest
-    /// streams. A request in progress is answered first.
+    /// Closes the connections that exceed the number of places: the newest streams, of which some places stay free for
+    /// requests; then those that have yielded longest, and then more of the newest streams. A request in progress is
+    /// answered first.
     pub(crate) fn shrink(&self) {
-        let most = self.most();
         let mut state = self.state();
-        let leaving = state.taken.values().filter(|taken| taken.evicted).count();
-        let excess = state.taken.len().saturating_sub(leaving + most);
-        let mut candidates: Vec<(bool, u64, &mut Taken)> = state
+        let staying = |taken: &&mut Taken| !taken.evicted;
+        // In the order in which they came.
+        let streams: Vec<&mut Taken> =
+            state.taken.values_mut().filter(staying).filter(|taken| taken.streams()).collect();
+        let beyond = streams.len().saturating_sub(self.most_streams());
+        streams.into_iter().rev().take(beyond).for_each(Taken::evict);
+        let staying_count = state.taken.values().filter(|taken| !taken.evicted).count();
+        let excess = staying_count.saturating_sub(self.most());
+        let mut candidates: Vec<((bool, u64), &mut Taken)> = state
             .taken
             .iter_mut()
             .filter(|(_, taken)| !taken.evicted)
             .filter_map(|(number, taken)| {
-                let idle = taken.activity.idle_since();
-                let streams = taken.activity.streams.load(Ordering::SeqCst);
-                let since = idle.or(streams.then_some(*number))?;
-                Some((idle.is_none(), since, taken))
+                let order = match taken.activity.yields_since() {
+                    Some(since) => (false, since),
+                    None if taken.streams() => (true, u64::MAX - number),
+                    None => return None,
+                };
+                Some((order, taken))
             })
             .collect();
-        candidates.sort_by_key(|(streams, since, _)| (*streams, *since));
-        for (_, _, taken) in candidates.into_iter().take(excess) {
-            taken.evicted = true;
-            taken.activity.evicted.notify_one();
-        }
+        candidates.sort_by_key(|(order, _)| *order);
+        candidates.into_iter().take(excess).for_each(|(_, taken)| taken.evict());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection. If none is free, the connection that has been idle longest gives up its place;
-    /// `None` when every connection is being answered.
+    /// A place for a new connection. If none is free, a connection that yields gives up its place; `None` when the server
+    /// is answering every connection that could.
     pub(crate) async fn take(self: &Arc<Self>, caller: Caller) -> Option<Place> {
-        let admin = matches!(caller, Caller::Unix { role: Role::Admin, .. });
+        let user = User::of(caller);
         let attempt = async {
             loop {
-                match self.find(admin) {
+                match self.find(user) {
                     Found::Place(number, activity) => return Some((number, activity)),
                     Found::Soon => self.freed.notified().await,
                     Found::Full => return None,
@@ -259,35 +354,59 @@ impl Places {
         Some(Place { places: Arc::clone(self), number, activity })
     }
 
-    fn find(&self, admin: bool) -> Found {
+    /// The groups that a user's connection belongs to, the narrowest first, with their sizes.
+    fn groups(&self, user: User) -> impl Iterator<Item = (Group, usize)> {
+        let (most, common) = (self.most(), self.common());
+        let own =
+            user.uid.filter(|_| !user.admin).map(|uid| (Group::Own(uid), common - common / SHARE_OF_OTHERS));
+        let common = (!user.admin).then_some((Group::Common, common));
+        let reserves = most > self.reserved && self.reserved > 0;
+        let not_root = (reserves && !user.is_root()).then(|| (Group::NotRoot, most - ROOT_PLACES));
+        [own, common, not_root, Some((Group::All, most))].into_iter().flatten()
+    }
+
+    fn find(&self, user: User) -> Found {
         let mut state = self.state();
-        let common = state.taken.values().filter(|taken| !taken.admin).count();
-        let common_full = !admin && common >= self.common();
-        if state.taken.len() < self.most() && !common_full {
+        let count = |group: Group| state.taken.values().filter(|taken| group.has(taken.user)).count();
+        let Some((full, _)) = self.groups(user).find(|(group, most)| count(*group) >= *most) else {
             let (number, activity) = (state.next, Arc::new(Activity::new(Arc::clone(&self.clock))));
             state.next += 1;
-            state.taken.insert(number, Taken { admin, activity: Arc::clone(&activity), evicted: false });
+            state.taken.insert(number, Taken { user, activity: Arc::clone(&activity), evicted: false });
             return Found::Place(number, activity);
+        };
+        let mut counts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+        for taken in state.taken.values() {
+            *counts.entry(taken.user.uid).or_default() += 1;
         }
-        // The connection that has been idle longest; only of readers, where readers have their whole share.
-        let candidates = state.taken.values_mut().filter(|taken| !common_full || !taken.admin);
-        let idle = candidates.filter_map(|taken| Some((taken.activity.idle_since()?, taken)));
-        match idle.min_by_key(|(since, taken)| (taken.evicted, *since)) {
+        let of = |user: User| counts.get(&user.uid).copied().unwrap_or(0);
+        // A user takes no place from one who has fewer, unless as an administrator.
+        let gives = |taken: &&mut Taken| {
+            full.has(taken.user) && (of(taken.user) >= of(user) || (user.admin && !taken.user.admin))
+        };
+        let candidates = state.taken.values_mut().filter(gives);
+        let yielding = candidates.filter_map(|taken| Some((taken.activity.yields_since()?, taken)));
+        let order = |(since, taken): &(u64, &mut Taken)| {
+            (taken.evicted, taken.user.admin, Reverse(of(taken.user)), *since)
+        };
+        match yielding.min_by_key(order) {
             None => Found::Full,
             Some((_, taken)) => {
-                if !taken.evicted {
-                    taken.evicted = true;
-                    taken.activity.evicted.notify_one();
-                }
+                taken.evict();
                 Found::Soon
             }
         }
     }
 
+    /// The places that streams may take.
+    fn most_streams(&self) -> usize {
+        let most = self.most();
+        let kept = (most / SHARE_OF_REQUESTS).max(usize::from(most > 1));
+        self.common().min(most - kept)
+    }
+
     /// A place for a stream or a long poll on that connection; `None` when all stream places are taken.
     pub(crate) fn take_stream(self: &Arc<Self>, activity: &Arc<Activity>) -> Option<StreamPlace> {
-        let most = self.most();
-        let streams = self.common().min(most - most / SHARE_OF_REQUESTS);
+        let streams = self.most_streams();
         let one_more = |taken: usize| (taken < streams).then_some(taken + 1);
         self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
         activity.streams.store(true, Ordering::SeqCst);
@@ -299,8 +418,18 @@ impl Places {
 mod tests {
     use super::*;
 
+    const OVER_TCP: Caller = Caller::Tcp {
+        listen: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1),
+    };
+
+    /// A user of that role, each with a number of its own.
     fn caller(role: Role) -> Caller {
-        Caller::Unix { role, uid: Some(0) }
+        let uid = match role {
+            Role::Admin => 0,
+            Role::Operate => 1_000,
+            Role::Read => 2_000,
+        };
+        Caller::Unix { role, uid: Some(uid) }
     }
 
     /// Takes `count` places, for as long as the sender lives.
@@ -317,10 +446,10 @@ mod tests {
     }
 
     /// Places whose connections are all being answered.
-    async fn busy(places: &Arc<Places>, role: Role, count: usize) -> Vec<(Place, UnderWay)> {
+    async fn busy(places: &Arc<Places>, caller: Caller, count: usize) -> Vec<(Place, UnderWay)> {
         let mut taken = Vec::new();
         for _ in 0..count {
-            let Some(place) = places.take(caller(role)).await else { break };
+            let Some(place) = places.take(caller).await else { break };
             let under_way = place.activity.begin();
             taken.push((place, under_way));
         }
@@ -330,12 +459,50 @@ mod tests {
     #[tokio::test]
     async fn readers_cannot_take_the_places_of_administrators() {
         let (places, _most) = places(Places::of_socket, 32);
-        let readers = busy(&places, Role::Read, 40).await;
-        assert_eq!(readers.len(), 24);
-        let admins = busy(&places, Role::Admin, 40).await;
-        assert_eq!(admins.len(), 8);
+        let readers = busy(&places, caller(Role::Read), 40).await;
+        assert_eq!(readers.len(), 18, "and some are left for other readers");
+        let operators = busy(&places, caller(Role::Operate), 40).await;
+        assert_eq!(operators.len(), 6);
+        let own = busy(&places, Caller::Unix { role: Role::Admin, uid: Some(500) }, 40).await;
+        assert_eq!(own.len(), 6, "the user of heartbeatd leaves places for root");
+        let root = busy(&places, caller(Role::Admin), 40).await;
+        assert_eq!(root.len(), 2);
         drop(readers);
         assert!(places.take(caller(Role::Read)).await.is_some());
+    }
+
+    /// Closes a connection when it has to make room, as the server does.
+    fn closing(place: Place) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            place.activity.evicted().await;
+            drop(place);
+        })
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_gives_its_place_to_those_who_wait() {
+        let (places, _most) = places(Places::of_socket, 32);
+        let of = |uid| Caller::Unix { role: Role::Operate, uid: Some(uid) };
+        let mut waiting = Vec::new();
+        // One user has sent heads alone, on every place that it can get; another one is idle, and was there before.
+        let idle = places.take(of(2)).await.unwrap();
+        for _ in 0..18 {
+            let place = places.take(of(1)).await.unwrap();
+            let activity = Arc::clone(&place.activity);
+            waiting.push((activity, closing(place)));
+        }
+        let under_way: Vec<_> = waiting.iter().map(|(activity, _)| activity.begin()).collect();
+        let answered = places.take(of(1));
+        assert!(answered.await.is_none(), "all of them are being answered");
+        let bodies: Vec<_> = waiting.iter().map(|(activity, _)| activity.await_body()).collect();
+        for newcomer in 3..20 {
+            let place = places.take(of(newcomer)).await.expect("the oldest body gives way");
+            std::mem::forget(place.activity.begin());
+            std::mem::forget(place);
+        }
+        assert!(waiting[..12].iter().all(|(_, closed)| closed.is_finished()));
+        assert!(places.take(of(2)).await.is_some(), "the idle one had nothing to give");
+        drop((under_way, bodies, idle));
     }
 
     #[tokio::test]
@@ -355,27 +522,27 @@ mod tests {
     #[tokio::test]
     async fn the_connection_that_is_idle_longest_gives_its_place_away() {
         let (places, _most) = places(Places::of_tcp, 3);
-        let answered = places.take(caller(Role::Read)).await.unwrap();
+        let answered = places.take(OVER_TCP).await.unwrap();
         let under_way = answered.activity.begin();
-        let idle = places.take(caller(Role::Read)).await.unwrap();
-        let later = places.take(caller(Role::Read)).await.unwrap();
+        let idle = places.take(OVER_TCP).await.unwrap();
+        let later = places.take(OVER_TCP).await.unwrap();
         let closes = tokio::spawn(async move {
             idle.activity.evicted().await;
             drop(idle);
         });
-        let new = places.take(caller(Role::Read)).await.expect("the idle one gives way");
+        let new = places.take(OVER_TCP).await.expect("the idle one gives way");
         closes.await.unwrap();
         let new_request = new.activity.begin();
         let later_request = later.activity.begin();
-        assert!(places.take(caller(Role::Admin)).await.is_none(), "all are being answered");
+        assert!(places.take(OVER_TCP).await.is_none(), "all are being answered");
         // The answer is complete but not yet with the kernel: the server must not cut it off.
         drop(under_way);
-        assert!(places.take(caller(Role::Read)).await.is_none());
+        assert!(places.take(OVER_TCP).await.is_none());
         answered.activity.note_flushed();
         // A connection that does not close in time keeps its place.
-        assert!(places.take(caller(Role::Read)).await.is_none());
+        assert!(places.take(OVER_TCP).await.is_none());
         drop((answered, new_request, later_request, later, new));
-        assert!(places.take(caller(Role::Read)).await.is_some());
+        assert!(places.take(OVER_TCP).await.is_some());
     }
 
     #[tokio::test]
@@ -383,11 +550,11 @@ mod tests {
         let (places, most) = places(Places::of_tcp, 6);
         let mut taken = Vec::new();
         for _ in 0..6 {
-            taken.push(places.take(caller(Role::Read)).await.unwrap());
+            taken.push(places.take(OVER_TCP).await.unwrap());
         }
         // A request under way, two streams, of which the second is the younger, and three idle connections.
         let _under_way: Vec<UnderWay> = taken[..3].iter().map(|place| place.activity.begin()).collect();
-        let _streams: Vec<_> = taken[1..3].iter().map(|place| places.take_stream(&place.activity)).collect();
+        let streams: Vec<_> = taken[1..3].iter().map(|place| places.take_stream(&place.activity)).collect();
         let closes = |at: usize| {
             let activity = Arc::clone(&taken[at].activity);
             async move { timeout(Duration::from_millis(20), activity.evicted()).await.is_ok() }
@@ -401,22 +568,23 @@ mod tests {
         most.send_replace(2);
         places.shrink();
         assert!(
-            closes(4).await && closes(5).await && closes(1).await && !closes(2).await,
-            "the older stream"
+            closes(4).await && closes(5).await && closes(2).await && !closes(1).await,
+            "the newer stream, so that a place is left for requests"
         );
         most.send_replace(0);
         places.shrink();
-        assert!(closes(2).await && !closes(0).await, "a request under way is answered");
-        assert!(places.take(caller(Role::Read)).await.is_none() && places.take_stream(&activity()).is_none());
+        assert!(closes(1).await && !closes(0).await, "a request under way is answered");
+        drop(streams);
+        assert!(places.take(OVER_TCP).await.is_none() && places.take_stream(&activity()).is_none());
         most.send_replace(7);
-        assert!(places.take(caller(Role::Read)).await.is_some());
+        assert!(places.take(OVER_TCP).await.is_some());
     }
 
     #[tokio::test]
     async fn a_reader_never_closes_the_connection_of_an_administrator_for_more_than_its_share() {
         let (places, _most) = places(Places::of_socket, 10);
         let admin = places.take(caller(Role::Admin)).await.unwrap();
-        let readers = busy(&places, Role::Read, 2).await;
+        let readers = busy(&places, caller(Role::Read), 2).await;
         assert_eq!(readers.len(), 2);
         assert!(places.take(caller(Role::Read)).await.is_none());
         let told = timeout(Duration::from_millis(50), admin.activity.evicted()).await;

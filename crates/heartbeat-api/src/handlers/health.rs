@@ -1,6 +1,6 @@
 //! heartbeatd's own health.
 
-use heartbeat_status::wire::{HealthDocument, OwnProblemEntry};
+use heartbeat_status::wire::{About, HealthDocument, OwnProblemEntry};
 use heartbeat_status::{OwnProblem, sanitise_line};
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use crate::answers::answer::{self, Answer, JSON, TEXT};
 use crate::answers::problem::ApiError;
 use crate::backend::{Backend, OwnHealth};
+use crate::requests::access::Caller;
 
 const HEALTH_JSON: &str = "application/health+json";
 
@@ -17,13 +18,17 @@ const LOOP_STANDS: &str = "the loop of heartbeatd has not turned for 10 s";
 const NOT_READY: &str = "heartbeatd is stopping everything and takes no commands";
 
 /// Answers `GET /api/health/`.
-pub(crate) fn document(ecosystem: &dyn Backend, headers: &HeaderMap) -> Result<Answer, ApiError> {
+pub(crate) fn document(
+    ecosystem: &dyn Backend,
+    headers: &HeaderMap,
+    caller: Caller,
+) -> Result<Answer, ApiError> {
     let OwnHealth { live, ready: _, problems } = ecosystem.own_health();
-    let about = ecosystem.about();
+    let about = About { public: caller.is_public(), ..ecosystem.about() };
     let good = live && problems.is_empty();
     let stands = (!live).then(|| LOOP_STANDS.to_owned());
     // A configuration that cannot be loaded is no fault of heartbeatd: it supervises the one in force.
-    let config = about.config_problem.as_ref().map(|(problem, _)| {
+    let config = about.config_problem().map(|problem| {
         format!("the configuration on disk cannot be loaded, so the one before stays in force: {problem}")
     });
     let entry = |problem: &OwnProblem| OwnProblemEntry {

@@ -66,7 +66,12 @@ pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Re
 pub(crate) async fn notifications(ecosystem: &dyn Backend, id: &str) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
     let notifications = ecosystem.notifications(incident.id.clone()).await.map_err(|error| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", error.to_string())
+        let detail = format!(
+            "the notifications of this incident cannot be read now: {}; heartbeatd delivers them all the same, and \
+             `heartbeat-cli why heartbeatd` says what to do about it",
+            error.source
+        );
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-notifications-now", detail)
     })?;
     let document = NotificationsDocument {
         schema: NOTIFICATIONS_SCHEMA.to_owned(),

@@ -60,7 +60,8 @@ pub(crate) async fn logs(
     closing: watch::Receiver<Closing>,
 ) -> Result<Answer, ApiError> {
     let wish = Wish::of(query)?;
-    let realm = status::find(&ecosystem.snapshot(), name)?;
+    let snapshot = ecosystem.snapshot();
+    let realm = status::find(&snapshot, name)?;
     let path = file_of(ecosystem.output(realm), name)?;
     let since = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
     if wish.follow
@@ -75,7 +76,10 @@ pub(crate) async fn logs(
     let page = match read {
         Ok(Some(page)) => page,
         Ok(None) => return Err(no_previous(name)),
-        Err(error) => return Err(unreadable(name, &error)),
+        Err(error) => {
+            let ran = snapshot.realm(realm).is_some_and(|realm| realm.process.run.0 > 0);
+            return Err(unreadable(name, ran, &error));
+        }
     };
     let place = page.next;
     let document = document(name, page);
@@ -119,9 +123,16 @@ fn no_previous(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "no-previous", detail)
 }
 
-fn unreadable(name: &str, error: &io::Error) -> ApiError {
+/// `ran`: heartbeatd has started the realm, so there was a log.
+fn unreadable(name: &str, ran: bool, error: &io::Error) -> ApiError {
     if error.kind() == io::ErrorKind::NotFound {
-        let detail = format!("{name} has no log yet: it has not been started");
+        let detail = if ran {
+            format!(
+                "the log of {name} is gone: another process has removed it; heartbeatd keeps what {name} writes from now on"
+            )
+        } else {
+            format!("{name} has no log yet: it has not been started")
+        };
         return ApiError::new(StatusCode::NOT_FOUND, "no-log", detail);
     }
     let detail = format!("the log of {name} cannot be read: {error}");
@@ -134,8 +145,9 @@ fn document(name: &str, page: LogPage) -> LogsDocument {
 }
 
 fn entry(lost: Lost) -> Option<LostEntry> {
-    (!lost.is_nothing())
-        .then(|| LostEntry::new(lost.truncations, lost.cut_bytes, lost.dropped_bytes, lost.emptied))
+    let Lost { truncations, cut_bytes, dropped_bytes, emptied, removed_bytes } = lost;
+    let entry = || LostEntry::new(truncations, cut_bytes, dropped_bytes, emptied, removed_bytes);
+    (!lost.is_nothing()).then(entry)
 }
 
 /// Begins to answer; a task sends what the realm writes.

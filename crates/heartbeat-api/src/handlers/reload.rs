@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::answers::answer::Answer;
 use crate::answers::document::json;
 use crate::answers::problem::ApiError;
-use crate::backend::Backend;
+use crate::backend::{Backend, ReloadRefusal};
 use crate::limits::RELOAD_LIMIT;
 
 /// Reads the configuration again: 200 with its changes, 422 with every mistake in it.
@@ -27,12 +27,12 @@ pub(crate) async fn reload(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answe
     })?;
     match reloaded.ok_or_else(ApiError::ending)? {
         Ok(document) => json(StatusCode::OK, &document),
-        Err(problems) => {
-            let detail = match problems.as_slice() {
+        Err(ReloadRefusal { mistakes }) => {
+            let detail = match mistakes.as_slice() {
                 [one] => format!("nothing was changed: {one}"),
                 several => format!("nothing was changed: {} things are wrong", several.len()),
             };
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail).problems(problems))
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail).problems(mistakes))
         }
     }
 }

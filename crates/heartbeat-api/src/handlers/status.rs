@@ -40,7 +40,7 @@ pub(crate) async fn ecosystem(
         let build = |source: &crate::answers::bodies::Source<'_>| {
             serde_json::to_vec(&StatusDocument::render_summary(source.snapshot, source.about, source.now))
         };
-        bodies.get(&bodies.summary, ecosystem, freshness, build).await?
+        bodies.get(bodies.summary(caller.is_public()), ecosystem, freshness, build).await?
     } else {
         let build = |source: &crate::answers::bodies::Source<'_>| {
             serde_json::to_vec(&StatusDocument::render(source.snapshot, source.about, source.now))

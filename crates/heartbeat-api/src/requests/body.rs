@@ -11,12 +11,14 @@ use tokio::time::timeout;
 
 use crate::answers::answer::values;
 use crate::answers::problem::ApiError;
+use crate::connections::places::Activity;
 use crate::limits::MAX_BODY_BYTES;
 
 /// The body of a request, which may be left unread.
 pub(crate) struct RequestBody<'a> {
     pub(crate) body: Incoming,
     pub(crate) unread: &'a AtomicBool,
+    pub(crate) activity: &'a Activity,
     pub(crate) limit: Duration,
 }
 
@@ -37,6 +39,7 @@ impl RequestBody<'_> {
 
     /// Reads the whole body, of any format, in bounded size and time.
     pub(crate) async fn read_any(self) -> Result<Vec<u8>, ApiError> {
+        let _awaits = self.activity.await_body();
         match timeout(self.limit, Limited::new(self.body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => {
                 self.unread.store(false, Ordering::Relaxed);

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    IncidentPage, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
+    UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, AckEntry, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
     IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
     NotifyTestEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm,
     STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
@@ -61,6 +62,8 @@ pub(crate) struct Fake {
     outputs: Mutex<BTreeMap<RealmIx, Output>>,
     /// What is wrong with the configuration that a reload finds.
     wrong: Mutex<Vec<String>>,
+    /// What the status says about the files.
+    config_problem: Mutex<Option<ConfigProblem>>,
     /// Why nothing can be registered.
     rejection: Mutex<Option<Rejection>>,
     registrations: Mutex<Vec<String>>,
@@ -98,6 +101,7 @@ impl Fake {
             health: Mutex::new(OwnHealth { live: true, ready: true, problems: Vec::new() }),
             outputs: Mutex::default(),
             wrong: Mutex::default(),
+            config_problem: Mutex::default(),
             rejection: Mutex::default(),
             registrations: Mutex::default(),
             output: Mutex::default(),
@@ -139,6 +143,11 @@ impl Fake {
     /// The configuration on disk is broken from now on.
     pub(crate) fn misconfigure(&self, problems: &[&str]) {
         *self.wrong.lock().unwrap() = problems.iter().map(ToString::to_string).collect();
+    }
+
+    /// The configuration on disk does not take effect.
+    pub(crate) fn cannot_load(&self, problem: ConfigProblem) {
+        *self.config_problem.lock().unwrap() = Some(problem);
     }
 
     /// The output of a realm goes there.
@@ -401,7 +410,7 @@ impl Backend for Fake {
             public: false,
             lag: LagEntry { p99: 1.2, max: 9.8 },
             config_revision: 1,
-            config_problem: None,
+            config_problem: self.config_problem.lock().unwrap().clone().map(|problem| (problem, START)),
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
             figures: Arc::default(),
@@ -603,7 +612,7 @@ impl Backend for Fake {
         self.registration(name, "removed", dry_run, String::new())
     }
 
-    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>> {
+    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, ReloadRefusal>>> {
         let wrong = self.wrong.lock().unwrap().clone();
         let document = ReloadDocument {
             schema: RELOAD_SCHEMA.to_owned(),
@@ -616,7 +625,7 @@ impl Backend for Fake {
             settings: vec!["notify.ops".to_owned()],
             warnings: Vec::new(),
         };
-        let answer = if wrong.is_empty() { Ok(document) } else { Err(wrong) };
+        let answer = if wrong.is_empty() { Ok(document) } else { Err(ReloadRefusal { mistakes: wrong }) };
         let ending = self.ending.load(Ordering::SeqCst);
         Box::pin(async move { (!ending).then_some(answer) })
     }

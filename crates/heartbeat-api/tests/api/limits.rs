@@ -52,41 +52,31 @@ async fn excess_connections_are_closed_and_counted_at_their_own_door() {
     let fake = Fake::shop();
     let doors =
         Doors::with(&fake, Limits { max_connections: 2, max_socket_connections: 2, ..Limits::default() });
-    let document: heartbeat_status::wire::StatusDocument = doors.get("/api/status/").await.json();
-    let poll = format!(
-        "GET /api/status/?since={}-{}&wait=60s HTTP/1.1\r\nHost: {}\r\n\r\n",
-        document.instance, document.revision, doors.address
-    );
+    fake.hold(fake::API);
+    let body = r#"{"wait":"up","timeout_s":600}"#;
+    let head =
+        "POST /api/realms/api/restart/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut waiting = TcpStream::connect(doors.address).await.unwrap();
-        waiting.write_all(poll.as_bytes()).await.unwrap();
+    for waits in 1..=2 {
+        let mut waiting = UnixStream::connect(&doors.socket).await.unwrap();
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        waiting.write_all(request.as_bytes()).await.unwrap();
+        until("the command is taken", || fake.commands() == waits).await;
         held.push(waiting);
     }
-    until("both wait", || doors.api.counts().requests == 3).await;
-    let excess = TcpStream::connect(doors.address).await.unwrap();
+    let excess = UnixStream::connect(&doors.socket).await.unwrap();
     assert!(read_all(excess).await.is_empty(), "closed without an answer");
     assert_eq!(doors.api.counts().excess, 1);
-    assert_eq!(doors.get("/livez").await.status, 200, "the socket has its own");
+    assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "the address has its own");
     drop(held.pop());
     // A place that is free again is given away again.
-    let mut answered = false;
-    for _ in 0..200 {
-        let mut stream = TcpStream::connect(doors.address).await.unwrap();
-        let request = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", doors.address);
-        let _ = stream.write_all(request.as_bytes()).await;
-        answered = !read_all(stream).await.is_empty();
-        if answered {
-            break;
-        }
-    }
-    assert!(answered);
+    drop(connect_when_free(&doors).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fewer_connections_close_streams_and_never_the_newest_first() {
+async fn fewer_connections_close_the_newest_streams_and_leave_a_place_for_requests() {
     let fake = Fake::shop();
-    let doors = Doors::with(&fake, Limits { max_connections: 6, ..Limits::default() });
+    let doors = Doors::with(&fake, Limits { max_connections: 8, ..Limits::default() });
     let mut streams = Vec::new();
     for followed in 1..=5 {
         let mut stream = TcpStream::connect(doors.address).await.unwrap();
@@ -97,10 +87,10 @@ async fn fewer_connections_close_streams_and_never_the_newest_first() {
         assert!(first.starts_with(b"HTTP/1.1 200"), "stream {followed}");
         streams.push(stream);
     }
-    doors.api.resize(2, 32);
-    for stream in streams.drain(..3) {
+    doors.api.resize(3, 32);
+    for stream in streams.drain(2..) {
         let ended = timeout(Duration::from_secs(60), read_all(stream)).await;
-        assert!(ended.is_ok(), "the oldest are closed");
+        assert!(ended.is_ok(), "the newest are closed");
     }
     for stream in &streams {
         let mut more = vec![0; 1 << 16];
@@ -108,11 +98,54 @@ async fn fewer_connections_close_streams_and_never_the_newest_first() {
         let read = stream.try_read(&mut more);
         assert!(read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it goes on");
     }
-    let excess = TcpStream::connect(doors.address).await.unwrap();
-    assert!(read_all(excess).await.is_empty(), "there are no more than two places");
-    doors.api.resize(3, 32);
+    assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "streams leave a place for requests");
+}
 
-    assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "and now there is one more");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_do_not_come_lock_no_command_out() {
+    let fake = Fake::shop();
+    let doors = Doors::with(&fake, Limits { body_timeout: Duration::from_secs(600), ..Limits::default() });
+    let head = "POST /api/realms/api/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+    let mut held = Vec::new();
+    for round in 1..=5 {
+        for _ in 0..80 {
+            let mut slow = UnixStream::connect(&doors.socket).await.unwrap();
+            // The server may have closed it already for the next one.
+            let _ = slow.write_all(head.as_bytes()).await;
+            held.push(slow);
+        }
+        let answer = doors.post("/api/realms/api/start/", "{}").await;
+        assert_eq!(answer.status, 202, "round {round}: {}", answer.body);
+        held.drain(..held.len().saturating_sub(80));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_take_their_answers_lock_no_reader_out() {
+    let fake = Fake::cold(fake::many(2_000));
+    let write_timeout = Duration::from_secs(600);
+    let doors = Doors::with(&fake, Limits { write_timeout, max_connections: 3, ..Limits::default() });
+    let request = format!("GET /api/status/ HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address);
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(doors.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        deaf.push(stream);
+    }
+    until("they are answered", || doors.api.counts().requests >= 3).await;
+    let answered = async {
+        loop {
+            let mut stream = TcpStream::connect(doors.address).await.unwrap();
+            let request =
+                format!("GET /livez HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", doors.address);
+            let _ = stream.write_all(request.as_bytes()).await;
+            if read_all(stream).await.starts_with(b"HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), answered).await.expect("one of them gives way");
+    drop(deaf);
 }
 
 #[tokio::test]
@@ -166,14 +199,21 @@ async fn who_waits_is_not_idle_and_who_leaves_frees_the_place() {
     let late = doors.post("/api/realms/api/restart/", r#"{"wait":"up","timeout_s":0.4}"#).await;
     late.problem(504);
     let before = fake.commands();
-    let mut leaving = connect_when_free(&doors).await;
     let body = r#"{"wait":"up","timeout_s":600}"#;
     let head =
         "POST /api/realms/api/restart/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-    leaving.write_all(request.as_bytes()).await.unwrap();
-    until("the command is taken", || fake.commands() > before).await;
-    drop(leaving);
+    // On a busy machine a head may come later than its limit: then once more.
+    while fake.commands() == before {
+        let mut leaving = connect_when_free(&doors).await;
+        let _ = leaving.write_all(request.as_bytes()).await;
+        let mut byte = [0];
+        let closed = leaving.read(&mut byte);
+        tokio::select! {
+            _ = closed => {}
+            () = until("the command is taken", || fake.commands() > before) => {}
+        }
+    }
     connect_when_free(&doors).await;
 }
 

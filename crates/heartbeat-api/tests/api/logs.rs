@@ -49,7 +49,10 @@ async fn the_last_lines_are_given_at_the_socket_alone() {
     let fake = Fake::shop();
     let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
     let none = doors.get("/api/logs/api/").await.problem(404);
-    assert_eq!((none.kind.as_str(), none.detail.contains("no log yet")), ("heartbeat:no-log", true));
+    assert_eq!(
+        (none.kind.as_str(), none.detail.contains("another process has removed it")),
+        ("heartbeat:no-log", true)
+    );
     log.append("one\ntwo\n\u{202e}three");
     let document: LogsDocument = doors.get("/api/logs/api").await.json();
     assert_eq!(

@@ -1,9 +1,10 @@
-//! What a reader without a role sees: no arguments of commands, no queries of URLs, no output of realms.
+//! What a reader without a role sees: no arguments of commands, no queries of URLs, no output of realms, no text of the
+//! configuration.
 
 use std::time::Duration;
 
 use heartbeat_status::ProbeKind;
-use heartbeat_status::wire::StatusDocument;
+use heartbeat_status::wire::{ConfigProblem, StatusDocument};
 use heartbeat_supervisor::{Input, ProbeSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -13,24 +14,27 @@ use crate::raw::Doors;
 
 /// In arguments and queries.
 const SECRET: &str = "CANARY";
+/// In a file that heartbeatd cannot load.
+const IN_FILE: &str = "VALUE-IN-FILE";
 /// In the output of a realm.
 const OUTPUT: &str = "printed by a realm";
 
-/// Every document that reads, and whether it shows targets of probes.
-const DOCUMENTS: &[(&str, bool)] = &[
-    ("/", false),
-    ("/api/status/", true),
-    ("/api/status/?fields=summary", false),
-    ("/api/status/api/", true),
-    ("/api/status/postgres/", true),
-    ("/api/realms/ecosystem-health/", true),
-    ("/api/graph/", false),
-    ("/api/graph/?format=dot", false),
-    ("/api/graph/?format=mermaid", false),
-    ("/api/incidents/", false),
-    ("/api/health/", false),
-    ("/livez", false),
-    ("/readyz", false),
+/// Every document that reads, whether it shows targets of probes, and whether it shows why the files do not load.
+const DOCUMENTS: &[(&str, bool, bool)] = &[
+    ("/", false, true),
+    ("/api/status/", true, true),
+    ("/api/status/?fields=summary", false, true),
+    ("/api/status/api/", true, false),
+    ("/api/status/postgres/", true, false),
+    ("/api/realms/ecosystem-health/", true, true),
+    ("/api/graph/", false, false),
+    ("/api/graph/?format=dot", false, false),
+    ("/api/graph/?format=mermaid", false, false),
+    ("/api/incidents/", false, false),
+    ("/api/health/", false, true),
+    ("/metrics", false, false),
+    ("/livez", false, false),
+    ("/readyz", false, false),
 ];
 
 fn secretive() -> std::sync::Arc<Fake> {
@@ -43,6 +47,11 @@ fn secretive() -> std::sync::Arc<Fake> {
     fake.input(Input::Boot);
     fake.advance(Duration::from_secs(30));
     fake.prints(OUTPUT);
+    let whole = format!("heartbeat.toml:12:9: HB111: `matches = \"{IN_FILE}\"` is no pattern");
+    fake.cannot_load(ConfigProblem::new(
+        whole,
+        "heartbeat.toml:12, HB111; run `heartbeat-cli check` on the host",
+    ));
     fake
 }
 
@@ -51,7 +60,7 @@ async fn no_document_over_tcp_shows_arguments_queries_or_output() {
     let fake = secretive();
     fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
     let doors = Doors::open(&fake);
-    for (path, shows_targets) in DOCUMENTS {
+    for (path, shows_targets, shows_config) in DOCUMENTS {
         // In either order: what was built for one must not be served to the other.
         let first = doors.tcp("GET", path, &[], "").await;
         let own = doors.get(path).await;
@@ -59,8 +68,16 @@ async fn no_document_over_tcp_shows_arguments_queries_or_output() {
         for answer in [&first, &again] {
             assert!(answer.status == 200, "{path}: {}", answer.body);
             assert!(!answer.body.contains(SECRET), "{path}: {}", answer.body);
+            assert!(!answer.body.contains(IN_FILE), "{path}: {}", answer.body);
+            assert_eq!(
+                answer.body.contains("heartbeat.toml:12, HB111"),
+                *shows_config,
+                "{path}: {}",
+                answer.body
+            );
         }
         assert_eq!(own.body.contains(SECRET), *shows_targets, "{path}: {}", own.body);
+        assert_eq!(own.body.contains(IN_FILE), *shows_config, "{path}: {}", own.body);
     }
     let document: StatusDocument = doors.tcp("GET", "/api/status/", &[], "").await.json();
     let targets: Vec<&str> =
@@ -89,9 +106,9 @@ async fn no_event_over_tcp_shows_arguments_or_queries() {
     let doors = Doors::open(&secretive());
     let tcp = TcpStream::connect(doors.address).await.unwrap();
     let text = first_event(tcp, &doors.address.to_string()).await;
-    assert!(!text.contains(SECRET), "{text}");
+    assert!(!text.contains(SECRET) && !text.contains(IN_FILE), "{text}");
     let text = first_event(UnixStream::connect(&doors.socket).await.unwrap(), "localhost").await;
-    assert!(text.contains(SECRET), "{text}");
+    assert!(text.contains(SECRET) && text.contains(IN_FILE), "{text}");
 }
 
 #[tokio::test]

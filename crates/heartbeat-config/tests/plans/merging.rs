@@ -17,7 +17,7 @@ fn merged(old: &Config, vacant: &[RealmIx], new: &str) -> Result<Merged, Vec<Str
         notify: &old.notify,
         vacant,
     };
-    merge(in_force, config(new))
+    merge(in_force, config(new)).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 pub(crate) fn changes(old: &str, new: &str) -> String {

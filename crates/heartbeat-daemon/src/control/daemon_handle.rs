@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, NotificationCount, Output, OwnHealth, Past, UpgradeError,
+    IncidentPage, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -21,6 +21,7 @@ use crate::active_config::SharedConfig;
 use crate::clock;
 use crate::control::registering;
 use crate::control::reload::Reloader;
+use crate::control::reload_error::ReloadError;
 use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
 use crate::realms::beats::Beats;
@@ -229,8 +230,11 @@ impl Backend for DaemonHandle {
         to_its_end(async move { reloader.unregister(&name, dry_run).await })
     }
 
-    fn reload(&self, dry_run: bool) -> Boxed<Option<Result<ReloadDocument, Vec<String>>>> {
+    fn reload(&self, dry_run: bool) -> Boxed<Option<Result<ReloadDocument, ReloadRefusal>>> {
         let reloader = Arc::clone(&self.reloader);
-        Box::pin(async move { reloader.reload(dry_run).await })
+        Box::pin(async move {
+            let refused = |error: ReloadError| ReloadRefusal { mistakes: error.mistakes() };
+            Some(reloader.reload(dry_run).await?.map_err(refused))
+        })
     }
 }

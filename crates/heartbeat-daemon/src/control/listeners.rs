@@ -23,6 +23,27 @@ use crate::own_health::own_problems::OwnProblems;
 /// The key that hands over the identity of the socket.
 const SOCKET_INODE: &str = "socket_inode";
 
+/// Why a socket that another process removed cannot be restored.
+#[derive(Debug, thiserror::Error)]
+enum RestoreError {
+    /// Its directory is gone as well.
+    #[error("cannot make {} again", path.display())]
+    Parent {
+        /// Path of the directory.
+        path: PathBuf,
+        /// Cause of the failure.
+        source: std::io::Error,
+    },
+    /// The socket cannot be bound.
+    #[error("the socket {} is gone, and cannot be restored", path.display())]
+    Socket {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Cause of the failure.
+        source: BindError,
+    },
+}
+
 /// One listening socket. A copy of it stays here, so that clients which connect while it is not served wait.
 #[derive(Debug)]
 struct Listening {
@@ -190,16 +211,17 @@ impl Listeners {
                     }
                 }
             }
-            Err(why) => self.problems.report(OwnProblemKind::Socket, why),
+            Err(error) => self.problems.report(OwnProblemKind::Socket, words(&error)),
         }
     }
 
-    fn bind_anew(&self) -> Result<UnixListener, String> {
+    fn bind_anew(&self) -> Result<UnixListener, RestoreError> {
         if let Some(parent) = self.path.parent() {
-            crate::storage::directories::make_socket_parent(parent)
-                .map_err(|error| format!("cannot make {} again: {error}", parent.display()))?;
+            let made = crate::storage::directories::make_socket_parent(parent);
+            made.map_err(|source| RestoreError::Parent { path: parent.to_owned(), source })?;
         }
-        heartbeat_api::bind_unix(&self.path, self.mode, self.group).map_err(|error| words(&self.path, &error))
+        heartbeat_api::bind_unix(&self.path, self.mode, self.group)
+            .map_err(|source| RestoreError::Socket { path: self.path.clone(), source })
     }
 
     /// Hands the listeners to the next heartbeatd under the same pid.
@@ -226,8 +248,8 @@ fn inode_of(path: &Path) -> Option<u64> {
 }
 
 /// A failure with all of its causes, for a person.
-fn words(path: &Path, error: &BindError) -> String {
-    let mut text = format!("the socket {} is gone, and cannot be restored: {error}", path.display());
+fn words(error: &RestoreError) -> String {
+    let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));

@@ -5,5 +5,6 @@ pub(crate) mod listeners;
 pub(crate) mod registering;
 pub(crate) mod registrations;
 pub(crate) mod reload;
+pub(crate) mod reload_error;
 pub(crate) mod signals;
 pub(crate) mod upgrade;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::control::registrations::readable;
 use crate::control::reload::{Reloader, Turn};
+use crate::control::reload_error::ReloadError;
 use crate::inbox::Request;
 
 /// Most realms that are registered, those that are set aside included.
@@ -25,6 +26,10 @@ pub(crate) type Answer = Option<Result<RegistrationDocument, Rejection>>;
 
 fn rejection(kind: RejectionKind, problem: impl Into<String>) -> Rejection {
     Rejection { kind, problems: vec![problem.into()] }
+}
+
+fn conflict(error: &ReloadError) -> Rejection {
+    Rejection { kind: RejectionKind::Conflict, problems: error.mistakes() }
 }
 
 fn unfit(misfits: &[Misfit]) -> Rejection {
@@ -199,7 +204,7 @@ impl Reloader {
             match self.enforce(config.clone(), true).await? {
                 Ok(changes) if dry_run => return Some(Ok((changes, None))),
                 Ok(_) => {}
-                Err(problems) => return Some(Err(Rejection { kind: RejectionKind::Conflict, problems })),
+                Err(error) => return Some(Err(conflict(&error))),
             }
         }
         if dry_run {
@@ -215,10 +220,10 @@ impl Reloader {
         let Some(config) = config else { return Some(Ok((Changes::default(), None))) };
         match self.enforce(config, false).await {
             Some(Ok(changes)) => Some(Ok((changes, None))),
-            Some(Err(problems)) => {
+            Some(Err(error)) => {
                 turn.registered = before;
                 let _ = self.intent.write(turn.registered.clone()).await;
-                Some(Err(Rejection { kind: RejectionKind::Conflict, problems }))
+                Some(Err(conflict(&error)))
             }
             // The registration is on disk, and the next heartbeatd puts it in force.
             None => Some(Ok((
@@ -228,7 +233,7 @@ impl Reloader {
         }
     }
 
-    async fn enforce(&self, config: Config, dry_run: bool) -> Option<Result<Changes, Vec<String>>> {
+    async fn enforce(&self, config: Config, dry_run: bool) -> Option<Result<Changes, ReloadError>> {
         let (reply, answer) = oneshot::channel();
         if !self.inbox.request(Request::Register { config: Box::new(config), dry_run, reply }) {
             return None;

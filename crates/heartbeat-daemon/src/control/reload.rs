@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
-use heartbeat_status::{RealmKind, RealmName, sanitise_line};
+use heartbeat_status::{RealmKind, RealmName};
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use crate::control::registrations;
+use crate::control::reload_error::ReloadError;
 use crate::inbox::{Inbox, Request};
 use crate::reporting::status_store::StatusStore;
 use crate::storage::intent::IntentWriter;
@@ -56,12 +57,19 @@ impl Reloader {
     }
 
     /// Reads everything, and then applies all of it or nothing. `None` when heartbeatd is ending.
-    pub(crate) async fn reload(&self, dry_run: bool) -> Option<Result<ReloadDocument, Vec<String>>> {
-        let Some(sources) = self.sources.clone() else {
-            let why = "this configuration was made by heartbeatd itself; there is no file to read again";
-            return Some(Err(vec![why.to_owned()]));
-        };
+    pub(crate) async fn reload(&self, dry_run: bool) -> Option<Result<ReloadDocument, ReloadError>> {
         let turn = self.turn.lock().await;
+        let reloaded = self.read_and_apply(&turn, dry_run).await?;
+        self.statuses.set_config_problem(reloaded.as_ref().err().and_then(ReloadError::problem));
+        Some(reloaded)
+    }
+
+    async fn read_and_apply(
+        &self,
+        turn: &Turn,
+        dry_run: bool,
+    ) -> Option<Result<ReloadDocument, ReloadError>> {
+        let Some(sources) = self.sources.clone() else { return Some(Err(ReloadError::NoFiles)) };
         let registered = turn.registered.clone();
         let snapshot = self.statuses.snapshot();
         // Files may be slow, so they are read on a thread that answers no requests.
@@ -76,22 +84,12 @@ impl Reloader {
             })
         };
         let Ok(read) = timeout(READ_LIMIT, tokio::task::spawn_blocking(read)).await else {
-            let why = format!(
-                "the configuration was not read within {} s; nothing was changed",
-                READ_LIMIT.as_secs()
-            );
-            self.statuses.set_config_problem(Some(why.clone()));
-            return Some(Err(vec![why]));
+            return Some(Err(ReloadError::NotRead { limit: READ_LIMIT }));
         };
         let (config, warnings, aside) = match read.ok()? {
             Ok(read) => read,
-            Err(report) => {
-                let problems: Vec<String> = report.iter().map(ToString::to_string).collect();
-                self.statuses.set_config_problem(Some(first_of(&problems)));
-                return Some(Err(problems));
-            }
+            Err(report) => return Some(Err(ReloadError::Invalid(report))),
         };
-        self.statuses.set_config_problem(None);
         for aside in aside.iter().filter(|_| !dry_run) {
             tracing::warn!("{aside}");
         }
@@ -107,22 +105,13 @@ impl Reloader {
     pub(crate) async fn reload_and_log(&self) {
         match self.reload(false).await {
             Some(Ok(_)) => {}
-            Some(Err(problems)) => {
-                for problem in problems {
-                    tracing::error!("SIGHUP: nothing was changed: {problem}");
+            Some(Err(error)) => {
+                for mistake in error.mistakes() {
+                    tracing::error!("SIGHUP: nothing was changed: {mistake}");
                 }
             }
             None => tracing::warn!("SIGHUP: heartbeatd is ending; nothing was changed"),
         }
-    }
-}
-
-/// One line for the status: the first problem, and the number of the others.
-fn first_of(problems: &[String]) -> String {
-    let first = sanitise_line(problems.first().map_or("", String::as_str));
-    match problems.len() {
-        0 | 1 => first,
-        count => format!("{first}; and {} more", count - 1),
     }
 }
 
@@ -155,6 +144,7 @@ mod tests {
     use crate::sample::sample;
     use crate::storage::intent::IntentFile;
     use crate::storage::stored::StoredIntent;
+    use heartbeat_config::MergeError;
     use std::path::Path;
     use std::time::Duration;
 
@@ -203,8 +193,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (reloader, _) = reloader(None, dir.path());
         assert!(!reloader.has_files());
-        let problems = reloader.reload(false).await.unwrap().unwrap_err();
-        assert!(problems[0].contains("no file to read again"), "{problems:?}");
+        let error = reloader.reload(false).await.unwrap().unwrap_err();
+        assert!(matches!(error, ReloadError::NoFiles), "{error:?}");
     }
 
     #[tokio::test]
@@ -214,7 +204,7 @@ mod tests {
         std::fs::write(&file, GOOD.replace("run = \"true\"", "rum = \"true\"\nhealth = \"gopher://x\""))
             .unwrap();
         let (reloader, inbox) = reloader(Some(&file), dir.path());
-        let problems = reloader.reload(false).await.unwrap().unwrap_err();
+        let problems = reloader.reload(false).await.unwrap().unwrap_err().mistakes();
         assert!(problems.len() >= 2, "every mistake at once: {problems:#?}");
         let mut batch = Batch::default();
         inbox.take(&mut batch, Some(Duration::ZERO));
@@ -247,9 +237,14 @@ mod tests {
         let file = dir.path().join("heartbeat.toml");
         std::fs::write(&file, GOOD).unwrap();
         let (reloader, inbox) = reloader(Some(&file), dir.path());
-        let driver = answers(Arc::clone(&inbox), Some(Err(vec!["`socket` cannot change".to_owned()])));
-        assert_eq!(reloader.reload(false).await.unwrap().unwrap_err(), ["`socket` cannot change"]);
+        let unfit = ReloadError::Unmerged(vec![MergeError::Fixed { key: "socket" }]);
+        let driver = answers(Arc::clone(&inbox), Some(Err(unfit)));
+        let refused = reloader.reload(false).await.unwrap().unwrap_err();
+        assert!(refused.mistakes()[0].starts_with("`socket` of [heartbeat] cannot change"), "{refused}");
         driver.join().unwrap();
+        let (problem, _) = reloader.statuses.about().config_problem.expect("the status says so");
+        assert!(problem.text(false).starts_with("`socket` of [heartbeat]"), "{problem:?}");
+        assert!(!problem.text(true).contains("socket"), "{problem:?}");
         let driver = answers(inbox, None);
         assert!(reloader.reload(false).await.is_none(), "heartbeatd is ending");
         driver.join().unwrap();

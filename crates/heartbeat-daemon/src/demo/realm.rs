@@ -43,14 +43,19 @@ impl Fault {
     }
 }
 
-impl FromStr for Fault {
-    type Err = String;
+/// The word names no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a fault; these are: crash, hang, 500")]
+pub struct UnknownFault(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
         [Self::Crash, Self::Hang, Self::Fail]
             .into_iter()
             .find(|fault| fault.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a fault; these are: crash, hang, 500"))
+            .ok_or_else(|| UnknownFault(text.to_owned()))
     }
 }
 

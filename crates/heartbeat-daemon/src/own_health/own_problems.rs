@@ -3,16 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use heartbeat_status::{OwnProblem, OwnProblemKind};
+use heartbeat_status::{Instant, OwnProblem, OwnProblemKind};
 
 use crate::clock;
 use crate::inbox::{Inbox, Request};
 
+/// A disk that has refused a write is believed again once no write has failed for this long: on a full disk some writes
+/// fit in, and each would end the incident, and the next one open another.
+const STEADY_FOR: Duration = Duration::from_secs(5);
+
+/// A problem, and since when the part works again.
+#[derive(Debug)]
+struct Known {
+    problem: OwnProblem,
+    works_since: Option<Instant>,
+}
+
 /// The present problems. Every part that may find a problem shares this; a report never waits.
 #[derive(Debug)]
 pub(crate) struct OwnProblems {
-    known: Mutex<BTreeMap<OwnProblemKind, OwnProblem>>,
+    known: Mutex<BTreeMap<OwnProblemKind, Known>>,
     inbox: Arc<Inbox>,
 }
 
@@ -21,7 +33,7 @@ impl OwnProblems {
         Self { known: Mutex::default(), inbox }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<OwnProblemKind, OwnProblem>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<OwnProblemKind, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -29,25 +41,55 @@ impl OwnProblems {
     pub(crate) fn report(&self, kind: OwnProblemKind, message: impl Into<String>) {
         let message = without_numbers(&message.into());
         let mut known = self.known();
-        let since = known.get(&kind).map(|problem| (problem.since, problem.message == message));
-        if since.is_some_and(|(_, same)| same) {
-            return;
-        }
-        if since.is_none() {
-            tracing::error!(problem = %kind, "{message}");
-        }
-        let since = since.map_or_else(clock::now, |(since, _)| since);
-        known.insert(kind, OwnProblem { kind, message: message.clone(), since });
+        let since = match known.get_mut(&kind) {
+            Some(before) => {
+                before.works_since = None;
+                if before.problem.message == message {
+                    return;
+                }
+                before.problem.since
+            }
+            None => {
+                tracing::error!(problem = %kind, "{message}");
+                clock::now()
+            }
+        };
+        let problem = OwnProblem { kind, message: message.clone(), since };
+        known.insert(kind, Known { problem, works_since: None });
         self.tell(kind, Some(message));
     }
 
-    /// That part of heartbeatd works, or works again.
+    /// That part of heartbeatd works, or works again. A disk has to work for a while.
     pub(crate) fn clear(&self, kind: OwnProblemKind) {
         let mut known = self.known();
-        if known.remove(&kind).is_some() {
-            tracing::info!(problem = %kind, "is over");
-            self.tell(kind, None);
+        let Some(problem) = known.get_mut(&kind) else { return };
+        if is_of_disk(kind) {
+            problem.works_since.get_or_insert_with(clock::now);
+        } else {
+            self.end(&mut known, kind);
         }
+    }
+
+    /// Ends the problems of parts that have worked long enough. To be called every few seconds.
+    pub(crate) fn settle(&self, now: Instant) {
+        let mut known = self.known();
+        let steady = |known: &Known| known.works_since.is_some_and(|since| now.since(since) >= STEADY_FOR);
+        let over: Vec<OwnProblemKind> =
+            known.iter().filter(|(_, known)| steady(known)).map(|(kind, _)| *kind).collect();
+        for kind in over {
+            self.end(&mut known, kind);
+        }
+    }
+
+    fn end(&self, known: &mut BTreeMap<OwnProblemKind, Known>, kind: OwnProblemKind) {
+        known.remove(&kind);
+        tracing::info!(problem = %kind, "is over");
+        self.tell(kind, None);
+    }
+
+    /// A file was damaged or removed, and there is another one in its place.
+    pub(crate) fn note_damage(&self, message: String) {
+        self.inbox.request(Request::Damage { message });
     }
 
     /// Records the outcome of the part's last attempt.
@@ -60,12 +102,31 @@ impl OwnProblems {
 
     /// All problems, ordered by kind.
     pub(crate) fn list(&self) -> Vec<OwnProblem> {
-        self.known().values().cloned().collect()
+        self.known().values().map(|known| known.problem.clone()).collect()
     }
 
     /// Sends the reports in their order: the caller holds the lock.
     fn tell(&self, kind: OwnProblemKind, message: Option<String>) {
         self.inbox.request(Request::OwnProblem { kind, message });
+    }
+}
+
+/// The part writes to a disk.
+const fn is_of_disk(kind: OwnProblemKind) -> bool {
+    match kind {
+        OwnProblemKind::Records
+        | OwnProblemKind::Intent
+        | OwnProblemKind::OpenIncidents
+        | OwnProblemKind::History
+        | OwnProblemKind::Logs => true,
+        OwnProblemKind::Recovery
+        | OwnProblemKind::Socket
+        | OwnProblemKind::Directories
+        | OwnProblemKind::Starts
+        | OwnProblemKind::Descriptors
+        | OwnProblemKind::Loop
+        | OwnProblemKind::Probes
+        | OwnProblemKind::Notifications => false,
     }
 }
 
@@ -83,7 +144,6 @@ fn without_numbers(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::inbox::Batch;
-    use std::time::Duration;
 
     fn told(inbox: &Inbox) -> Vec<(OwnProblemKind, Option<String>)> {
         let mut batch = Batch::default();
@@ -109,8 +169,28 @@ mod tests {
         assert_eq!(told(&inbox), [full, read_only]);
         let known = problems.list();
         assert_eq!((known.len(), known[0].message.as_str(), known[0].since), (1, "read-only", since));
-        problems.set(OwnProblemKind::Intent, None);
-        assert_eq!(told(&inbox), [(OwnProblemKind::Intent, None)]);
+        problems.report(OwnProblemKind::Socket, "gone");
+        problems.clear(OwnProblemKind::Socket);
+        let gone = (OwnProblemKind::Socket, Some("gone".to_owned()));
+        assert_eq!(told(&inbox), [gone, (OwnProblemKind::Socket, None)]);
+    }
+
+    #[test]
+    fn a_disk_that_takes_one_write_of_many_is_one_problem_until_it_takes_all() {
+        let inbox = Arc::new(Inbox::default());
+        let problems = OwnProblems::new(Arc::clone(&inbox));
+        problems.report(OwnProblemKind::OpenIncidents, "full");
+        assert_eq!(told(&inbox).len(), 1);
+        for _ in 0..3 {
+            problems.clear(OwnProblemKind::OpenIncidents);
+            problems.settle(clock::now());
+            problems.report(OwnProblemKind::OpenIncidents, "full");
+        }
+        problems.settle(clock::now() + 2 * STEADY_FOR);
+        assert_eq!((told(&inbox), problems.list().len()), (Vec::new(), 1), "one problem, and no end of it");
+        problems.clear(OwnProblemKind::OpenIncidents);
+        problems.settle(clock::now() + 2 * STEADY_FOR);
+        assert_eq!(told(&inbox), [(OwnProblemKind::OpenIncidents, None)]);
         assert!(problems.list().is_empty());
     }
 }

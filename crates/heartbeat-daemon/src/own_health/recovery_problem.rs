@@ -1,4 +1,4 @@
-//! Damage that heartbeatd found when it started, for as long as it matters: until the realm concerned runs or an
+//! Damage that heartbeatd found, for as long as it matters: until the realm concerned runs or an
 //! operator has looked at it; for a file that concerns no single realm, until an operator has had time to see it.
 
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use crate::own_health::own_problems::OwnProblems;
 /// else can be done.
 const TOLD_FOR: Duration = Duration::from_secs(600);
 
+/// Most damaged files that are reported together; the oldest of those that concern no realm go first.
+const MAX_DAMAGES: usize = 64;
+
 /// One damaged file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
@@ -25,34 +28,45 @@ pub(crate) struct Damage {
 /// Everything that was damaged and still matters.
 #[derive(Debug)]
 pub(crate) struct RecoveryProblem {
-    damages: Vec<Damage>,
-    over_at: Instant,
+    /// With the time at which each is over, if it ends by time alone.
+    damages: Vec<(Damage, Option<Instant>)>,
     problems: Arc<OwnProblems>,
 }
 
 impl RecoveryProblem {
     pub(crate) fn new(now: Instant, damages: Vec<Damage>, problems: Arc<OwnProblems>) -> Self {
-        let problem = Self { damages, over_at: now + TOLD_FOR, problems };
+        let damages = damages.into_iter().map(|damage| ending(now, damage)).collect();
+        let problem = Self { damages, problems };
         problem.tell();
         problem
     }
 
+    /// Another file is damaged, or was removed.
+    pub(crate) fn add(&mut self, now: Instant, damage: Damage) {
+        self.damages.retain(|(known, _)| *known != damage);
+        if self.damages.len() >= MAX_DAMAGES
+            && let Some(oldest) = self.damages.iter().position(|(_, over_at)| over_at.is_some())
+        {
+            self.damages.remove(oldest);
+        }
+        self.damages.push(ending(now, damage));
+        self.tell();
+    }
+
     fn tell(&self) {
-        let messages: Vec<&str> = self.damages.iter().map(|damage| damage.message.as_str()).collect();
+        let messages: Vec<&str> = self.damages.iter().map(|(damage, _)| damage.message.as_str()).collect();
         let message = messages.join("; ");
         self.problems.set(OwnProblemKind::Recovery, (!message.is_empty()).then_some(message));
     }
 
     /// When some of the damage ends by time alone.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.damages.iter().any(|damage| damage.realm.is_none()).then_some(self.over_at)
+        self.damages.iter().filter_map(|(_, over_at)| *over_at).min()
     }
 
     /// Time has passed.
     pub(crate) fn pass(&mut self, now: Instant) {
-        if now >= self.over_at {
-            self.keep(|damage| damage.realm.is_some());
-        }
+        self.keep(|(_, over_at)| over_at.is_none_or(|over_at| now < over_at));
     }
 
     /// An event may end the damage of a realm's record.
@@ -61,16 +75,22 @@ impl RecoveryProblem {
         if self.damages.is_empty() || !ends(&event.kind) {
             return;
         }
-        self.keep(|damage| damage.realm.as_ref() != Some(name));
+        self.keep(|(damage, _)| damage.realm.as_ref() != Some(name));
     }
 
-    fn keep(&mut self, wanted: impl Fn(&Damage) -> bool) {
+    fn keep(&mut self, wanted: impl Fn(&(Damage, Option<Instant>)) -> bool) {
         let before = self.damages.len();
         self.damages.retain(wanted);
         if self.damages.len() != before {
             self.tell();
         }
     }
+}
+
+/// With the time at which it is over: a file that concerns no realm is reported long enough to be seen.
+fn ending(now: Instant, damage: Damage) -> (Damage, Option<Instant>) {
+    let over_at = damage.realm.is_none().then(|| now + TOLD_FOR);
+    (damage, over_at)
 }
 
 /// The realm is verified, reset, or at rest: its old record no longer matters.
@@ -136,8 +156,21 @@ mod tests {
         assert_eq!(problem.deadline(), Some(Instant::ZERO + TOLD_FOR));
         problem.pass(Instant::ZERO + TOLD_FOR / 2);
         assert_eq!(problems.list().len(), 1);
+        // Another one while heartbeatd runs, and the same again.
+        let later = Instant::ZERO + TOLD_FOR / 2;
+        for _ in 0..2 {
+            problem.add(later, damaged(None, "incidents.db was removed"));
+        }
+        assert_eq!(problems.list()[0].message, "intent is damaged; incidents.db was removed");
         problem.pass(Instant::ZERO + TOLD_FOR);
+        assert_eq!(problems.list()[0].message, "incidents.db was removed");
+        assert_eq!(problem.deadline(), Some(later + TOLD_FOR));
+        problem.pass(later + TOLD_FOR);
         assert!(problems.list().is_empty() && problem.deadline().is_none());
+        for no in 0..2 * MAX_DAMAGES {
+            problem.add(later, damaged(None, &format!("file {no}")));
+        }
+        assert_eq!(problem.damages.len(), MAX_DAMAGES);
     }
 
     #[test]

@@ -126,7 +126,6 @@ impl HistoryRecorder {
             measured.push(Measured { realm: realm.info.name.to_string(), quantity, values });
         }
         self.database.minute(slot_ms, measured);
-        self.database.check();
         let figures = Arc::clone(&self.figures);
         let probes = snapshot.realms.iter().map(|realm| {
             let probes = realm.info.probes.iter().map(|probe| probe.name.to_string());

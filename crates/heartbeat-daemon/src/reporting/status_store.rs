@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::EventRecord;
-use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage};
+use heartbeat_status::wire::{
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage,
+};
 use heartbeat_status::{
     Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
 };
@@ -39,7 +41,7 @@ pub(crate) struct StatusStore {
     config: SharedConfig,
     figures: Figures,
     usage: Mutex<Arc<BTreeMap<String, ProcessUsage>>>,
-    config_problem: Mutex<Option<(String, Instant)>>,
+    config_problem: Mutex<Option<(ConfigProblem, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
     instance: String,
@@ -94,8 +96,8 @@ impl StatusStore {
         self.config.current().revision
     }
 
-    /// Records the result of reading the configuration on disk: why it cannot be loaded, or that it can.
-    pub(crate) fn set_config_problem(&self, problem: Option<String>) {
+    /// Records the result of reading the configuration on disk: why it does not take effect, or that it does.
+    pub(crate) fn set_config_problem(&self, problem: Option<ConfigProblem>) {
         let mut known = self.config_problem.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().map(|(problem, _)| problem) != problem.as_ref() {
             // The problem is the same one even if the file now has another mistake, so its start time stays.
@@ -411,6 +413,7 @@ mod tests {
         assert_eq!(about().notes, ["cannot write intent", "the socket is gone"]);
         sample.problems.clear(OwnProblemKind::Socket);
         sample.problems.clear(OwnProblemKind::Intent);
+        sample.problems.settle(clock::now() + Duration::from_secs(60));
         assert_eq!((about().health, about().notes.len()), (Health::Healthy, 0));
     }
 
@@ -418,15 +421,14 @@ mod tests {
     fn a_configuration_that_cannot_be_loaded_is_told_with_its_beginning_and_leaves_heartbeatd_healthy() {
         let sample = sample(REALMS);
         let about = || sample.statuses.about();
-        sample.statuses.set_config_problem(Some("HB101".to_owned()));
-        let (problem, since) = about().config_problem.unwrap();
-        assert_eq!((problem.as_str(), about().health), ("HB101", Health::Healthy));
-        sample.statuses.set_config_problem(Some("HB102".to_owned()));
-        assert_eq!(
-            about().config_problem,
-            Some(("HB102".to_owned(), since)),
-            "another mistake, the same time"
-        );
+        let problem = |code: &str| ConfigProblem::new(format!("{code}: `secret`"), code);
+        sample.statuses.set_config_problem(Some(problem("HB101")));
+        let (first, since) = about().config_problem.unwrap();
+        assert_eq!((first, about().health), (problem("HB101"), Health::Healthy));
+        assert_eq!(about().config_problem(), Some("HB101: `secret`"));
+        assert_eq!(About { public: true, ..about() }.config_problem(), Some("HB101"));
+        sample.statuses.set_config_problem(Some(problem("HB102")));
+        assert_eq!(about().config_problem, Some((problem("HB102"), since)), "another mistake, the same time");
         sample.statuses.set_config_problem(None);
         assert_eq!(about().config_problem, None);
     }

@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
+use heartbeat_store::{HistoryDb, IncidentDb};
 
+use crate::clock;
 use crate::control::listeners::Listeners;
 use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
@@ -26,6 +28,8 @@ pub(crate) struct Care {
     pub(crate) locks: Arc<Mutex<Vec<StateLock>>>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) intent: IntentWriter,
+    pub(crate) incidents: Arc<IncidentDb>,
+    pub(crate) history: Arc<HistoryDb>,
     pub(crate) problems: Arc<OwnProblems>,
 }
 
@@ -41,9 +45,12 @@ impl Care {
             drop(locks);
             self.intent.restore();
         }
+        self.incidents.look_after();
+        self.history.look_after();
         let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         self.problems.set(OwnProblemKind::Directories, wrong);
         self.listeners.restore();
+        self.problems.settle(clock::now());
     }
 }
 

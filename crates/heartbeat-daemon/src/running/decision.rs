@@ -8,6 +8,7 @@ use heartbeat_supervisor::{ActionPlan, Command, Input};
 use tokio::sync::oneshot;
 
 use crate::inbox::{Batch, ReloadAnswer, Request};
+use crate::storage::intent::IntentError;
 
 /// How the loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,9 @@ pub(crate) enum Decision {
     /// Returns the configuration in force without registrations.
     ShowFiles(oneshot::Sender<Box<Config>>),
     /// Releases the answers that wait for this version of the intent file.
-    NoteIntent { version: u64, problem: Option<String> },
+    NoteIntent { version: u64, problem: Option<IntentError> },
+    /// Reports a file that was damaged or removed.
+    NoteDamage(String),
     /// Gives the executor a notice of the process adapter.
     Notice(Notice),
     /// Gives the core a result, and history its latency.
@@ -85,6 +88,7 @@ pub(crate) fn decide(batch: &mut Batch, phase: DaemonPhase) -> Vec<Decision> {
             Request::OwnProblem { kind, message } => {
                 Some(Decision::Input(Input::OwnProblem { kind, message }))
             }
+            Request::Damage { message } => Some(Decision::NoteDamage(message)),
             Request::HandOver => (!stopping).then_some(Decision::Drain),
             Request::Leave { upgrade: true } if stopping => Some(Decision::Reopen),
             Request::Leave { upgrade: false } if stopping => None,

@@ -17,12 +17,13 @@ use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeS
 use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::clock;
 use crate::control::listeners::Listeners;
+use crate::control::reload_error::ReloadError;
 use crate::inbox::{Batch, Inbox, ReloadAnswer, Request};
 use crate::own_health::descriptors::Budget;
 use crate::own_health::lateness::Lateness;
 use crate::own_health::own_problems::OwnProblems;
 use crate::own_health::ping::Pinger;
-use crate::own_health::recovery_problem::RecoveryProblem;
+use crate::own_health::recovery_problem::{Damage, RecoveryProblem};
 use crate::realms::executor::Executor;
 use crate::realms::prober::Prober;
 use crate::realms::usage::Sampler;
@@ -166,8 +167,11 @@ impl Driver {
                 let _ = reply.send(Box::new(config));
             }
             Decision::NoteIntent { version, problem } => {
-                self.problems.set(OwnProblemKind::Intent, problem.clone());
+                self.problems.set(OwnProblemKind::Intent, problem.as_ref().map(ToString::to_string));
                 self.state.replies.note_intent(version, problem);
+            }
+            Decision::NoteDamage(message) => {
+                self.recovery_problem.add(now, Damage { realm: None, message });
             }
             Decision::Notice(notice) => {
                 self.keep_identity(&notice);
@@ -217,7 +221,7 @@ impl Driver {
     /// Puts another configuration in force: all of it, or nothing.
     fn reload(&mut self, now: Instant, config: Config, dry_run: bool) -> ReloadAnswer {
         if self.supervisor.daemon_phase() == DaemonPhase::Stopping {
-            return Err(vec!["heartbeatd is stopping everything".to_owned()]);
+            return Err(ReloadError::Stopping);
         }
         let active = self.config.current();
         let registering = Arc::clone(&config.registering);

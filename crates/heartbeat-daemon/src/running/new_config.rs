@@ -6,6 +6,7 @@ use heartbeat_status::RealmIx;
 use heartbeat_supervisor::Plan;
 
 use crate::active_config::ActiveConfig;
+use crate::control::reload_error::ReloadError;
 use crate::own_health::descriptors::Budget;
 use crate::reporting::receivers;
 
@@ -27,20 +28,20 @@ impl NewConfig {
     /// Fits `config` into the one in force. `vacant` are indices that a new realm may take.
     ///
     /// # Errors
-    /// The mistakes, one line each.
+    /// Everything that does not fit.
     pub(crate) fn fit(
         active: &ActiveConfig,
         vacant: &[RealmIx],
         budget: Budget,
         config: Config,
-    ) -> Result<Self, Vec<String>> {
-        let Merged { config, restart, changes } = merge(active.in_force(vacant), config)?;
-        let budget = budget.redivided(&config.realms).map_err(|refused| vec![refused.to_string()])?;
-        let receivers = receivers::receivers(&config.notify).map_err(|(name, error)| {
-            vec![format!("the receiver {name} cannot be notified: {}", error.in_full())]
-        })?;
+    ) -> Result<Self, ReloadError> {
+        let merged = merge(active.in_force(vacant), config).map_err(ReloadError::Unmerged)?;
+        let Merged { config, restart, changes } = merged;
+        let budget = budget.redivided(&config.realms)?;
+        let receivers = receivers::receivers(&config.notify)
+            .map_err(|(name, source)| ReloadError::Receiver { name, source })?;
         let ping = receivers::ping(config.heartbeat.ping.as_deref())
-            .map_err(|error| vec![format!("`ping` cannot be used: {error}")])?;
+            .map_err(|source| ReloadError::Ping { source })?;
         // Both are in the same order.
         let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
         let restart = restart.into_iter().zip(keys).collect();
@@ -65,7 +66,7 @@ mod tests {
         Budget::of(&active.realms, active.heartbeat.max_connections).unwrap()
     }
 
-    fn fit(new: &str) -> Result<NewConfig, Vec<String>> {
+    fn fit(new: &str) -> Result<NewConfig, ReloadError> {
         let active = active(OLD);
         NewConfig::fit(&active, &[], budget(&active), config(new))
     }
@@ -89,7 +90,8 @@ mod tests {
     fn what_cannot_change_while_heartbeatd_runs_is_refused_as_a_whole() {
         let refused =
             fit(&OLD.replace("run = \"true\"\nneeds", "health = \"tcp://127.0.0.1:1\"\nneeds")).unwrap_err();
-        assert!(refused[0].starts_with("web cannot change from service to external"), "{refused:?}");
+        let mistakes = refused.mistakes();
+        assert!(mistakes[0].starts_with("web cannot change from service to external"), "{mistakes:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use heartbeat_supervisor::Reply;
 use tokio::sync::oneshot;
 
 use crate::inbox::ReloadAnswer;
+use crate::storage::intent::IntentError;
 
 /// Replies in progress.
 #[derive(Debug, Default)]
@@ -34,7 +35,9 @@ impl Replies {
     /// that.
     pub(crate) fn answer(&mut self, version: u64, id: CommandId, reply: Reply) {
         match self.intent.outcome(version) {
-            Some(written) => self.ready.push((id, Commanded { reply, unwritten: written.err() })),
+            Some(written) => self
+                .ready
+                .push((id, Commanded { reply, unwritten: written.err().map(|error| error.to_string()) })),
             None => self.held.push((version, id, reply)),
         }
     }
@@ -45,7 +48,7 @@ impl Replies {
     }
 
     /// The intent file was written up to a version, or could not be.
-    pub(crate) fn note_intent(&mut self, version: u64, problem: Option<String>) {
+    pub(crate) fn note_intent(&mut self, version: u64, problem: Option<IntentError>) {
         self.intent.note(version, problem);
     }
 
@@ -82,11 +85,11 @@ struct IntentOnDisk {
     /// The newest version that is on disk.
     durable: u64,
     /// Why the last write failed.
-    problem: Option<String>,
+    problem: Option<IntentError>,
 }
 
 impl IntentOnDisk {
-    fn note(&mut self, version: u64, problem: Option<String>) {
+    fn note(&mut self, version: u64, problem: Option<IntentError>) {
         self.tried = version;
         if problem.is_none() {
             self.durable = version;
@@ -95,11 +98,11 @@ impl IntentOnDisk {
     }
 
     /// Whether a version is on disk, or why not; `None` before a write has tried it.
-    fn outcome(&self, version: u64) -> Option<Result<(), String>> {
+    fn outcome(&self, version: u64) -> Option<Result<(), &IntentError>> {
         if version <= self.durable {
             return Some(Ok(()));
         }
-        (version <= self.tried).then(|| Err(self.problem.clone().unwrap_or_default()))
+        self.problem.as_ref().filter(|_| version <= self.tried).map(Err)
     }
 }
 
@@ -107,24 +110,32 @@ impl IntentOnDisk {
 mod tests {
     use super::*;
 
+    fn full() -> IntentError {
+        IntentError::new("intent".as_ref(), std::io::ErrorKind::StorageFull.into())
+    }
+
     #[test]
     fn an_answer_waits_for_its_version_and_says_when_it_is_not_on_disk() {
-        let full = || Some("cannot write intent: No space left on device".to_owned());
         let mut on_disk = IntentOnDisk::default();
-        assert_eq!(on_disk.outcome(0), Some(Ok(())), "the command changed nothing");
-        assert_eq!(on_disk.outcome(1), None, "not tried yet");
-        on_disk.note(1, full());
-        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
-        assert_eq!(on_disk.outcome(2), None);
-        // A later command about the same realm finds the same state, without another try.
-        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
+        let outcome =
+            |on_disk: &IntentOnDisk, version| on_disk.outcome(version).map(|written| written.is_ok());
+        assert_eq!(outcome(&on_disk, 0), Some(true), "the command changed nothing");
+        assert_eq!(outcome(&on_disk, 1), None, "not tried yet");
+        on_disk.note(1, Some(full()));
+        assert_eq!(outcome(&on_disk, 1), Some(false));
+        assert_eq!(outcome(&on_disk, 2), None);
+        assert_eq!(
+            outcome(&on_disk, 1),
+            Some(false),
+            "a later command finds the same state, without another try"
+        );
         on_disk.note(3, None);
         for version in 0..=3 {
-            assert_eq!(on_disk.outcome(version), Some(Ok(())), "{version}");
+            assert_eq!(outcome(&on_disk, version), Some(true), "{version}");
         }
-        on_disk.note(4, full());
-        assert_eq!(on_disk.outcome(3), Some(Ok(())), "what is on disk stays there");
-        assert_eq!(on_disk.outcome(4), Some(Err(full().unwrap())));
+        on_disk.note(4, Some(full()));
+        assert_eq!(outcome(&on_disk, 3), Some(true), "what is on disk stays there");
+        assert_eq!(outcome(&on_disk, 4), Some(false));
     }
 
     #[test]
@@ -139,12 +150,12 @@ mod tests {
         assert!(!replies.has_ready(), "version 2 is not on disk");
         replies.send();
         assert!(answer.try_recv().is_err());
-        replies.note_intent(2, Some("full".to_owned()));
+        replies.note_intent(2, Some(full()));
         replies.release();
         assert!(replies.has_ready());
         replies.send();
         let commanded = answer.try_recv().unwrap();
-        assert_eq!((commanded.reply, commanded.unwritten.as_deref()), (refreshed(), Some("full")));
+        assert_eq!((commanded.reply, commanded.unwritten), (refreshed(), Some(full().to_string())));
         assert!(!replies.has_ready(), "once");
     }
 

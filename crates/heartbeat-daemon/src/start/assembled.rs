@@ -113,8 +113,7 @@ impl Assembled {
         let active = config.current();
         let statuses = restored(&mut supervisor, &config, &recovery, &databases, &problems);
         databases.retire_file(ecosystem_path(&records));
-        let lost = prepared.lost_id.into_iter().chain(databases.take_damages());
-        let lost = lost.map(|message| Damage { realm: None, message });
+        let lost = prepared.lost_id.into_iter().map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
         let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
         let incident_writer = IncidentWriter::open(
@@ -170,6 +169,8 @@ impl Assembled {
             locks: Arc::clone(&locks),
             listeners: Arc::clone(&listeners),
             intent: intent.writer(),
+            incidents: Arc::clone(&databases.incidents),
+            history: Arc::clone(&databases.history),
             problems: Arc::clone(&problems),
         })?;
         let manager = service_manager(&kept, &recovery);

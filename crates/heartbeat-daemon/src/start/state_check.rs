@@ -38,7 +38,7 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
         (intent, INTENT_MAGIC, parses::<StoredIntent> as fn(&str) -> Result<(), serde_json::Error>),
         (ecosystem_path(&records), ECOSYSTEM_MAGIC, parses::<StoredEcosystem>),
     ] {
-        if let Some(body) = files::look(&path, magic).map_err(|why| unreadable(&path, why))? {
+        if let Some(body) = files::look(&path, magic).map_err(|error| unreadable(&path, error.to_string()))? {
             parses(&body).map_err(|error| unreadable(&path, error.to_string()))?;
         }
     }

@@ -1,8 +1,8 @@
 //! Both databases of the state directory, and their reports.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
@@ -27,22 +27,20 @@ const DISK_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Databases {
     pub(crate) incidents: Arc<IncidentDb>,
     pub(crate) history: Arc<HistoryDb>,
-    /// Damage that was found while the databases were opened.
-    damages: Arc<Mutex<Vec<String>>>,
+    problems: Arc<OwnProblems>,
     path: PathBuf,
 }
 
 impl Databases {
     pub(crate) fn open(state_dir: &Path, problems: &Arc<OwnProblems>) -> Result<Self, DaemonError> {
-        let damages = Arc::<Mutex<Vec<String>>>::default();
-        let report = reporter(OwnProblemKind::OpenIncidents, problems, &damages);
+        let report = reporter(OwnProblemKind::OpenIncidents, problems);
         let incidents = IncidentDb::start(state_dir, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
-        let report = reporter(OwnProblemKind::History, problems, &damages);
+        let report = reporter(OwnProblemKind::History, problems);
         let history = HistoryDb::start(state_dir, KEEP, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
         let (incidents, history) = (Arc::new(incidents), Arc::new(history));
-        Ok(Self { incidents, history, damages, path: state_dir.join("incidents.db") })
+        Ok(Self { incidents, history, problems: Arc::clone(problems), path: state_dir.join("incidents.db") })
     }
 
     /// The content of `incidents.db` that an earlier heartbeatd has left.
@@ -57,7 +55,7 @@ impl Databases {
                 let path = self.path.display();
                 let said =
                     format!("{path} could not be read in time; incidents that were open are opened anew");
-                self.damages.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+                self.problems.note_damage(said);
                 Remembered::default()
             }
         }
@@ -74,25 +72,16 @@ impl Databases {
             }));
         }
     }
-
-    /// Damage that was found since the last call.
-    pub(crate) fn take_damages(&self) -> Vec<String> {
-        std::mem::take(&mut *self.damages.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
-fn reporter(
-    kind: OwnProblemKind,
-    problems: &Arc<OwnProblems>,
-    damages: &Arc<Mutex<Vec<String>>>,
-) -> Reporter {
-    let (problems, damages) = (Arc::clone(problems), Arc::clone(damages));
+fn reporter(kind: OwnProblemKind, problems: &Arc<OwnProblems>) -> Reporter {
+    let problems = Arc::clone(problems);
     Arc::new(move |report| match report {
         Report::Failing(why) => problems.report(kind, why),
         Report::Working => problems.clear(kind),
-        Report::SetAside(what) => {
+        Report::SetAside(what) | Report::Removed(what) => {
             tracing::error!("{what}");
-            damages.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+            problems.note_damage(what);
         }
         Report::Lost(what) => tracing::error!("{what}"),
     })

@@ -163,15 +163,21 @@ fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The content under `magic`, or what is wrong with it; it sets nothing aside.
-pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
-    match bytes_of(path) {
-        Ok(Some(bytes)) => {
-            unframe(magic, &bytes).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned)
-        }
-        Ok(None) => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
+/// Why a file that is only looked at is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(io::Error),
+    /// The content is not what heartbeatd wrote.
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
+/// The content under `magic`; it sets nothing aside.
+pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, LookError> {
+    let Some(bytes) = bytes_of(path).map_err(LookError::Read)? else { return Ok(None) };
+    unframe(magic, &bytes).map(|body| Some(body.to_owned())).map_err(LookError::Damaged)
 }
 
 /// Sets a damaged file aside.

@@ -52,8 +52,23 @@ fn wish(intent: OperatorIntent, anchor: WallAnchor) -> StoredWish {
     StoredWish { desired: intent.desired, reason, by, at, pause }
 }
 
+/// The intent file is not as operators want it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot write {path}: {source}", path = path.display())]
+pub(crate) struct IntentError {
+    path: PathBuf,
+    /// Shared by everyone who waits for the same write.
+    source: Arc<std::io::Error>,
+}
+
+impl IntentError {
+    pub(crate) fn new(path: &Path, source: std::io::Error) -> Self {
+        Self { path: path.to_owned(), source: Arc::new(source) }
+    }
+}
+
 /// A registration that waits for a version to be on disk.
-type Waiting = (u64, oneshot::Sender<Result<(), String>>);
+type Waiting = (u64, oneshot::Sender<Result<(), IntentError>>);
 
 #[derive(Debug, Default)]
 struct IntentState {
@@ -90,7 +105,7 @@ impl IntentWriter {
     }
 
     /// Writes all registrations to disk, or returns why that failed. `None` when heartbeatd is ending.
-    pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), String>> {
+    pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), IntentError>> {
         let (reply, written) = oneshot::channel();
         {
             let (shared_state, wake) = &*self.shared_state;
@@ -122,7 +137,7 @@ impl IntentFile {
     pub(crate) fn open(
         state_dir: &Path,
         stored: StoredIntent,
-        told: impl Fn(u64, Option<String>) + Send + 'static,
+        told: impl Fn(u64, Option<IntentError>) + Send + 'static,
     ) -> Result<Self, DaemonError> {
         Self::open_on(LocalDisk, state_dir, stored, told)
     }
@@ -131,7 +146,7 @@ impl IntentFile {
         mut disk: impl Disk + Send + 'static,
         state_dir: &Path,
         stored: StoredIntent,
-        told: impl Fn(u64, Option<String>) + Send + 'static,
+        told: impl Fn(u64, Option<IntentError>) + Send + 'static,
     ) -> Result<Self, DaemonError> {
         let shared_state =
             Arc::new((Mutex::new(IntentState { wanted: stored, ..IntentState::default() }), Condvar::new()));
@@ -200,7 +215,7 @@ fn write_all(
     disk: &mut impl Disk,
     path: &Path,
     shared: &(Mutex<IntentState>, Condvar),
-    told: &impl Fn(u64, Option<String>),
+    told: &impl Fn(u64, Option<IntentError>),
 ) {
     let (shared_state, wake) = shared;
     let mut retry_due = false;
@@ -224,7 +239,7 @@ fn write_all(
         let written = serde_json::to_string(&wanted)
             .map_err(std::io::Error::from)
             .and_then(|body| files::write_on(disk, path, INTENT_MAGIC, &body, true));
-        let problem = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
+        let problem = written.err().map(|source| IntentError::new(path, source));
         retry_due = problem.is_some();
         told(version, problem.clone());
         let mut guard = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +272,9 @@ mod tests {
         let anchor = clock::anchor();
         let name = RealmName::new("db").unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |version, problem: Option<String>| sender.send((version, problem)).unwrap();
+        let told = move |version, problem: Option<IntentError>| {
+            sender.send((version, problem.map(|problem| problem.to_string()))).unwrap();
+        };
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
         file.say(&name, OperatorIntent::default(), anchor);
         assert_eq!(file.version_of(&name), 0, "nothing was said");
@@ -292,21 +309,23 @@ mod tests {
         let file = IntentFile::open(dir.path(), StoredIntent::default(), |_, _| {}).unwrap();
         let book = file.writer();
         let registered = BTreeMap::from([("shop".to_owned(), serde_json::json!({ "port": 8001 }))]);
-        assert_eq!(book.write(registered.clone()).await, Some(Ok(())));
+        assert!(book.write(registered.clone()).await.unwrap().is_ok());
         assert_eq!(load(dir.path()).unwrap().registered, registered);
         std::fs::create_dir(dir.path().join("intent.new")).unwrap();
-        let refused = book.write(BTreeMap::new()).await.unwrap().unwrap_err();
+        let refused = book.write(BTreeMap::new()).await.unwrap().unwrap_err().to_string();
         assert!(refused.starts_with("cannot write "), "{refused}");
         assert_eq!(load(dir.path()).unwrap().registered, registered, "it is what it was");
         drop(file);
-        assert_eq!(book.write(BTreeMap::new()).await, None, "the thread that writes it is gone");
+        assert!(book.write(BTreeMap::new()).await.is_none(), "the thread that writes it is gone");
     }
 
     #[test]
     fn a_file_that_is_removed_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |_, problem: Option<String>| sender.send(problem).unwrap();
+        let told = move |_, problem: Option<IntentError>| {
+            sender.send(problem.map(|problem| problem.to_string())).unwrap();
+        };
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
         let (writer, name) = (file.writer(), RealmName::new("db").unwrap());
         writer.restore();
@@ -395,7 +414,9 @@ mod tests {
         let (for_ever, steps) = (Arc::new(AtomicBool::new(lasts)), Arc::new(AtomicUsize::new(0)));
         let disk = Failing { errno, at, for_ever: Arc::clone(&for_ever), steps: Arc::clone(&steps) };
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |version, problem: Option<String>| sender.send((version, problem)).unwrap();
+        let told = move |version, problem: Option<IntentError>| {
+            sender.send((version, problem.map(|problem| problem.to_string()))).unwrap();
+        };
         let mut file = IntentFile::open_on(disk, dir.path(), StoredIntent::default(), told).unwrap();
         let (anchor, context) = (clock::anchor(), format!("{errno} at step {at}, for ever: {lasts}"));
         let mut before = StoredIntent::default();
@@ -456,7 +477,9 @@ mod tests {
     fn a_disk_that_cannot_be_written_to_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |_, problem: Option<String>| sender.send(problem).unwrap();
+        let told = move |_, problem: Option<IntentError>| {
+            sender.send(problem.map(|problem| problem.to_string())).unwrap();
+        };
         let missing = dir.path().join("not-there");
         let mut file = IntentFile::open(&missing, StoredIntent::default(), told).unwrap();
         let said = OperatorIntent { desired: Some(Desired::Down), ..OperatorIntent::default() };

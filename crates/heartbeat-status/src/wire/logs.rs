@@ -66,13 +66,27 @@ pub struct LostEntry {
     /// How often a program of the realm has emptied the log.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub emptied: u64,
+    /// Bytes in files that another process has removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed_bytes: u64,
 }
 
 impl LostEntry {
     /// With its words.
     #[must_use]
-    pub fn new(truncations: u64, cut_bytes: u64, dropped_bytes: u64, emptied: u64) -> Self {
+    pub fn new(
+        truncations: u64,
+        cut_bytes: u64,
+        dropped_bytes: u64,
+        emptied: u64,
+        removed_bytes: u64,
+    ) -> Self {
         let mut said = Vec::new();
+        if removed_bytes > 0 {
+            said.push(format!(
+                "another process has removed the log, and {removed_bytes} bytes of output with it; heartbeatd keeps what was written since"
+            ));
+        }
         if emptied > 0 {
             said.push(format!(
                 "emptied at least {emptied} times by a program of the realm: `> /dev/stderr` does that, `>&2` does not"
@@ -86,6 +100,6 @@ impl LostEntry {
         if dropped_bytes > 0 {
             said.push(format!("dropped {dropped_bytes} bytes: no room to set them aside"));
         }
-        Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes, emptied }
+        Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes, emptied, removed_bytes }
     }
 }

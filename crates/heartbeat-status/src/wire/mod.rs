@@ -43,7 +43,7 @@ pub use realm::{
     ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
     ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
-pub use render::About;
+pub use render::{About, ConfigProblem};
 
 /// Schema name of the ecosystem document.
 pub const STATUS_SCHEMA: &str = "heartbeat.status/1";

@@ -17,6 +17,27 @@ use crate::{
     ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor,
 };
 
+/// Why the configuration on disk does not take effect, in two forms. The whole text quotes files, in which secrets may
+/// stand; the public one names only places and codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    whole: String,
+    public: String,
+}
+
+impl ConfigProblem {
+    /// With a text for callers that the server can identify, and one for any reader.
+    pub fn new(whole: impl Into<String>, public: impl Into<String>) -> Self {
+        Self { whole: whole.into(), public: public.into() }
+    }
+
+    /// The text for a reader; `public`: the reader has no role.
+    #[must_use]
+    pub fn text(&self, public: bool) -> &str {
+        if public { &self.public } else { &self.whole }
+    }
+}
+
 /// What a document says about heartbeatd itself, beside the snapshot.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -36,11 +57,12 @@ pub struct About {
     pub lag: LagEntry,
     /// Counts up with every configuration that took effect.
     pub config_revision: u64,
-    /// Why the configuration on disk cannot be loaded, and since when.
-    pub config_problem: Option<(String, Instant)>,
+    /// Why the configuration on disk does not take effect, and since when.
+    pub config_problem: Option<(ConfigProblem, Instant)>,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
-    /// Any client that can connect may read this: it has no arguments of commands, and no queries of URLs.
+    /// Any client that can connect may read this: it has no arguments of commands, no queries of URLs, and no text of
+    /// the configuration files.
     pub public: bool,
     /// The public identifiers of open incidents.
     pub incident_ids: Vec<(IncidentNo, String)>,
@@ -51,6 +73,12 @@ pub struct About {
 }
 
 impl About {
+    /// Why the configuration on disk does not take effect, as far as the reader may know it.
+    #[must_use]
+    pub fn config_problem(&self) -> Option<&str> {
+        self.config_problem.as_ref().map(|(problem, _)| problem.text(self.public))
+    }
+
     /// The public identifier of an open incident.
     #[must_use]
     pub fn incident_id(&self, no: IncidentNo) -> Option<&str> {
@@ -94,7 +122,7 @@ impl StatusDocument {
                 notes: about.notes.clone(),
                 lag_ms: about.lag,
                 config_revision: about.config_revision,
-                config_problem: about.config_problem.as_ref().map(|(problem, _)| problem.clone()),
+                config_problem: about.config_problem().map(ToOwned::to_owned),
                 config_problem_since: about
                     .config_problem
                     .as_ref()

@@ -213,9 +213,10 @@ impl HistoryDb {
         self.worker.ask(move |connection| asked(connection, glance(connection, now_ms)), answer);
     }
 
-    /// Reports a disk that does not answer. To be called now and then.
-    pub fn check(&self) {
-        self.worker.check();
+    /// Reports a disk that does not answer, and makes the file again when another process has removed or replaced it. To
+    /// be called now and then, by a thread that may wait for a slow disk.
+    pub fn look_after(&self) {
+        self.worker.look_after();
     }
 }
 

@@ -76,6 +76,11 @@ impl Duty for Recorder {
     /// History can be lost.
     fn salvage(&mut self, _: &Path, _: &mut Connection) {}
 
+    /// History may be deleted at any time, and begins anew then.
+    fn rescue(&mut self, _: &Connection, _: &mut Connection) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
         while file::is_crowded(connection, short).map_err(self.failed("look into"))? {
             if !give_up_oldest(connection).map_err(self.failed("prune"))? {

@@ -246,8 +246,9 @@ impl IncidentDb {
         self.worker.ask(move |connection| rows::audited(connection, limit), answer);
     }
 
-    /// Reports a disk that does not answer. To be called now and then.
-    pub fn check(&self) {
-        self.worker.check();
+    /// Reports a disk that does not answer, and makes the file again when another process has removed or replaced it. To
+    /// be called now and then, by a thread that may wait for a slow disk.
+    pub fn look_after(&self) {
+        self.worker.look_after();
     }
 }

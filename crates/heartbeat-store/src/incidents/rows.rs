@@ -67,11 +67,31 @@ impl Duty for Incidents {
     }
 
     fn salvage(&mut self, damaged: &Path, connection: &mut Connection) {
+        // A named pipe would block.
+        if !damaged.is_file() {
+            return;
+        }
         let Ok(old) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY) else { return };
         for (_, table) in TABLES {
             // A table ends where it cannot be read on.
             let _ = copy(&old, connection, table);
         }
+    }
+
+    fn rescue(
+        &mut self,
+        orphan: &Connection,
+        connection: &mut Connection,
+    ) -> Result<Option<String>, StoreError> {
+        let failed = || self.failed("restore");
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed())?;
+        for (_, table) in TABLES {
+            copy(orphan, &transaction, table).map_err(failed())?;
+        }
+        transaction.commit().map_err(failed())?;
+        let path = self.path.display();
+        Ok(Some(format!("{path} was removed while heartbeatd ran; it is there again, with everything in it")))
     }
 
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
@@ -151,7 +171,8 @@ pub(super) fn put(
 fn copy(old: &Connection, new: &Connection, table: &str) -> rusqlite::Result<()> {
     let mut statement = old.prepare(&format!("SELECT * FROM {table}"))?;
     let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
+    // What cannot be read is lost; what cannot be written is an error.
+    while let Ok(Some(row)) = rows.next() {
         if is_whole(row) {
             let columns = row.as_ref().column_count() - 1;
             let values = (0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<_>>>()?;

@@ -102,3 +102,49 @@ fn a_damaged_history_is_set_aside_and_begins_anew() {
     let said = scene.reports.wait(|report| matches!(report, Report::SetAside(_)));
     assert!(format!("{said:?}").contains("history.db.damaged"), "{said:?}");
 }
+
+#[expect(clippy::disallowed_methods, reason = "the standard library makes no named pipe")]
+fn pipe(path: &std::path::Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn what_is_no_regular_file_is_set_aside_and_blocks_nothing() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    type Make = fn(&std::path::Path);
+    let kinds: [(&str, Make); 5] = [
+        ("a named pipe", pipe),
+        ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("a directory", |path| {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("theirs"), "").unwrap();
+        }),
+        ("a device", |path| symlink("/dev/full", path).unwrap()),
+        ("a named pipe", |path| {
+            pipe(&path.with_extension("pipe"));
+            symlink(path.with_extension("pipe"), path).unwrap();
+        }),
+    ];
+    for (found, make) in kinds {
+        for name in ["incidents.db", "incidents.db-wal"] {
+            let scene = Scene::new();
+            if name.ends_with("-wal") {
+                write(&scene.incidents(), 1, true).unwrap();
+                let _ = std::fs::remove_file(scene.path(name));
+            }
+            make(&scene.path(name));
+            let db = scene.incidents();
+            write(&db, 2, true).unwrap();
+            let said = scene.reports.wait(|report| matches!(report, Report::SetAside(_)));
+            assert!(format!("{said:?}").contains(&format!("{name} is {found}")), "{said:?}");
+        }
+        let scene = Scene::new();
+        make(&scene.path("history.db"));
+        let history = scene.history();
+        history.begin("boot".to_owned(), 0);
+        history.minute(60_000, Vec::new());
+        scene.reports.wait(|report| matches!(report, Report::SetAside(_)));
+    }
+}

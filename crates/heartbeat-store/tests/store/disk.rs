@@ -36,6 +36,10 @@ fn a_directory_that_is_gone_is_a_problem_until_it_is_back() {
     std::fs::rename(&away, &dir).unwrap();
     scene.reports.wait(|report| *report == Report::Working);
     assert_eq!(open_numbers(&db), [1, 2]);
+    assert!(
+        !scene.reports.all().iter().any(|report| matches!(report, Report::Removed(_))),
+        "it is the same file"
+    );
     drop(db);
     assert_eq!(open_numbers(&start()), [1, 2]);
 }

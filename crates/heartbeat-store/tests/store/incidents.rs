@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use heartbeat_status::{DeliveryState, WallTime};
-use heartbeat_store::{Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, Page};
+use heartbeat_store::{Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, Page, Report};
 
 use crate::scene::{Scene, answer, document, open_numbers, record, remembered, sqlite, write};
 
@@ -245,12 +245,39 @@ fn a_file_of_a_newer_version_is_left_alone_and_said_so() {
 }
 
 #[test]
-fn a_file_that_somebody_deletes_is_made_again_at_the_next_write() {
+fn a_file_that_somebody_deletes_is_made_again_with_everything_that_was_in_it() {
     let scene = Scene::new();
-    let db = scene.incidents();
-    write(&db, 1, true).unwrap();
-    std::fs::remove_file(scene.path("incidents.db")).unwrap();
-    write(&db, 2, true).unwrap();
-    assert_eq!(open_numbers(&db), [2]);
-    assert!(scene.path("incidents.db").exists());
+    let (dir, other) = (scene.path("state"), scene.path("other"));
+    std::fs::create_dir(&dir).unwrap();
+    let start = || IncidentDb::start(&dir, crate::scene::ticking, scene.reports.reporter()).unwrap();
+    let db = start();
+    let queued_at = WallTime::from_millis(1_000);
+    let document = record(1, true).document;
+    let delivery = Delivery { receiver: "ops".to_owned(), document, queued_at };
+    answer(|give| {
+        let confirm = Box::new(move |written| give.send(written).unwrap());
+        db.record(record(1, true), vec![delivery.clone()], Some(confirm));
+    })
+    .unwrap();
+    // As by `rm -rf`, with the write-ahead log; and another process makes the directory again.
+    std::fs::remove_dir_all(&dir).unwrap();
+    write(&db, 2, true).unwrap_err();
+    std::fs::create_dir(&dir).unwrap();
+    scene.reports.wait(|report| *report == Report::Working);
+    scene.reports.wait(|report| matches!(report, Report::Removed(said) if said.contains("was removed")));
+    assert_eq!(open_numbers(&db), [1, 2]);
+    // Without any write: the caretaker finds it.
+    scene.reports.clear();
+    std::fs::rename(&dir, &other).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    db.look_after();
+    scene.reports.wait(|report| matches!(report, Report::Removed(_)));
+    write(&db, 3, true).unwrap();
+    // What another process puts there is not harmed by the end of the old connection.
+    drop(db);
+    let remembered = remembered(&start());
+    let open: Vec<&str> = remembered.open.iter().map(|record| record.document.message.as_str()).collect();
+    assert_eq!(open, ["exit code 1", "exit code 2", "exit code 3"]);
+    let due: Vec<_> = remembered.outbox.iter().map(|entry| (&*entry.receiver, entry.state)).collect();
+    assert_eq!(due, [("ops", DeliveryState::Due)]);
 }
