@@ -315,15 +315,18 @@ fn what_cannot_be_written_of_open_incidents_is_written_when_it_can_be() {
     );
     let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
-    let (database, aside) = (eco.dir.path().join("state/incidents.db"), eco.dir.path().join("aside.db"));
-    std::fs::rename(&database, &aside).unwrap();
-    std::fs::create_dir(&database).unwrap();
+    // The file is removed, and a new one cannot be made: even root cannot replace a directory by a file.
+    let (database, fresh) =
+        ["state/incidents.db", "state/incidents.db.new"].map(|name| eco.dir.path().join(name)).into();
+    std::fs::create_dir(&fresh).unwrap();
+    std::fs::write(fresh.join("in-the-way"), "").unwrap();
+    std::fs::remove_file(&database).unwrap();
+    until("it to be told", || notes(&eco).contains("incidents.db.new"));
     kill(pid(eco.pid_of("worker")), Signal::SIGKILL).unwrap();
-    until("it to be told", || notes(&eco).contains("incidents.db"));
-    std::fs::remove_dir(&database).unwrap();
-    std::fs::rename(&aside, &database).unwrap();
+    std::fs::remove_dir_all(&fresh).unwrap();
     // Without another incident in between.
-    until("health to be well", || notes(&eco) == "[]");
+    until("the disk to be well", || !notes(&eco).contains("incidents.db.new"));
+    assert!(notes(&eco).contains("was removed while heartbeatd ran"), "{}", notes(&eco));
     assert_eq!(eco.status_of("broken"), "restarting");
     let open = |eco: &Ecosystem| {
         let list = json(&eco.get("/api/incidents/?open=1"));
