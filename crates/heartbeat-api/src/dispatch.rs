@@ -98,7 +98,7 @@ impl Shared {
                 status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await
             }
             Endpoint::Realm => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
-            Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
+            Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers, caller).await,
             Endpoint::Metrics => metrics::metrics(ecosystem, bodies, headers).await,
             Endpoint::Events => {
                 let feed = if caller.is_public() { &self.public_feed } else { &self.socket_feed };

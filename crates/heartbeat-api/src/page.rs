@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{
-    Health, Status, WallTime, age, ahead, human_seconds, sanitise, shortened, without_markup,
+    Health, Status, WallTime, age, ahead, human_seconds, printed, sanitise, shortened, without_markup,
 };
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
@@ -151,10 +151,10 @@ const fn hue(status: Status) -> &'static str {
     }
 }
 
-/// One line of text, escaped for HTML.
+/// One line of text, escaped for HTML. A browser gets no output of commands.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in sanitise(text).chars() {
+    for c in sanitise(&printed::withheld(text)).chars() {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),

@@ -43,6 +43,7 @@ mod incident;
 mod info;
 mod outcome;
 mod own_problem;
+pub mod printed;
 mod run_fact;
 mod said;
 mod snapshot;

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{Instant, Verdict};
+use heartbeat_status::{Instant, Verdict, printed};
 
 use crate::evidence::{Evidence, Probing};
 use crate::{ProbeSpec, RealmSpec};
@@ -56,7 +56,7 @@ pub(crate) fn duration(time: Duration) -> String {
 /// The part of a probe's detail that fits a message.
 pub(crate) fn short(detail: &str) -> String {
     match detail.char_indices().nth(MAX_DETAIL_CHARS) {
-        Some((end, _)) => format!("{}…", detail[..end].trim_end()),
+        Some((end, _)) => printed::reclosed(format!("{}…", detail[..end].trim_end())),
         None => detail.to_string(),
     }
 }

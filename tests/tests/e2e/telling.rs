@@ -98,6 +98,9 @@ restart = {{ verify_for = "1s" }}
     let probe = |eco: &Ecosystem| eco.realm("checked")["probes"][0].clone();
     assert_eq!(probe(&eco)["kind"], "nagios");
     assert_eq!(probe(&eco)["detail"], "checked by heart-beat", "{:#}", probe(&eco));
+    // What it prints is not for everyone who can connect to the address.
+    let public = eco.get("/api/status/checked/");
+    assert!(public.contains("(output)") && !public.contains("checked by heart-beat"), "{public}");
     // Degraded is a pass with a remark.
     std::fs::write(&verdict, "exit 1").unwrap();
     let line =

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use heartbeat_status::wire::About;
-use heartbeat_status::{Instant, RealmIx, Snapshot};
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use heartbeat_status::{Instant, RealmIx, Snapshot, printed};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex as Turn;
 
 use crate::answers::answer::{self, Answer};
+use crate::answers::gzip;
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::limits::BODY_AGE;
@@ -20,6 +21,8 @@ use crate::limits::BODY_AGE;
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Bytes,
+    /// The same compressed, once a reader has asked for that. All others share it.
+    gzip: OnceLock<Bytes>,
     /// The tag `"INSTANCE-REVISION"`.
     tag: HeaderValue,
     revision: u64,
@@ -37,20 +40,29 @@ impl Body {
     /// not 200.
     pub(crate) fn answer(&self, status: StatusCode, media_type: HeaderValue, headers: &HeaderMap) -> Answer {
         let known = status == StatusCode::OK && has_tag(headers, &self.tag);
+        let gzip = self.bytes.len() >= gzip::MIN_BYTES && gzip::is_accepted(headers);
         let mut answer = if known {
             let mut answer = answer::whole(Bytes::new());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             answer
         } else {
-            let mut answer = answer::whole(self.bytes());
+            let mut answer = answer::whole(if gzip { self.compressed() } else { self.bytes() });
             *answer.status_mut() = status;
             answer::set_type(&mut answer, media_type);
+            if gzip {
+                answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
             answer
         };
         // A reader may keep it, but asks each time: numbers move without the tag.
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer.headers_mut().insert(ETAG, self.tag.clone());
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+        answer.headers_mut().insert(ETAG, if gzip { weak(&self.tag) } else { self.tag.clone() });
         answer
+    }
+
+    fn compressed(&self) -> Bytes {
+        self.gzip.get_or_init(|| gzip::compressed(&self.bytes).into()).clone()
     }
 
     /// The ecosystem was ok in the snapshot this was made of.
@@ -122,7 +134,7 @@ pub(crate) struct Bodies {
     status: Pair,
     summary: Pair,
     page: Pair,
-    pub(crate) graph: Slot,
+    graph: Pair,
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
     pub(crate) metrics: Slot,
@@ -140,6 +152,11 @@ impl Bodies {
     /// The slot of the status without its realms.
     pub(crate) fn summary(&self, public: bool) -> &Slot {
         self.summary.of(public)
+    }
+
+    /// The slot of the graph.
+    pub(crate) fn graph(&self, public: bool) -> &Slot {
+        self.graph.of(public)
     }
 
     /// The slot of the page.
@@ -177,10 +194,11 @@ impl Bodies {
         }
         let about = About { public: slot.public, ..ecosystem.about() };
         let bytes = build(&Source { snapshot: &snapshot, about: &about, now });
-        let bytes = bytes.map_err(|error| ApiError::unwritable(&error))?;
+        let bytes = printed::document(bytes.map_err(|error| ApiError::unwritable(&error))?, slot.public);
         self.built.fetch_add(1, Ordering::Relaxed);
         let body = Arc::new(Body {
             bytes: Bytes::from(bytes),
+            gzip: OnceLock::new(),
             tag: tag(&about.instance, snapshot.revision),
             revision: snapshot.revision,
             snapshot_at: snapshot.at,
@@ -199,6 +217,12 @@ fn has_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .flat_map(|value| value.split(','))
         .map(|known| known.trim())
         .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+/// The tag of another form of the same body: byte by byte they differ.
+fn weak(tag: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from([b"W/", tag.as_bytes()].concat()))
+        .unwrap_or_else(|_| tag.clone())
 }
 
 fn tag(instance: &str, revision: u64) -> HeaderValue {

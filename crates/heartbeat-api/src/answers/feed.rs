@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use heartbeat_status::wire::{About, DeltaDocument, StatusDocument};
-use heartbeat_status::{Instant, RealmStatus, Snapshot};
+use heartbeat_status::{Instant, RealmStatus, Snapshot, printed};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -61,13 +61,14 @@ impl Frame {
     }
 
     /// A document as an event. JSON without spaces has no line break in it.
-    fn of(kind: Kind, instance: &str, revision: u64, seq: u64, document: &impl Serialize) -> Option<Self> {
+    fn of(kind: Kind, about: &About, revision: u64, seq: u64, document: &impl Serialize) -> Option<Self> {
+        let instance = &about.instance;
         let mut text = format!("event: {}\n", kind.as_str()).into_bytes();
         let from = text.len();
         text.extend_from_slice(format!("id: {instance}.{revision}\n").as_bytes());
         let id = from..text.len();
         text.extend_from_slice(b"data: ");
-        serde_json::to_writer(&mut text, document).ok()?;
+        text.extend(printed::document(serde_json::to_vec(document).ok()?, about.public));
         text.extend_from_slice(b"\n\n");
         Some(Self { kind, revision, seq, bytes: text.into(), id })
     }
@@ -141,6 +142,11 @@ impl Feed {
         }
     }
 
+    /// The remembered facts after the one with the number `after`, for the readers of this feed.
+    pub(crate) fn facts(&self, ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
+        facts(ecosystem, &self.about(ecosystem), after)
+    }
+
     /// What a reader of the state at `since` has missed: a delta, or a whole snapshot where the feed cannot tell.
     pub(crate) fn catch_up(&self, ecosystem: &dyn Backend, since: Option<u64>) -> Option<Frame> {
         // The snapshot that goes with these numbers, not a newer one.
@@ -153,28 +159,26 @@ impl Feed {
             (state.last.clone()?, state.changed_at.clone(), state.whole_at)
         };
         let now = ecosystem.now();
-        let instance = about.instance.as_str();
         match since.filter(|since| *since >= whole_at && *since <= snapshot.revision) {
             Some(since) => {
                 let missed = |realm: &RealmStatus| {
                     changed_at.get(realm.info.ix.index()).is_none_or(|changed| *changed > since)
                 };
                 let delta = DeltaDocument::render(&snapshot, &about, now, missed);
-                Frame::of(Kind::Delta, instance, snapshot.revision, 0, &delta)
+                Frame::of(Kind::Delta, &about, snapshot.revision, 0, &delta)
             }
             None => {
                 let document = StatusDocument::render(&snapshot, &about, now);
-                Frame::of(Kind::Snapshot, instance, snapshot.revision, 0, &document)
+                Frame::of(Kind::Snapshot, &about, snapshot.revision, 0, &document)
             }
         }
     }
 }
 
 /// The remembered facts after the one with the number `after`.
-pub(crate) fn facts(ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
-    let instance = ecosystem.about().instance;
+fn facts(ecosystem: &dyn Backend, about: &About, after: u64) -> Vec<Frame> {
     let frame = |fact: crate::backend::EventRecord| {
-        Frame::of(Kind::EventRecord, &instance, fact.revision, fact.entry.seq, &*fact.entry)
+        Frame::of(Kind::EventRecord, about, fact.revision, fact.entry.seq, &*fact.entry)
     };
     ecosystem.facts(after).into_iter().filter_map(frame).collect()
 }
@@ -190,7 +194,7 @@ impl State {
 
     /// Frames of everything that happened since the last call, in the order of their identifiers.
     fn advance(&mut self, ecosystem: &dyn Backend, about: &About) -> Vec<Frame> {
-        let facts = facts(ecosystem, self.fact_seq);
+        let facts = facts(ecosystem, about, self.fact_seq);
         self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
         let snapshot = ecosystem.snapshot();
         let (mut frames, later): (Vec<Frame>, Vec<Frame>) =
@@ -214,7 +218,7 @@ impl State {
             self.changed_at = vec![revision; snapshot.realms.len()];
             self.whole_at = revision;
             let document = StatusDocument::render(snapshot, about, now);
-            return Frame::of(Kind::Snapshot, &about.instance, revision, 0, &document);
+            return Frame::of(Kind::Snapshot, about, revision, 0, &document);
         }
         let pairs = self.changed_at.iter_mut().zip(last.realms.iter().zip(&snapshot.realms));
         for (changed_at, (before, after)) in pairs {
@@ -224,6 +228,6 @@ impl State {
         }
         let changed = |realm: &RealmStatus| self.changed_at.get(realm.info.ix.index()) == Some(&revision);
         let delta = DeltaDocument::render(snapshot, about, now, changed);
-        Frame::of(Kind::Delta, &about.instance, revision, 0, &delta)
+        Frame::of(Kind::Delta, about, revision, 0, &delta)
     }
 }

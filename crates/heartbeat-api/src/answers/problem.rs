@@ -1,5 +1,6 @@
 //! Errors as `application/problem+json`. Every detail says what the client can do.
 
+use heartbeat_status::printed;
 use heartbeat_status::wire::{ActionDocument, Problem};
 use http::StatusCode;
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
@@ -88,7 +89,7 @@ impl ApiError {
 
     pub(crate) fn into_answer(self) -> Answer {
         // A problem has no map and no number that is not finite, so it can always be written.
-        let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
+        let body = printed::document(serde_json::to_vec(&*self.problem).unwrap_or_default(), false);
         let mut answer = answer::whole(body);
         *answer.status_mut() = self.status;
         answer::set_type(&mut answer, PROBLEM_JSON);

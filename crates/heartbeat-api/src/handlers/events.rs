@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::answers::answer::{ALIVE, Answer, LAST_EVENT_ID, stream};
-use crate::answers::feed::{self, Feed, Frame, Kind};
+use crate::answers::feed::{Feed, Frame, Kind};
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::connections::closing::{Closing, closes};
@@ -133,7 +133,7 @@ impl Follower {
 
     /// Sends what the client missed, or the whole state.
     async fn begin(&mut self, since: Option<u64>, resumes: bool) -> Option<()> {
-        let mut facts = if self.wish.facts { feed::facts(&*self.ecosystem, 0) } else { Vec::new() };
+        let mut facts = if self.wish.facts { self.feed.facts(&*self.ecosystem, 0) } else { Vec::new() };
         self.seq = facts.last().map_or(0, |fact| fact.seq);
         match since {
             Some(since) => facts.retain(|fact| fact.revision >= since),
@@ -164,7 +164,7 @@ impl Follower {
             Ok(Ok(frame)) => self.send_frame(frame).await,
             Ok(Err(RecvError::Lagged(_))) => {
                 let facts =
-                    if self.wish.facts { feed::facts(&*self.ecosystem, self.seq) } else { Vec::new() };
+                    if self.wish.facts { self.feed.facts(&*self.ecosystem, self.seq) } else { Vec::new() };
                 self.seq = facts.last().map_or(self.seq, |fact| fact.seq);
                 self.catch_up(facts, Some(self.revision)).await
             }

@@ -11,6 +11,7 @@ use crate::answers::answer::{Answer, JSON, TEXT};
 use crate::answers::bodies::{Bodies, Freshness, Source};
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
+use crate::requests::access::Caller;
 use crate::requests::query::Query;
 
 /// Answers `GET /api/graph/`.
@@ -19,10 +20,13 @@ pub(crate) async fn graph(
     bodies: &Bodies,
     query: &Query<'_>,
     headers: &HeaderMap,
+    caller: Caller,
 ) -> Result<Answer, ApiError> {
     type Build = fn(&Source<'_>) -> Result<Vec<u8>, serde_json::Error>;
     let (slot, media_type, build): (_, _, Build) = match query.get("format") {
-        None | Some("json") => (&bodies.graph, JSON, |source| serde_json::to_vec(&document(source))),
+        None | Some("json") => {
+            (bodies.graph(caller.is_public()), JSON, |source| serde_json::to_vec(&document(source)))
+        }
         Some("dot") => {
             let media_type = HeaderValue::from_static("text/vnd.graphviz; charset=utf-8");
             (&bodies.dot, media_type, |source| Ok(dot(source.snapshot).into_bytes()))

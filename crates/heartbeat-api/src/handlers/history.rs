@@ -6,7 +6,7 @@ use heartbeat_status::{WallTime, sanitise_line};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;
-use crate::answers::document::json;
+use crate::answers::document::json_for;
 use crate::answers::problem::ApiError;
 use crate::backend::{Backend, HistoryError, HistoryQuestion};
 use crate::requests::query::Query;
@@ -59,7 +59,7 @@ pub(crate) async fn realm(
         );
         ApiError::new(StatusCode::NOT_FOUND, "no-history", detail)
     })?;
-    json(StatusCode::OK, &document)
+    json_for(true, StatusCode::OK, &document)
 }
 
 /// Answers `GET /api/history/`.
@@ -74,7 +74,7 @@ pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result
         return Err(ApiError::bad(detail));
     }
     let document = ecosystem.strips(u32::try_from(days).unwrap_or(1)).await.map_err(unreadable)?;
-    json(StatusCode::OK, &document)
+    json_for(true, StatusCode::OK, &document)
 }
 
 fn unreadable(error: HistoryError) -> ApiError {

@@ -10,7 +10,7 @@ use heartbeat_status::wire::{
 use http::StatusCode;
 
 use crate::answers::answer::Answer;
-use crate::answers::document::json;
+use crate::answers::document::{json, json_for};
 use crate::answers::problem::ApiError;
 use crate::backend::{Acknowledged, Backend, IncidentPage};
 use crate::requests::access::Caller;
@@ -53,13 +53,13 @@ pub(crate) async fn list(
         incidents: incidents.iter().map(|incident| shown(incident, caller)).collect(),
         next,
     };
-    json(StatusCode::OK, &document)
+    json_for(caller.is_public(), StatusCode::OK, &document)
 }
 
 /// Answers `GET /api/incidents/{id}/`.
 pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
-    json(StatusCode::OK, &shown(&incident, caller))
+    json_for(caller.is_public(), StatusCode::OK, &shown(&incident, caller))
 }
 
 /// Answers `GET /api/incidents/{id}/notifications/`.

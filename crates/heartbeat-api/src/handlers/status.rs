@@ -115,7 +115,7 @@ async fn await_news(
         None => Duration::ZERO,
         Some(text) => poll_length(text)?,
     };
-    let since = since.trim_matches('"');
+    let since = since.strip_prefix("W/").unwrap_or(since).trim_matches('"');
     let same = |snapshot: &Snapshot, instance: &str| {
         since.strip_prefix(instance).and_then(|rest| rest.strip_prefix('-'))
             == Some(snapshot.revision.to_string().as_str())

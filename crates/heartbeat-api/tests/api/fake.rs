@@ -13,10 +13,11 @@ use heartbeat_api::{
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
-    IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
-    NotifyTestEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm,
-    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep,
+    INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry,
+    NotifyTestDocument, NotifyTestEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument,
+    ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry,
+    UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -45,6 +46,8 @@ struct Core {
     replies: BTreeMap<CommandId, Reply>,
     /// Realms whose probes fail.
     broken: BTreeSet<RealmIx>,
+    /// The detail of their results.
+    says: String,
     /// Realms whose program does not get to run.
     held: BTreeSet<RealmIx>,
     /// Realms that do not end when told to.
@@ -89,6 +92,7 @@ impl Fake {
             next_id: 0,
             replies: BTreeMap::new(),
             broken: BTreeSet::new(),
+            says: "connection refused".to_owned(),
             held: BTreeSet::new(),
             deaf: BTreeSet::new(),
             runs: BTreeMap::new(),
@@ -143,6 +147,11 @@ impl Fake {
     /// The configuration on disk is broken from now on.
     pub(crate) fn misconfigure(&self, problems: &[&str]) {
         *self.wrong.lock().unwrap() = problems.iter().map(ToString::to_string).collect();
+    }
+
+    /// Probes that fail say this.
+    pub(crate) fn says(&self, detail: &str) {
+        self.with(|core| core.says = detail.to_owned());
     }
 
     /// The configuration on disk does not take effect.
@@ -374,7 +383,7 @@ impl Core {
         };
         CheckResult {
             outcome,
-            detail: if broken { "connection refused" } else { "200" }.to_owned(),
+            detail: if broken { self.says.clone() } else { "200".to_owned() },
             started_at: self.now,
             finished_at: self.now,
             latency: (!broken).then_some(latency),

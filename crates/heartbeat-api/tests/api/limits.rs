@@ -48,6 +48,32 @@ async fn a_thousand_readers_share_one_body() {
 }
 
 #[tokio::test]
+async fn a_body_is_compressed_once_for_all_clients_that_take_it() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let plain = doors.get("/api/status/").await;
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept-encoding")));
+    let takes = ["Accept-Encoding: br, gzip"];
+    let gzip = doors.unix("GET", "/api/status/", &takes, "").await;
+    assert_eq!((gzip.header("content-encoding"), &gzip.body), (Some("gzip"), &plain.body));
+    assert_eq!(doors.api.counts().bodies_built, 1);
+    // The same meaning, and other bytes.
+    let (tag, weak) = (plain.header("etag").unwrap(), gzip.header("etag").unwrap());
+    assert_eq!(weak, format!("W/{tag}"));
+    for known in [tag, weak] {
+        let known = format!("If-None-Match: {known}");
+        let same = doors.unix("GET", "/api/status/", &[takes[0], &known], "").await;
+        assert_eq!((same.status, same.body.as_str(), same.header("content-encoding")), (304, "", None));
+    }
+    for path in ["/metrics", "/api/status/api/"] {
+        let answer = doors.tcp("GET", path, &takes, "").await;
+        assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
+    }
+    let small = doors.unix("GET", "/livez", &takes, "").await;
+    assert_eq!((small.status, small.header("content-encoding")), (200, None));
+}
+
+#[tokio::test]
 async fn excess_connections_are_closed_and_counted_at_their_own_door() {
     let fake = Fake::shop();
     let doors =

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use heartbeat_status::ProbeKind;
-use heartbeat_status::wire::{ConfigProblem, StatusDocument};
+use heartbeat_status::wire::{ConfigProblem, StatusDocument, TimelineEntry};
+use heartbeat_status::{ProbeKind, printed};
 use heartbeat_supervisor::{Input, ProbeSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -109,6 +109,40 @@ async fn no_event_over_tcp_shows_arguments_or_queries() {
     assert!(!text.contains(SECRET) && !text.contains(IN_FILE), "{text}");
     let text = first_event(UnixStream::connect(&doors.socket).await.unwrap(), "localhost").await;
     assert!(text.contains(SECRET) && text.contains(IN_FILE), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_command_has_printed_is_shown_to_callers_with_a_role() {
+    const PRINTED: &str = "password=hunter2";
+    let text = format!("exit code 1: {}", printed::quoted(PRINTED));
+    let fake = secretive();
+    fake.says(&text);
+    fake.break_probes(API);
+    fake.advance(Duration::from_secs(12));
+    let mut incident = fake::incident("0193", false);
+    incident.message = format!("{text}, 3 times in a row");
+    let at = incident.opened_at;
+    let what = heartbeat_status::What::ProbeFailed.into();
+    incident.timeline.push(TimelineEntry { at, realm: "api".to_owned(), what, detail: text });
+    fake.remembers(vec![std::sync::Arc::new(incident)]);
+    let doors = Doors::open(&fake);
+    let events = ["/api/events/?facts=1&past=1000&follow=0", "/api/incidents/0193/"];
+    let mut shown = Vec::new();
+    for path in DOCUMENTS.iter().map(|(path, ..)| *path).chain(events) {
+        let public = doors.tcp("GET", path, &[], "").await;
+        let own = doors.get(path).await;
+        assert!(!public.body.contains(PRINTED), "{path}: {}", public.body);
+        for answer in [&public, &own] {
+            assert!(!answer.body.contains(['\u{FDD0}', '\u{FDD1}']), "{path}: {}", answer.body);
+        }
+        if own.body.contains(PRINTED) {
+            assert!(public.body.contains("exit code 1: (output)"), "{path}: {}", public.body);
+            shown.push(path);
+        }
+    }
+    for path in ["/api/incidents/", "/api/incidents/0193/"] {
+        assert!(shown.contains(&path), "{path} does not show it to anyone: {shown:?}");
+    }
 }
 
 #[tokio::test]

@@ -159,10 +159,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+        let (head, body) = (String::from_utf8(bytes[..end].to_vec()).unwrap(), &bytes[end + 4..]);
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_owned(), body: body.to_owned() }
+        let mut answer = Self { status, head, body: String::new() };
+        let body = match answer.header("content-encoding") {
+            // A head of ten bytes, and eight at the end.
+            Some("gzip") => miniz_oxide::inflate::decompress_to_vec(&body[10..body.len() - 8]).unwrap(),
+            _ => body.to_vec(),
+        };
+        answer.body = String::from_utf8(body).unwrap();
+        answer
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -12,7 +12,7 @@ use heartbeat_api::{Beat, BeatEvent};
 use heartbeat_config::PushSchedule;
 use heartbeat_probe::{Observe, Observing, Probe};
 use heartbeat_status::{
-    FailReason, InconclusiveReason, Instant, Outcome, ProbeKind, RealmName, WallAnchor, WallTime,
+    FailReason, InconclusiveReason, Instant, Outcome, ProbeKind, RealmName, WallAnchor, WallTime, printed,
     sanitise_line,
 };
 
@@ -69,7 +69,7 @@ impl Report {
         }
         if !self.message.is_empty() {
             text.push_str(": ");
-            text.push_str(&self.message);
+            text.push_str(&printed::quoted(&self.message));
         }
         text
     }
@@ -364,7 +364,12 @@ mod tests {
         assert_eq!(job.after(3_600).0, NOTHING_YET, "none is expected before the first");
         job.beat(BeatEvent::Ok, None);
         let words = "heartbeat at 2026-11-30 01:01:00 UTC: 3 tables and more";
-        assert_eq!(job.after(60), (Outcome::Pass, words.to_owned()));
+        let (outcome, detail) = job.after(60);
+        assert_eq!((outcome, &*printed::unquoted(&detail)), (Outcome::Pass, words));
+        assert!(
+            !printed::withheld(&detail).contains("tables"),
+            "what a client sends may hold secrets: {detail}"
+        );
         let silence = "no heartbeat for 60s; the last one came at 2026-11-30 01:01:00 UTC";
         assert_eq!(job.after(1), (MISSED, silence.to_owned()));
     }

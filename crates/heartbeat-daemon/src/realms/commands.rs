@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartbeat_probe::{ExecError, ExecFuture, ExecOutput, ExecProbe, Probe, Spawn};
 use heartbeat_process::{CommandResult, CommandRunId, Commander, LaunchSpec, Notice};
-use heartbeat_status::StartFailure;
+use heartbeat_status::{StartFailure, printed};
 use tokio::sync::oneshot;
 
 /// Numbers of check commands begin here; those of hooks are below.
@@ -100,6 +100,12 @@ fn not_started(failure: StartFailure, message: String) -> ExecError {
     }
 }
 
+/// The first line that is not empty, which is what a probe shows, quoted.
+fn quoted_line(output: &[u8]) -> Vec<u8> {
+    let line = output.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty());
+    line.map(|line| printed::quoted(&String::from_utf8_lossy(line)).into_bytes()).unwrap_or_default()
+}
+
 /// The command of one probe.
 #[derive(Debug)]
 struct CheckCommand {
@@ -115,7 +121,7 @@ impl Spawn for CheckCommand {
             let (_run, ended) = commands.begin(&spec, timeout);
             let (result, output) = ended.await.map_err(|_| closed())?;
             match result {
-                CommandResult::Exited(exit) => Ok(ExecOutput { exit, output }),
+                CommandResult::Exited(exit) => Ok(ExecOutput { exit, output: quoted_line(&output) }),
                 CommandResult::TimedOut => Err(ExecError::TimedOut),
                 CommandResult::StartFailed(error) => Err(not_started(error.failure, error.message)),
             }
@@ -126,6 +132,13 @@ impl Spawn for CheckCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_of_a_command_is_quoted() {
+        assert_eq!(quoted_line(b"\n  \n"), b"");
+        let line = String::from_utf8(quoted_line(b"\n token=s3cret \nmore")).unwrap();
+        assert_eq!((&*printed::unquoted(&line), &*printed::withheld(&line)), ("token=s3cret", "(output)"));
+    }
 
     #[test]
     fn an_exhausted_host_is_inconclusive_and_a_missing_program_fails_the_probe() {

@@ -9,7 +9,7 @@ use heartbeat_probe::Probe;
 use heartbeat_process::COMMAND_DESCRIPTORS;
 use heartbeat_status::{
     CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, ProbeKind,
-    RealmIx, RealmKind, RealmName,
+    RealmIx, RealmKind, RealmName, printed,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -142,6 +142,11 @@ impl Prober {
                     result.outcome = result.port_fact();
                 }
             }
+            // Only what heartbeatd has quoted itself is a quotation. A cut may have taken the end of one.
+            result.detail = match probe.kind() {
+                ProbeKind::Exec | ProbeKind::Nagios | ProbeKind::Push => printed::reclosed(result.detail),
+                _ => printed::unquoted(&result.detail).into_owned(),
+            };
             inbox.result(id, result);
             // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
             if let Some(question) = owner.filter(|_| answered)

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use heartbeat_status::{
-    Event, EventKind, Instant, Outcome, RealmName, Reason, RestartResult, Status, sanitise_line,
+    Event, EventKind, Instant, Outcome, RealmName, Reason, RestartResult, Status, printed, sanitise_line,
 };
 
 use crate::clock;
@@ -126,6 +126,7 @@ fn write_all(
             Entry::Sentence(text) => report.sentence(&text),
             Entry::Event(event) => match report.line(&event) {
                 Some(line) => {
+                    let line = printed::unquoted(&line);
                     let line = format!("{:>7.1}s  {line}", event.at.since(began).as_secs_f64());
                     broken(&line, TEXT_COLUMN_CHARS, style.columns)
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use heartbeat_notify::{Admitted, Notifier};
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Incident, IncidentStep};
+use heartbeat_status::{Incident, IncidentStep, printed};
 use heartbeat_store::{Delivery, IncidentDb};
 
 use crate::clock;
@@ -154,8 +154,8 @@ impl Writer {
             Entry::Step(step, log) => vec![self.write_step(*step, log)],
             Entry::Ended(document) => vec![self.record(None, Arc::from(document))],
             Entry::Announce => {
-                let announce = |document| {
-                    let admitted = self.notifier.announce(&document);
+                let announce = |document: Arc<IncidentDocument>| {
+                    let admitted = self.notifier.announce(&Arc::new(document.unquoted()));
                     self.database.deliver(deliveries(&admitted));
                     admitted
                 };
@@ -174,13 +174,15 @@ impl Writer {
             self.statuses.attach_output(&document.id, lines);
         }
         let IncidentDocument { id, root, message, .. } = &document;
-        tracing::info!(incident = id, event = %step, root, message, "incident");
+        let message = printed::unquoted(message);
+        tracing::info!(incident = id, event = %step, root, %message, "incident");
         let incident = (step != IncidentStep::Resolved).then_some(incident);
         self.record(incident.as_deref(), Arc::new(document))
     }
 
     fn record(&self, incident: Option<&Incident>, document: Arc<IncidentDocument>) -> Admitted {
-        let admitted = self.notifier.admit(&document);
+        // Receivers get what commands have printed, as they get the last lines of the log.
+        let admitted = self.notifier.admit(&Arc::new(document.unquoted()));
         self.statuses.save_step((incident, &document), deliveries(&admitted), &self.boot, &self.database);
         admitted
     }

@@ -9,7 +9,7 @@ use heartbeat_config::{Config, configured};
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
-    DaemonPhase, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RestartCause,
+    DaemonPhase, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RestartCause, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -418,8 +418,8 @@ impl Driver {
             return;
         }
         for realm in snapshot.in_start_order().filter(|realm| !realm.status.is_ok()) {
-            tracing::warn!(realm = %realm.info.name, status = %realm.status, why = %realm.why.message,
-                "not up by boot_deadline");
+            let why = printed::unquoted(&realm.why.message);
+            tracing::warn!(realm = %realm.info.name, status = %realm.status, %why, "not up by boot_deadline");
         }
     }
 }

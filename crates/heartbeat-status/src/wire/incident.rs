@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{Open, RealmEntry, RootEntry, Summary};
-use crate::{IncidentStep, Reason, Severity, Status, WallTime, What};
+use crate::{IncidentStep, Reason, Severity, Status, WallTime, What, printed};
 
 /// `heartbeat.incident/1`: one incident, as the API lists it and as receivers get it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,19 @@ pub struct IncidentDocument {
     pub log_tail: Vec<String>,
     /// Where to look.
     pub links: IncidentLinks,
+}
+
+impl IncidentDocument {
+    /// The same without the quotes around what commands have printed ([`printed`]).
+    #[must_use]
+    pub fn unquoted(&self) -> Self {
+        let mut document = self.clone();
+        let texts = document.timeline.iter_mut().map(|entry| &mut entry.detail);
+        for text in texts.chain([&mut document.message]).chain(&mut document.resolution) {
+            *text = printed::unquoted(text).into_owned();
+        }
+        document
+    }
 }
 
 /// An acknowledgement: who takes care of an incident.
