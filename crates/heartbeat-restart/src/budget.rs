@@ -48,6 +48,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_debit_leaves_the_window_when_its_time_has_passed_and_not_before() {
+        let window = Duration::from_secs(10);
+        for (nanos_before, used) in [(1, 1), (0, 0)] {
+            let mut budget = Budget::default();
+            let first = Instant::from_millis(5);
+            assert!(budget.take(first, 1, window));
+            let later = first + (window - Duration::from_nanos(nanos_before));
+            assert_eq!(budget.used(later, window), used);
+            assert_eq!(budget.take(later, 1, window), used == 0, "{nanos_before} ns before its end");
+        }
+    }
+
     proptest! {
         /// Whatever the history, no window of that length ever holds more than `burst` debits.
         #[test]
@@ -60,7 +73,10 @@ mod tests {
             let mut taken: Vec<Instant> = Vec::new();
             for gap in gaps {
                 now = now + Duration::from_millis(gap);
-                if budget.take(now, burst, length) {
+                // What is displayed as free can be taken, and nothing else.
+                let free = budget.used(now, length) < burst;
+                prop_assert_eq!(budget.take(now, burst, length), free);
+                if free {
                     taken.push(now);
                 }
                 let inside = taken.iter().filter(|at| now.since(**at) < length).count();

@@ -362,6 +362,28 @@ mod tests {
         assert_eq!(delay_ms(crash(&mut tracker, &policy, 2), 2), 499);
     }
 
+    /// Every number is another one, so that none can stand for its neighbour.
+    #[test]
+    fn what_is_remembered_is_what_was_restored() {
+        for stable in [false, true] {
+            let used_at = [1, 2, 3].map(Instant::from_millis).to_vec();
+            let exhausted = Exhausted { used_at, stable, attempts: 4, uncounted: 5, cooldowns: 6 };
+            assert_eq!(RestartTracker::restored(exhausted.clone()).remembered(), exhausted);
+        }
+    }
+
+    #[test]
+    fn a_refund_gives_back_what_was_debited_from_that_moment_on() {
+        for since in 0..=5 {
+            let used_at = [1, 2, 3, 4].map(Instant::from_millis);
+            let before = Exhausted { used_at: used_at.to_vec(), ..Exhausted::default() };
+            let mut tracker = RestartTracker::restored(before);
+            tracker.refund(Instant::from_millis(since));
+            let kept: Vec<_> = used_at.into_iter().filter(|at| at.as_nanos() < since * 1_000_000).collect();
+            assert_eq!(tracker.remembered().used_at, kept, "since {since}");
+        }
+    }
+
     #[test]
     fn our_own_shortage_waits_without_a_debit() {
         let policy = RestartPolicy::service_default();

@@ -253,8 +253,8 @@ mod tests {
     use super::*;
     use crate::{PlanSettings, RealmSpec};
 
-    #[test]
-    fn a_state_takes_its_timers_with_it_and_no_other() {
+    /// The timers that stay armed when one of two realms leaves its state or its stage.
+    fn kept(leave: fn(&mut Timers, RealmIx)) -> Vec<TimerKind> {
         let names = ["a", "b"].map(|name| RealmSpec::service(RealmName::new(name).unwrap()));
         let plan = Plan::new(PlanSettings::default(), names.to_vec()).unwrap();
         let mut timers = Timers::new(&plan);
@@ -262,18 +262,34 @@ mod tests {
         for realm in [RealmIx(0), RealmIx(1)] {
             OF_REALM.iter().for_each(|kind| timers.arm(realm, *kind, at));
         }
-        let armed = |timers: &Timers, realm| {
-            OF_REALM.iter().filter(|k| timers.deadline(realm, **k).is_some()).count()
+        leave(&mut timers, RealmIx(0));
+        let armed = |realm| {
+            let all = OF_REALM.into_iter();
+            all.filter(|kind| timers.deadline(realm, *kind).is_some()).collect::<Vec<_>>()
         };
-        timers.leave_stage(RealmIx(0));
-        assert_eq!(timers.stage_deadline(RealmIx(0)), None);
-        for kept in [TimerKind::ActOnFailure, TimerKind::StartOverdue] {
-            assert_eq!(timers.deadline(RealmIx(0), kept), Some(at), "it is the state's, not the stage's");
+        assert_eq!(armed(RealmIx(1)), OF_REALM, "the other realm keeps its own");
+        armed(RealmIx(0))
+    }
+
+    #[test]
+    fn a_state_and_a_stage_take_their_timers_with_them_and_no_other() {
+        let of_realm = [TimerKind::Stable, TimerKind::Pause, TimerKind::Alone];
+        assert_eq!(kept(Timers::leave_state), of_realm);
+        let of_state = [TimerKind::ActOnFailure, TimerKind::StartOverdue];
+        assert_eq!(kept(Timers::leave_stage), [&of_state[..], &of_realm].concat());
+    }
+
+    #[test]
+    fn a_stage_has_the_deadline_of_its_own_timers() {
+        let plan = [RealmSpec::service(RealmName::new("a").unwrap())];
+        let plan = Plan::new(PlanSettings::default(), plan.to_vec()).unwrap();
+        let of_stage = kept(|_, _| {}).into_iter().filter(|kind| !kept(Timers::leave_stage).contains(kind));
+        let of_stage: Vec<TimerKind> = of_stage.collect();
+        for kind in OF_REALM {
+            let mut timers = Timers::new(&plan);
+            timers.arm(RealmIx(0), kind, Instant::from_millis(1));
+            let deadline = timers.stage_deadline(RealmIx(0)).is_some();
+            assert_eq!(deadline, of_stage.contains(&kind), "{kind:?}");
         }
-        timers.leave_state(RealmIx(0));
-        for kept in [TimerKind::Stable, TimerKind::Pause, TimerKind::Alone] {
-            assert_eq!(timers.deadline(RealmIx(0), kept), Some(at), "{kept:?} outlives the state");
-        }
-        assert_eq!((armed(&timers, RealmIx(0)), armed(&timers, RealmIx(1))), (3, OF_REALM.len()));
     }
 }

@@ -118,3 +118,72 @@ fn while_it_is_tripped_crashes_are_started_ten_a_second() {
     assert!(gaps.iter().all(|gap| *gap >= 100), "{starts:?}");
     assert!(starts[5] <= 600, "{starts:?}");
 }
+
+/// Whatever has held a restart: once it may begin, the realm is measured once more, and the answer decides.
+#[test]
+fn a_restart_that_was_held_is_made_on_a_failure_from_after_its_wait() {
+    type Script = fn() -> Drive;
+    let holds: [(&str, Script); 3] = [
+        ("others are being restarted", || {
+            let mut d = Drive::stable(among(6));
+            d.wait_answering(secs(14), |_| FAIL);
+            for realm in [A, B, C] {
+                if d.word(realm) == Status::Restarting {
+                    d.exit(realm, Exit::signal(Signal::TERM));
+                }
+            }
+            d
+        }),
+        ("heartbeatd is late", || {
+            let mut d = Drive::stable(among(6));
+            d.feed(Input::Lag { late: true });
+            d.wait_answering(secs(30), |realm| if realm == A { FAIL } else { Outcome::Pass });
+            d.feed(Input::Lag { late: false });
+            d
+        }),
+        ("the budget of the host is spent", || {
+            let mut d = Drive::stable(among(6));
+            let now = d.now;
+            let alive =
+                |ix: RealmIx| heartbeat_supervisor::Found::Alive { pid: 100 + ix.0, launching: false };
+            d.killed_with(|memory| memory.health_restarts = vec![now; 12], alive);
+            d.wait_answering(secs(20), |realm| if realm == A { FAIL } else { Outcome::Pass });
+            d
+        }),
+    ];
+    for (why, script) in holds {
+        for still_fails in [false, true] {
+            let mut d = script();
+            let mut held = [A, B, C].into_iter();
+            let held = held.find(|realm| d.word(*realm) == Status::Down).expect("one is held");
+            d.take();
+            let released = |d: &Drive| {
+                let of = |whose: &RealmIx| *whose == held;
+                d.events.iter().any(|event| {
+                    event.realm.as_ref().is_some_and(|(ix, _)| of(ix))
+                        && matches!(event.kind, EventKind::RestartHeld { why: None })
+                })
+            };
+            let from = d.now;
+            loop {
+                d.wait(Duration::from_millis(10));
+                if released(&d) {
+                    break;
+                }
+                d.answer(held, FAIL);
+                if released(&d) {
+                    break;
+                }
+                d.answer_all(Outcome::Pass);
+                d.launch_all_keeping_events();
+                assert!(d.now.since(from) < secs(400), "{why}: {}", d.message(held));
+            }
+            assert_eq!(d.restart_opened(held), None, "{why}: not by the old answer");
+            d.wait_answering(
+                secs(2),
+                |realm| if realm == held && still_fails { FAIL } else { Outcome::Pass },
+            );
+            assert_eq!(d.restart_opened(held).is_some(), still_fails, "{why}: {}", d.message(held));
+        }
+    }
+}

@@ -239,3 +239,50 @@ fn a_need_for_which_a_realm_waits_is_measured_every_second() {
     d.exit(B, heartbeat_status::Exit::code(1));
     assert_eq!(d.status(A).probes[0].interval, Some(secs(1)));
 }
+
+/// A need that is back, a pause that ends, and time asleep take back what was counted, also from a probe that had its
+/// threshold.
+#[test]
+fn failures_that_are_forgiven_count_for_nothing() {
+    type Forgive = fn(&mut Drive);
+    let ways: [(&str, Forgive); 3] = [
+        ("a need is broken, and back", |d| {
+            d.exit(B, heartbeat_status::Exit::code(1));
+            for _ in 0..200 {
+                d.wait_answering(Duration::from_millis(100), |_| OURS);
+                d.launch_all();
+                if d.word(B) == Status::Up {
+                    return;
+                }
+            }
+            panic!("{}", d.message(B));
+        }),
+        ("a pause ends", |d| {
+            d.command(Command { reason: Some("a look".into()), ..Command::new(Action::Pause, A) });
+            d.command(Command::new(Action::Resume, A));
+        }),
+        ("heartbeatd slept", |d| d.feed(Input::Suspended { asleep: secs(3_600) })),
+    ];
+    for (way, forgive) in ways {
+        for before in 1..=4 {
+            let realms = [probed("a").needs(B), bare("b"), bare("c"), bare("d")];
+            let mut d = Drive::stable(realms.to_vec());
+            for _ in 0..before {
+                d.until_measured(A);
+                d.answer(A, FAIL);
+            }
+            forgive(&mut d);
+            d.take();
+            // Two failures, far enough apart for a restart.
+            for _ in 0..2 {
+                d.until_measured(A);
+                d.answer(A, FAIL);
+                d.wait_answering(secs(12), |_| OURS);
+            }
+            assert_eq!(d.signals(), [], "{way}, after {before}: two of three");
+            d.until_measured(A);
+            d.wait_answering(secs(3), |_| FAIL);
+            assert!(!d.signals().is_empty(), "{way}, after {before}: {}", d.message(A));
+        }
+    }
+}

@@ -179,3 +179,34 @@ fn neither_boot_nor_a_reload_nor_a_restart_of_heartbeatd_lifts_a_hold() {
     d.order(Action::Start, A);
     assert_eq!(d.status(A).stopped_at, None);
 }
+
+/// A oneshot that is done, or is not, and that an operator has stopped; what needs it by each gate is started.
+#[test]
+fn a_start_is_refused_for_a_held_need_only_where_its_gate_is_shut() {
+    use heartbeat_status::{EdgeKind, Gate, WhileDown};
+    let kinds = [EdgeKind::Needs, EdgeKind::Wants, EdgeKind::After];
+    let gates = kinds.into_iter().flat_map(|kind| [Gate::Started, Gate::Done].map(|gate| (kind, gate)));
+    for (kind, until) in gates {
+        for done in [false, true] {
+            let mut dependent = bare("b").edge(A, kind, until, WhileDown::Ride);
+            dependent.manual = true;
+            let mut d = Drive::boot(vec![crate::drive::oneshot("a"), dependent]);
+            d.started(A);
+            if done {
+                d.exit(A, Exit::code(0));
+            }
+            d.order(Action::Stop, A);
+            if !done {
+                d.exit(A, Exit::signal(heartbeat_status::Signal::TERM));
+            }
+            assert_eq!(d.word(A), Status::Stopped);
+            d.take();
+            let planned = plan(d.order(Action::Start, B));
+            let shut = kind == EdgeKind::Needs && !(done && until == Gate::Done);
+            let words = format!("{kind:?} until {until:?}, done: {done}");
+            assert_eq!(planned.refusal, shut.then_some(Refusal::Held), "{words}");
+            assert_eq!(planned.holds.len(), usize::from(shut), "{words}");
+            assert_eq!(d.starts(), if shut { vec![] } else { vec![B] }, "{words}: a stays stopped");
+        }
+    }
+}

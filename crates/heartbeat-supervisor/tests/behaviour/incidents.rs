@@ -576,3 +576,32 @@ fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() 
     d.live(secs(20), |_| Outcome::Pass);
     assert_eq!(told(&mut d), ["opened a", "resolved a"], "a new failure, and not the loop of before");
 }
+
+/// The dependent ends first and needs a person; then its need turns out to be the root, and needs one as well.
+#[test]
+fn a_person_is_called_for_each_root_of_an_incident() {
+    use heartbeat_restart::{RestartWhen, WhenSpent};
+    for (dependent_fails, need_fails) in [(true, true), (true, false), (false, true), (false, false)] {
+        let gives_up = |name: &str, fails: bool| {
+            let mut spec = bare(name);
+            if fails {
+                spec.restart = crate::drive::policy(|settings| {
+                    (settings.when, settings.when_spent) = (RestartWhen::Never, WhenSpent::Fail);
+                });
+            }
+            spec
+        };
+        let mut d = Drive::up(vec![gives_up("a", need_fails), gives_up("b", dependent_fails).needs(A)]);
+        d.exit(B, Exit::code(1));
+        let no = d.sup.snapshot(d.now).incidents[0].no;
+        d.wait(Duration::from_millis(20));
+        d.exit(A, Exit::signal(Signal::KILL));
+        let told = told(&mut d);
+        let calls = |root: &str| told.iter().filter(|step| **step == format!("failed {root}")).count();
+        assert_eq!(calls("a"), usize::from(need_fails), "{told:?}");
+        assert!(calls("b") >= usize::from(dependent_fails), "{told:?}");
+        let open = d.sup.snapshot(d.now).incidents;
+        let moved = open.iter().find(|incident| incident.root == Some(A)).expect("that of the need");
+        assert_eq!((moved.no, moved.failed), (no, need_fails), "{told:?}");
+    }
+}

@@ -173,3 +173,54 @@ fn a_late_answer_of_an_old_generation_is_dropped() {
     assert_eq!(d.sup.snapshot(d.now).ignored, before + 1);
     assert_eq!(d.status(A).restarts.total, 1);
 }
+
+#[test]
+fn a_refresh_whose_slot_comes_while_it_measures_counts_like_any_measurement() {
+    for (slot_comes, outcome, fails) in [(false, FAIL, 0), (true, FAIL, 1), (true, Outcome::Pass, 0)] {
+        let mut d = Drive::up(vec![probed("a")]);
+        d.until_measured(A);
+        d.answer(A, Outcome::Pass);
+        d.wait(Duration::from_millis(1_500));
+        d.feed(Input::Refresh { id: CommandId(900), realm: None });
+        assert_eq!(d.in_flight(A), 1);
+        let skipped = d.status(A).probes[0].skipped;
+        if slot_comes {
+            d.wait(secs(4));
+        }
+        assert_eq!(d.in_flight(A), 1, "one at a time");
+        d.answer(A, outcome);
+        let probe = d.status(A).probes[0].clone();
+        assert_eq!((probe.fails, probe.skipped), (fails, skipped), "slot comes: {slot_comes}, {outcome:?}");
+    }
+}
+
+#[test]
+fn a_probe_is_measured_at_its_own_interval_or_at_that_of_what_happens() {
+    for seconds in [1, 5, 12, 30, 60, 300] {
+        let own = secs(seconds);
+        let mut spec = external("a");
+        (spec.probes[0].info.interval, spec.probes[0].info.timeout) = (own, own.min(secs(2)));
+        let mut d = Drive::up(vec![spec]);
+        let shown = |d: &mut Drive| d.status(A).probes[0].interval.expect("it is measured");
+        assert_eq!(shown(&mut d), own, "{seconds} s, steady");
+        d.until_measured(A);
+        d.answer(A, FAIL);
+        assert_eq!(shown(&mut d), secs(1).max(own / 5), "{seconds} s, a verdict is being formed");
+        while d.word(A) != Status::Down {
+            d.wait_answering(secs(1), |_| FAIL);
+        }
+        let mut last = own.max(secs(5));
+        assert_eq!(shown(&mut d), last, "{seconds} s, down");
+        for _ in 0..40 {
+            d.wait_answering(last, |_| FAIL);
+            assert!(shown(&mut d) >= last, "{seconds} s: it only grows");
+            last = shown(&mut d);
+        }
+        assert_eq!(last, own.max(secs(30)), "{seconds} s, down for long");
+        while d.word(A) != Status::Up {
+            d.wait_answering(secs(1), |_| Outcome::Pass);
+        }
+        d.wait_answering(own * 3, |_| Outcome::Pass);
+        assert_eq!(shown(&mut d), own, "{seconds} s, up again");
+    }
+}

@@ -440,3 +440,29 @@ fn a_shutdown_waits_for_no_command() {
         assert!(d.effects.contains(&Effect::Halt));
     }
 }
+
+/// It passes in the midst of its cooldown, or only when its one trial is due.
+#[test]
+fn an_external_realm_that_passes_has_left_its_cooldown_whenever_that_is() {
+    for at_its_trial in [false, true] {
+        let spec = RealmSpec { restart: policy(|settings| settings.burst = 3), ..watched() };
+        let mut d = Drive::up(vec![spec]);
+        for _ in 0..3 {
+            d.until_commanded(A);
+            d.take();
+            d.done(A, Some("exit code 1"));
+        }
+        while d.status(A).why.reason != Reason::Cooldown {
+            d.wait_answering(std::time::Duration::from_millis(100), |_| FAIL);
+        }
+        let trial = d.status(A).why.next.at.expect("the time of its trial");
+        let fails =
+            if at_its_trial { trial.since(d.now) - std::time::Duration::from_millis(1) } else { secs(60) };
+        d.wait_answering(fails, |_| FAIL);
+        d.wait_answering(secs(20), |_| Outcome::Pass);
+        assert_eq!((d.word(A), d.commands(A)), (Status::Up, 0), "{}", d.message(A));
+        // The budget is still spent, so the next failure leads to a cooldown and to no command.
+        d.wait_answering(secs(60), |_| FAIL);
+        assert_eq!((d.commands(A), d.status(A).why.reason), (0, Reason::Cooldown), "{}", d.message(A));
+    }
+}

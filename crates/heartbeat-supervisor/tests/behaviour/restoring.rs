@@ -9,7 +9,7 @@ use heartbeat_status::{
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, Reply};
 
-use crate::drive::{A, B, Depends, Drive, FAIL, bare, oneshot, policy, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, oneshot, policy, probed, secs};
 
 fn alive(realm: RealmIx) -> Found {
     Found::Alive { pid: 100 + realm.0, launching: false }
@@ -437,4 +437,53 @@ fn a_realm_is_written_when_its_durable_half_changes_and_for_no_event() {
     assert_eq!(d.writes, writes + 1);
     d.wait_answering(secs(30), |_| FAIL);
     assert!(d.writes > writes + 1, "each failure counts toward a restart");
+}
+
+/// heartbeatd dies at these seconds of a stop, whose KILL follows after 10 s. A death in the last two seconds makes the
+/// next heartbeatd repeat the signal, and give the realm two seconds for it.
+#[test]
+fn however_often_heartbeatd_dies_during_a_stop_its_first_deadline_stands() {
+    for deaths in [&[1][..], &[1, 2], &[1, 2, 3], &[4, 7], &[2, 9], &[9, 10], &[1, 2, 3, 4, 5, 6, 7, 8, 9]] {
+        let mut d = Drive::up(vec![bare("a")]);
+        d.order(Action::Stop, A);
+        let first = d.now;
+        for second in deaths {
+            d.wait((first + secs(*second)).since(d.now));
+            assert!(!d.signals().contains(&(A, Signal::KILL)), "{deaths:?}: killed too early");
+            d.killed(alive);
+        }
+        while !d.signals().contains(&(A, Signal::KILL)) {
+            d.wait(Duration::from_millis(10));
+            assert!(d.now.since(first) < secs(60), "{deaths:?}: never killed");
+        }
+        let last = *deaths.last().expect("a death");
+        assert_eq!(d.now.since(first), secs(10.max(last + 2)), "{deaths:?}");
+    }
+}
+
+/// Two realms are being restarted, heartbeatd is killed, and a third one fails its probes.
+#[test]
+fn only_open_restarts_for_health_count_toward_the_two_at_a_time_after_a_death() {
+    let ours = Outcome::Inconclusive(heartbeat_status::InconclusiveReason::MonitorLag);
+    for for_health in [false, true] {
+        let realms = ["a", "b", "c"].map(probed).into_iter();
+        let mut d = Drive::stable(realms.chain(["d", "e", "f", "g", "h", "i"].map(bare)).collect());
+        if for_health {
+            d.wait_answering(secs(14), |realm| if realm == C { Outcome::Pass } else { FAIL });
+        }
+        for realm in [A, B] {
+            d.exit(realm, if for_health { Exit::signal(Signal::TERM) } else { Exit::code(1) });
+        }
+        d.wait(secs(1));
+        d.launch_all();
+        let cause = if for_health { RestartCause::Unhealthy } else { RestartCause::Exited };
+        for realm in [A, B] {
+            let open = d.status(realm).restart.clone().expect("a restart");
+            assert_eq!((open.cause, open.result), (cause, None));
+        }
+        d.killed(alive);
+        d.wait_answering(secs(25), |realm| if realm == C { FAIL } else { ours });
+        let restarted = d.signals().contains(&(C, Signal::TERM));
+        assert_eq!(restarted, !for_health, "{}", d.message(C));
+    }
 }

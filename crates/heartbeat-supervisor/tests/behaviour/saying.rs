@@ -358,3 +358,64 @@ fn a_time_beyond_all_clocks_is_a_time() {
     assert_eq!(d.word(A), Status::Up);
     assert!(d.sup.poll_timeout().is_none_or(|at| at > Instant::from_millis(2_000_000)));
 }
+
+#[test]
+fn what_it_says_of_its_watchdog_replaces_what_is_configured() {
+    let second = |seconds| Some(secs(seconds));
+    for (configured, says, in_force) in [
+        (None, None, None),
+        (second(10), None, second(10)),
+        (None, second(2), second(2)),
+        (second(10), second(2), second(2)),
+        (second(10), second(30), second(30)),
+        (second(10), second(0), None),
+        (None, second(0), None),
+    ] {
+        let mut d = up(configured);
+        if let Some(says) = says {
+            d.say(A, |said| said.watchdog = Some(says));
+        }
+        let words = format!("configured {configured:?}, says {says:?}");
+        assert_eq!(d.status(A).says.as_ref().unwrap().watchdog, in_force, "{words}");
+        d.wait(in_force.unwrap_or(secs(600)) - Duration::from_millis(1));
+        assert_eq!(opened(&d), [], "{words}");
+        d.wait(Duration::from_millis(1));
+        assert_eq!(opened(&d).len(), usize::from(in_force.is_some()), "{words}");
+    }
+}
+
+/// Time is granted, a need breaks a while later, and comes back.
+#[test]
+fn time_that_was_granted_anew_is_charged_from_its_grant_on_when_a_need_breaks() {
+    const STARTING: Outcome = Outcome::Fail { reason: FailReason::StartingUp, phase: None };
+    const STEP: Duration = Duration::from_millis(100);
+    let (need, realm) = (A, B);
+    for says_so_itself in [true, false] {
+        let spec = if says_so_itself { talking("a", None) } else { probed("a") };
+        let mut d = Drive::boot(vec![external("b"), spec.needs(need)]);
+        d.answer(need, Outcome::Pass);
+        d.wait_answering(secs(3), |_| Outcome::Pass);
+        d.launch_all();
+        d.wait_answering(secs(30), |ix| if ix == need { Outcome::Pass } else { STARTING });
+        if says_so_itself {
+            d.say(realm, |said| said.extend = Some(secs(60)));
+        }
+        let until = d.now + secs(60);
+        let goes_on = |d: &mut Drive, outcome: Outcome, goal: &dyn Fn(&mut Drive) -> bool| {
+            let bound = d.now + secs(600);
+            while !goal(d) {
+                assert!(d.now < bound, "{}", d.message(realm));
+                d.wait_answering(STEP, |ix| if ix == need { outcome } else { FAIL });
+            }
+            d.now
+        };
+        let broke = goes_on(&mut d, FAIL, &|d| d.word(need) == Status::Down);
+        assert!(broke < until);
+        d.wait_answering(secs(300), |_| FAIL);
+        let mended = goes_on(&mut d, Outcome::Pass, &|d| d.word(need) == Status::Up);
+        let ended = goes_on(&mut d, Outcome::Pass, &|d| d.phase(realm) == Phase::Stopping);
+        // What the realm had left when the need broke, within the steps of this test and of a starting probe.
+        let (left, had) = (until.since(broke), ended.since(mended));
+        assert!(had.abs_diff(left) <= Duration::from_millis(600), "{left:?} were left, it had {had:?}");
+    }
+}

@@ -254,3 +254,30 @@ fn upstream_is_asked_before_a_health_restart() {
         }
     }
 }
+
+#[test]
+fn what_needs_or_wants_a_manual_realm_pulls_it_in_and_what_comes_after_it_does_not() {
+    let manual = |mut spec: heartbeat_supervisor::RealmSpec| {
+        spec.manual = true;
+        spec
+    };
+    for (kind, pulled) in [(EdgeKind::Needs, true), (EdgeKind::Wants, true), (EdgeKind::After, false)] {
+        let dependent = || bare("b").edge(A, kind, Gate::Up, WhileDown::Ride);
+        let at_boot = Drive::boot(vec![manual(bare("a")), dependent()]);
+        let through_another = Drive::boot(vec![manual(bare("a")), manual(dependent()), bare("c").needs(B)]);
+        let mut by_a_start = Drive::boot(vec![manual(bare("a")), manual(dependent())]);
+        assert_eq!(by_a_start.starts(), []);
+        by_a_start.order(Action::Start, B);
+        let mut by_a_reload = Drive::boot(vec![manual(bare("a"))]);
+        assert_eq!(by_a_reload.starts(), []);
+        by_a_reload.reload(vec![manual(bare("a")), dependent()], &[]);
+        for (way, d) in [
+            ("boot", at_boot),
+            ("another one", through_another),
+            ("a start", by_a_start),
+            ("a reload", by_a_reload),
+        ] {
+            assert_eq!(d.starts().contains(&A), pulled, "{kind:?}, by {way}");
+        }
+    }
+}
