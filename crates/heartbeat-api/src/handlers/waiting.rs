@@ -279,6 +279,46 @@ mod tests {
         assert!(matches!(judge(&snapshot, &plan, &[], Goal::Stopped), Outcome::Failed(_)));
     }
 
+    /// Every record that a wait may meet: of an earlier restart, of its own, and of a later attempt, with each result.
+    #[test]
+    fn a_restart_is_verified_by_its_own_attempt_or_a_later_one_and_by_no_earlier_one() {
+        use heartbeat_status::{RestartAttempt, RestartCause};
+        const WAITED_FOR: RestartId = RestartId(2);
+        let results = [
+            None,
+            Some(RestartResult::Verified),
+            Some(RestartResult::Failed),
+            Some(RestartResult::Abandoned),
+        ];
+        let (snapshot, plan) = (up(), plan(&[Some(60)]));
+        for id in 1..=3 {
+            for result in results {
+                let mut snapshot = snapshot.clone();
+                let mut realm = (*snapshot.realms[0]).clone();
+                realm.restart = Some(RestartAttempt {
+                    id: RestartId(id),
+                    cause: RestartCause::Requested,
+                    detail: "requested".to_owned(),
+                    attempt: Some(1),
+                    steps: Vec::new(),
+                    result,
+                });
+                snapshot.realms = [realm.into()].into_iter().collect();
+                let outcome = judge(&snapshot, &plan, &[(RealmIx(0), WAITED_FOR)], Goal::Verified);
+                let what = format!("restart {id}, {result:?}: {outcome:?}");
+                match (id, result) {
+                    (2 | 3, Some(RestartResult::Verified)) => {
+                        assert_eq!(outcome, Outcome::Reached, "{what}");
+                    }
+                    (2, Some(RestartResult::Abandoned)) => {
+                        assert!(matches!(outcome, Outcome::Failed(_)), "{what}");
+                    }
+                    _ => assert!(matches!(outcome, Outcome::Late(_)), "{what}"),
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_default_limit_is_what_the_steps_may_take() {
         assert_eq!(default_limit(&plan(&[Some(60), Some(30)]), Goal::Up), Duration::from_secs(90));

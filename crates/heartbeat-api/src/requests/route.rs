@@ -157,6 +157,52 @@ mod tests {
     use super::*;
     use crate::requests::role::Role;
 
+    /// The contract's list: the path, its methods, the role that it takes, and whether TCP serves it without a token.
+    const CONTRACT: &[(&str, &str, Role, bool)] = &[
+        ("/", "GET, HEAD", Role::Read, true),
+        ("/livez", "GET, HEAD", Role::Read, true),
+        ("/readyz", "GET, HEAD", Role::Read, true),
+        ("/api/health/", "GET, HEAD", Role::Read, true),
+        ("/api/status/", "GET, HEAD", Role::Read, true),
+        ("/api/status/{realm}/", "GET, HEAD", Role::Read, true),
+        ("/api/realms/ecosystem-health/", "GET, HEAD", Role::Read, true),
+        ("/api/realms/{realm}/", "PUT, DELETE", Role::Admin, false),
+        ("/api/realms/{realm}/start/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/stop/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/restart/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/pause/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/resume/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/reset/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/signal/", "POST", Role::Operate, false),
+        ("/api/events/", "GET, HEAD", Role::Read, true),
+        ("/api/incidents/", "GET, HEAD", Role::Read, true),
+        ("/api/incidents/{id}/", "GET, HEAD", Role::Read, true),
+        ("/api/incidents/{id}/ack/", "POST", Role::Operate, false),
+        ("/api/incidents/{id}/notifications/", "GET, HEAD", Role::Read, false),
+        ("/api/notify/{receiver}/test/", "POST", Role::Operate, false),
+        ("/api/history/", "GET, HEAD", Role::Read, true),
+        ("/api/history/{realm}/", "GET, HEAD", Role::Read, true),
+        ("/metrics", "GET, HEAD", Role::Read, true),
+        ("/api/graph/", "GET, HEAD", Role::Read, true),
+        ("/api/logs/{realm}/", "GET, HEAD", Role::Read, false),
+        ("/api/reload/", "POST", Role::Operate, false),
+        ("/api/daemon/leave/", "POST", Role::Admin, false),
+        ("/api/daemon/upgrade/", "POST", Role::Admin, false),
+        ("/api/plan/", "POST", Role::Operate, false),
+        ("/api/beat/{realm}/", "POST", Role::Operate, false),
+        ("/api/beat/{realm}/{event}/", "POST", Role::Operate, false),
+    ];
+
+    #[test]
+    fn every_route_is_served_to_the_callers_that_the_contract_names() {
+        let served: Vec<_> =
+            ROUTES.iter().map(|(_, rule)| (rule.name, rule.verbs.allow(), rule.takes, rule.on_tcp)).collect();
+        for row in &served {
+            assert!(CONTRACT.contains(row), "the contract has no such row: {row:?}");
+        }
+        assert_eq!(served.len(), CONTRACT.len(), "a route is missing, or is there twice");
+    }
+
     #[test]
     fn every_path_of_the_contract_is_a_route_with_and_without_its_slash() {
         for (endpoint, rule) in ROUTES {

@@ -131,6 +131,22 @@ async fn a_restart_is_waited_for_until_it_is_verified() {
 }
 
 #[tokio::test]
+async fn a_restart_whose_first_attempt_fails_is_waited_for_until_a_later_one_is_verified() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let body = r#"{"wait":"verified","timeout_s":600}"#;
+    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", body).await;
+    let record = || fake.snapshot().realm(API).and_then(|realm| realm.restart.clone()).unwrap();
+    let first = record().id;
+    fake.exited(API, Exit::code(1));
+    assert!(record().id > first && record().result.is_none(), "{:?}", record());
+    fake.advance(Duration::from_secs(60));
+    let answer = asked.await.unwrap();
+    let document: ActionDocument = answer.json();
+    assert_eq!((answer.status, document.result.as_deref()), (200, Some("verified")), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn a_wait_for_up_is_not_satisfied_by_what_was() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
