@@ -101,6 +101,24 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
+    /// Send no notifications about realms for a while; what is still open at the end is sent then
+    Mute {
+        /// Realms to mute
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        realms: Vec<String>,
+        /// For how long, e.g. 1h
+        #[arg(long = "for", value_name = "DUR", value_parser = parse_duration)]
+        duration: Duration,
+        /// Why, for the next person who looks
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End a mute: send notifications about realms again
+    Unmute {
+        /// Realms to unmute
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        realms: Vec<String>,
+    },
     /// Clear failed attempts, backoff and cooldown, and start realms that should run
     Reset {
         /// Realms to reset
@@ -733,6 +751,10 @@ mod tests {
             "is up 5s",
             "pause 5s --reason x",
             "resume 5s",
+            "mute 5s --for 1h --reason x",
+            "mute api --reason x",
+            "mute api --for 1h",
+            "unmute 5s",
             "reset Api",
             "signal HUP 5s",
             "plan stop 5s",

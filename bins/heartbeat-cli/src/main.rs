@@ -41,6 +41,7 @@ mod incidents;
 mod init;
 mod logs;
 mod man;
+mod mute;
 mod nagios;
 mod notify;
 mod page;
@@ -226,6 +227,10 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Resume { realms }) => {
             hold::run(&connect(console), Action::Resume, realms, &ActionRequest::default(), console).await
         }
+        Some(Command::Mute { realms, duration, reason }) => {
+            mute::mute(&connect(console), realms, *duration, reason, console).await
+        }
+        Some(Command::Unmute { realms }) => mute::unmute(&connect(console), realms, console).await,
         Some(Command::Reset { realms, lift_holds }) => {
             let request = ActionRequest { lift_holds: *lift_holds, ..ActionRequest::default() };
             hold::run(&connect(console), Action::Reset, realms, &request, console).await

@@ -10,7 +10,7 @@ use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
     NotifyTestDocument, RegistrationDocument, ReloadDocument, StripsDocument, TransitionEntry,
 };
-use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
+use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
@@ -192,6 +192,19 @@ pub struct Acknowledged {
     pub unwritten: Option<String>,
 }
 
+/// A mute of a realm: receivers of notifications hear nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mute {
+    /// Why the realm is muted.
+    pub reason: String,
+    /// The end of the mute.
+    pub until: WallTime,
+    /// The user, by number.
+    pub by: Option<u32>,
+    /// The time of the request.
+    pub at: WallTime,
+}
+
 /// A heartbeat of a realm or of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
@@ -270,6 +283,9 @@ pub trait Backend: Send + Sync + 'static {
     fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
     /// Counts of attempts to notify receivers, in a constant order. Must not wait.
     fn notification_counts(&self) -> Vec<NotificationCount>;
+    /// Mutes a realm, or ends its mute (`None`). Answers once that is on disk, or with why it cannot be written; a restart
+    /// of heartbeatd would forget it then.
+    fn mute(&self, realm: String, mute: Option<Mute>) -> BoxFuture<Option<Option<String>>>;
     /// Sends a test to a receiver, or shows what it would be sent (`dry_run`); the error lists the receivers there are.
     fn test_receiver(
         &self,

@@ -123,6 +123,8 @@ impl Shared {
             Endpoint::Leave => departure::leave(ecosystem, &body).await,
             Endpoint::Upgrade => departure::upgrade(ecosystem, &body).await,
             Endpoint::Act(action) => action::act(ecosystem, name, action, &body, uid, closing).await,
+            Endpoint::Mute => notifying::mute(ecosystem, name, &body, uid).await,
+            Endpoint::Unmute => notifying::unmute(ecosystem, name, &body).await,
             Endpoint::Register if parts.method == Method::PUT => {
                 registering::register(ecosystem, name, body, &query, uid).await
             }

@@ -7,9 +7,9 @@ use heartbeat_http::Answer as Opened;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, NotificationsDocument,
-    NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem, RealmDocument, RegistrationDocument,
-    ReloadDocument, ReloadRequest, StatusDocument, Wait,
+    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, MuteDocument, MuteRequest,
+    NotificationsDocument, NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem, RealmDocument,
+    RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -325,6 +325,35 @@ impl Client {
     /// [`ClientError::NotFound`] when the incident is not remembered.
     pub async fn notifications(&self, id: &str) -> Result<NotificationsDocument, ClientError> {
         self.read(&format!("/api/incidents/{}/notifications/", segment(id)), self.deadline).await
+    }
+
+    /// Mutes a realm: receivers of notifications hear nothing of it for a while.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn mute(&self, realm: &str, request: &MuteRequest) -> Result<MuteDocument, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
+        self.mute_or_not(realm, "mute", body).await
+    }
+
+    /// Ends the mute of a realm.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn unmute(&self, realm: &str) -> Result<MuteDocument, ClientError> {
+        self.mute_or_not(realm, "unmute", b"{}".to_vec()).await
+    }
+
+    async fn mute_or_not(&self, realm: &str, verb: &str, body: Vec<u8>) -> Result<MuteDocument, ClientError> {
+        let question = Question {
+            method: Method::POST,
+            path: &format!("/api/realms/{}/{verb}/", segment(realm)),
+            accept: JSON,
+            last_event_id: None,
+            body: Some(body),
+            deadline: self.deadline,
+        };
+        self.parse(ask(&self.host, question).await?)
     }
 
     /// Sends a test to a receiver, or shows what it would be sent.

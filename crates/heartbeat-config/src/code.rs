@@ -107,6 +107,8 @@ codes! {
     NeverSent = "127",
     /// The path of a Unix socket is longer than the kernel takes.
     LongSocketPath = "128",
+    /// A maintenance window needs `realms`, `start` (a time with its zone, or a cron pattern), `for` and `reason`.
+    BadMaintenance = "129",
     /// The key is not for a realm that is registered at run time. What starts or changes something belongs in the configuration.
     NotRegistrable = "130",
     /// A registered realm would be probed outside of loopback and `register_networks`.

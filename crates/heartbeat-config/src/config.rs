@@ -16,6 +16,7 @@ use crate::effective::EffectiveKey;
 use crate::push::PushSchedule;
 use crate::registration_rules::RegistrationRules;
 use crate::resource::ResourceBounds;
+use crate::window::MaintenanceConfig;
 
 /// A configuration that was loaded.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Config {
     pub realms: Vec<RealmConfig>,
     /// `[notify.NAME]`: the receivers of incidents, by name.
     pub notify: Vec<ReceiverConfig>,
+    /// `[maintenance.NAME]`, by name.
+    pub maintenance: Vec<MaintenanceConfig>,
     /// The files it was read from, the first first.
     pub files: Vec<PathBuf>,
     /// The part that concerns realms that are registered beside its own.
@@ -114,6 +117,8 @@ pub struct ReceiverConfig {
     pub template: Option<String>,
     /// It hears only of incidents that have been open for this long.
     pub delay: Duration,
+    /// It is reminded of an open incident this often.
+    pub repeat: Option<Duration>,
     /// It does not hear of incidents that a person has acknowledged.
     pub unless_acknowledged: bool,
     /// The receiver that gets its notifications when this one fails.
@@ -125,6 +130,8 @@ pub struct ReceiverConfig {
 pub enum ReceiverKind {
     /// Incident documents.
     Webhook,
+    /// Alerts that are refreshed.
+    Alertmanager,
     /// A topic of an ntfy server.
     Ntfy,
     /// An incoming webhook of Slack.

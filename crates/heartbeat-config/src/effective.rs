@@ -9,7 +9,7 @@ use crate::translated;
 /// Shown in place of a value that may be a secret.
 const REDACTED: &str = "***";
 /// Keys whose values may be secrets: the names in their tables are shown, and nothing else.
-const SECRET: [&str; 7] = ["env", "headers", "ntfy", "pagerduty", "ping", "slack", "webhook"];
+const SECRET: [&str; 8] = ["alertmanager", "env", "headers", "ntfy", "pagerduty", "ping", "slack", "webhook"];
 
 /// One key of the configuration in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,12 @@ pub(crate) fn effective(reader: &Reader<'_>) -> Vec<EffectiveKey> {
     let path = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     listing.table(Table::Heartbeat, "heartbeat", &Section::new(path(&["heartbeat"]), table("heartbeat")));
     let defaults = Section::new(path(&["defaults"]), table("defaults"));
-    for (kind, of, below) in [("realm", Table::Realm, Some(&defaults)), ("notify", Table::Notify, None)] {
+    let kinds = [
+        ("realm", Table::Realm, Some(&defaults)),
+        ("notify", Table::Notify, None),
+        ("maintenance", Table::Maintenance, None),
+    ];
+    for (kind, of, below) in kinds {
         for (name, value) in table(kind) {
             let Value::Dict(_, values) = value else { continue };
             let section = Section::new(path(&[kind, name]), values);

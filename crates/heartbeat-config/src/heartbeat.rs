@@ -11,7 +11,7 @@ use crate::code::Code;
 use crate::config::Heartbeat;
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
-use crate::notify;
+use crate::endpoint;
 use crate::reader::{Entry, Reader, Section};
 use crate::sources::{EARLY_KEYS, Sources};
 
@@ -185,7 +185,7 @@ fn reference(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
 fn ping(reader: &Reader<'_>, section: &Section<'_>) -> Option<String> {
     let entry = section.get("ping")?;
     let url = reader.text(&entry)?;
-    let refused = notify::refusal(&url, None, "ping URL");
+    let refused = endpoint::refusal(&url, None, "ping URL");
     if let Some((why, help)) = &refused {
         reader.value_problem(&entry, Code::BadReceiver, why.clone(), "here", help);
     }

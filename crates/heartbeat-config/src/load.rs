@@ -24,12 +24,14 @@ use crate::host;
 use crate::inherited::Inherited;
 use crate::interpolate::{Variables, interpolate};
 use crate::keys::Table;
+use crate::maintenance;
 use crate::notify;
 use crate::plan::plan;
 use crate::reader::{self, Reader, Section};
 use crate::realm::{self, ReadContext, ReadRealm};
 use crate::registration_rules::RegistrationRules;
 use crate::sources::{EARLY_KEYS, Sources};
+use crate::window::MaintenanceConfig;
 
 /// The first file of the search order that exists: `./heartbeat.toml`, the XDG configuration directory, `/etc`.
 ///
@@ -210,6 +212,7 @@ fn assemble(
     let reader = Reader::new(&document, Variables::new(&variables), &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
     let notify = receivers(&reader, &dir, &realms);
+    let maintenance = windows(&reader, &realms);
     if purpose == Purpose::Check {
         host::look(&reader, &realms);
     }
@@ -221,7 +224,8 @@ fn assemble(
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            let config = Config { heartbeat, plan, realms, notify, files: Vec::new(), registering };
+            let config =
+                Config { heartbeat, plan, realms, notify, maintenance, files: Vec::new(), registering };
             Ok(Loaded { config, warnings: Report::new(warnings), effective })
         }
         // A check reports the warnings beside the errors.
@@ -231,9 +235,15 @@ fn assemble(
 }
 
 fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<ReceiverConfig> {
-    let names: Vec<&RealmName> = realms.iter().map(|realm| &realm.spec.name).collect();
     match reader.document.root.get("notify") {
-        Some(Value::Dict(_, written)) => notify::read(reader, dir, written, &names),
+        Some(Value::Dict(_, written)) => notify::read(reader, dir, written, realms),
+        _ => Vec::new(),
+    }
+}
+
+fn windows(reader: &Reader<'_>, realms: &[ReadRealm]) -> Vec<MaintenanceConfig> {
+    match reader.document.root.get("maintenance") {
+        Some(Value::Dict(_, written)) => maintenance::read(reader, written, realms),
         _ => Vec::new(),
     }
 }
@@ -301,7 +311,7 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
         _ => None,
     };
     for (name, value) in root.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
-        if ["heartbeat", "defaults", "realm", "notify"].contains(&name.as_str()) {
+        if ["heartbeat", "defaults", "realm", "notify", "maintenance"].contains(&name.as_str()) {
             let entry = reader::Entry { path: vec![name.clone()], value };
             reader.value_problem(
                 &entry,

@@ -1,17 +1,21 @@
 //! `[notify.NAME]`: who is told of incidents.
 
 use std::path::Path;
+use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use heartbeat_probe::{HttpError, HttpProbe, TlsOptions};
 use heartbeat_status::{IncidentStep, RealmName};
 
 use crate::code::Code;
 use crate::config::{ReceiverConfig, ReceiverKind};
 use crate::diagnostic::Diagnostic;
+use crate::endpoint::refusal;
 use crate::keys::{self, Table};
 use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
+use crate::realm::ReadRealm;
+use crate::selector;
+use crate::units;
 
 /// The steps of an incident, by the word for them.
 const STEPS: [(&str, IncidentStep); 4] = [
@@ -21,12 +25,12 @@ const STEPS: [(&str, IncidentStep); 4] = [
     ("resolved", IncidentStep::Resolved),
 ];
 
-/// All receivers. `realms` are the names there are.
+/// All receivers.
 pub(crate) fn read(
     reader: &Reader<'_>,
     dir: &Path,
     written: &Dict,
-    realms: &[&RealmName],
+    realms: &[ReadRealm],
 ) -> Vec<ReceiverConfig> {
     let mut found = Vec::new();
     for (name, value) in written {
@@ -50,15 +54,19 @@ pub(crate) fn read(
     found
 }
 
+/// Receivers are not reminded more often.
+const MIN_REPEAT: Duration = Duration::from_secs(60);
+
 /// The key of each kind of receiver, and what its URL is called.
-const KINDS: [(&str, ReceiverKind, &str); 4] = [
+const KINDS: [(&str, ReceiverKind, &str); 5] = [
     ("webhook", ReceiverKind::Webhook, "webhook"),
+    ("alertmanager", ReceiverKind::Alertmanager, "Alertmanager address"),
     ("ntfy", ReceiverKind::Ntfy, "ntfy topic"),
     ("slack", ReceiverKind::Slack, "Slack webhook"),
     ("pagerduty", ReceiverKind::PagerDuty, "PagerDuty address"),
 ];
 /// Kinds of receivers of later versions, which are refused by name.
-const LATER: [&str; 3] = ["alertmanager", "exec", "smtp"];
+const LATER: [&str; 2] = ["exec", "smtp"];
 
 /// What a template may use.
 pub const TEMPLATE_NAMES: &[&str] = &[
@@ -89,7 +97,7 @@ fn receiver(
     dir: &Path,
     name: &str,
     section: &Section<'_>,
-    realms: &[&RealmName],
+    realms: &[ReadRealm],
 ) -> Option<ReceiverConfig> {
     let path = |key: &str| {
         section.get(key).and_then(|entry| Some(beside(reader, &entry, dir, &reader.text(&entry)?)))
@@ -98,7 +106,8 @@ fn receiver(
     let target = target(reader, name, section, ca.as_deref());
     let kind = target.as_ref().map(|(kind, _)| *kind);
     let on = section.get("on").map(|entry| steps(reader, &entry));
-    let realms = section.get("realms").map(|entry| concerned(reader, &entry, realms)).unwrap_or_default();
+    let realms =
+        section.get("realms").map(|entry| selector::chosen(reader, &entry, realms)).unwrap_or_default();
     let unless_acknowledged =
         section.get("unless").is_some_and(|entry| reader.word(&entry, &[("ack", ())]).is_some());
     check_company(reader, name, section, kind);
@@ -106,6 +115,7 @@ fn receiver(
     let token_file = path("token_file");
     let delay = reader.duration(section, "delay").unwrap_or_default();
     let template = section.get("template").and_then(|entry| template(reader, &entry));
+    let repeat = section.get("repeat").and_then(|entry| repeat(reader, &entry));
     let fallback = section.get("fallback").and_then(|entry| reader.text(&entry));
     let (kind, url) = target?;
     Some(ReceiverConfig {
@@ -119,6 +129,7 @@ fn receiver(
         token_file,
         template,
         delay,
+        repeat,
         unless_acknowledged,
         fallback,
     })
@@ -179,8 +190,17 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: O
             alone(key, "signs webhooks, and this receiver is none", "remove it");
         }
     }
-    if matches!(kind, ReceiverKind::Webhook | ReceiverKind::Slack) {
+    if matches!(kind, ReceiverKind::Webhook | ReceiverKind::Alertmanager | ReceiverKind::Slack) {
         alone("token_file", "is for `ntfy` and `pagerduty`", "remove it");
+    }
+    if kind == ReceiverKind::Alertmanager {
+        alone("repeat", "is not for `alertmanager`, which repeats by its own `repeat_interval`", "remove it");
+        alone("on", "is not for `alertmanager`, which gets the state of every open incident", "remove it");
+        alone(
+            "template",
+            "is not for `alertmanager`, which words messages by its own templates",
+            "remove it",
+        );
     }
     if kind == ReceiverKind::PagerDuty && section.get("token_file").is_none() {
         let message = format!(
@@ -218,36 +238,18 @@ fn check_fallbacks(reader: &Reader<'_>, written: &Dict) {
     }
 }
 
-/// Why incidents cannot be posted there, and what to write instead.
-pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str) -> Option<(String, String)> {
-    let example = || "for example \"http://127.0.0.1:3000/api/incidents/\"".to_owned();
-    let is_https = url.starts_with("https://");
-    if !url.starts_with("http://") && !is_https {
-        // It may be a secret: it is not repeated.
-        return Some((format!("the {what} is not an http:// or https:// URL"), example()));
+/// How often a receiver is reminded; `None` for never.
+fn repeat(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<Duration> {
+    if entry.value.as_str() == Some("off") {
+        return None;
     }
-    if ca.is_some() && !is_https {
-        let why = "`ca` is for https:// webhooks, and this one is http://";
-        return Some((why.to_owned(), "write https://, or remove `ca`".to_owned()));
+    let repeat = reader.parsed(entry, "4h", units::duration)?;
+    if repeat < MIN_REPEAT {
+        let message = "a receiver is reminded at most once per minute";
+        reader.value_problem(entry, Code::BadTiming, message, "too often", "for example repeat = \"4h\"");
+        return None;
     }
-    if url.contains('#') {
-        return Some(("a fragment (`#...`) is not sent to servers".to_owned(), "remove it".to_owned()));
-    }
-    if url.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
-        let why =
-            format!("the {what} has credentials in its URL, where logs and process lists would show them");
-        return Some((why, "remove them".to_owned()));
-    }
-    let made = if is_https {
-        let options = TlsOptions { ca: ca.map(Path::to_owned), ..TlsOptions::default() };
-        HttpProbe::with_tls(url, &options)
-    } else {
-        HttpProbe::new(url)
-    };
-    match made.err()? {
-        HttpError::Tls(error) => Some((error.to_string(), "name a PEM file that can be read".to_owned())),
-        _ => Some((format!("the {what} is not an http:// or https:// URL"), example())),
-    }
+    Some(repeat)
 }
 
 /// A template that can be read and uses only what an incident has.
@@ -293,26 +295,4 @@ fn steps(reader: &Reader<'_>, entry: &Entry<'_>) -> Vec<IncidentStep> {
         reader.value_problem(entry, Code::NeverSent, message, "never told", help);
     }
     steps
-}
-
-fn concerned(reader: &Reader<'_>, entry: &Entry<'_>, realms: &[&RealmName]) -> Vec<RealmName> {
-    let mut found = Vec::new();
-    for item in reader.items(entry) {
-        let Some(text) = reader.text(&item) else { continue };
-        if let Some(known) = realms.iter().find(|known| known.as_str() == text) {
-            found.push((*known).clone());
-            continue;
-        }
-        let near = keys::nearest(&text, realms.iter().map(|name| name.as_str()));
-        let help = near
-            .map_or_else(|| format!("declare it: [realm.{text}]"), |near| format!("did you mean `{near}`?"));
-        reader.value_problem(
-            &item,
-            Code::UnknownRealm,
-            format!("there is no realm `{text}`"),
-            "unknown realm",
-            &help,
-        );
-    }
-    found
 }

@@ -179,6 +179,7 @@ pub fn with_registered(config: &Config, registrations: &[Registration]) -> Resul
         plan,
         realms,
         notify: config.notify.clone(),
+        maintenance: config.maintenance.clone(),
         files: config.files.clone(),
         registering: Arc::clone(&config.registering),
     })
@@ -257,6 +258,7 @@ pub fn configured(in_force: crate::InForce<'_>, rules: &Arc<RegistrationRules>) 
         plan,
         realms,
         notify: in_force.notify.to_vec(),
+        maintenance: in_force.maintenance.to_vec(),
         files: Vec::new(),
         registering: Arc::clone(rules),
     }

@@ -6,6 +6,7 @@ use heartbeat_status::{EdgeKind, RealmIx, RealmKind, RealmName};
 use heartbeat_supervisor::{NeedSpec, Plan, PlanError, ProbeSource, ProbeSpec, RealmSpec};
 
 use crate::config::{Config, Heartbeat, Measure, RealmConfig, ReceiverConfig};
+use crate::window::MaintenanceConfig;
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub struct InForce<'a> {
     pub realms: &'a [RealmConfig],
     /// Who is told.
     pub notify: &'a [ReceiverConfig],
+    /// The maintenance windows.
+    pub maintenance: &'a [MaintenanceConfig],
     /// Indices that belonged to realms that are gone: new ones may have them.
     pub vacant: &'a [RealmIx],
 }
@@ -36,7 +39,7 @@ pub struct Changes {
     pub restarted: Vec<Changed>,
     /// Realms that change in place.
     pub changed: Vec<Changed>,
-    /// Keys of `[heartbeat]`, and receivers.
+    /// Keys of `[heartbeat]`, receivers and maintenance windows.
     pub settings: Vec<String>,
 }
 
@@ -242,6 +245,18 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
     for ReceiverConfig { name, .. } in receivers {
         if called(in_force.notify, name) != called(&new.notify, name) {
             changed.push(format!("notify.{name}"));
+        }
+    }
+    let (before, after) = (in_force.maintenance, &new.maintenance);
+    let mut windows: Vec<&MaintenanceConfig> = before.iter().chain(after).collect();
+    windows.sort_by(|a, b| a.name.cmp(&b.name));
+    windows.dedup_by(|a, b| a.name == b.name);
+    let called = |windows: &[MaintenanceConfig], name: &str| {
+        windows.iter().find(|window| window.name == name).cloned()
+    };
+    for MaintenanceConfig { name, .. } in windows {
+        if called(before, name) != called(after, name) {
+            changed.push(format!("maintenance.{name}"));
         }
     }
     changed

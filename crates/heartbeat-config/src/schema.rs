@@ -26,6 +26,7 @@ const fn definition_name(table: Table) -> &'static str {
         Table::Heartbeat => "heartbeat",
         Table::Fuse => "fuse",
         Table::Notify => "receiver",
+        Table::Maintenance => "maintenance",
         Table::Realm => "realm",
         Table::Start => "start",
         Table::Stop => "stop",

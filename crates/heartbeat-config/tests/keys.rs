@@ -43,7 +43,7 @@ fn file(table: Table, name: &str, value: &str) -> String {
         Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
         Table::Notify => {
             let url = match name {
-                "webhook" | "ntfy" | "slack" => "",
+                "webhook" | "alertmanager" | "ntfy" | "slack" => "",
                 "pagerduty" => "token_file = \"key\"\n",
                 "token_file" => "ntfy = \"http://127.0.0.1:1/x\"\n",
                 "next_secret_file" => "webhook = \"http://127.0.0.1:1/\"\nsecret_file = \"x\"\n",
@@ -52,6 +52,12 @@ fn file(table: Table, name: &str, value: &str) -> String {
             };
             let other = "[notify.chat]\nwebhook = \"http://127.0.0.1:1/\"\n";
             format!("[realm.a]\nrun = \"x\"\n{other}[notify.a]\n{url}{name} = {value}\n")
+        }
+        Table::Maintenance => {
+            let others = ["realms = [\"a\"]", "start = \"@daily\"", "for = \"1h\"", "reason = \"x\""];
+            let others = others.iter().filter(|other| !other.starts_with(&format!("{name} ")));
+            let others = others.map(|other| format!("{other}\n")).collect::<String>();
+            format!("[realm.a]\nrun = \"x\"\n[maintenance.a]\n{others}{name} = {value}\n")
         }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
         Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log => {
@@ -130,11 +136,10 @@ fn the_words_of_a_key_are_those_that_are_read() {
 #[test]
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
-        (Table::Root, &["maintenance"][..]),
-        (Table::Heartbeat, &["tls", "history", "history_max"]),
+        (Table::Heartbeat, &["tls", "history", "history_max"][..]),
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
-        (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "from", "to", "channel"]),
+        (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
         (Table::Health, &["redirects"]),
     ] {
         for name in names {

@@ -15,7 +15,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("no_such_user", "HB125", "[realm.api]\nrun = \"api\"\nuser = \"no-such-user\"\n"),
     ("groups_without_user", "HB125", "[realm.api]\nrun = \"api\"\ngroups = [\"adm\"]\n"),
     ("not_built_key", "HB103", "[realm.postgres]\nrun = \"postgres -D data/pg\"\nslo = \"99.9%\"\n"),
-    ("not_built_table", "HB103", "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"api\"]\n"),
+    (
+        "window_without_reason",
+        "HB129",
+        "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"api\"]\nstart = \"0 2 * *\"\nfor = \"40d\"\n",
+    ),
+    (
+        "window_of_no_realm",
+        "HB202",
+        "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"@web\", \"status:down\"]\nstart = \"@daily\"\nfor = \"1h\"\nreason = \"x\"\n",
+    ),
     (
         "receiver_not_built",
         "HB103",

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heartbeat_config::{Config, Heartbeat, InForce, RealmConfig, ReceiverConfig, RegistrationRules};
+use heartbeat_config::{
+    Config, Heartbeat, InForce, MaintenanceConfig, RealmConfig, ReceiverConfig, RegistrationRules,
+};
 use heartbeat_status::{RealmIx, RealmName};
 use heartbeat_supervisor::Plan;
 
@@ -18,14 +20,15 @@ pub(crate) struct ActiveConfig {
     /// What adapters need of each realm of the plan, by its index.
     pub(crate) realms: Vec<RealmConfig>,
     pub(crate) notify: Vec<ReceiverConfig>,
+    pub(crate) maintenance: Vec<MaintenanceConfig>,
     pub(crate) registering: Arc<RegistrationRules>,
 }
 
 impl ActiveConfig {
     /// `plan` is the plan of `config`, which the core has accepted.
     pub(crate) fn new(revision: u64, config: Config, plan: Arc<Plan>) -> Self {
-        let Config { heartbeat, realms, notify, registering, .. } = config;
-        Self { revision, heartbeat, plan, realms, notify, registering }
+        let Config { heartbeat, realms, notify, maintenance, registering, .. } = config;
+        Self { revision, heartbeat, plan, realms, notify, maintenance, registering }
     }
 
     /// What adapters need of a realm; `None` for an index of a later configuration.
@@ -39,8 +42,8 @@ impl ActiveConfig {
 
     /// The configuration that a new one has to fit; `vacant` are indices that a new realm may take.
     pub(crate) fn in_force<'a>(&'a self, vacant: &'a [RealmIx]) -> InForce<'a> {
-        let Self { heartbeat, plan, realms, notify, .. } = self;
-        InForce { heartbeat, plan, realms, notify, vacant }
+        let Self { heartbeat, plan, realms, notify, maintenance, .. } = self;
+        InForce { heartbeat, plan, realms, notify, maintenance, vacant }
     }
 }
 

@@ -4,7 +4,7 @@
 //! one exit per process, one result per measurement. Only operators can send more requests than the inbox takes; it
 //! refuses and counts those.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub(crate) enum Request {
         /// Why it is not on disk.
         problem: Option<IntentError>,
     },
+    /// Notifications about exactly these realms are muted.
+    Muted(BTreeSet<String>),
     /// A part of heartbeatd has a problem, or works again.
     OwnProblem {
         /// The part of heartbeatd.

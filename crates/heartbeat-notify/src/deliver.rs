@@ -8,7 +8,8 @@ use heartbeat_status::wire::IncidentDocument;
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
-use crate::target::Message;
+use crate::mirror::Sent;
+use crate::target::{Alert, Message, alerts};
 use crate::{DeliveryError, Endpoint, Receiver, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
@@ -44,6 +45,12 @@ pub(crate) async fn post(
 ) -> Result<(), Failure> {
     let message = receiver.target.message(document, receiver.template.as_ref(), unix_s)?;
     send_to(receiver.target.endpoint(), (Method::POST, message), unix_s).await
+}
+
+/// Posts the newest state of incidents, all in one request.
+pub(crate) async fn post_all(receiver: &Receiver, states: &[Sent], unix_s: u64) -> Result<(), Failure> {
+    let states = states.iter().map(|Sent { document, is_over }| Alert { document, is_over: *is_over });
+    send_to(receiver.target.endpoint(), (Method::POST, alerts(states, unix_s)?), unix_s).await
 }
 
 /// What a receiver is sent for the document, as text: without the token, and without the path of the URL, which often

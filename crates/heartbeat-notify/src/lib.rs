@@ -1,4 +1,4 @@
-//! Delivers heartbeatd's incidents to webhooks, ntfy, Slack and PagerDuty, in order and with retries.
+//! Delivers heartbeatd's incidents to webhooks, Alertmanager, ntfy, Slack and PagerDuty, in order and with retries.
 //!
 //! # What it is
 //! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
@@ -66,6 +66,7 @@ mod deliver;
 mod endpoint;
 mod error;
 mod failing;
+mod mirror;
 mod notifier;
 mod queue;
 mod receiver;
@@ -89,7 +90,7 @@ pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
-pub use target::{Ntfy, PagerDuty, Slack, Target, Webhook};
+pub use target::{ALERT_REFRESH, Alertmanager, Ntfy, PagerDuty, Slack, Target, Webhook};
 pub use template::{TEMPLATE_NAMES, Template};
 pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;

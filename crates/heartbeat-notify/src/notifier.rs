@@ -85,7 +85,7 @@ impl Notifier {
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         let (closing, _) = watch::channel(false);
-        let environment = Environment { clock, report: Box::new(report), closing };
+        let environment = Environment { clock, report: Box::new(report), muted: Mutex::default(), closing };
         let notifier =
             Self { runtime, environment: Arc::new(environment), running: Mutex::new(BTreeMap::new()) };
         notifier.open_all(receivers, restored);
@@ -128,10 +128,38 @@ impl Notifier {
         document.event.known().map_or_else(Admitted::default, |step| self.decide(document, (step, false)))
     }
 
-    /// Whether a receiver may have to hear of an open incident later, though nothing happens to it: it has a `delay`.
+    /// Whether a receiver may have to hear of an open incident later, though nothing happens to it: it has a `delay` or a
+    /// `repeat`.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.running().values().any(|running| running.worker.waits())
+    }
+
+    /// Whether a receiver is to be reminded of an open incident: it has a `repeat`.
+    #[must_use]
+    pub fn repeat_is_due(&self, document: &IncidentDocument) -> bool {
+        self.running().values().any(|running| running.worker.repeat_is_due(document))
+    }
+
+    /// Queues `opened` again for the receivers that are to be reminded; the document has a new number.
+    pub fn repeat(&self, document: &Arc<IncidentDocument>) -> Admitted {
+        let id: Arc<str> = document.id.as_str().into();
+        let mut admitted = Admitted::default();
+        for (name, running) in &*self.running() {
+            if running.worker.repeat_is_due(document) {
+                admitted.lost.extend(running.worker.repeat(&id, document));
+                let (receiver, document) = (name.clone(), Arc::clone(document));
+                admitted.notifications.push(Notification { receiver, document });
+            }
+        }
+        admitted
+    }
+
+    /// Replaces the realms of which no receiver hears: neither of an incident with such a root, nor, for a receiver that
+    /// asked for certain realms, of one that concerns only such realms. `resolved` still goes to those that know of an
+    /// incident. [Announce](Self::announce) every open incident after a mute has ended.
+    pub fn mute(&self, realms: BTreeSet<String>) {
+        *self.environment.muted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(realms);
     }
 
     /// Queues `opened` of an open incident for the receivers that have heard nothing of it, such as new ones.

@@ -144,7 +144,11 @@ struct OpenIncident {
     by_opened: bool,
     /// Its `resolved` has arrived.
     over: bool,
+    /// A later step of it was held back by a mute.
+    held_back: bool,
     last_seq: u64,
+    /// When a notification of it was last queued, or the queue restored.
+    queued_at: Instant,
 }
 
 /// The queue and the open incidents of one receiver.
@@ -190,8 +194,20 @@ impl<T> Queue<T> {
         self.incidents.get(id).is_some_and(|incident| incident.announced != Announced::OtherRealms)
     }
 
+    /// A mute holds a later step of an incident back that the receiver knows of.
+    pub(crate) fn hold_back(&mut self, id: &str) {
+        if let Some(incident) = self.incidents.get_mut(id) {
+            incident.held_back = true;
+        }
+    }
+
+    /// Whether a step was held back, once.
+    pub(crate) fn take_held_back(&mut self, id: &str) -> bool {
+        self.incidents.get_mut(id).is_some_and(|incident| std::mem::take(&mut incident.held_back))
+    }
+
     /// Takes over what an earlier heartbeatd left, in the order in which it was queued.
-    pub(crate) fn restore(&mut self, earlier: impl IntoIterator<Item = Earlier<T>>) {
+    pub(crate) fn restore(&mut self, now: Instant, earlier: impl IntoIterator<Item = Earlier<T>>) {
         for Earlier { id, seq, step, open, state } in earlier {
             self.begun += 1;
             let incident = self.incidents.entry(id.clone()).or_insert(OpenIncident {
@@ -199,7 +215,9 @@ impl<T> Queue<T> {
                 announced: Announced::Never,
                 by_opened: step == IncidentStep::Opened,
                 over: !open,
+                held_back: false,
                 last_seq: seq,
+                queued_at: now,
             });
             incident.last_seq = incident.last_seq.max(seq);
             incident.over |= step == IncidentStep::Resolved;
@@ -241,19 +259,51 @@ impl<T> Queue<T> {
         body: impl FnOnce(IncidentStep) -> T,
     ) -> Vec<Lost> {
         let mut lost = Vec::new();
-        if let Some(step) = self.admit(arrival, &mut lost) {
-            self.waiting.push_back(Queued {
-                id: arrival.id.clone(),
-                seq: arrival.seq,
-                step,
-                body: body(step),
-                failures: 0,
-                held: true,
-                due_at: now,
-                expires_at: now + GIVE_UP_AFTER,
-            });
-            while self.waiting.len() > self.capacity && self.drop_one(&mut lost) {}
-            debug_assert!(self.waiting.len() <= self.capacity, "there is always a notification to drop");
+        if let Some(step) = self.admit(now, arrival, &mut lost) {
+            self.enqueue(now, (&arrival.id, arrival.seq), (step, body(step)), &mut lost);
+        }
+        lost
+    }
+
+    fn enqueue(
+        &mut self,
+        now: Instant,
+        (id, seq): (&Arc<str>, u64),
+        (step, body): (IncidentStep, T),
+        lost: &mut Vec<Lost>,
+    ) {
+        if let Some(incident) = self.incidents.get_mut(id) {
+            incident.queued_at = now;
+        }
+        self.waiting.push_back(Queued {
+            id: Arc::clone(id),
+            seq,
+            step,
+            body,
+            failures: 0,
+            held: true,
+            due_at: now,
+            expires_at: now + GIVE_UP_AFTER,
+        });
+        while self.waiting.len() > self.capacity && self.drop_one(lost) {}
+        debug_assert!(self.waiting.len() <= self.capacity, "there is always a notification to drop");
+    }
+
+    /// Since when the receiver has heard nothing of an open incident that it knows of and that has nothing in the queue.
+    pub(crate) fn silent_since(&self, id: &str) -> Option<Instant> {
+        let waits = || self.waiting.iter().any(|queued| *queued.id == *id);
+        let incident = self.incidents.get(id)?;
+        (incident.announced == Announced::Yes && !incident.over && !waits()).then_some(incident.queued_at)
+    }
+
+    /// Queues `opened` again for an incident that the receiver knows of.
+    pub(crate) fn repeat(&mut self, now: Instant, id: &Arc<str>, seq: u64, body: T) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        // A reminder is worth less than anything that would have to make room for it.
+        let has_room = self.waiting.len() * 2 < self.capacity;
+        if let Some(incident) = self.incidents.get_mut(id).filter(|incident| has_room && !incident.over) {
+            incident.last_seq = incident.last_seq.max(seq);
+            self.enqueue(now, (id, seq), (IncidentStep::Opened, body), &mut lost);
         }
         lost
     }
@@ -335,10 +385,10 @@ impl<T> Queue<T> {
     }
 
     /// Decides whether an event is queued, and as which step.
-    fn admit(&mut self, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
+    fn admit(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
         let Arrival { id, seq, step, concerned } = arrival;
         let Some(incident) = self.incidents.get_mut(id) else {
-            return self.begin(arrival, lost);
+            return self.begin(now, arrival, lost);
         };
         let other_realms = incident.announced == Announced::OtherRealms;
         let is_late = *seq <= incident.last_seq && !(other_realms && *step == IncidentStep::Opened);
@@ -362,7 +412,7 @@ impl<T> Queue<T> {
         if other_realms {
             if !self.on.contains(&IncidentStep::Opened) {
                 self.incidents.remove(id);
-                return self.begin(arrival, lost);
+                return self.begin(now, arrival, lost);
             }
             if incident.over {
                 self.incidents.remove(id);
@@ -382,7 +432,7 @@ impl<T> Queue<T> {
     }
 
     /// Admits an event of an incident that the queue does not know.
-    fn begin(&mut self, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
+    fn begin(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
         let Arrival { id, seq, step, concerned } = arrival;
         let by_opened = self.on.contains(&IncidentStep::Opened);
         if !begins(by_opened, *step) || !self.on.contains(step) {
@@ -405,7 +455,15 @@ impl<T> Queue<T> {
         }
         let announced = if *concerned { Announced::NotYet } else { Announced::OtherRealms };
         self.begun += 1;
-        let incident = OpenIncident { began: self.begun, announced, by_opened, over: false, last_seq: *seq };
+        let incident = OpenIncident {
+            began: self.begun,
+            announced,
+            by_opened,
+            over: false,
+            held_back: false,
+            last_seq: *seq,
+            queued_at: now,
+        };
         self.incidents.insert(id.clone(), incident);
         concerned.then_some(*step)
     }

@@ -31,6 +31,9 @@ pub struct Receiver {
     pub realms: Vec<String>,
     /// It hears of an incident that has been open for so long; an incident that is over by then is none for it.
     pub delay: Duration,
+    /// It gets `opened` again, with the next number, after an incident has been silent and open for so long. Nobody is
+    /// reminded of an incident that a person takes care of.
+    pub repeat: Option<Duration>,
     /// It does not hear of an incident that a person takes care of.
     pub unless_acknowledged: bool,
     /// The receiver that hears of it when this one has failed for [`FAILING_AFTER`](crate::FAILING_AFTER).
@@ -48,6 +51,7 @@ impl Receiver {
             on: DEFAULT_STEPS.into(),
             realms: Vec::new(),
             delay: Duration::ZERO,
+            repeat: None,
             unless_acknowledged: false,
             fallback: None,
         }
@@ -65,18 +69,31 @@ impl Receiver {
     }
 
     /// Whether the receiver is to hear of an incident now, if it has not yet.
-    pub(crate) fn is_concerned(&self, document: &IncidentDocument, now: WallTime) -> bool {
+    ///
+    /// It hears nothing of `muted` realms: neither of an incident with such a root, nor of one that concerns it only by
+    /// such realms.
+    pub(crate) fn is_concerned(
+        &self,
+        document: &IncidentDocument,
+        now: WallTime,
+        muted: &BTreeSet<String>,
+    ) -> bool {
         let asked_for = self.realms.is_empty()
-            || self.realms.iter().any(|realm| *realm == document.root || document.affected.contains(realm));
+            || self.realms.iter().any(|realm| {
+                !muted.contains(realm) && (*realm == document.root || document.affected.contains(realm))
+            });
         let open_ms = now.as_millis().saturating_sub(document.opened_at.as_millis());
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
         let is_time = self.delay.is_zero() || open_ms >= delay_ms;
-        asked_for && is_time && !(self.unless_acknowledged && document.ack.is_some())
+        asked_for
+            && !muted.contains(&document.root)
+            && is_time
+            && !(self.unless_acknowledged && document.ack.is_some())
     }
 
-    /// Whether an incident that does not concern it now may concern it later.
+    /// Whether it may have to hear of an open incident later, though nothing happens to that.
     pub(crate) const fn waits(&self) -> bool {
-        !self.delay.is_zero()
+        !self.delay.is_zero() || self.repeat.is_some()
     }
 }
 
@@ -93,19 +110,41 @@ mod tests {
 
     #[test]
     fn a_delay_and_an_acknowledgement_keep_an_incident_from_a_receiver() {
-        let opened = document(IncidentStep::Opened);
+        let (opened, none) = (document(IncidentStep::Opened), BTreeSet::new());
         let after = |ms: i64| WallTime::from_millis(opened.opened_at.as_millis() + ms);
         let later = Receiver {
             delay: Duration::from_secs(60),
             unless_acknowledged: true,
             ..Receiver::new("boss", target())
         };
-        assert!(later.waits() && !later.is_concerned(&opened, after(59_999)));
-        assert!(later.is_concerned(&opened, after(60_000)));
+        assert!(later.waits() && !later.is_concerned(&opened, after(59_999), &none));
+        assert!(later.is_concerned(&opened, after(60_000), &none));
         let mut acknowledged = opened.clone();
         acknowledged.ack = Some(AckEntry { at: after(1), by: "Ada".to_owned(), note: None });
-        assert!(!later.is_concerned(&acknowledged, after(90_000)));
-        assert!(Receiver::new("ops", target()).is_concerned(&acknowledged, after(-1)));
+        assert!(!later.is_concerned(&acknowledged, after(90_000), &none));
+        assert!(Receiver::new("ops", target()).is_concerned(&acknowledged, after(-1), &none));
+    }
+
+    #[test]
+    fn a_muted_root_concerns_nobody_and_a_muted_dependent_not_those_who_asked_for_it() {
+        let (opened, now) = (document(IncidentStep::Opened), WallTime::from_millis(0));
+        let muted = |realms: &[&str]| realms.iter().map(|realm| (*realm).to_owned()).collect();
+        let all = Receiver::new("ops", target());
+        let web =
+            Receiver { realms: vec!["web".to_owned(), "mail".to_owned()], ..Receiver::new("web", target()) };
+        for (realms, all_hears, web_hears) in [
+            (&["postgres"][..], false, false),
+            (&["api"], true, true),
+            (&["web"], true, false),
+            (&["mail"], true, true),
+            (&[], true, true),
+        ] {
+            let hears = (
+                all.is_concerned(&opened, now, &muted(realms)),
+                web.is_concerned(&opened, now, &muted(realms)),
+            );
+            assert_eq!(hears, (all_hears, web_hears), "{realms:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use heartbeat_status::wire::IncidentDocument;
 use minijinja::{Environment, Value, context};
 use serde::Deserialize;
 
-use crate::{NotifyError, target::Text};
+use crate::NotifyError;
 
 /// What a template may use: the fields of the incident document, and the message as heartbeatd writes it.
 pub const TEMPLATE_NAMES: &[&str] = &[
@@ -53,17 +53,17 @@ impl Template {
         Ok(Self { source: source.into() })
     }
 
-    /// The message for a document. `text` is what heartbeatd says without a template.
+    /// The message for a document. `title` and `text` are what heartbeatd says without a template.
     pub(crate) fn render(
         &self,
         document: &IncidentDocument,
-        text: &Text,
+        (title, text): (&str, &str),
     ) -> Result<String, minijinja::Error> {
         let unreadable = |error: serde_json::Error| {
             minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
         };
         let fields = serde_json::to_value(document).and_then(Value::deserialize).map_err(unreadable)?;
-        let words = context! { title => text.title.clone(), text => text.plain(), ..fields };
+        let words = context! { title => title, text => text, ..fields };
         let mut rendered = environment().render_str(&self.source, words)?;
         rendered.truncate(rendered.floor_char_boundary(MAX_RENDERED_BYTES));
         Ok(rendered)
@@ -91,7 +91,12 @@ mod tests {
     fn rendered(source: &str) -> String {
         let document = document(IncidentStep::Opened);
         let template = Template::new(source).unwrap();
-        template.render(&document, &Text::of(&document, None)).unwrap()
+        template
+            .render(
+                &document,
+                ("[shop] postgres has failed: exit code 1 after 0.2 s", "Type: heartbeat-cli why postgres"),
+            )
+            .unwrap()
     }
 
     #[test]
@@ -113,10 +118,10 @@ mod tests {
         let mut document = document(IncidentStep::Resolved);
         document.resolution = Some("healthy again".to_owned());
         document.ack = Some(AckEntry { at: WallTime::from_millis(1), by: "Ada".to_owned(), note: None });
-        let text = Text::of(&document, None);
+        let text = ("", "");
         for name in TEMPLATE_NAMES {
-            let template = Template::new(&format!("{{{{ {name} is defined }}}}")).unwrap();
-            assert_eq!(template.render(&document, &text).unwrap(), "true", "{name}");
+            let template = Template::new(&format!("{{% if {name} is defined %}}yes{{% endif %}}")).unwrap();
+            assert_eq!(template.render(&document, text).unwrap(), "yes", "{name}");
         }
         let fields = serde_json::to_value(&document).unwrap();
         for field in fields.as_object().unwrap().keys() {
@@ -131,7 +136,7 @@ mod tests {
         let document = document(IncidentStep::Opened);
         let endless =
             Template::new("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}");
-        let text = Text::of(&document, None);
-        assert!(endless.unwrap().render(&document, &text).is_err());
+        let text = ("", "");
+        assert!(endless.unwrap().render(&document, text).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The delivery worker of one receiver: its queue, and the task that delivers from it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_status::wire::IncidentDocument;
@@ -9,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::deliver::{self, Failure};
 use crate::failing::Failing;
+use crate::mirror::{self, Mirror, Sent};
 use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
 use crate::{DeliveryError, Receiver, Report, WhyDropped};
 
@@ -19,8 +21,16 @@ pub(crate) type Document = Arc<IncidentDocument>;
 pub(crate) struct Environment {
     pub(crate) clock: Clock,
     pub(crate) report: Box<dyn Fn(Report) + Send + Sync>,
+    /// Realms of which no receiver hears now.
+    pub(crate) muted: Mutex<Arc<BTreeSet<String>>>,
     /// Becomes true when workers deliver what they have and end.
     pub(crate) closing: watch::Sender<bool>,
+}
+
+impl Environment {
+    pub(crate) fn muted(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.muted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The caller's clocks. Neither may block.
@@ -39,10 +49,74 @@ impl Clock {
 
 struct State {
     receiver: Receiver,
+    /// Of a receiver that gets one message after the other.
     queue: Queue<Document>,
+    /// Of a receiver that is told the newest state of all open incidents.
+    mirror: Mirror,
     failing: Failing,
     /// Set once the worker delivers nothing more.
     shut: Option<WhyDropped>,
+}
+
+impl State {
+    /// The step that the receiver may hear of. A mute holds back what it could still hear of an incident that it knows,
+    /// except the end; when an open incident is announced, it hears what was held back.
+    fn step(
+        &mut self,
+        document: &IncidentDocument,
+        (step, opens): (IncidentStep, bool),
+        muted: &BTreeSet<String>,
+    ) -> Option<IncidentStep> {
+        let (knows, is_muted) = (self.queue.knows(&document.id), muted.contains(&document.root));
+        match (opens, knows) {
+            (true, _) if self.shut.is_some() => None,
+            (true, true) if is_muted || !self.queue.take_held_back(&document.id) => None,
+            (true, true) => document.event.known(),
+            (false, true) if is_muted && step != IncidentStep::Resolved => {
+                self.queue.hold_back(&document.id);
+                None
+            }
+            (_, _) => Some(step),
+        }
+    }
+}
+
+/// What the task does next.
+enum Turn {
+    /// Delivers a notification.
+    Deliver(Receiver, Queued<Document>),
+    /// Sends the newest state of incidents.
+    Send(Receiver, Vec<Sent>),
+    /// Waits for the next attempt or refresh.
+    Wait(Option<Instant>),
+    /// Waits for another notification; until a failing receiver is due to be reported.
+    Idle(Option<Instant>),
+}
+
+impl State {
+    fn turn(&mut self, now: Instant, closing: bool) -> Turn {
+        let (receiver, failing) = (self.receiver.clone(), self.failing.deadline());
+        let first = |until: Instant| Some(failing.map_or(until, |failing| failing.min(until)));
+        if receiver.target.is_mirror() {
+            return match self.mirror.next(now) {
+                // Another heartbeatd refreshes what has arrived.
+                _ if closing && self.mirror.backlog() == 0 => Turn::Idle(None),
+                mirror::Next::Send(states) => Turn::Send(receiver, states),
+                mirror::Next::Wait(until) => Turn::Wait(first(until)),
+                mirror::Next::Idle => Turn::Idle(failing),
+            };
+        }
+        match self.queue.next(now) {
+            Next::Deliver(queued) => Turn::Deliver(receiver, queued.clone()),
+            Next::Wait(until) => Turn::Wait(first(until)),
+            Next::Idle => Turn::Idle(failing),
+        }
+    }
+
+    fn hurry(&mut self) {
+        self.queue.hurry();
+        self.mirror.hurry();
+    }
 }
 
 /// The worker reports outside its lock, so that the report sink may ask for the backlog.
@@ -66,8 +140,13 @@ impl DeliveryWorker {
                 failing.failed(since, "it failed before heartbeatd was restarted".to_owned());
             }
         }
-        queue.restore(earlier);
-        let state = Mutex::new(State { receiver, queue, failing, shut: None });
+        let (now, mut mirror) = ((environment.clock.now)(), Mirror::default());
+        if receiver.target.is_mirror() {
+            mirror.restore(now, earlier);
+        } else {
+            queue.restore(now, earlier);
+        }
+        let state = Mutex::new(State { receiver, queue, mirror, failing, shut: None });
         Self { environment, state, wake: Notify::new() }
     }
 
@@ -77,14 +156,20 @@ impl DeliveryWorker {
     }
 
     pub(crate) fn backlog(&self) -> usize {
-        self.state().queue.len()
+        let state = self.state();
+        state.queue.len() + state.mirror.backlog()
     }
 
     /// Adopts the settings of `receiver`, which has the same name. Another target enables a receiver that was gone.
     pub(crate) fn adapt(&self, receiver: &Receiver) {
         let mut state = self.state();
         state.queue.set_on(receiver.on.clone());
-        let mut works = false;
+        let (mut works, mut lost) = (false, Vec::new());
+        if state.receiver.target.is_mirror() != receiver.target.is_mirror() {
+            // The new kind begins with the incidents that are announced to it.
+            lost = state.queue.clear(WhyDropped::ReceiverRemoved);
+            state.mirror = Mirror::default();
+        }
         if state.receiver.target != receiver.target {
             state.shut = None;
             state.queue.hurry();
@@ -92,6 +177,7 @@ impl DeliveryWorker {
         }
         state.receiver = receiver.clone();
         drop(state);
+        self.report_all(dropped(&receiver.name, lost));
         self.report_works(works, &receiver.name);
         self.wake.notify_one();
     }
@@ -101,7 +187,7 @@ impl DeliveryWorker {
         self.state().receiver.clone()
     }
 
-    /// Whether the receiver has a delay.
+    /// Whether the receiver may have to hear of an open incident though nothing happens to that.
     pub(crate) fn waits(&self) -> bool {
         self.state().receiver.waits()
     }
@@ -129,12 +215,16 @@ impl DeliveryWorker {
         is_fallback: bool,
     ) -> (Option<Document>, Vec<Report>) {
         let mut queued = None;
+        let muted = self.environment.muted();
         let mut state = self.state();
-        if opens && (state.shut.is_some() || state.queue.knows(id)) {
+        let Some(step) = state.step(document, (step, opens), &muted) else {
             return (None, Vec::new());
-        }
+        };
         let wall = (self.environment.clock.wall)();
-        let concerned = is_fallback || state.receiver.is_concerned(document, wall);
+        let concerned = is_fallback || state.receiver.is_concerned(document, wall, &muted);
+        if state.receiver.target.is_mirror() {
+            return self.reflect(state, id, (document, step), concerned);
+        }
         let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
         let lost = match state.shut {
             None => state.queue.push((self.environment.clock.now)(), &arrival, |sent_as| {
@@ -152,6 +242,46 @@ impl DeliveryWorker {
         (queued, dropped(&name, lost))
     }
 
+    /// As [`admit`](Self::admit), for a receiver that is told the newest state.
+    fn reflect(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: &Arc<str>,
+        (document, step): (&Document, IncidentStep),
+        concerned: bool,
+    ) -> (Option<Document>, Vec<Report>) {
+        if state.shut.is_some() {
+            return (None, Vec::new());
+        }
+        let noted = state.mirror.note((self.environment.clock.now)(), id, (document, step), concerned);
+        let name = state.receiver.name.clone();
+        drop(state);
+        match noted {
+            Ok(is_new) => (is_new.then(|| Arc::clone(document)), Vec::new()),
+            Err(why) => (None, dropped(&name, vec![Lost { id: Arc::clone(id), seq: document.seq, why }])),
+        }
+    }
+
+    /// Whether the receiver is to be reminded of an open incident.
+    pub(crate) fn repeat_is_due(&self, document: &IncidentDocument) -> bool {
+        let muted = self.environment.muted();
+        let state = self.state();
+        let Some(repeat) = state.receiver.repeat.filter(|_| document.ack.is_none()) else { return false };
+        let silent = state.queue.silent_since(&document.id);
+        let now = (self.environment.clock.now)();
+        !muted.contains(&document.root) && silent.is_some_and(|since| now.since(since) >= repeat)
+    }
+
+    /// Queues `opened` again, held.
+    pub(crate) fn repeat(&self, id: &Arc<str>, document: &Document) -> Vec<Report> {
+        let mut state = self.state();
+        let now = (self.environment.clock.now)();
+        let lost = state.queue.repeat(now, id, document.seq, Arc::clone(document));
+        let name = state.receiver.name.clone();
+        drop(state);
+        dropped(&name, lost)
+    }
+
     /// A notification may go out.
     pub(crate) fn release(&self, id: &str, seq: u64) {
         self.state().queue.release(id, seq);
@@ -164,6 +294,7 @@ impl DeliveryWorker {
             let mut state = self.state();
             let first = state.shut.replace(why).is_none();
             let lost = if first { state.queue.clear(why) } else { Vec::new() };
+            state.mirror = Mirror::default();
             // A receiver that heartbeatd leaves behind when it ends works no better for it.
             let works = why != WhyDropped::Closing && state.failing.works();
             (state.receiver.name.clone(), lost, works)
@@ -186,23 +317,16 @@ impl DeliveryWorker {
         loop {
             let now = (self.environment.clock.now)();
             self.review(now);
-            let wait = {
-                let mut state = self.state();
-                let (receiver, failing) = (state.receiver.clone(), state.failing.deadline());
-                match state.queue.next(now) {
-                    Next::Deliver(queued) => Err((receiver, queued.clone())),
-                    Next::Wait(until) => Ok(Some(failing.map_or(until, |failing| failing.min(until)))),
-                    Next::Idle if *closing.borrow() => return,
-                    Next::Idle => Ok(failing),
-                }
-            };
-            match wait {
-                Err((receiver, queued)) => self.attempt(&receiver, &queued).await,
+            let turn = self.state().turn(now, *closing.borrow());
+            match turn {
+                Turn::Deliver(receiver, queued) => self.attempt(&receiver, &queued).await,
+                Turn::Send(receiver, states) => self.send(&receiver, &states).await,
+                Turn::Idle(_) if *closing.borrow() => return,
                 // Closing cuts the wait short: what a receiver still accepts is delivered now.
-                Ok(until) => tokio::select! {
+                Turn::Idle(until) | Turn::Wait(until) => tokio::select! {
                     () = sleep_until(now, until) => {}
                     () = self.wake.notified() => {}
-                    _ = closing.changed() => self.state().queue.hurry(),
+                    _ = closing.changed() => self.state().hurry(),
                 },
             }
         }
@@ -255,6 +379,34 @@ impl DeliveryWorker {
             }
             AfterFailure::Nothing => {}
         }
+    }
+
+    /// Sends the newest state of incidents, and reports what follows from it.
+    async fn send(&self, receiver: &Receiver, states: &[Sent]) {
+        let sent = deliver::post_all(receiver, states, self.environment.clock.unix_s()).await;
+        let now = (self.environment.clock.now)();
+        let mut state = self.state();
+        if state.shut.is_some() {
+            return;
+        }
+        let receiver = state.receiver.name.clone();
+        let Err(Failure { error, retry_after }) = sent else {
+            let (events, works) = (state.mirror.arrived(now, states), state.failing.works());
+            drop(state);
+            self.report_works(works, &receiver);
+            for (id, seq) in events {
+                let (receiver, id) = (receiver.clone(), id.to_string());
+                self.report(Report::Delivered { receiver, id, seq, attempts: 1 });
+            }
+            return;
+        };
+        state.failing.failed(now, error.to_string());
+        let (attempt, wait) = state.mirror.failed(now, retry_after, fastrand::f64());
+        drop(state);
+        let Some(Sent { document, .. }) = states.last() else { return };
+        let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let (id, seq) = (document.id.clone(), document.seq);
+        self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
     }
 
     fn delivered(&self, queued: &Queued<Document>) {

@@ -16,6 +16,8 @@ pub(crate) struct Shown {
     /// As in [`Facts::refuses_since`].
     pub(crate) refuses_since: Option<Instant>,
     pub(crate) flapping: bool,
+    /// Receivers hear nothing of it: shown as a flag, and no decision depends on it.
+    pub(crate) muted: bool,
     /// The realm is down, and the next step is a restart for its health.
     pub(crate) restart_due: bool,
     /// Limits of its processes that the kernel does not enforce.
@@ -47,6 +49,7 @@ impl Default for Shown {
             excuse: NeedState::Ready,
             refuses_since: None,
             flapping: false,
+            muted: false,
             restart_due: false,
             unbounded: Vec::new(),
             vouch_after: None,

@@ -15,6 +15,15 @@ use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
 impl Supervisor {
+    /// The realms of which receivers of notifications hear nothing now. The core shows it, and does nothing else with it.
+    pub fn set_muted(&mut self, muted: &BTreeSet<RealmIx>) {
+        for (realm, info) in self.realms.iter_mut().zip(self.plan.infos()) {
+            let is_muted = muted.contains(&info.ix);
+            realm.shown.dirty |= realm.shown.muted != is_muted;
+            realm.shown.muted = is_muted;
+        }
+    }
+
     /// The state of everything now. Only realms touched since the last snapshot are rebuilt; the revision moves only
     /// when the meaning of one of them changes. Every change of meaning also emits an event, so a driver may publish at
     /// once when there were events, and otherwise as rarely as it likes.
@@ -91,6 +100,9 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
     }
     if realm.shown.flapping {
         flags.insert(Flag::Flapping);
+    }
+    if realm.shown.muted {
+        flags.insert(Flag::Muted);
     }
     if supervisor.suspected_by(ix).next().is_some() {
         flags.insert(Flag::Suspect);

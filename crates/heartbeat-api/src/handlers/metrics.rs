@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write};
 
-use heartbeat_status::{RealmStatus, Status};
+use heartbeat_status::{RealmStatus, Status, Verdict};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
@@ -71,6 +71,7 @@ fn render(source: &Source<'_>, notifications: &[NotificationCount]) -> String {
     let mut families = Families(String::new());
     of_heartbeatd(&mut families, source);
     of_realms(&mut families, source);
+    of_details(&mut families, source);
     of_notifications(&mut families, notifications);
     families.0.push_str("# EOF\n");
     families.0
@@ -128,6 +129,39 @@ fn of_realms(families: &mut Families, source: &Source<'_>) {
             families.sample(name, &[("realm", of), ("window", window)], share);
         }
     });
+}
+
+/// Flags, probes and latencies.
+fn of_details(families: &mut Families, source: &Source<'_>) {
+    let snapshot = source.snapshot;
+    let name = "heartbeat_realm_flag";
+    families.family(name, "gauge", "1 for each remark beside the status of the realm.");
+    for realm in snapshot.in_start_order() {
+        for flag in &realm.flags {
+            families.sample(name, &[("realm", realm.info.name.as_ref()), ("flag", flag.as_str())], 1);
+        }
+    }
+    let name = "heartbeat_probe_passing";
+    families.family(name, "gauge", "1 while the probe passes, 0 while it is past its threshold.");
+    for realm in snapshot.in_start_order() {
+        for (info, probe) in realm.info.probes.iter().zip(&realm.probes) {
+            let Some(verdict) = probe.verdict else { continue };
+            let labels = [("realm", realm.info.name.as_ref()), ("probe", &*info.name)];
+            families.sample(name, &labels, u8::from(verdict == Verdict::Passing));
+        }
+    }
+    let name = "heartbeat_realm_latency_seconds";
+    families.family(name, "gauge", "Latency of the first probe of the realm in the last hour.");
+    for realm in snapshot.in_start_order() {
+        let figures = source.about.figures.get(realm.info.name.as_str());
+        let Some(latency) = figures.and_then(|figures| figures.latency_ms.as_ref()) else { continue };
+        for (quantile, ms) in
+            [("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99), ("1", latency.max)]
+        {
+            let labels = [("realm", realm.info.name.as_ref()), ("quantile", quantile)];
+            families.sample(name, &labels, ms / 1_000.0);
+        }
+    }
 }
 
 fn of_notifications(families: &mut Families, notifications: &[NotificationCount]) {

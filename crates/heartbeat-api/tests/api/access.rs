@@ -40,6 +40,8 @@ const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/api/realms/api/resume/", &["POST"], r#"{"dry_run":true}"#, false),
     ("/api/realms/api/reset/", &["POST"], r#"{"dry_run":true}"#, false),
     ("/api/realms/api/signal/", &["POST"], r#"{"signal":"HUP","dry_run":true}"#, false),
+    ("/api/realms/api/mute/", &["POST"], r#"{"reason":"x","for_s":60}"#, false),
+    ("/api/realms/api/unmute/", &["POST"], "{}", false),
     ("/api/realms/queue/", &["PUT", "DELETE"], "{}", false),
     ("/api/daemon/upgrade/", &["POST"], "{}", false),
     // The last one: it ends heartbeatd.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
     UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
@@ -72,6 +72,7 @@ pub(crate) struct Fake {
     registrations: Mutex<Vec<String>>,
     output: Mutex<Vec<String>>,
     disk: Mutex<Option<String>>,
+    pub(crate) mutes: Mutex<BTreeMap<String, Mute>>,
     incidents: Mutex<Vec<Arc<IncidentDocument>>>,
     pub(crate) beats: Mutex<Vec<Beat>>,
     ending: AtomicBool,
@@ -110,6 +111,7 @@ impl Fake {
             registrations: Mutex::default(),
             output: Mutex::default(),
             disk: Mutex::default(),
+            mutes: Mutex::default(),
             incidents: Mutex::default(),
             beats: Mutex::default(),
             ending: AtomicBool::new(false),
@@ -533,6 +535,15 @@ impl Backend for Fake {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         vec![NotificationCount { receiver: "ops".to_owned(), result: "delivered", count: 7 }]
+    }
+
+    fn mute(&self, realm: String, mute: Option<Mute>) -> BoxFuture<Option<Option<String>>> {
+        let mut mutes = self.mutes.lock().unwrap();
+        match mute {
+            Some(mute) => mutes.insert(realm, mute),
+            None => mutes.remove(&realm),
+        };
+        Box::pin(std::future::ready(Some(self.disk.lock().unwrap().clone())))
     }
 
     fn test_receiver(

@@ -1,8 +1,8 @@
 //! Every route, its status codes, and who may do what at which door.
 
 use heartbeat_status::wire::{
-    GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, NotifyTestDocument,
-    RealmDocument, StatusDocument, StripsDocument,
+    GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, MuteDocument,
+    NotifyTestDocument, RealmDocument, StatusDocument, StripsDocument,
 };
 use std::time::Duration;
 
@@ -150,6 +150,24 @@ async fn incidents_are_listed_and_found() {
     assert!(test("osp", "").await.problem(404).detail.ends_with("Did you mean ops?"));
     assert!(test("zzzzzz", "").await.problem(404).detail.ends_with("There are: ops."));
     test("ops", r#"{ "dry": true }"#).await.problem(400);
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mute = |verb: &'static str, body: &'static str| {
+        let path = format!("/api/realms/api/{verb}/");
+        let doors = &doors;
+        async move { doors.unix("POST", &path, &["content-type: application/json"], body).await }
+    };
+    for bad in ["", "{}", r#"{"reason":"x"}"#, r#"{"reason":" ","for_s":60}"#, r#"{"reason":"x","for_s":0}"#]
+    {
+        mute("mute", bad).await.problem(400);
+    }
+    let muted: MuteDocument = mute("mute", r#"{"reason":"backup","for_s":60}"#).await.json();
+    assert_eq!((muted.muted, muted.reason.as_deref()), (true, Some("backup")));
+    assert_eq!(fake.mutes.lock().unwrap().get("api").map(|mute| mute.until), muted.until);
+    let ended: MuteDocument = mute("unmute", "").await.json();
+    assert!(!ended.muted && fake.mutes.lock().unwrap().is_empty());
+    fake.cannot_write("full");
+    assert_eq!(mute("mute", r#"{"reason":"backup","for_s":60}"#).await.problem(507).applied, Some(true));
     for bad in ["limit=0", "limit=201", "limit=x", "open=maybe"] {
         doors.get(&format!("/api/incidents/?{bad}")).await.problem(400);
     }

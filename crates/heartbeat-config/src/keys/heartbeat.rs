@@ -35,6 +35,13 @@ pub(super) const KEYS: &[Key] = &[
         "{ ops = { webhook = \"http://127.0.0.1:3000/incidents/\" } }",
     ),
     Key::new(
+        Root,
+        "maintenance",
+        Takes::Tables(Table::Maintenance),
+        "Maintenance windows, by a name of your choice.",
+        "{ backup = { realms = [\"a\"], start = \"0 2 * * *\", for = \"30m\", reason = \"backup\" } }",
+    ),
+    Key::new(
         Heartbeat,
         "name",
         Takes::Text("string"),

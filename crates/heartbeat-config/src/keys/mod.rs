@@ -7,6 +7,7 @@
 
 mod heartbeat;
 mod lifecycle;
+mod maintenance;
 mod probes;
 mod realm;
 mod receivers;
@@ -85,7 +86,9 @@ impl Key {
 
 /// Every key that this version has.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    [heartbeat::KEYS, realm::KEYS, lifecycle::KEYS, probes::KEYS, receivers::KEYS].into_iter().flatten()
+    [heartbeat::KEYS, realm::KEYS, lifecycle::KEYS, probes::KEYS, receivers::KEYS, maintenance::KEYS]
+        .into_iter()
+        .flatten()
 }
 
 /// The key of a table.
@@ -148,6 +151,6 @@ mod tests {
         assert_eq!(suggestion(Table::Realm, "prot"), Some("port"));
         assert_eq!(suggestion(Table::Restart, "backof_max"), Some("backoff_max"));
         assert_eq!(suggestion(Table::Realm, "zzzzzz"), None);
-        assert_eq!(suggestion(Table::Notify, "alertmanager"), None, "what is not built is not suggested");
+        assert_eq!(suggestion(Table::Notify, "channel"), None, "what is not built is not suggested");
     }
 }

@@ -19,6 +19,14 @@ pub(super) const KEYS: &[Key] = &[
     .also(&["url", "http", "endpoint"]),
     Key::new(
         Notify,
+        "alertmanager",
+        Takes::Text("http:// or https:// URL"),
+        "Base URL of an Alertmanager: heartbeatd posts every open incident to it as an alert every 60 s, and its end at once.",
+        "\"http://127.0.0.1:9093\"",
+    )
+    .also(&["prometheus"]),
+    Key::new(
+        Notify,
         "ntfy",
         Takes::Text("http:// or https:// URL"),
         "URL of a topic of an ntfy server, which gets a message for each step of an incident.",
@@ -83,6 +91,15 @@ pub(super) const KEYS: &[Key] = &[
     .also(&["after", "wait"]),
     Key::new(
         Notify,
+        "repeat",
+        Takes::Text("duration or \"off\""),
+        "The receiver gets `opened` again when it has heard nothing of an open incident for so long, until a person acknowledges the incident.",
+        "\"4h\"",
+    )
+    .default(|| "\"off\"".to_owned())
+    .also(&["repeatinterval", "remind", "renotify"]),
+    Key::new(
+        Notify,
         "unless",
         Takes::Word(UNLESS),
         "With `delay`: the receiver does not hear of an incident that a person has acknowledged by then.",
@@ -114,7 +131,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default(|| "the system's roots".to_owned())
     .also(&["cacert", "cafile"]),
-    Key::new(Notify, "realms", Takes::Texts("names"), "Only incidents of these realms.", "[\"a\"]")
+    Key::new(Notify, "realms", Takes::Texts("selectors"), "Only incidents of these realms: names, patterns (`web*`), `@group`, `label=value`, `+api`, `api+`.", "[\"a\"]")
         .default(|| "all".to_owned())
         .also(&["services", "programs", "only"]),
 ];

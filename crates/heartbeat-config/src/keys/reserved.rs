@@ -3,11 +3,10 @@
 use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
-    (Table::Root, &["maintenance"]),
     (Table::Heartbeat, &["tls", "history", "history_max"]),
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
-    (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "from", "to", "channel"]),
+    (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
     (Table::Health, &["redirects"]),
 ];
 

@@ -11,6 +11,8 @@ pub enum Table {
     Fuse,
     /// `[notify.NAME]`
     Notify,
+    /// `[maintenance.NAME]`
+    Maintenance,
     /// `[realm.NAME]` and `[defaults]`
     Realm,
     /// `[realm.NAME.start]`
@@ -31,7 +33,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Root,
         Self::Heartbeat,
         Self::Fuse,
@@ -44,6 +46,7 @@ impl Table {
         Self::Limits,
         Self::Log,
         Self::Notify,
+        Self::Maintenance,
     ];
 
     /// For messages.
@@ -54,6 +57,7 @@ impl Table {
             Self::Heartbeat => "[heartbeat]",
             Self::Fuse => "fuse",
             Self::Notify => "a receiver",
+            Self::Maintenance => "a maintenance window",
             Self::Realm => "a realm",
             Self::Start => "start",
             Self::Stop => "stop",
@@ -73,6 +77,7 @@ impl Table {
             Self::Heartbeat => "[heartbeat]",
             Self::Fuse => "[heartbeat.fuse]",
             Self::Notify => "[notify.NAME]",
+            Self::Maintenance => "[maintenance.NAME]",
             Self::Realm => "[realm.NAME]",
             Self::Start => "[realm.NAME.start]",
             Self::Stop => "[realm.NAME.stop]",
@@ -92,6 +97,7 @@ impl Table {
             Self::Heartbeat => format!("heartbeat.{key}"),
             Self::Fuse => format!("heartbeat.fuse.{key}"),
             Self::Notify => format!("notify.{key}"),
+            Self::Maintenance => format!("maintenance.{key}"),
             Self::Need => format!("needs.{key}"),
             within => format!("{}.{key}", within.as_str()),
         }

@@ -30,7 +30,8 @@ fn load(text: &str, env: &[(&str, &str)]) -> Config {
 
 #[test]
 fn an_empty_file_has_the_defaults_of_the_contract() {
-    let Config { heartbeat, plan, realms, notify, files, registering: _ } = load("", &[]);
+    let Config { heartbeat, plan, realms, notify, maintenance, files, registering: _ } = load("", &[]);
+    assert!(maintenance.is_empty());
     assert!(plan.realms().is_empty() && realms.is_empty() && notify.is_empty() && files.is_empty());
     let Heartbeat {
         name,

@@ -109,6 +109,7 @@ fn answers(before: &str, after: &str) -> ((bool, BTreeSet<String>), (bool, BTree
         plan: &old.plan,
         realms: &old.realms,
         notify: &old.notify,
+        maintenance: &old.maintenance,
         vacant: &[],
     };
     let keys: BTreeSet<String> =

@@ -15,6 +15,7 @@ fn merged(old: &Config, vacant: &[RealmIx], new: &str) -> Result<Merged, Vec<Str
         plan: &old.plan,
         realms: &old.realms,
         notify: &old.notify,
+        maintenance: &old.maintenance,
         vacant,
     };
     merge(in_force, config(new)).map_err(|errors| errors.iter().map(ToString::to_string).collect())

@@ -385,6 +385,7 @@ fn what_is_in_force_of_the_files_is_what_they_said() {
         plan: &config.plan,
         realms: &config.realms,
         notify: &config.notify,
+        maintenance: &config.maintenance,
         vacant: &[],
     };
     let base = configured(in_force, &config.registering);

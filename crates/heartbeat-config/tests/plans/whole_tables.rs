@@ -47,6 +47,7 @@ fn every_wrong_value_of_a_table_is_said() {
         ("[realm.a.health]\n", wrong(Table::Health, |name| tcp.contains(&name))),
         ("[realm.a.health]\n", wrong(Table::Health, |name| http.contains(&name))),
         ("[notify.ops]\n", wrong(Table::Notify, |_| true)),
+        ("[maintenance.night]\n", wrong(Table::Maintenance, |_| true)),
     ]
     .into_iter()
     .map(|(head, (lines, count))| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UpgradeError,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::active_config::SharedConfig;
 use crate::clock;
+use crate::control::mutes::Mutes;
 use crate::control::registering;
 use crate::control::reload::Reloader;
 use crate::control::reload_error::ReloadError;
@@ -29,6 +30,7 @@ use crate::realms::logs;
 use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::reporting::records::Records;
 use crate::reporting::status_store::StatusStore;
+use crate::storage::stored::StoredMute;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -42,6 +44,7 @@ pub(crate) struct DaemonHandle {
     upgrader: Arc<Upgrader>,
     records: Records,
     beats: Arc<Beats>,
+    mutes: Arc<Mutes>,
 }
 
 impl DaemonHandle {
@@ -53,8 +56,9 @@ impl DaemonHandle {
         upgrader: Arc<Upgrader>,
         records: Records,
         beats: Arc<Beats>,
+        mutes: Arc<Mutes>,
     ) -> Self {
-        Self { inbox, statuses, config, reloader, upgrader, records, beats }
+        Self { inbox, statuses, config, reloader, upgrader, records, beats, mutes }
     }
 
     /// The process that holds the port of a realm, when that is a stranger.
@@ -146,6 +150,15 @@ impl Backend for DaemonHandle {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         self.records.notification_counts()
+    }
+
+    fn mute(&self, realm: String, mute: Option<Mute>) -> Boxed<Option<Option<String>>> {
+        self.records.audit_mute(&realm, mute.as_ref());
+        let mutes = Arc::clone(&self.mutes);
+        let stored = mute.map(|Mute { reason, until, by, at }| StoredMute { reason, until, by, at });
+        Box::pin(async move {
+            mutes.set(realm, stored).await.map(|written| written.err().map(|error| error.to_string()))
+        })
     }
 
     fn test_receiver(

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon_handle;
 pub(crate) mod listeners;
+pub(crate) mod mutes;
 pub(crate) mod registering;
 pub(crate) mod registrations;
 pub(crate) mod reload;

@@ -206,6 +206,15 @@ impl IncidentStore {
         }
     }
 
+    /// A reminder of an open incident takes the next number; the rest of the incident stays. It is unwritten until
+    /// [`step_written`](Self::step_written).
+    pub(crate) fn next_number(&mut self, id: &str) -> Option<(Arc<Incident>, IncidentDocument)> {
+        let entry = self.entries.iter_mut().find(|entry| entry.document.id == id && entry.is_open())?;
+        entry.document.seq += 1;
+        entry.unwritten_steps += 1;
+        Some((Arc::clone(&entry.incident), entry.document.clone()))
+    }
+
     /// The incident writer has written a step.
     pub(crate) fn step_written(&mut self, id: &str) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.document.id == id) {

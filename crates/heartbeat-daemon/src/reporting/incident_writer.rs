@@ -3,8 +3,8 @@
 //! receiver holds supervision.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ enum Entry {
 /// The thread and the way to it.
 #[derive(Debug)]
 pub(crate) struct IncidentWriter {
-    entries: Option<SyncSender<Entry>>,
+    entries: Option<Arc<SyncSender<Entry>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,7 +65,7 @@ impl IncidentWriter {
             .name("hb-incidents".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(|source| DaemonError::Runtime { what: "incident thread", source })?;
-        Ok(Self { entries: Some(entries), thread: Some(thread) })
+        Ok(Self { entries: Some(Arc::new(entries)), thread: Some(thread) })
     }
 
     /// Queues a step, with the log of its root. False when too many wait. Never waits.
@@ -81,6 +81,11 @@ impl IncidentWriter {
     /// Announces open incidents to the receivers that have not heard of them.
     pub(crate) fn announce(&self) {
         self.send(Entry::Announce);
+    }
+
+    /// For other threads than the driver's.
+    pub(crate) fn announcer(&self) -> Announcer {
+        Announcer(self.entries.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
     fn send(&self, entry: Entry) -> bool {
@@ -105,6 +110,19 @@ impl Drop for IncidentWriter {
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to write.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Announces open incidents, as long as the writer is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcer(Weak<SyncSender<Entry>>);
+
+impl Announcer {
+    /// Announces open incidents to the receivers that have not heard of them. A full queue announces them anyway.
+    pub(crate) fn announce(&self) {
+        if let Some(entries) = self.0.upgrade() {
+            let _ = entries.try_send(Entry::Announce);
         }
     }
 }
@@ -159,10 +177,26 @@ impl Writer {
                     self.database.deliver(deliveries(&admitted));
                     admitted
                 };
-                let announced = self.statuses.written_open_incidents().into_iter().map(announce);
-                announced.filter(|admitted| !admitted.is_empty()).collect()
+                let open = self.statuses.written_open_incidents();
+                let reminders: Vec<Admitted> = open
+                    .iter()
+                    .filter(|document| self.notifier.repeat_is_due(document))
+                    .filter_map(|document| self.remind(&document.id))
+                    .collect();
+                let announced = open.into_iter().map(announce);
+                announced.filter(|admitted| !admitted.is_empty()).chain(reminders).collect()
             }
         }
+    }
+
+    /// Sends `opened` again, with the next number of its incident.
+    fn remind(&self, id: &str) -> Option<Admitted> {
+        let (incident, document) = self.statuses.next_number(id)?;
+        let opened = IncidentDocument { event: IncidentStep::Opened.into(), ..document.clone() };
+        let admitted = self.notifier.repeat(&Arc::new(opened));
+        let (incident, document) = (Some(&*incident), Arc::new(document));
+        self.statuses.save_step((incident, &document), deliveries(&admitted), &self.boot, &self.database);
+        Some(admitted)
     }
 
     fn write_step(&self, step: Step, log: Option<PathBuf>) -> Admitted {

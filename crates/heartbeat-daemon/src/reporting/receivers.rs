@@ -8,8 +8,8 @@ use std::time::Duration;
 use heartbeat_api::NotificationCount;
 use heartbeat_config::{ReceiverConfig, ReceiverKind};
 use heartbeat_notify::{
-    Clock, Endpoint, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Receiver, Report, Restored,
-    RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook, WhyDropped,
+    Alertmanager, Clock, Endpoint, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Receiver, Report,
+    Restored, RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook, WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
@@ -84,6 +84,7 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
     receiver.realms = config.realms.iter().map(RealmName::to_string).collect();
     receiver.delay = config.delay;
     receiver.template = config.template.as_deref().map(Template::new).transpose()?;
+    receiver.repeat = config.repeat;
     receiver.unless_acknowledged = config.unless_acknowledged;
     receiver.fallback.clone_from(&config.fallback);
     receiver.check()?;
@@ -92,13 +93,18 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
 
 fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
     let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
-    let endpoint = Endpoint::with_tls(&config.url, &options)?;
+    let url = match config.kind {
+        ReceiverKind::Alertmanager => format!("{}/api/v2/alerts", config.url.trim_end_matches('/')),
+        _ => config.url.clone(),
+    };
+    let endpoint = Endpoint::with_tls(&url, &options)?;
     let token = config.token_file.as_deref().map(token).transpose()?;
     Ok(match (config.kind, token) {
         (ReceiverKind::Webhook, _) => {
             let secrets = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
             Target::Webhook(Webhook { endpoint, secrets })
         }
+        (ReceiverKind::Alertmanager, _) => Target::Alertmanager(Alertmanager { endpoint }),
         (ReceiverKind::Ntfy, token) => Target::Ntfy(Ntfy { endpoint, token }),
         (ReceiverKind::PagerDuty, Some(routing_key)) => {
             Target::PagerDuty(PagerDuty { endpoint, routing_key })

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage, NotificationCount};
+use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount};
 use heartbeat_notify::{Notifier, TestMessage, Tested};
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
@@ -145,6 +145,18 @@ impl Records {
         self.database.audit(entry);
         let written = answer(|give| self.database.flush(Box::new(give))).await;
         Some(Acknowledged { incident, unwritten: written.err().map(|error| error.to_string()) })
+    }
+
+    /// Writes a mute, or its end, to the audit.
+    pub(crate) fn audit_mute(&self, realm: &str, mute: Option<&Mute>) {
+        let by = mute.and_then(|mute| mute.by);
+        self.database.audit(AuditEntry {
+            at: clock::wall(),
+            by: by.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}")),
+            action: if mute.is_some() { "mute" } else { "unmute" }.to_owned(),
+            target: realm.to_owned(),
+            detail: mute.map_or_else(String::new, |mute| format!("until {}: {}", mute.until, mute.reason)),
+        });
     }
 
     /// Writes the command and its user to the audit.

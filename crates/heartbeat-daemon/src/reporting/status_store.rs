@@ -260,6 +260,11 @@ impl StatusStore {
         incidents.step_written(&document.id);
     }
 
+    /// A reminder of an open incident takes the next number; save it as a step.
+    pub(crate) fn next_number(&self, id: &str) -> Option<(Arc<Incident>, IncidentDocument)> {
+        self.incidents().next_number(id)
+    }
+
     /// Gives up a step that the incident writer did not write: the incident is saved without it.
     pub(crate) fn skip_step(&self, id: &str) {
         self.incidents().step_written(id);

@@ -1,5 +1,7 @@
 //! The loop's decisions about a batch, made before it acts on any of them: a function of the batch and of the phase.
 
+use std::collections::BTreeSet;
+
 use heartbeat_api::Commanded;
 use heartbeat_config::Config;
 use heartbeat_process::Notice;
@@ -52,6 +54,8 @@ pub(crate) enum Decision {
     NoteIntent { version: u64, problem: Option<IntentError> },
     /// Reports a file that was damaged or removed.
     NoteDamage(String),
+    /// Shows which realms are muted.
+    ShowMuted(BTreeSet<String>),
     /// Gives the executor a notice of the process adapter.
     Notice(Notice),
     /// Gives the core a result, and history its latency.
@@ -85,6 +89,7 @@ pub(crate) fn decide(batch: &mut Batch, phase: DaemonPhase) -> Vec<Decision> {
             }
             Request::Files { reply } => Some(Decision::ShowFiles(reply)),
             Request::IntentWritten { version, problem } => Some(Decision::NoteIntent { version, problem }),
+            Request::Muted(realms) => Some(Decision::ShowMuted(realms)),
             Request::OwnProblem { kind, message } => {
                 Some(Decision::Input(Input::OwnProblem { kind, message }))
             }

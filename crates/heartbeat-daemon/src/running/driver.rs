@@ -17,6 +17,7 @@ use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeS
 use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::clock;
 use crate::control::listeners::Listeners;
+use crate::control::mutes::Mutes;
 use crate::control::reload_error::ReloadError;
 use crate::inbox::{Batch, Inbox, ReloadAnswer, Request};
 use crate::own_health::descriptors::Budget;
@@ -64,6 +65,7 @@ pub(crate) struct Driver {
     pub(crate) incident_db: Arc<IncidentDb>,
     pub(crate) history: HistoryRecorder,
     pub(crate) notifier: Arc<Notifier>,
+    pub(crate) mutes: Arc<Mutes>,
     pub(crate) pinger: Pinger,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) budget: Budget,
@@ -173,6 +175,12 @@ impl Driver {
             Decision::NoteDamage(message) => {
                 self.recovery_problem.add(now, Damage { realm: None, message });
             }
+            Decision::ShowMuted(realms) => {
+                let plan = self.supervisor.plan_in_force();
+                let muted = realms.iter().filter_map(|realm| plan.find(realm)).collect();
+                self.supervisor.set_muted(&muted);
+                self.state.unpublished = true;
+            }
             Decision::Notice(notice) => {
                 self.keep_identity(&notice);
                 if let Some(input) = self.executor.input(now, notice) {
@@ -248,6 +256,7 @@ impl Driver {
         self.history.reconfigured();
         self.notifier.replace(receivers);
         self.pinger.set(ping);
+        self.mutes.reconfigured();
         self.incident_writer.announce();
         // Still booting: the deadline counts from the start of heartbeatd, as before.
         let deadline = self.statuses.started_at() + self.config.current().heartbeat.boot_deadline;

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::control::daemon_handle::DaemonHandle;
 use crate::control::listeners::Listeners;
+use crate::control::mutes::{Mutes, Ways};
 use crate::control::reload::Reloader;
 use crate::control::upgrade::Upgrader;
 use crate::error::DaemonError;
@@ -125,13 +126,26 @@ impl Assembled {
         for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
             incident_writer.ended(document);
         }
-        incident_writer.announce();
 
         let writes = Arc::clone(&inbox);
         let intent =
             IntentFile::open(&active.heartbeat.state_dir, recovery.intent(), move |version, problem| {
                 writes.request(Request::IntentWritten { version, problem });
             })?;
+        let mutes = Arc::new(Mutes::new(
+            recovery.intent().mutes,
+            Ways {
+                config: config.clone(),
+                inbox: Arc::clone(&inbox),
+                notifier: Arc::downgrade(&notifier),
+                announcer: incident_writer.announcer(),
+                intent: intent.writer(),
+            },
+        ));
+        // Before the first announcement: a mute holds over a restart.
+        mutes.apply();
+        incident_writer.announce();
+        runtime.spawn(Arc::clone(&mutes).keep());
         let reloader = Arc::new(Reloader::new(
             prepared.sources,
             Arc::clone(&inbox),
@@ -149,6 +163,7 @@ impl Assembled {
             Arc::clone(&upgrader),
             Records::new(Arc::clone(&statuses), &databases, counts, Arc::downgrade(&notifier)),
             Arc::clone(&beats),
+            Arc::clone(&mutes),
         );
         let limits = Limits {
             max_connections: budget.tcp_connections,
@@ -220,6 +235,7 @@ impl Assembled {
             budget,
             pinger,
             notifier: Arc::clone(&notifier),
+            mutes,
             state: DriverState::default(),
         };
         let socket = active.heartbeat.socket.clone();

@@ -378,7 +378,7 @@ mod tests {
         let (disk, sample) = (Disk::new(), sample(REALMS));
         let wish = crate::storage::stored::StoredWish { desired: Some(Desired::Down), ..Default::default() };
         let realms = BTreeMap::from([("zq-db".to_owned(), wish.clone()), ("gone".to_owned(), wish)]);
-        let stored = StoredIntent { realms, registered: BTreeMap::new() };
+        let stored = StoredIntent { realms, ..StoredIntent::default() };
         disk.writes(&intent::path(disk.dir.path()), INTENT_MAGIC, &stored);
         let memory = disk.look().memory(&sample.plan, &[], clock::anchor());
         assert_eq!(memory.realms.len(), 1, "of realms that the plan has");

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::error::DaemonError;
 use crate::storage::files::{self, Disk, FileError, LocalDisk};
-use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
+use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredMute, StoredPause, StoredWish};
 
 /// heartbeatd tries a failed write again this often.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -106,6 +106,18 @@ impl IntentWriter {
 
     /// Writes all registrations to disk, or returns why that failed. `None` when heartbeatd is ending.
     pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), IntentError>> {
+        self.change(|wanted| wanted.registered = registered).await
+    }
+
+    /// Writes all mutes to disk, or returns why that failed. `None` when heartbeatd is ending.
+    pub(crate) async fn write_mutes(
+        &self,
+        mutes: BTreeMap<String, StoredMute>,
+    ) -> Option<Result<(), IntentError>> {
+        self.change(|wanted| wanted.mutes = mutes).await
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut StoredIntent)) -> Option<Result<(), IntentError>> {
         let (reply, written) = oneshot::channel();
         {
             let (shared_state, wake) = &*self.shared_state;
@@ -113,7 +125,7 @@ impl IntentWriter {
             if shared_state.closed {
                 return None;
             }
-            shared_state.wanted.registered = registered;
+            change(&mut shared_state.wanted);
             shared_state.version += 1;
             let version = shared_state.version;
             shared_state.waiting.push((version, reply));
@@ -264,7 +276,7 @@ mod tests {
     use nix::libc;
 
     use super::*;
-    use heartbeat_status::{Desired, Instant};
+    use heartbeat_status::{Desired, Instant, WallTime};
 
     #[test]
     fn the_last_word_is_on_disk_and_comes_back() {
@@ -317,6 +329,20 @@ mod tests {
         assert_eq!(load(dir.path()).unwrap().registered, registered, "it is what it was");
         drop(file);
         assert!(book.write(BTreeMap::new()).await.is_none(), "the thread that writes it is gone");
+    }
+
+    #[tokio::test]
+    async fn a_mute_is_on_disk_beside_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IntentFile::open(dir.path(), StoredIntent::default(), |_, _| {}).unwrap();
+        let (writer, at) = (file.writer(), WallTime::from_millis(1_795_473_598_000));
+        let registered = BTreeMap::from([("shop".to_owned(), serde_json::json!({ "port": 8001 }))]);
+        assert!(writer.write(registered.clone()).await.unwrap().is_ok());
+        let mute = StoredMute { reason: "move".to_owned(), until: at, by: Some(0), at };
+        let mutes = BTreeMap::from([("db".to_owned(), mute)]);
+        assert!(writer.write_mutes(mutes.clone()).await.unwrap().is_ok());
+        let read = load(dir.path()).unwrap();
+        assert_eq!((read.mutes, read.registered), (mutes, registered));
     }
 
     #[test]

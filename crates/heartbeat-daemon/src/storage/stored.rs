@@ -19,6 +19,9 @@ pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 pub(crate) struct StoredIntent {
     #[serde(default)]
     pub(crate) realms: BTreeMap<String, StoredWish>,
+    /// Mutes of notifications, by realm.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) mutes: BTreeMap<String, StoredMute>,
     /// Registrations, as the client sent them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) registered: BTreeMap<String, serde_json::Value>,
@@ -47,6 +50,17 @@ pub(crate) struct StoredPause {
     pub(crate) reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<WallTime>,
+}
+
+/// A mute that an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredMute {
+    pub(crate) reason: String,
+    pub(crate) until: WallTime,
+    /// The user, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<u32>,
+    pub(crate) at: WallTime,
 }
 
 /// The last heartbeat of each realm.

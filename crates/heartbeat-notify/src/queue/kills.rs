@@ -151,7 +151,7 @@ impl World {
             Earlier { id: row.id, seq: row.seq, step: row.step, open, state }
         });
         let mut queue = Queue::new(ALL.into());
-        queue.restore(earlier);
+        queue.restore(now, earlier);
         self.queue = queue;
         true
     }

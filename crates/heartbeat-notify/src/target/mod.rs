@@ -1,5 +1,6 @@
 //! Kinds of receivers: a file per kind, which makes the request for an incident document.
 
+mod alertmanager;
 mod ntfy;
 mod pagerduty;
 mod slack;
@@ -7,8 +8,11 @@ mod text;
 mod webhook;
 
 use bytes::Bytes;
+use heartbeat_status::IncidentStep;
 use heartbeat_status::wire::IncidentDocument;
 
+pub use alertmanager::{ALERT_REFRESH, Alertmanager};
+pub(crate) use alertmanager::{Alert, message as alerts};
 pub use ntfy::Ntfy;
 pub use pagerduty::PagerDuty;
 pub use slack::Slack;
@@ -23,6 +27,8 @@ use crate::{DeliveryError, Endpoint, Template, Token};
 pub enum Target {
     /// The incident document, following Standard Webhooks.
     Webhook(Webhook),
+    /// Alerts of an Alertmanager, refreshed while an incident is open.
+    Alertmanager(Alertmanager),
     /// A message on a topic of an ntfy server.
     Ntfy(Ntfy),
     /// A message by an incoming webhook of Slack.
@@ -42,10 +48,16 @@ impl Target {
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Webhook(webhook) => &webhook.endpoint,
+            Self::Alertmanager(alertmanager) => &alertmanager.endpoint,
             Self::Ntfy(ntfy) => &ntfy.endpoint,
             Self::Slack(slack) => &slack.endpoint,
             Self::PagerDuty(pagerduty) => &pagerduty.endpoint,
         }
+    }
+
+    /// It is told the newest state of every open incident, again and again.
+    pub(crate) const fn is_mirror(&self) -> bool {
+        matches!(self, Self::Alertmanager(_))
     }
 
     /// The request for a document, at `unix_s` seconds since 1970.
@@ -57,6 +69,10 @@ impl Target {
     ) -> Result<Message, DeliveryError> {
         match self {
             Self::Webhook(webhook) => webhook.message(document, template, unix_s),
+            Self::Alertmanager(_) => {
+                let is_over = document.event.is(IncidentStep::Resolved);
+                alerts([Alert { document, is_over }], unix_s)
+            }
             Self::Ntfy(ntfy) => Ok(ntfy.message(document, &Text::of(document, template))),
             Self::Slack(_) => slack::message(document, &Text::of(document, template)),
             Self::PagerDuty(pagerduty) => pagerduty.message(document, &Text::of(document, template)),
@@ -68,7 +84,7 @@ impl Target {
         match self {
             Self::Ntfy(ntfy) => ntfy.token.as_ref().map(Token::reveal),
             Self::PagerDuty(pagerduty) => Some(pagerduty.routing_key.reveal()),
-            Self::Webhook(_) | Self::Slack(_) => None,
+            Self::Webhook(_) | Self::Alertmanager(_) | Self::Slack(_) => None,
         }
     }
 }

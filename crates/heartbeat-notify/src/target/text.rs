@@ -47,7 +47,7 @@ impl Text {
     pub(crate) fn of(document: &IncidentDocument, template: Option<&Template>) -> Self {
         let own = Self::own(document);
         let Some(template) = template else { return own };
-        match template.render(document, &own) {
+        match template.render(document, (&own.title, &own.plain())) {
             Ok(rendered) => {
                 let mut lines = rendered.lines().map(sanitise_line).skip_while(String::is_empty);
                 let title = lines.next().map_or_else(|| own.title.clone(), |title| cut(&title));

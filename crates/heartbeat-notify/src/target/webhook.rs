@@ -22,7 +22,10 @@ impl Webhook {
         unix_s: u64,
     ) -> Result<Message, DeliveryError> {
         // A template that fails costs no notification: the document goes out instead.
-        let own = template.and_then(|template| template.render(document, &Text::of(document, None)).ok());
+        let own = template.and_then(|template| {
+            let text = Text::of(document, None);
+            template.render(document, (&text.title, &text.plain())).ok()
+        });
         let is_json =
             own.as_ref().is_none_or(|own| serde_json::from_str::<serde::de::IgnoredAny>(own).is_ok());
         let kind = if is_json { "application/json" } else { "text/plain; charset=utf-8" };

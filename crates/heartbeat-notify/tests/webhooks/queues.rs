@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use heartbeat_notify::{MAX_QUEUED_NOTIFICATIONS, Receiver, Restored, RestoredState};
+use heartbeat_notify::{Alertmanager, MAX_QUEUED_NOTIFICATIONS, Receiver, Restored, RestoredState, Target};
 use heartbeat_status::IncidentStep::{self, Failed, Opened, Resolved, Updated};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::Open;
+use heartbeat_status::wire::{AckEntry, Open};
 
 use tokio::time::{sleep, timeout};
 
-use crate::scene::{Act, Server, WALL, clock, document, event, receiver, start, start_again};
+use crate::scene::{Act, Heard, Server, UNIX_S, WALL, clock, document, event, receiver, start, start_again};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -108,6 +108,107 @@ async fn an_incident_opens_for_a_realm_when_it_joins() {
     let heard = server.heard()[0].document();
     assert_eq!((heard.event, heard.seq), (Open::Known(Opened), 2));
     assert_eq!(reports.all().len(), 2, "{:?}", reports.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mute_holds_back_everything_but_the_end_and_sends_what_is_open_after_it() {
+    let server = Server::start([]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    let mute = |realms: &[&str]| notifier.mute(realms.iter().map(|realm| (*realm).to_owned()).collect());
+    notifier.notify(&event("known", 1, Opened));
+    notifier.notify(&event("ends", 1, Opened));
+    reports.wait_for("ops ends.1 delivered").await;
+    mute(&["postgres"]);
+    // One that it knows of gets worse, one ends, one comes and goes, and one comes and stays.
+    notifier.notify(&event("known", 2, Failed));
+    notifier.notify(&event("ends", 2, Resolved));
+    notifier.notify(&event("short", 1, Opened));
+    notifier.notify(&event("short", 2, Resolved));
+    notifier.notify(&event("stays", 1, Opened));
+    notifier.notify(&event("stays", 2, Updated));
+    let announce = || {
+        for (id, step) in [("known", Failed), ("stays", Updated)] {
+            let announced = notifier.announce(&event(id, 2, step));
+            notifier.release(announced);
+        }
+    };
+    announce();
+    reports.wait_for("ops ends.2 delivered").await;
+    assert_eq!(server.ids(), ["known.1", "ends.1", "ends.2"]);
+    mute(&[]);
+    announce();
+    announce();
+    notifier.notify(&event("known", 3, Resolved));
+    notifier.notify(&event("stays", 3, Resolved));
+    reports.wait_for("ops stays.3 delivered").await;
+    assert_eq!(server.ids()[3..], ["known.2", "stays.2", "known.3", "stays.3"]);
+    let events: Vec<_> = server.heard()[3..].iter().map(|heard| heard.document().event).collect();
+    assert_eq!(events, [Failed, Opened, Resolved, Resolved].map(Open::Known));
+    assert!(reports.all().iter().all(|line| line.contains("delivered")), "{:?}", reports.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_is_reminded_of_what_is_open_silent_and_nobodys() {
+    let server = Server::start([]).await;
+    let four_hours = Duration::from_secs(4 * 3_600);
+    let ops = Receiver { repeat: Some(four_hours), ..receiver("ops", &server) };
+    let (notifier, reports) = start(vec![ops]);
+    assert!(notifier.waits());
+    notifier.notify(&event("a", 1, Opened));
+    reports.wait_for("ops a.1 delivered").await;
+    let open = document("a", 1, Opened);
+    assert!(!notifier.repeat_is_due(&open));
+    sleep(four_hours).await;
+    assert!(notifier.repeat_is_due(&open));
+    let mut acknowledged = open.clone();
+    acknowledged.ack = Some(AckEntry { at: WALL, by: "Ada".to_owned(), note: None });
+    assert!(!notifier.repeat_is_due(&acknowledged));
+    notifier.mute(["postgres".to_owned()].into());
+    assert!(!notifier.repeat_is_due(&open));
+    notifier.mute([].into());
+    let reminder = notifier.repeat(&event("a", 2, Opened));
+    notifier.release(reminder);
+    assert!(!notifier.repeat_is_due(&open), "it is in the queue");
+    reports.wait_for("ops a.2 delivered").await;
+    assert!(!notifier.repeat_is_due(&open), "and was just sent");
+    notifier.notify(&event("a", 3, Resolved));
+    reports.wait_for("ops a.3 delivered").await;
+    sleep(four_hours * 2).await;
+    assert!(!notifier.repeat_is_due(&open), "it is over");
+    assert_eq!(server.ids(), ["a.1", "a.2", "a.3"]);
+    assert_eq!(server.heard()[1].document().event, Open::Known(Opened));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alertmanager_is_told_the_newest_state_again_and_again() {
+    let busy = Act::with("429 Too Many Requests", "Retry-After: 30\r\n");
+    let server = Server::start([busy, Act::HangUp]).await;
+    let target = || Target::Alertmanager(Alertmanager { endpoint: server.endpoint() });
+    let (notifier, reports) = start(vec![Receiver::new("am", target())]);
+    notifier.notify(&event("a", 1, Opened));
+    server.hears(1).await;
+    notifier.notify(&event("a", 2, Failed));
+    reports.wait_for("am a.2 delivered").await;
+    let alerts = |heard: &Heard| -> serde_json::Value { serde_json::from_str(&heard.body).unwrap() };
+    let sent = server.heard();
+    let last = sent.last().unwrap();
+    assert!(last.at - sent[0].at >= Duration::from_secs(30), "`Retry-After` is obeyed");
+    assert_eq!(alerts(last).as_array().unwrap().len(), 1);
+    assert!(alerts(last)[0]["annotations"]["summary"].as_str().unwrap().contains("needs a person"));
+    let before = sent.len();
+    let refreshed = server.hears(before + 2).await;
+    assert!(refreshed[before + 1].at - refreshed[before].at >= Duration::from_secs(60));
+    notifier.notify(&event("a", 3, Resolved));
+    reports.wait_for("am a.3 delivered").await;
+    let over = server.heard();
+    let over = alerts(over.last().unwrap());
+    let seconds =
+        |text: &serde_json::Value| text.as_str().unwrap().parse::<WallTime>().unwrap().as_millis() / 1_000;
+    assert_eq!(u64::try_from(seconds(&over[0]["endsAt"])).unwrap(), UNIX_S, "it ends now");
+    let count = server.heard().len();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(server.heard().len(), count, "what is over is not refreshed");
+    assert_eq!(notifier.backlog(), [("am".to_owned(), 0)]);
 }
 
 #[tokio::test(start_paused = true)]

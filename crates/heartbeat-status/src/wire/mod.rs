@@ -36,7 +36,8 @@ pub use incident::{
 };
 pub use logs::{LogsDocument, LostEntry};
 pub use notification::{
-    NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry, NotifyTestRequest,
+    MuteDocument, MuteRequest, NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry,
+    NotifyTestRequest,
 };
 pub use open::Open;
 pub use realm::{
@@ -60,6 +61,8 @@ pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 pub const INCIDENT_SCHEMA: &str = "heartbeat.incident/1";
 /// Schema name of a list of incidents.
 pub const INCIDENTS_SCHEMA: &str = "heartbeat.incidents/1";
+/// Schema of [`MuteDocument`].
+pub const MUTE_SCHEMA: &str = "heartbeat.mute/1";
 /// Schema of [`NotifyTestDocument`].
 pub const NOTIFY_TEST_SCHEMA: &str = "heartbeat.notify-test/1";
 /// Schema of [`NotificationsDocument`].

@@ -78,3 +78,30 @@ pub struct NotifyTestEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
+
+/// Body of `POST /api/realms/{realm}/mute/`: a mute always has an end and a reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MuteRequest {
+    /// Why, for the people who look.
+    pub reason: String,
+    /// For how long, in seconds.
+    pub for_s: f64,
+}
+
+/// `heartbeat.mute/1`: whether receivers hear of a realm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MuteDocument {
+    /// [`MUTE_SCHEMA`](super::MUTE_SCHEMA).
+    pub schema: String,
+    /// Name of the realm.
+    pub realm: String,
+    /// An operator has muted it. A maintenance window may mute it, too.
+    pub muted: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<WallTime>,
+}

@@ -53,6 +53,18 @@ fn with_port(name: &str) -> RealmSpec {
 }
 
 #[test]
+fn a_mute_is_shown_and_changes_nothing_else() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let before = d.sup.snapshot(d.now);
+    d.sup.set_muted(&[A].into());
+    let muted = d.sup.snapshot(d.now);
+    assert!(d.status(A).flags.contains(&Flag::Muted));
+    assert_eq!((muted.revision, d.status(A).status), (before.revision + 1, before.realms[A.index()].status));
+    d.sup.set_muted(&[].into());
+    assert!(!d.status(A).flags.contains(&Flag::Muted));
+}
+
+#[test]
 fn a_crash_is_an_incident_even_when_the_restart_succeeds_at_once() {
     let mut d = Drive::up(vec![probed("a")]);
     d.exit(A, Exit::code(1));
