@@ -2,8 +2,8 @@
 //!
 //! The launcher is our own program in a second role: a process with one thread that waits for specifications and forks
 //! a copy of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything
-//! up in ordinary Rust, so no code of heartbeatd runs between fork and exec. Its order: read the specification, set
-//! everything up, say `ready`, wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, the socket
+//! up in ordinary Rust, so no code of heartbeatd runs between fork and exec. Its order: set everything up, say `ready`,
+//! wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, the socket
 //! closes and the copy exits: no program runs without a record. The launcher itself exits when heartbeatd closes the
 //! socket for orders.
 
@@ -80,18 +80,27 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     drop(null);
     let own = OwnLimits::read();
     while let Some(order) = channel::receive_order(orders.as_fd()) {
-        if is_cancelled(&order.socket) {
+        let LaunchOrder { spec, socket, group, capture } = order;
+        if is_cancelled(&socket) {
             continue;
         }
-        match make_copy(order.group.as_ref()) {
-            Ok(Copy::Made(pid, pidfd)) => channel::say_made(order.socket.as_fd(), pid, pidfd.as_ref()),
+        // Before the copy, which would have to copy every page of memory that it writes to.
+        let task = match read_spec(spec) {
+            Ok((spec, setting)) => Task { spec, setting, capture },
+            Err(Failure { step, errno, .. }) => {
+                channel::say_failed(socket.as_fd(), step, errno, 0, None);
+                continue;
+            }
+        };
+        match make_copy(group.as_ref()) {
+            Ok(Copy::Made(pid, pidfd)) => channel::say_made(socket.as_fd(), pid, pidfd.as_ref()),
             Ok(Copy::Itself { enter }) => {
                 drop(orders);
-                return copy(order, enter, &own, logs);
+                return copy(task, socket, group.filter(|_| enter), &own, logs);
             }
             Err(error) => {
-                let step = if order.group.is_some() { Step::Group } else { Step::Spawn };
-                channel::say_failed(order.socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0, None);
+                let step = if group.is_some() { Step::Group } else { Step::Spawn };
+                channel::say_failed(socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0, None);
             }
         }
     }
@@ -128,15 +137,28 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     })
 }
 
-/// Runs in the copy. Returns only when it did not exec; `Ok` after a check.
-fn copy(order: LaunchOrder<OwnedFd>, enter: bool, own: &OwnLimits, logs: &dyn LogFiles) -> Result<(), Gone> {
-    let LaunchOrder { spec, mut socket, group, capture } = order;
-    let entered = match group.filter(|_| enter) {
+/// What a copy has to become.
+struct Task {
+    spec: LaunchSpec,
+    setting: Setting,
+    /// Where captured output goes.
+    capture: Option<OwnedFd>,
+}
+
+/// Runs in the copy, which still has to enter `group`. Returns only when it did not exec; `Ok` after a check.
+fn copy(
+    task: Task,
+    mut socket: OwnedFd,
+    group: Option<OwnedFd>,
+    own: &OwnLimits,
+    logs: &dyn LogFiles,
+) -> Result<(), Gone> {
+    let entered = match group {
         Some(group) => std::fs::write(format!("/proc/self/fd/{}/cgroup.procs", group.as_raw_fd()), "0"),
         None => Ok(()),
     };
     let launched = match entered {
-        Ok(()) => launch(&mut socket, spec, capture, own, logs),
+        Ok(()) => launch(&mut socket, task, own, logs),
         Err(error) => Err(Some(failed_io(Step::Group)(error))),
     };
     match launched {
@@ -155,12 +177,10 @@ struct Checked;
 /// Returns only after a check, or when it did not exec; `Err(None)`: heartbeatd is gone.
 fn launch(
     kept: &mut OwnedFd,
-    spec: Specification<OwnedFd>,
-    capture: Option<OwnedFd>,
+    Task { spec, setting, capture }: Task,
     own: &OwnLimits,
     logs: &dyn LogFiles,
 ) -> Result<Checked, Option<Failure>> {
-    let (spec, setting) = read_spec(spec).map_err(Some)?;
     if spec.env_file.is_some() {
         begin(Step::EnvFile);
     }
