@@ -49,20 +49,21 @@ enum Entry {
 
 /// Writes sentences between the events.
 #[derive(Clone, Debug)]
-pub struct Sentences(SyncSender<Entry>);
+pub struct Sentences(SyncSender<Box<Entry>>);
 
 impl Sentences {
     /// Writes a sentence on lines of its own. If the terminal is too slow, the sentence is lost.
     pub fn write(&self, text: impl Into<String>) {
         // The demo continues without a reader of its story.
-        let _ = self.0.try_send(Entry::Sentence(text.into()));
+        let _ = self.0.try_send(Box::new(Entry::Sentence(text.into())));
     }
 }
 
 /// The writing thread. Dropping it waits until every event so far is written.
 #[derive(Debug)]
 pub struct ConsoleReporter {
-    entries: Option<SyncSender<Entry>>,
+    /// In boxes, since the queue has a place for each entry from the beginning.
+    entries: Option<SyncSender<Box<Entry>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -84,7 +85,7 @@ impl ConsoleReporter {
             .map_err(|source| DaemonError::Runtime { what: "console thread", source })?;
         let feed = entries.clone();
         let sink: EventSink = Box::new(move |event: &Event| {
-            if let Err(TrySendError::Full(_)) = feed.try_send(Entry::Event(event.clone())) {
+            if let Err(TrySendError::Full(_)) = feed.try_send(Box::new(Entry::Event(event.clone()))) {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -110,7 +111,7 @@ impl Drop for ConsoleReporter {
 }
 
 fn write_all(
-    queue: &Receiver<Entry>,
+    queue: &Receiver<Box<Entry>>,
     mut out: impl Write,
     style: ReportStyle,
     began: Instant,
@@ -122,7 +123,7 @@ fn write_all(
         if dropped > 0 && writeln!(out, "... {dropped} lines dropped: the terminal was too slow").is_err() {
             return;
         }
-        let text = match entry {
+        let text = match *entry {
             Entry::Sentence(text) => report.sentence(&text),
             Entry::Event(event) => match report.line(&event) {
                 Some(line) => {

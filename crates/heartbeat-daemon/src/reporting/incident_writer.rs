@@ -47,7 +47,8 @@ enum Entry {
 /// The thread and the way to it.
 #[derive(Debug)]
 pub(crate) struct IncidentWriter {
-    entries: Option<Arc<SyncSender<Entry>>>,
+    /// In boxes, since the queue has a place for each entry from the beginning.
+    entries: Option<Arc<SyncSender<Box<Entry>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,11 +91,12 @@ impl IncidentWriter {
 
     fn send(&self, entry: Entry) -> bool {
         let Some(entries) = &self.entries else { return false };
-        let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = entries.try_send(entry)
+        let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) =
+            entries.try_send(Box::new(entry))
         else {
             return true;
         };
-        let of = match &entry {
+        let of = match &*entry {
             Entry::Step(step, _) => step.document.id.as_str(),
             Entry::Ended(document) => document.id.as_str(),
             Entry::Announce => "all",
@@ -116,13 +118,13 @@ impl Drop for IncidentWriter {
 
 /// Announces open incidents, as long as the writer is there.
 #[derive(Clone, Debug)]
-pub(crate) struct Announcer(Weak<SyncSender<Entry>>);
+pub(crate) struct Announcer(Weak<SyncSender<Box<Entry>>>);
 
 impl Announcer {
     /// Announces open incidents to the receivers that have not heard of them. A full queue announces them anyway.
     pub(crate) fn announce(&self) {
         if let Some(entries) = self.0.upgrade() {
-            let _ = entries.try_send(Entry::Announce);
+            let _ = entries.try_send(Box::new(Entry::Announce));
         }
     }
 }
@@ -135,11 +137,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(self, queue: &Receiver<Entry>) {
+    fn run(self, queue: &Receiver<Box<Entry>>) {
         while let Some(first) = self.next(queue) {
             let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
             let admitted: Vec<Admitted> =
-                std::iter::once(first).chain(more).flat_map(|entry| self.write(entry)).collect();
+                std::iter::once(first).chain(more).flat_map(|entry| self.write(*entry)).collect();
             if admitted.is_empty() {
                 continue;
             }
@@ -155,13 +157,13 @@ impl Writer {
     }
 
     /// The next entry. A receiver with a delay hears of an incident while nothing happens to it.
-    fn next(&self, queue: &Receiver<Entry>) -> Option<Entry> {
+    fn next(&self, queue: &Receiver<Box<Entry>>) -> Option<Box<Entry>> {
         if !self.notifier.waits() {
             return queue.recv().ok();
         }
         match queue.recv_timeout(ANNOUNCE_EVERY) {
             Ok(entry) => Some(entry),
-            Err(RecvTimeoutError::Timeout) => Some(Entry::Announce),
+            Err(RecvTimeoutError::Timeout) => Some(Box::new(Entry::Announce)),
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
