@@ -103,6 +103,8 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
                 channel::say_failed(socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0, None);
             }
         }
+        // First of all: the reports end when both the launcher and the copy have closed it.
+        drop(socket);
     }
     Ok(())
 }
