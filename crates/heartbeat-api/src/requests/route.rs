@@ -178,6 +178,8 @@ mod tests {
         ("/api/realms/{realm}/resume/", "POST", Role::Operate, false),
         ("/api/realms/{realm}/reset/", "POST", Role::Operate, false),
         ("/api/realms/{realm}/signal/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/mute/", "POST", Role::Operate, false),
+        ("/api/realms/{realm}/unmute/", "POST", Role::Operate, false),
         ("/api/events/", "GET, HEAD", Role::Read, true),
         ("/api/incidents/", "GET, HEAD", Role::Read, true),
         ("/api/incidents/{id}/", "GET, HEAD", Role::Read, true),
