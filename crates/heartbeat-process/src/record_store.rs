@@ -282,6 +282,29 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// A daemon: the process that was started ends, another one is followed, and ends as well.
+    #[test]
+    fn the_exit_on_record_is_that_of_the_process_on_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut records = RecordStore::new(dir.path().into(), Origin::read("m".into()));
+        let on_record = || {
+            let record = ProcessRecord::read(&ProcessRecord::path(dir.path(), &name())).unwrap();
+            (record.process.map(|process| process.pid), record.exit, record.followed)
+        };
+        let process = |run, pid| ProcessId { run: RunId(run), pid, start_time: 1 };
+        let digest = || "1 run=00000005".parse::<IdentityDigest>().unwrap();
+        for run in 1..=2 {
+            records.begin(&name(), process(run, 11), None, digest(), None);
+            assert_eq!(on_record(), (Some(11), None, false), "nothing of the generation before");
+            records.ended(&name(), RunId(run), Exit::code(0));
+            assert_eq!(on_record(), (Some(11), Some((RunId(run), Exit::code(0))), false));
+            records.follow(&name(), process(run, 12));
+            assert_eq!(on_record(), (Some(12), None, true), "the daemon lives");
+            records.ended(&name(), RunId(run), Exit::code(3));
+            assert_eq!(on_record(), (Some(12), Some((RunId(run), Exit::code(3))), true));
+        }
+    }
+
     /// A directory of which the `at`-th write fails, and with `for_ever` every one from it on.
     struct Failing {
         files: Directory,

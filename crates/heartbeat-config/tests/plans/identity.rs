@@ -133,6 +133,41 @@ fn a_reload_and_the_next_heartbeatd_give_the_same_answer_for_every_key() {
 }
 
 #[test]
+fn a_reload_tells_of_every_key_that_has_changed() {
+    for (key, change, _) in CHANGES {
+        let (old, new) = (text(&with("", "")), text(&with(key, change)));
+        let in_force = InForce {
+            heartbeat: &old.heartbeat,
+            plan: &old.plan,
+            realms: &old.realms,
+            notify: &old.notify,
+            maintenance: &old.maintenance,
+            vacant: &[],
+        };
+        let changes = merge(in_force, new).expect("it fits in").changes;
+        let told: Vec<&str> =
+            changes.restarted.iter().chain(&changes.changed).flat_map(|(_, keys)| keys).copied().collect();
+        let table = key.split_once('.').map_or(*key, |(table, _)| table);
+        match *key {
+            // The base has no need that it could be about.
+            "while_down" => assert!(changes.is_empty(), "{changes}"),
+            "shell" => assert_eq!(told, ["run"]),
+            _ => assert!(told.contains(key) || told.contains(&table), "{key}: {changes}"),
+        }
+    }
+    let (old, same) = (text(&with("", "")), text(&with("", "")));
+    let in_force = InForce {
+        heartbeat: &old.heartbeat,
+        plan: &old.plan,
+        realms: &old.realms,
+        notify: &old.notify,
+        maintenance: &old.maintenance,
+        vacant: &[],
+    };
+    assert!(merge(in_force, same).expect("it fits in").changes.is_empty(), "nothing has changed");
+}
+
+#[test]
 fn every_key_of_a_realm_has_its_change() {
     let tables = [
         (Table::Realm, ""),

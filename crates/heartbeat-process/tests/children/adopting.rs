@@ -350,19 +350,26 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
 
 pub(crate) fn a_reused_pid_is_nobody() {
     let bench = Bench::new();
+    // A stranger that leads a session of its own, and is older than the last sign of life of heartbeatd.
+    #[expect(clippy::disallowed_methods, reason = "a stranger")]
+    let mut stranger = Command::new("setsid")
+        .args(["sleep", "627"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let number = stranger.id();
+    let stat = || std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+    let field = |at: usize| stat().rsplit_once(") ").unwrap().1.split(' ').nth(at).unwrap().to_owned();
+    until(|| field(3) == number.to_string());
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
     let path = ProcessRecord::path(bench.dir.path(), &name());
     let record = ProcessRecord::read(&path).unwrap();
     assert!(record.is_alive());
     kill_main(pid);
     until(|| gone(pid));
-    // A stranger has the number now: the same record, another start time.
-    #[expect(clippy::disallowed_methods, reason = "a stranger")]
-    let mut stranger =
-        Command::new("sleep").arg("627").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // The kernel counts in steps of 10 ms, and both may have started in the same one.
-    let start = record.process.unwrap().start_time - 1;
-    let number = stranger.id();
+    // The stranger has the number now: the same record, another start time.
+    let start = field(19).parse::<u64>().unwrap() - 1;
     rewrite(&bench, |line| match line.split_once('=').unwrap().0 {
         "pid" => format!("pid={number}"),
         "start_time" => format!("start_time={start}"),
