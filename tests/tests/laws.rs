@@ -1,5 +1,7 @@
 //! The laws of the architecture, applied to the workspace, and each to a violation that was planted.
 
+use std::collections::BTreeSet;
+
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
@@ -39,6 +41,21 @@ fn every_test_that_the_scenarios_and_figures_name_is_there() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// What a service takes on when it embeds the probes as they are.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "cargo alone knows which crates a set of features brings")]
+fn the_default_tree_of_the_probe_crate_is_small() {
+    const MAX_CRATES: usize = 30;
+    let words = "tree --frozen -p heartbeat-probe -e normal --prefix none --format {p}";
+    let cargo = std::process::Command::new(env!("CARGO")).args(words.split(' ')).output();
+    let output = cargo.expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("hyper"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(crates.len() <= MAX_CRATES, "{} crates: {crates:?}", crates.len());
+    assert!(!tree.contains("(proc-macro)"), "nothing in it waits for syn:\n{tree}");
 }
 
 #[test]

@@ -327,7 +327,7 @@ pub(crate) enum Command {
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
-    /// Probe a URL once, without heartbeatd; exit 0 if it passes, 1 if not
+    /// Probe a URL or a realm once, without heartbeatd; exit 0 if it passes, 1 if not
     Probe(ProbeArgs),
     /// Explain a key, code, status, reason or flag; without one, list them all
     Explain {
@@ -691,12 +691,16 @@ fn beat_event(text: &str) -> Result<BeatEvent, String> {
 // What `probe` measures.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ProbeArgs {
-    /// URL such as http://127.0.0.1:8001/api/health/, tcp://db:5432, unix:///run/app.sock, tls://host, redis://host
-    #[arg(value_name = "URL")]
-    pub(crate) url: String,
+    /// URL such as http://127.0.0.1:8001/api/health/, tcp://db:5432, unix:///run/app.sock, tls://host, redis://host,
+    /// grpc://host, dns://server/name; or a realm of the configuration
+    #[arg(value_name = "URL|REALM", add = ArgValueCompleter::new(complete::realms))]
+    pub(crate) target: String,
     /// Show what is sent and received, and how long each phase takes
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Show the last failures that heartbeatd has recorded for a realm, with what was sent and received
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) failures: bool,
 }
 
 // What there is to do with notifications.

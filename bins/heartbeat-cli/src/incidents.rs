@@ -7,6 +7,7 @@ use crate::age::moment;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
+use crate::probe;
 use crate::style::Style;
 
 /// Characters of an identifier that tell incidents apart for a person: its random end.
@@ -134,6 +135,20 @@ pub(crate) async fn one(client: &Client, id: &str, console: &mut Console) -> Out
         console.json(&incident)?;
     } else {
         story(&incident, console.style).iter().try_for_each(|line| console.prose(line, 4))?;
+        // What was said is extra: heartbeatd keeps it in memory only, and the realm may be gone.
+        if let Ok(root) = client.realm_with_transcripts(&incident.root).await {
+            let said = probe::before(&root, incident.opened_at, console.style);
+            if !said.is_empty() {
+                console.prose(
+                    &format!(
+                        "last failed measurement of {} before it was opened:",
+                        console.style.text(&incident.root)
+                    ),
+                    4,
+                )?;
+                said.iter().try_for_each(|line| console.prose(&format!("  {line}"), 4))?;
+            }
+        }
     }
     Ok(Exit::Holds)
 }

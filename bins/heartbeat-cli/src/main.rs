@@ -286,6 +286,9 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Boot { chain, .. }) => boot::run(&connect(console), *chain, console).await,
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
+        Some(Command::Probe(args)) if args.failures => {
+            probe::failures(&connect(console), &args.target, console).await
+        }
         Some(Command::Probe(args)) => probe::run(args, limit, console).await,
         Some(Command::Explain { words }) => explain::run(words, console),
         Some(Command::Schema) => {

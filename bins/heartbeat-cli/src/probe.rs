@@ -1,93 +1,165 @@
-//! `probe`: one measurement from this process, without heartbeatd. As the HEALTHCHECK of a container, or to see why a
-//! probe fails.
+//! `probe`: measurements from this process, without heartbeatd, as the HEALTHCHECK of a container or to see why a probe
+//! fails; and the failures that heartbeatd has recorded.
 
 use std::time::Duration;
 
-use heartbeat_probe::{Probe, UrlError};
-use heartbeat_status::{CheckResult, PhaseTimes};
+use heartbeat_client::Client;
+use heartbeat_config::{Config, Measure, Sources, load, nearest};
+use heartbeat_probe::{Explanation, Probe, UrlError};
+use heartbeat_status::WallTime;
+use heartbeat_status::wire::{ProbeFailureEntry, RealmDocument};
 
+use crate::age::moment;
 use crate::args::ProbeArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
+use crate::style::Style;
 
 /// What a target has by default, as in a configuration.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A failure belongs to an incident that began at most this much later, in milliseconds.
+const MAX_BEFORE_MS: i64 = 5 * 60 * 1000;
 
-/// Measures the URL once and prints the result; with `--explain`, also what was said and how long each phase took.
+/// Measures once and prints the result; with `--explain`, also what was said and how long each phase took.
 pub(crate) async fn run(args: &ProbeArgs, timeout: Option<Duration>, console: &mut Console) -> Outcome {
-    let probe: Probe = args.url.parse().map_err(|error: UrlError| {
+    let timeout = timeout.unwrap_or(TIMEOUT);
+    if !args.target.contains("://") {
+        return of_realm(args, timeout, console).await;
+    }
+    let probe: Probe = args.target.parse().map_err(|error: UrlError| {
         Failure::new(Exit::Usage, error.to_string()).help("for example http://127.0.0.1:8001/api/health/")
     })?;
-    let explanation = probe.explain(timeout.unwrap_or(TIMEOUT)).await;
-    let mut text = String::new();
-    if args.explain {
-        for line in explanation.conversation.iter().chain([&phases(&explanation.result.phases)]) {
-            text.push_str(line);
-            text.push('\n');
+    let explanation = probe.explain(timeout).await;
+    console.print(&text(&explanation, args.explain))?;
+    Ok(verdict(explanation.result.outcome.passed() == Some(true)))
+}
+
+/// Measures every probe of a realm of the configuration that needs no heartbeatd.
+async fn of_realm(args: &ProbeArgs, timeout: Duration, console: &mut Console) -> Outcome {
+    let config = load(&Sources::from_process(None)).map_err(|_| {
+        Failure::new(Exit::Usage, "the configuration, which says how to measure a realm, cannot be loaded")
+            .help("`heartbeat-cli check` says why; a URL needs no configuration")
+    })?;
+    let config = config.config;
+    let (mut all_pass, mut measured) = (true, 0);
+    for (name, measure) in probes(&config, &args.target)? {
+        let Measure::Probe(probe) = measure else {
+            console.line(&format!("{name}: only heartbeatd measures it"))?;
+            continue;
+        };
+        let explanation = probe.explain(timeout).await;
+        measured += 1;
+        all_pass &= explanation.result.outcome.passed() == Some(true);
+        console.line(&console.style.text(&format!("{name}: {}", probe.target())))?;
+        console.print(&text(&explanation, args.explain))?;
+    }
+    if measured == 0 {
+        let message = format!("only heartbeatd measures the probes of {}", args.target);
+        return Err(
+            Failure::new(Exit::No, message).help(format!("`heartbeat-cli why {}` shows them", args.target))
+        );
+    }
+    Ok(verdict(all_pass))
+}
+
+/// The probes of the realm called `name` that are measured at all, with their names.
+fn probes<'a>(config: &'a Config, name: &str) -> Result<Vec<(&'a str, &'a Measure)>, Failure> {
+    let infos = config.plan.infos();
+    let Some(info) = infos.iter().find(|info| info.name.as_str() == name) else {
+        let shown = heartbeat_status::sanitise_line(name);
+        let failure = Failure::new(
+            Exit::NoSuchRealm,
+            format!("`{shown}` is neither a URL nor a realm of the configuration"),
+        );
+        return Err(match nearest(name, infos.iter().map(|info| info.name.as_str())) {
+            Some(near) => failure.help(format!("did you mean {near}?")),
+            None => failure.help("for example http://127.0.0.1:8001/api/health/"),
+        });
+    };
+    let measures = config.realms.get(info.ix.index()).map_or(&[][..], |realm| &realm.probes);
+    let named = info.probes.iter().zip(measures);
+    Ok(named.filter_map(|(info, measure)| Some((info.name.as_str(), measure.as_ref()?))).collect())
+}
+
+const fn verdict(passes: bool) -> Exit {
+    if passes { Exit::Holds } else { Exit::No }
+}
+
+fn text(explanation: &Explanation, explain: bool) -> String {
+    if explain { explanation.to_string() } else { format!("{}\n", explanation.summary()) }
+}
+
+/// The failures of a realm's probes that heartbeatd has recorded, the oldest first, each with what was said.
+pub(crate) async fn failures(client: &Client, realm: &str, console: &mut Console) -> Outcome {
+    let document = client.realm_with_transcripts(realm).await?;
+    match console.form {
+        Format::Json => console.json(&document.probe_failures)?,
+        Format::Ndjson => document.probe_failures.iter().try_for_each(|entry| console.json_line(entry))?,
+        _ if document.probe_failures.is_empty() => {
+            let name = console.style.text(&document.realm.name);
+            console.line(&format!("no probe of {name} has failed since heartbeatd started"))?;
+        }
+        _ => {
+            for failure in document.probe_failures.iter().rev() {
+                recorded(failure, console.style).iter().try_for_each(|line| console.line(line))?;
+            }
         }
     }
-    text.push_str(&sentence(&explanation.result));
-    text.push('\n');
-    console.print(&text)?;
-    Ok(if explanation.result.outcome.passed() == Some(true) { Exit::Holds } else { Exit::No })
+    Ok(Exit::Holds)
 }
 
-/// `passes in 12.3 ms: 200`
-fn sentence(result: &CheckResult) -> String {
-    let verdict = match result.outcome {
-        heartbeat_status::Outcome::Pass => "passes",
-        heartbeat_status::Outcome::Degraded(_) => "passes, degraded,",
-        heartbeat_status::Outcome::Fail { .. } => "fails",
-        heartbeat_status::Outcome::Inconclusive(_) => "is not known, since the fault is on this side,",
+/// One recorded failure: a headline, and the conversation below it.
+fn recorded(failure: &ProbeFailureEntry, style: Style) -> Vec<String> {
+    let detail = failure.result.detail.as_deref().unwrap_or("failed");
+    let headline = format!("{}  {}: {detail}", moment(failure.at), failure.probe);
+    let said = failure.transcript.iter().map(|line| format!("  {}", style.text(line)));
+    [style.text(&headline)].into_iter().chain(said).collect()
+}
+
+/// The last failure shortly before `at` with what was said in it: an incident that began then began with it.
+pub(crate) fn before(document: &RealmDocument, at: WallTime, style: Style) -> Vec<String> {
+    let is_near = |failure: &&ProbeFailureEntry| {
+        (0..=MAX_BEFORE_MS).contains(&(at.as_millis() - failure.at.as_millis()))
     };
-    let took = result.finished_at.since(result.started_at);
-    let took = ms(result.latency.unwrap_or(took));
-    if result.detail.is_empty() {
-        format!("{verdict} in {took}")
-    } else {
-        format!("{verdict} in {took}: {}", result.detail)
-    }
-}
-
-/// `resolve 0.4 ms, connect 0.2 ms, first byte 11.1 ms, body 0.8 ms`
-fn phases(times: &PhaseTimes) -> String {
-    let named = [
-        ("resolve", times.resolve),
-        ("connect", times.connect),
-        ("TLS", times.tls),
-        ("first byte", times.first_byte),
-        ("body", times.body),
-    ];
-    let shown: Vec<String> =
-        named.into_iter().filter_map(|(name, time)| Some(format!("{name} {}", ms(time?)))).collect();
-    if shown.is_empty() { "* no phase was completed".to_owned() } else { format!("* {}", shown.join(", ")) }
-}
-
-fn ms(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+    let found = document.probe_failures.iter().find(is_near);
+    found.map_or_else(Vec::new, |failure| recorded(failure, style))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::{FailReason, Instant, ProbePhase};
 
     #[test]
-    fn a_result_is_one_sentence_and_its_phases_are_one_line() {
-        let result = CheckResult {
-            outcome: heartbeat_status::Outcome::Fail {
-                reason: FailReason::Refused,
-                phase: Some(ProbePhase::Connect),
-            },
-            detail: "connection refused".to_owned(),
-            started_at: Instant::from_nanos(0),
-            finished_at: Instant::from_nanos(1_500_000),
-            latency: None,
-            phases: PhaseTimes { resolve: Some(Duration::from_micros(400)), ..PhaseTimes::default() },
-            unattributable: false,
+    fn the_probes_of_a_realm_are_those_of_the_configuration() {
+        let text =
+            "[realm.db]\nrun = \"x\"\nport = 1\nhealth = [\"redis://127.0.0.1\", { exec = \"ping\" }]\n";
+        let config = heartbeat_config::load_str("heartbeat.toml", text, &std::collections::BTreeMap::new())
+            .unwrap()
+            .config;
+        let found = probes(&config, "db").unwrap_or_default();
+        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["redis", "exec", "port"]);
+        let failure = probes(&config, "dv").unwrap_err();
+        assert_eq!((failure.exit, failure.help.as_deref()), (Exit::NoSuchRealm, Some("did you mean db?")));
+    }
+
+    #[test]
+    fn an_incident_shows_the_failure_that_it_began_with() {
+        let failure = |at: &str, detail: &str| {
+            serde_json::json!({ "at": at, "probe": "http", "outcome": "fail", "reason": "HeadersTimeout",
+                "detail": detail, "transcript": ["> GET / HTTP/1.1", "< \u{1b}[2Jx"] })
         };
-        assert_eq!(sentence(&result), "fails in 1.5 ms: connection refused");
-        assert_eq!(phases(&result.phases), "* resolve 0.4 ms");
-        assert_eq!(phases(&PhaseTimes::default()), "* no phase was completed");
+        let mut document: RealmDocument = serde_json::from_str(crate::sample::REALM).unwrap();
+        let entries = serde_json::json!([
+            failure("2026-11-23T22:40:00.000Z", "later"),
+            failure("2026-11-23T22:39:58.000Z", "too late"),
+        ]);
+        document.probe_failures = serde_json::from_value(entries).unwrap();
+        let at = |text: &str| before(&document, text.parse().unwrap(), Style::default());
+        let said = at("2026-11-23T22:39:58.310Z");
+        assert!(said[0].ends_with("http: too late"), "{said:?}");
+        assert_eq!(said[1..], ["  > GET / HTTP/1.1", "  < ?[2Jx"], "nothing that moves the cursor");
+        assert!(at("2026-11-24T22:39:58.310Z").is_empty() && at("2026-11-22T22:39:58.310Z").is_empty());
     }
 }

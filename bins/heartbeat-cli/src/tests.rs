@@ -355,6 +355,23 @@ async fn a_probe_needs_no_heartbeatd_and_its_exit_code_is_the_verdict() {
     assert_eq!(run(&["probe", "gopher://x"]).await.exit, Exit::Usage);
 }
 
+#[tokio::test]
+async fn the_recorded_failures_of_a_realm_are_shown_with_what_was_said() {
+    let failure = r#"{ "at": "2026-11-23T22:39:58.000Z", "probe": "http", "outcome": "fail", "detail": "no answer",
+        "transcript": ["> GET / HTTP/1.1"] }"#;
+    let fake = fake(move |line, _, n| match n {
+        0 if line.contains("/api/?transcripts=1 ") => {
+            ok(&sample::REALM.replacen('{', &format!("{{ \"probe_failures\": [{failure}], "), 1))
+        }
+        _ => ok(sample::REALM),
+    });
+    let ran = fake.run(&["probe", "api", "--failures"]).await;
+    assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
+    assert!(ran.out.contains("  http: no answer\n  > GET / HTTP/1.1\n"), "{}", ran.out);
+    let ran = fake.run(&["probe", "api", "--failures"]).await;
+    assert!(ran.out.starts_with("no probe of ") && ran.exit == Exit::Holds, "{}", ran.out);
+}
+
 #[test]
 fn an_unknown_command_is_a_usage_error() {
     for (word, said) in [

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, RegistrationDocument, ReloadDocument, StripsDocument, TransitionEntry,
+    NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument, StripsDocument,
+    TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -273,6 +274,8 @@ pub trait Backend: Send + Sync + 'static {
     fn about(&self) -> About;
     /// The recent past of a realm; empty for an index that is not of the plan.
     fn past(&self, realm: RealmIx) -> Past;
+    /// The last failures of each probe of a realm with what was said in each, newest first.
+    fn probe_failures(&self, realm: RealmIx) -> Vec<ProbeFailureEntry>;
     /// Where the output of a realm goes. Must not wait for the core.
     fn output(&self, realm: RealmIx) -> Output;
     /// Incidents on record, the newest first.

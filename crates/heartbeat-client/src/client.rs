@@ -151,6 +151,14 @@ impl Client {
         self.read(&format!("/api/status/{}/{query}", segment(name)), self.read_deadline(refresh)).await
     }
 
+    /// One realm with the last failures of its probes and what was said in each. On the Unix socket, or with a token.
+    ///
+    /// # Errors
+    /// As for [`realm`](Self::realm), and [`ClientError`] on the read-only listener.
+    pub async fn realm_with_transcripts(&self, name: &str) -> Result<RealmDocument, ClientError> {
+        self.read(&format!("/api/status/{}/?transcripts=1", segment(name)), self.deadline).await
+    }
+
     /// Starts, stops or restarts a realm, or says what that would do (`dry_run`).
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::error::weight;
 use crate::{Address, ConnectError, ResolveError, Resolving};
@@ -66,10 +66,13 @@ pub async fn connect_first(
             }
             None => {}
         }
-        let ended = tokio::select! {
-            biased;
-            ended = first_to_end(&mut attempts) => ended,
-            () = sleep(ATTEMPT_DELAY), if left.len() > 0 => continue,
+        let ended = if left.len() == 0 {
+            first_to_end(&mut attempts).await
+        } else {
+            match timeout(ATTEMPT_DELAY, first_to_end(&mut attempts)).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            }
         };
         match ended.map_err(|source| ConnectError::Io { source }).and_then(checked) {
             Ok(stream) => return Ok(stream),

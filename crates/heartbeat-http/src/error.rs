@@ -1,92 +1,150 @@
 //! Errors of resolving, connecting and exchanging.
 
+use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
 
 /// Why a name has no address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ResolveError {
     /// The resolver says that the name does not exist, or has no address.
-    #[error("no address for {host}")]
     NotFound {
         /// The host name.
         host: String,
     },
     /// The resolver did not answer, or answered with a temporary failure.
-    #[error("the resolver does not answer for {host}")]
     Temporary {
         /// The host name.
         host: String,
     },
     /// The resolver could not be asked.
-    #[error("cannot ask the resolver: {source}")]
     Io {
         /// The underlying error.
-        #[source]
         source: io::Error,
     },
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { host } => write!(f, "no address for {host}"),
+            Self::Temporary { host } => write!(f, "the resolver does not answer for {host}"),
+            Self::Io { source } => write!(f, "cannot ask the resolver: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ResolveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The name has no address.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Resolve(ResolveError),
     /// The kernel connected the socket to itself, which happens where the target port lies in the range of local
     /// ports: nothing listens there.
-    #[error("the connection reached itself: nothing listens there")]
     SelfConnected,
     /// No address could be connected to; the most informative of several errors.
-    #[error("{source}")]
     Io {
         /// The underlying error.
-        #[source]
         source: io::Error,
     },
 }
 
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(error) => error.fmt(f),
+            Self::SelfConnected => f.write_str("the connection reached itself: nothing listens there"),
+            Self::Io { source } => write!(f, "{source}"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Resolve(error) => error.source(),
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ResolveError> for ConnectError {
+    fn from(error: ResolveError) -> Self {
+        Self::Resolve(error)
+    }
+}
+
 /// Why an answer is missing or incomplete.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ExchangeError {
     /// The connection broke.
-    #[error("{source}")]
     Io {
         /// The underlying error.
-        #[source]
         source: io::Error,
     },
     /// The TLS session ended with an alert, or its records are damaged.
-    #[error("the server ended the TLS session: {why}")]
     Tls {
         /// The reason in plain words.
         why: String,
     },
     /// The server closed the connection before the head of an answer was complete.
-    #[error("closed before an answer")]
     Closed,
     /// The server ended the body before its end.
-    #[error("the server cut its answer short")]
     Cut,
     /// The server refused or ended the exchange in terms of HTTP/2 (RST_STREAM, GOAWAY).
-    #[error("the server ended the exchange: {why}")]
     Ended {
         /// The description of its error code.
         why: String,
     },
     /// The head of the answer exceeds the limits.
-    #[error("more than {} KiB of headers, or more than {} of them", crate::MAX_HEAD_BYTES / 1024, crate::MAX_HEADER_COUNT)]
     HeadTooLarge,
     /// The answer is not HTTP.
-    #[error("not HTTP: {why}")]
     NotHttp {
         /// The error text of the parser.
         why: String,
     },
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { source } => write!(f, "{source}"),
+            Self::Tls { why } => write!(f, "the server ended the TLS session: {why}"),
+            Self::Closed => f.write_str("closed before an answer"),
+            Self::Cut => f.write_str("the server cut its answer short"),
+            Self::Ended { why } => write!(f, "the server ended the exchange: {why}"),
+            Self::HeadTooLarge => write!(
+                f,
+                "more than {} KiB of headers, or more than {} of them",
+                crate::MAX_HEAD_BYTES / 1024,
+                crate::MAX_HEADER_COUNT
+            ),
+            Self::NotHttp { why } => write!(f, "not HTTP: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// Whether this process or its host ran out of descriptors, local ports or memory. Such an error says nothing about the

@@ -11,8 +11,7 @@ pub fn now() -> Instant {
     Instant::from_nanos(seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The wall clock in seconds since 1970, by which certificates expire. Nothing else depends on it.
-#[cfg(feature = "tls")]
+/// The wall clock in seconds since 1970, by which certificates expire and files grow old. Nothing else depends on it.
 pub(crate) fn unix_s() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
 }

@@ -29,25 +29,34 @@ pub struct ExecOutput {
 }
 
 /// Why a command has no exit status.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExecError {
     /// It exceeded its timeout and was killed.
-    #[error("the command did not end within its timeout")]
     TimedOut,
     /// The command cannot be started: no such program, no permission.
-    #[error("cannot run the command: {message}")]
     CannotRun {
         /// The program and the error.
         message: String,
     },
     /// The spawner could not start it: no descriptors, memory or processes left, or it is shutting down.
-    #[error("the command was not run: {message}")]
     NotTried {
         /// The resource that is missing.
         message: String,
     },
 }
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the command did not end within its timeout"),
+            Self::CannotRun { message } => write!(f, "cannot run the command: {message}"),
+            Self::NotTried { message } => write!(f, "the command was not run: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for ExecError {}
 
 /// A pending run of a check command.
 pub type ExecFuture = Pin<Box<dyn Future<Output = Result<ExecOutput, ExecError>> + Send>>;

@@ -97,13 +97,14 @@ impl GrpcProbe {
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let stream = self.target.connect(progress).await?;
         let request = self.request(&stream, progress)?;
-        progress.note('>', || format!("POST {METHOD}, service {:?}", self.service));
+        progress.note('>', format_args!("POST {METHOD}, service {:?}", self.service));
         let began = clock::now();
         let broken = |phase| move |error| exchange_broken(&error, phase);
         let answer = send_http2(stream, request).await.map_err(broken(ProbePhase::FirstByte))?;
         progress.times.first_byte = Some(clock::now().since(began));
         let Http2Answer { head, mut body } = answer;
-        note(progress, &format!("HTTP/2 {}", head.status), &head.headers);
+        progress.note('<', format_args!("HTTP/2 {}", head.status));
+        progress.note_headers('<', &head.headers);
         if !head.status.is_success() {
             let detail = format!("answered {}: not a gRPC server, or a proxy before it", head.status);
             return Err(Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, detail));
@@ -112,7 +113,7 @@ impl GrpcProbe {
         let began = clock::now();
         let (message, trailers) = body.read(MAX_ANSWER_BYTES).await.map_err(broken(ProbePhase::Body))?;
         progress.times.body = Some(clock::now().since(began));
-        note(progress, "trailers", &trailers);
+        progress.note_headers('<', &trailers);
         // An answer without a message has everything in its head.
         let status = [&trailers, &head.headers].into_iter().find_map(Status::read);
         self.verdict(status, message.as_deref())
@@ -169,13 +170,6 @@ impl GrpcProbe {
 }
 
 talks!(GrpcProbe, grpc => ProbeKind::Grpc, grpc.shown());
-
-fn note(progress: &Progress<'_>, title: &str, headers: &HeaderMap) {
-    progress.note('<', || title.to_owned());
-    for (name, value) in headers {
-        progress.note('<', || format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-    }
-}
 
 /// The status with which a call ended.
 struct Status {

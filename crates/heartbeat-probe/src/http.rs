@@ -240,26 +240,17 @@ impl HttpProbe {
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let stream = self.target.connect(progress).await?;
         let request = self.request()?;
-        self.note_request(progress);
+        let (path, query) =
+            self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?(hidden)"));
+        progress.note('>', format_args!("{} {path}{query} HTTP/1.1", self.method));
+        progress.note_headers('>', &self.headers);
         let began = clock::now();
         let answer = send(stream, request).await;
         let answer = answer.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
         progress.times.first_byte = Some(clock::now().since(began));
-        progress.note('<', || format!("{:?} {}", answer.head.version, answer.head.status));
-        for (name, value) in &answer.head.headers {
-            progress.note('<', || format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-        }
+        progress.note('<', format_args!("{:?} {}", answer.head.version, answer.head.status));
+        progress.note_headers('<', &answer.head.headers);
         self.evaluate(answer, progress).await
-    }
-
-    fn note_request(&self, progress: &Progress<'_>) {
-        progress.note('>', || format!("{} {} HTTP/1.1", self.method, self.path));
-        for (name, value) in &self.headers {
-            progress.note('>', || match value.is_sensitive() {
-                true => format!("{name}: (hidden)"),
-                false => format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
-            });
-        }
     }
 
     fn request(&self) -> Result<Request<Bytes>, Broken> {
@@ -288,7 +279,7 @@ impl HttpProbe {
         let read = answer.body.read(MAX_BODY_BYTES).await;
         let (body, whole) = read.map_err(|error| exchange_broken(&error, ProbePhase::Body))?;
         for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
-            progress.note('<', || line.to_owned());
+            progress.note('<', format_args!("{line}"));
         }
         progress.times.body = Some(clock::now().since(began));
         if !whole && !self.expected.conditions.is_empty() {
@@ -322,7 +313,7 @@ impl HttpProbe {
         progress.settle(verdict.clone());
         let Some((body, whole)) = snippet::read(headers, &mut answer.body).await else { return verdict };
         for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
-            progress.note('<', || line.to_owned());
+            progress.note('<', format_args!("{line}"));
         }
         let json = is_json(headers) && whole;
         let said = json.then(|| reported(&body, true)).flatten();

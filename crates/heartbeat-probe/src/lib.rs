@@ -3,13 +3,13 @@
 //! # What it is
 //! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]), a
 //! process ([`ProcessProbe`]), a file ([`FileProbe`]), a command ([`ExecProbe`], run by the embedder), or, with their
-//! features, Redis, PostgreSQL, gRPC, DNS and TLS, each in its own protocol. Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of
+//! features, Redis, PostgreSQL, gRPC, DNS and TLS, each in its own protocol. Its [`CheckResult`] has four kinds of
 //! outcome: pass, degraded, fail with a reason and the phase in which it happened, and *inconclusive*, which means that
 //! the fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
 //!
 //! # What it is not
 //! It does not schedule, retry or count: thresholds belong to the caller
-//! ([`Tally`](heartbeat_status::Tally) counts results). It starts no task of its own, and no thread
+//! ([`Tally`] counts results). It starts no task of its own, and no thread
 //! but those on which the system's resolver blocks: at most eight, and none for an address or `localhost`.
 //!
 //! # How to use it
@@ -47,6 +47,7 @@ mod file;
 mod grpc;
 #[cfg(feature = "http")]
 mod html;
+#[cfg(feature = "http")]
 mod http;
 mod kind;
 mod measure;
@@ -92,6 +93,11 @@ pub use grpc::GrpcProbe;
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 #[cfg(feature = "tls")]
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
+/// What a measurement returns, and what counts its results.
+pub use heartbeat_status::{
+    CheckResult, DegradedReason, FailReason, FailWindow, InconclusiveReason, Instant, Outcome, OutcomeReason,
+    PhaseTimes, ProbeKind, ProbePhase, Tally, Thresholds,
+};
 pub use kind::{Observe, ObserverProbe, Observing};
 pub use network::{Denied, Network, NetworkError, Networks};
 #[cfg(feature = "postgres")]

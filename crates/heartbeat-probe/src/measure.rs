@@ -56,9 +56,21 @@ impl Default for Progress<'_> {
 
 impl Progress<'_> {
     /// Notes a line if the caller asked for the conversation.
-    pub(crate) fn note(&self, sign: char, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&self, sign: char, line: std::fmt::Arguments<'_>) {
         if let Some(conversation) = self.conversation {
-            conversation.note(sign, &line());
+            conversation.note(sign, line);
+        }
+    }
+
+    /// Notes headers, without the values of those that are secret.
+    #[cfg(any(feature = "http", feature = "grpc"))]
+    pub(crate) fn note_headers(&self, sign: char, headers: &http::HeaderMap) {
+        for (name, value) in headers {
+            if value.is_sensitive() || *name == http::header::SET_COOKIE {
+                self.note(sign, format_args!("{name}: (hidden)"));
+            } else {
+                self.note(sign, format_args!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+            }
         }
     }
 

@@ -29,12 +29,20 @@ pub struct Network {
 }
 
 /// The text is not a network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a network: {why}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkError {
     text: String,
     why: String,
 }
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, why } = self;
+        write!(f, "`{text}` is not a network: {why}")
+    }
+}
+
+impl std::error::Error for NetworkError {}
 
 impl Network {
     /// Whether `address` is in this network; an IPv4-mapped IPv6 address counts as IPv4.
@@ -126,8 +134,7 @@ pub struct Networks {
 }
 
 /// The address may not be connected to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} {why}", address.map_or_else(|| "a Unix socket".to_owned(), |address| address.to_string()))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     /// The refused address; `None` for a Unix socket.
     pub address: Option<IpAddr>,
@@ -135,6 +142,19 @@ pub struct Denied {
     /// No list of networks permits this address.
     pub permanent: bool,
 }
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, why, .. } = self;
+        write!(
+            f,
+            "{} {why}",
+            address.map_or_else(|| "a Unix socket".to_owned(), |address| address.to_string())
+        )
+    }
+}
+
+impl std::error::Error for Denied {}
 
 impl Denied {
     /// A Unix socket is in no network.

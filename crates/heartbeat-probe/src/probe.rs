@@ -156,11 +156,21 @@ impl Probe {
         self.run(Turn { queued_at: Some(queued_at), ..Turn::now(timeout) }).await
     }
 
-    /// Measures once and notes what is said: addresses, certificates, and the request and the answer of HTTP.
+    /// Measures once and notes what is said: addresses, certificates, what is sent and received. Nothing is noted of a
+    /// target that is restricted to [`Networks`].
     pub async fn explain(&self, timeout: Duration) -> Explanation {
+        self.explained(Turn::now(timeout)).await
+    }
+
+    /// The same after a wait since `queued_at`, as [`measure_queued`](Self::measure_queued) counts it.
+    pub async fn explain_queued(&self, queued_at: Instant, timeout: Duration) -> Explanation {
+        self.explained(Turn { queued_at: Some(queued_at), ..Turn::now(timeout) }).await
+    }
+
+    async fn explained(&self, turn: Turn<'_>) -> Explanation {
         let conversation = Conversation::default();
-        let turn = Turn { conversation: Some(&conversation), ..Turn::now(timeout) };
-        let result = self.run(turn).await;
+        let shows = self.kind.connection().is_none_or(Target::is_trusted);
+        let result = self.run(Turn { conversation: shows.then_some(&conversation), ..turn }).await;
         Explanation { result, conversation: conversation.into_lines() }
     }
 

@@ -51,6 +51,16 @@ enum Reply {
     List(String),
 }
 
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::List(text) => f.write_str(text),
+            Self::Error(text) => write!(f, "-{text}"),
+            Self::Nothing => f.write_str("no value"),
+        }
+    }
+}
+
 impl RedisProbe {
     /// A probe of `redis://[user@]host[:port]` (port 6379 by default), or of `redis://unix:/run/redis.sock`. With the
     /// feature `tls`, `rediss://` connects by TLS and trusts the system's roots.
@@ -98,13 +108,17 @@ impl RedisProbe {
         if let Some(password) = &self.password {
             let words: Vec<&str> =
                 ["AUTH"].into_iter().chain(self.user.as_deref()).chain([password.reveal()]).collect();
+            progress.note('>', format_args!("AUTH (hidden)"));
             let reply = asked(&mut stream, &words).await?;
+            progress.note('<', format_args!("{reply}"));
             progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
             if let Some(seen) = refused_login(&reply) {
                 return seen;
             }
         }
+        progress.note('>', format_args!("PING"));
         let reply = asked(&mut stream, &["PING"]).await?;
+        progress.note('<', format_args!("{reply}"));
         progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
         let pong = match reply {
             Reply::Text(text) if text == "PONG" => (Outcome::Pass, text),
@@ -116,7 +130,10 @@ impl RedisProbe {
             None => Ok(pong),
             Some((command, expected)) => {
                 let words: Vec<&str> = command.iter().map(String::as_str).collect();
-                met(&words, expected, asked(&mut stream, &words).await?)
+                progress.note('>', format_args!("{}", words.join(" ")));
+                let reply = asked(&mut stream, &words).await?;
+                progress.note('<', format_args!("{reply}"));
+                met(&words, expected, reply)
             }
         }
     }

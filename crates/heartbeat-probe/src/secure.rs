@@ -61,7 +61,7 @@ impl Secure {
         let secured = shaken.map_err(|error| unsecured(&error, shows))?;
         progress.times.tls = Some(clock::now().since(began));
         let note = self.note(&secured.certificate, unix_s, shows);
-        progress.note('*', || format!("TLS: {}{}", note.text, note.origin));
+        progress.note('*', format_args!("TLS: {}{}", note.text, note.origin));
         progress.certificate = Some(note);
         progress.phase = ProbePhase::FirstByte;
         Ok(secured.stream)

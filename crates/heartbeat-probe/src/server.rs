@@ -5,11 +5,10 @@ use std::fmt;
 use crate::target::Target;
 
 /// Why a probe of a server is refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ServerError {
     /// The URL is malformed. It is not repeated, because it may contain a password.
-    #[error("this is not a URL like {scheme}://127.0.0.1:{port}")]
     Url {
         /// The expected scheme.
         scheme: &'static str,
@@ -17,21 +16,51 @@ pub enum ServerError {
         port: u16,
     },
     /// The URL contains a password.
-    #[error("a URL is shown to people: put the password into a file and name that with `password_file`")]
     Password,
     /// The URL asks for TLS, which is not built.
-    #[error("TLS is not built: enable the feature `tls`")]
     NoTls,
     /// The files or the system's roots cannot be used.
     #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] heartbeat_http::TlsOptionsError),
+    Tls(heartbeat_http::TlsOptionsError),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { scheme, port } => write!(f, "this is not a URL like {scheme}://127.0.0.1:{port}"),
+            Self::Password => f.write_str(
+                "a URL is shown to people: put the password into a file and name that with `password_file`",
+            ),
+            Self::NoTls => f.write_str("TLS is not built: enable the feature `tls`"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<heartbeat_http::TlsOptionsError> for ServerError {
+    fn from(error: heartbeat_http::TlsOptionsError) -> Self {
+        Self::Tls(error)
+    }
 }
 
 /// A password. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 pub(crate) struct Secret(String);
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
 impl Secret {
     pub(crate) const fn new(text: String) -> Self {
         Self(text)
@@ -42,6 +71,7 @@ impl Secret {
     }
 }
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")

@@ -188,10 +188,8 @@ impl Target {
             }
         };
         if address.ip().is_none() {
-            progress.note('*', || {
-                let addresses: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
-                format!("{} is {}", address.host(), addresses.join(", "))
-            });
+            let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+            progress.note('*', format_args!("{} is {addresses:?}", address.host()));
         }
         if found.is_empty() {
             return Err(unresolved(ResolveError::NotFound { host: address.host().to_owned() }));
@@ -199,12 +197,15 @@ impl Target {
         let permitted = self.permitted(address, found)?;
         progress.phase = ProbePhase::Connect;
         let began = clock::now();
-        let stream: TcpStream = connect_first(sockets, &permitted).await.map_err(unconnected)?;
+        let connected = connect_first(sockets, &permitted).await;
+        if connected.is_err() {
+            progress.note('*', format_args!("no connection to {permitted:?}"));
+        }
+        let stream: TcpStream = connected.map_err(unconnected)?;
         progress.times.connect = Some(clock::now().since(began));
-        progress.note('*', || match stream.peer_addr() {
-            Ok(peer) => format!("connected to {peer}"),
-            Err(error) => error.to_string(),
-        });
+        if let Ok(peer) = stream.peer_addr() {
+            progress.note('*', format_args!("connected to {peer}"));
+        }
         progress.phase = ProbePhase::FirstByte;
         Ok(Stream::Tcp(stream))
     }

@@ -59,6 +59,7 @@ impl TcpProbe {
         let connected = clock::now();
         let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
         if let Some(send) = &self.send {
+            progress.note('>', format_args!("{:?}", String::from_utf8_lossy(send)));
             stream.write_all(send).await.map_err(broken)?;
         }
         let Some(expect) = &self.expect else { return Ok((Outcome::Pass, String::new())) };
@@ -67,6 +68,7 @@ impl TcpProbe {
         loop {
             let read = stream.read(&mut chunk).await.map_err(broken)?;
             progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
+            progress.note('<', format_args!("{:?}", String::from_utf8_lossy(&chunk[..read])));
             answer.extend_from_slice(&chunk[..read.min(MAX_ANSWER_BYTES - answer.len())]);
             if contains(&answer, expect) {
                 return Ok((Outcome::Pass, String::new()));

@@ -1,5 +1,6 @@
 //! A probe from one URL, as a configuration or a command line writes it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::{Probe, TcpError, TcpProbe};
@@ -25,40 +26,102 @@ const SCHEMES: &[&str] = &[
 ];
 
 /// Why a text is no probe.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum UrlError {
     /// There is no scheme.
-    #[error("`{text}` is not a URL")]
     NotAUrl {
         /// The text as given.
         text: String,
     },
     /// No kind of probe has this scheme.
-    #[error("`{scheme}://` is not built; there are {}", listed())]
     Scheme {
         /// The scheme of the URL.
         scheme: String,
     },
     /// Not the address of a TCP server or a Unix socket.
-    #[error(transparent)]
-    Tcp(#[from] TcpError),
+    Tcp(TcpError),
     /// Not an HTTP URL.
     #[cfg(feature = "http")]
-    #[error(transparent)]
-    Http(#[from] crate::HttpError),
+    Http(crate::HttpError),
     /// Not the address of a TLS server.
     #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] crate::TlsProbeError),
+    Tls(crate::TlsProbeError),
     /// Not a name to ask a DNS server for.
     #[cfg(feature = "dns")]
-    #[error(transparent)]
-    Dns(#[from] crate::DnsError),
+    Dns(crate::DnsError),
     /// Not the URL of a Redis, PostgreSQL or gRPC server.
     #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
-    #[error(transparent)]
-    Server(#[from] crate::ServerError),
+    Server(crate::ServerError),
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAUrl { text } => write!(f, "`{text}` is not a URL"),
+            Self::Scheme { scheme } => write!(f, "`{scheme}://` is not built; there are {}", listed()),
+            Self::Tcp(error) => error.fmt(f),
+            #[cfg(feature = "http")]
+            Self::Http(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.fmt(f),
+            #[cfg(feature = "dns")]
+            Self::Dns(error) => error.fmt(f),
+            #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
+            Self::Server(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UrlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tcp(error) => error.source(),
+            #[cfg(feature = "http")]
+            Self::Http(error) => error.source(),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.source(),
+            #[cfg(feature = "dns")]
+            Self::Dns(error) => error.source(),
+            #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
+            Self::Server(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<TcpError> for UrlError {
+    fn from(error: TcpError) -> Self {
+        Self::Tcp(error)
+    }
+}
+
+#[cfg(feature = "http")]
+impl From<crate::HttpError> for UrlError {
+    fn from(error: crate::HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::TlsProbeError> for UrlError {
+    fn from(error: crate::TlsProbeError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+#[cfg(feature = "dns")]
+impl From<crate::DnsError> for UrlError {
+    fn from(error: crate::DnsError) -> Self {
+        Self::Dns(error)
+    }
+}
+
+#[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
+impl From<crate::ServerError> for UrlError {
+    fn from(error: crate::ServerError) -> Self {
+        Self::Server(error)
+    }
 }
 
 fn listed() -> String {

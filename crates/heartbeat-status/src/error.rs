@@ -3,14 +3,12 @@
 use alloc::string::String;
 
 /// A realm name that breaks the naming rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
     /// The name is empty.
-    #[error("a realm name cannot be empty")]
     Empty,
     /// The name is longer than 63 bytes.
-    #[error("`{name}` has {length} characters; a realm name has at most 63")]
     TooLong {
         /// The refused name.
         name: String,
@@ -18,9 +16,6 @@ pub enum NameError {
         length: usize,
     },
     /// A character outside `[a-z0-9_-]`, or a first character outside `[a-z]`.
-    #[error(
-        "`{name}` is not a realm name: a name has lower case letters, digits, `-` and `_`, and begins with a letter"
-    )]
     BadCharacter {
         /// The refused name.
         name: String,
@@ -30,20 +25,45 @@ pub enum NameError {
         position: usize,
     },
     /// A name that paths of the API use for themselves.
-    #[error("`{name}` is reserved")]
     Reserved {
         /// The refused name.
         name: String,
     },
 }
 
+impl core::fmt::Display for NameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a realm name cannot be empty"),
+            Self::TooLong { name, length } => {
+                write!(f, "`{name}` has {length} characters; a realm name has at most 63")
+            }
+            Self::BadCharacter { name, .. } => write!(
+                f,
+                "`{name}` is not a realm name: a name has lower case letters, digits, `-` and `_`, and begins with a letter"
+            ),
+            Self::Reserved { name } => write!(f, "`{name}` is reserved"),
+        }
+    }
+}
+
+impl core::error::Error for NameError {}
+
 /// A word that is not on its closed list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseWordError {
     what: &'static str,
     text: String,
 }
+
+impl core::fmt::Display for ParseWordError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { what, text } = self;
+        write!(f, "`{text}` is not a {what}")
+    }
+}
+
+impl core::error::Error for ParseWordError {}
 
 impl ParseWordError {
     pub(crate) fn new(what: &'static str, text: &str) -> Self {
@@ -58,17 +78,15 @@ impl ParseWordError {
 }
 
 /// Thresholds that could never be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ThresholdError {
     /// A threshold of zero results would decide on nothing.
-    #[error("{name} must be at least 1")]
     Zero {
         /// Which threshold: `fail_after`, `pass_after` or `fail_if`.
         name: &'static str,
     },
     /// "k of n" with k > n can never be true; n beyond 64 does not fit the window.
-    #[error("fail_if = \"{fails} of {of}\" needs 1 <= {fails} <= {of} <= 64")]
     Window {
         /// Failures wanted.
         fails: u32,
@@ -76,3 +94,16 @@ pub enum ThresholdError {
         of: u32,
     },
 }
+
+impl core::fmt::Display for ThresholdError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Zero { name } => write!(f, "{name} must be at least 1"),
+            Self::Window { fails, of } => {
+                write!(f, "fail_if = \"{fails} of {of}\" needs 1 <= {fails} <= {of} <= 64")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ThresholdError {}

@@ -6,8 +6,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    Exit, Health, Incident, IncidentStep, Instant, Outcome, Phase, Progress, RealmIx, RealmName, Reason,
-    RestartId, RunId, SaidState, Signal, Status, wire::Action,
+    Action, Exit, Health, Incident, IncidentStep, Instant, Outcome, Phase, Progress, RealmIx, RealmName,
+    Reason, RestartId, RunId, SaidState, Signal, Status,
 };
 
 closed_list! {

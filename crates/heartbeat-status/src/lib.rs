@@ -5,7 +5,7 @@
 //! what a probe saw ([`CheckResult`]), how results become a verdict ([`Thresholds`], [`Tally`]), the three axes
 //! of a realm ([`Desired`], [`Phase`], [`Health`]) with the one word for people derived from them ([`Status`]),
 //! facts in the past tense ([`Event`]), the [`Snapshot`] that all readers share, and the documents that leave the
-//! process ([`wire`]).
+//! process (`wire`, with the feature of that name).
 //!
 //! # What it is not
 //! It decides nothing (`heartbeat-supervisor` does), reads no clock and performs no I/O. The crate is `no_std`
@@ -31,6 +31,7 @@ extern crate alloc;
 #[macro_use]
 mod word;
 
+mod action;
 mod age;
 mod error;
 mod event;
@@ -52,8 +53,10 @@ mod status;
 mod tally;
 mod text;
 mod time;
+#[cfg(feature = "wire")]
 pub mod wire;
 
+pub use action::Action;
 pub use age::{age, ahead, human_seconds};
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};

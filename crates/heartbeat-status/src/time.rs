@@ -1,6 +1,8 @@
 //! Time as data. This crate reads no clock: the driver stamps and passes times in.
 
+#[cfg(feature = "wire")]
 use alloc::string::{String, ToString};
+#[cfg(feature = "wire")]
 use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
@@ -96,6 +98,7 @@ impl WallTime {
     }
 }
 
+#[cfg(feature = "wire")]
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -106,6 +109,7 @@ impl fmt::Display for WallTime {
     }
 }
 
+#[cfg(feature = "wire")]
 impl core::str::FromStr for WallTime {
     type Err = String;
 
@@ -115,12 +119,14 @@ impl core::str::FromStr for WallTime {
     }
 }
 
+#[cfg(feature = "wire")]
 impl serde::Serialize for WallTime {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
+#[cfg(feature = "wire")]
 impl<'de> serde::Deserialize<'de> for WallTime {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <alloc::borrow::Cow<'de, str>>::deserialize(deserializer)?;

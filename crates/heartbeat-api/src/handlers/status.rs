@@ -1,5 +1,6 @@
 //! The ecosystem and its realms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::wire::{RealmDocument, StatusDocument};
@@ -60,12 +61,17 @@ pub(crate) async fn realm(
     headers: &HeaderMap,
     caller: Caller,
 ) -> Result<Answer, ApiError> {
-    let refresh = query.switch("refresh")?;
+    let (refresh, transcripts) = (query.switch("refresh")?, query.switch("transcripts")?);
+    if transcripts && caller.is_public() {
+        let detail =
+            "transcripts are served on the Unix socket only, since answers of realms may hold secrets";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "not-on-this-door", detail));
+    }
     let ix = find(&ecosystem.snapshot(), name)?;
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
     // The output of a realm is only for callers that the server can identify.
     let public = caller.is_public();
-    let slot = bodies.realm(ix, public);
+    let slot = if transcripts { Arc::default() } else { bodies.realm(ix, public) };
     let build = |source: &crate::answers::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
         let Past { recent, failures, transitions, log_tail, holder } = ecosystem.past(ix);
@@ -74,6 +80,9 @@ pub(crate) async fn realm(
         document.holder = holder;
         if !public {
             document.log_tail = log_tail;
+        }
+        if transcripts {
+            document.probe_failures = ecosystem.probe_failures(ix);
         }
         serde_json::to_vec(&document)
     };

@@ -44,7 +44,7 @@ const ROUTES: &[(Endpoint, Rule)] = &[
     (Endpoint::Readyz, health("/readyz")),
     (Endpoint::Health, health("/api/health/")),
     (Endpoint::Status, status("/api/status/")),
-    (Endpoint::Realm, Rule { query: &["refresh"], ..read("/api/status/{realm}/") }),
+    (Endpoint::Realm, Rule { query: &["refresh", "transcripts"], ..read("/api/status/{realm}/") }),
     (Endpoint::Status, status("/api/realms/ecosystem-health/")),
     (
         Endpoint::Register,

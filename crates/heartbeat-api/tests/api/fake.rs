@@ -15,9 +15,9 @@ use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
     About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep,
     INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry,
-    NotifyTestDocument, NotifyTestEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument,
-    ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry,
-    UsageTimes,
+    NotifyTestDocument, NotifyTestEntry, ProbeFailureEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
+    RegistrationDocument, ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument,
+    TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -448,6 +448,20 @@ impl Backend for Fake {
         };
         let log_tail = self.output.lock().unwrap().clone();
         Past { recent, failures: vec![failure], transitions: vec![transition], log_tail, holder: None }
+    }
+
+    fn probe_failures(&self, realm: RealmIx) -> Vec<ProbeFailureEntry> {
+        let result = CheckResult {
+            outcome: Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) },
+            detail: "connection refused".to_owned(),
+            started_at: START,
+            finished_at: START,
+            latency: None,
+            phases: PhaseTimes::default(),
+            unattributable: false,
+        };
+        let said = vec![format!("* no connection to realm {}", realm.index())];
+        vec![ProbeFailureEntry::render("http", &result, said, self.about().anchor)]
     }
 
     fn output(&self, realm: RealmIx) -> Output {

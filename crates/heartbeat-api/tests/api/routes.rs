@@ -273,6 +273,22 @@ async fn the_gate_is_503_while_it_is_not_fine() {
 }
 
 #[tokio::test]
+async fn transcripts_are_only_for_callers_that_the_server_can_identify() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let document: RealmDocument = doors.get("/api/status/postgres/?transcripts=1").await.json();
+    let [failure] = document.probe_failures.as_slice() else { panic!("{document:?}") };
+    assert_eq!((failure.probe.as_str(), failure.result.reason.as_deref()), ("http", Some("Refused")));
+    assert!(failure.transcript[0].starts_with("* no connection to realm "), "{failure:?}");
+    // Neither another reader of the socket nor one over TCP gets them by chance.
+    let document: RealmDocument = doors.get("/api/status/postgres/").await.json();
+    assert!(document.probe_failures.is_empty(), "{document:?}");
+    doors.tcp("GET", "/api/status/postgres/?transcripts=1", &[], "").await.problem(403);
+    let document: RealmDocument = doors.tcp("GET", "/api/status/postgres/", &[], "").await.json();
+    assert!(document.probe_failures.is_empty(), "{document:?}");
+}
+
+#[tokio::test]
 async fn a_refresh_measures_first_and_shows_the_result() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);

@@ -11,7 +11,7 @@ use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
     About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, NotifyTestDocument,
-    ReloadDocument, StripsDocument,
+    ProbeFailureEntry, ReloadDocument, StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -26,6 +26,7 @@ use crate::control::reload_error::ReloadError;
 use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
 use crate::realms::beats::Beats;
+use crate::realms::flight_recorder::FlightRecorder;
 use crate::realms::logs;
 use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::reporting::records::Records;
@@ -37,30 +38,18 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The daemon as the API sees it.
 #[derive(Debug)]
 pub(crate) struct DaemonHandle {
-    inbox: Arc<Inbox>,
-    statuses: Arc<StatusStore>,
-    config: SharedConfig,
-    reloader: Arc<Reloader>,
-    upgrader: Arc<Upgrader>,
-    records: Records,
-    beats: Arc<Beats>,
-    mutes: Arc<Mutes>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) statuses: Arc<StatusStore>,
+    pub(crate) config: SharedConfig,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) upgrader: Arc<Upgrader>,
+    pub(crate) records: Records,
+    pub(crate) beats: Arc<Beats>,
+    pub(crate) mutes: Arc<Mutes>,
+    pub(crate) failures: Arc<FlightRecorder>,
 }
 
 impl DaemonHandle {
-    pub(crate) fn new(
-        inbox: Arc<Inbox>,
-        statuses: Arc<StatusStore>,
-        config: SharedConfig,
-        reloader: Arc<Reloader>,
-        upgrader: Arc<Upgrader>,
-        records: Records,
-        beats: Arc<Beats>,
-        mutes: Arc<Mutes>,
-    ) -> Self {
-        Self { inbox, statuses, config, reloader, upgrader, records, beats, mutes }
-    }
-
     /// The process that holds the port of a realm, when that is a stranger.
     fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
         let snapshot = self.statuses.snapshot();
@@ -108,6 +97,10 @@ impl Backend for DaemonHandle {
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
         Past { recent, failures, transitions, log_tail, holder: self.holder(realm) }
+    }
+
+    fn probe_failures(&self, realm: RealmIx) -> Vec<ProbeFailureEntry> {
+        self.failures.of(self.config.current().name(realm), self.statuses.about().anchor)
     }
 
     fn output(&self, realm: RealmIx) -> Output {

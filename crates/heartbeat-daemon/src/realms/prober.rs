@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::Measure;
-use heartbeat_probe::Probe;
+use heartbeat_probe::{Explanation, Probe};
 use heartbeat_process::COMMAND_DESCRIPTORS;
 use heartbeat_status::{
     CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, ProbeKind,
@@ -19,6 +19,7 @@ use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::inbox::Inbox;
 use crate::realms::beats::Beats;
 use crate::realms::commands::Commands;
+use crate::realms::flight_recorder::FlightRecorder;
 use crate::realms::owner::{Owners, Question};
 use crate::realms::reference::ReferenceGroup;
 
@@ -36,6 +37,7 @@ pub(crate) struct Prober {
     commands: Arc<Commands>,
     beats: Arc<Beats>,
     reference: Arc<ReferenceGroup>,
+    failures: Arc<FlightRecorder>,
 }
 
 impl Prober {
@@ -59,6 +61,7 @@ impl Prober {
             commands,
             beats,
             reference: Arc::default(),
+            failures: Arc::default(),
         }
     }
 
@@ -92,6 +95,17 @@ impl Prober {
         Some(Arc::clone(&self.reference))
     }
 
+    /// The last failures of each probe.
+    pub(crate) fn failures(&self) -> Arc<FlightRecorder> {
+        Arc::clone(&self.failures)
+    }
+
+    /// The configuration has changed: forgets the failures of realms that it no longer has.
+    pub(crate) fn reconfigured(&self) {
+        let active = self.config.current();
+        self.failures.retain(|realm| active.plan.infos().iter().any(|info| info.name == *realm));
+    }
+
     /// A new generation of a realm begins.
     pub(crate) fn begin(&self, realm: &RealmName) {
         self.beats.begin(realm);
@@ -115,14 +129,14 @@ impl Prober {
             return;
         };
         let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
-        let owners = Arc::clone(&self.owners);
+        let (owners, failures) = (Arc::clone(&self.owners), Arc::clone(&self.failures));
         let reference = self.reference(&active, realm);
         let (descriptors, most) = self.descriptors.clone();
         let wanted = if probe.kind().runs_a_command() { COMMAND_DESCRIPTORS.min(most) } else { 1 };
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             let Ok(_descriptors) = descriptors.acquire_many_owned(wanted).await else { return };
-            let mut result = probe.measure_queued(now, timeout).await;
+            let Explanation { mut result, conversation } = probe.explain_queued(now, timeout).await;
             if let Some(reference) = reference {
                 result = reference.excused(&probe, result).await;
             }
@@ -147,6 +161,11 @@ impl Prober {
                 ProbeKind::Exec | ProbeKind::Nagios | ProbeKind::Push => printed::reclosed(result.detail),
                 _ => printed::unquoted(&result.detail).into_owned(),
             };
+            if let Some(info) = active.plan.infos().get(realm.index())
+                && let Some(probe) = info.probes.get(place.1.index())
+            {
+                failures.note(&info.name, &probe.name, Explanation { result: result.clone(), conversation });
+            }
             inbox.result(id, result);
             // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
             if let Some(question) = owner.filter(|_| answered)

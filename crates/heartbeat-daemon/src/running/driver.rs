@@ -252,6 +252,7 @@ impl Driver {
         let plan = Arc::clone(self.supervisor.plan_in_force());
         self.config.replace(ActiveConfig::new(revision, config, plan));
         self.executor.reconfigured();
+        self.prober.reconfigured();
         self.statuses.hand_on(&handed_on);
         self.history.reconfigured();
         self.notifier.replace(receivers);

@@ -155,16 +155,28 @@ impl Assembled {
         ));
         let upgrader = Arc::new(Upgrader::new(prepared.program, Arc::clone(&commands), Arc::clone(&inbox)));
         let beats = Arc::new(Beats::open(&active.heartbeat.state_dir, recovery.open.anchor()));
-        let handle = DaemonHandle::new(
+        let reader = UsageReader::new(prepared.groups, instance_tag.clone());
+        let sampler = Arc::new(Sampler::new(reader));
+        let prober = Prober::new(
+            runtime.handle().clone(),
             Arc::clone(&inbox),
-            Arc::clone(&statuses),
             config.clone(),
-            Arc::clone(&reloader),
-            Arc::clone(&upgrader),
-            Records::new(Arc::clone(&statuses), &databases, counts, Arc::downgrade(&notifier)),
+            (active.heartbeat.max_probes_in_flight, budget.probes),
+            Arc::new(Owners::new(instance_tag.clone(), Arc::clone(&sampler))),
+            commands,
             Arc::clone(&beats),
-            Arc::clone(&mutes),
         );
+        let handle = DaemonHandle {
+            inbox: Arc::clone(&inbox),
+            statuses: Arc::clone(&statuses),
+            config: config.clone(),
+            reloader: Arc::clone(&reloader),
+            upgrader: Arc::clone(&upgrader),
+            records: Records::new(Arc::clone(&statuses), &databases, counts, Arc::downgrade(&notifier)),
+            beats,
+            mutes: Arc::clone(&mutes),
+            failures: prober.failures(),
+        };
         let limits = Limits {
             max_connections: budget.tcp_connections,
             max_socket_connections: budget.socket_connections,
@@ -190,17 +202,6 @@ impl Assembled {
         })?;
         let manager = service_manager(&kept, &recovery);
         let executor = adopted(processes, &config, recovery, &statuses, &problems)?;
-        let reader = UsageReader::new(prepared.groups, instance_tag.clone());
-        let sampler = Arc::new(Sampler::new(reader));
-        let prober = Prober::new(
-            runtime.handle().clone(),
-            Arc::clone(&inbox),
-            config.clone(),
-            (active.heartbeat.max_probes_in_flight, budget.probes),
-            Arc::new(Owners::new(instance_tag, Arc::clone(&sampler))),
-            commands,
-            beats,
-        );
         for realm in &statuses.snapshot().realms {
             if let Some(pid) = realm.process.pid {
                 sampler.set_main(&realm.info.name, realm.process.run, pid);

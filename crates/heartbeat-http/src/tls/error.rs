@@ -1,5 +1,6 @@
 //! Errors of the options, of the handshake and of the verification.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,108 +9,111 @@ use rustls::AlertDescription;
 use super::Certificate;
 
 /// Why a TLS client cannot be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsOptionsError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file's path.
         path: PathBuf,
         /// The underlying error.
-        #[source]
         source: io::Error,
     },
     /// A file is not PEM.
-    #[error("{} is not PEM: {source}", path.display())]
     Pem {
         /// The file's path.
         path: PathBuf,
         /// The error of the parser.
-        #[source]
         source: rustls::pki_types::pem::Error,
     },
     /// A file contains no certificate.
-    #[error("{} contains no certificate in PEM form", path.display())]
     NoCertificate {
         /// The file's path.
         path: PathBuf,
     },
     /// A file contains no private key.
-    #[error("{} contains no private key in PEM form", path.display())]
     NoKey {
         /// The file's path.
         path: PathBuf,
     },
     /// The client certificate and the key do not belong together, or the key is of an unsupported kind.
-    #[error("the client certificate and its key cannot be used: {source}")]
     Identity {
         /// The error of rustls.
-        #[source]
         source: rustls::Error,
     },
     /// A name that no certificate can be for.
-    #[error("`{name}` is neither a host name nor an IP address")]
     ServerName {
         /// The text as given.
         name: String,
     },
     /// The host has no certificate store.
-    #[error(
-        "this machine has no store of root certificates: install the package `ca-certificates`, or name a file with `ca`"
-    )]
     NoSystemRoots,
 }
 
+impl fmt::Display for TlsOptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Pem { path, source } => write!(f, "{} is not PEM: {source}", path.display()),
+            Self::NoCertificate { path } => write!(f, "{} contains no certificate in PEM form", path.display()),
+            Self::NoKey { path } => write!(f, "{} contains no private key in PEM form", path.display()),
+            Self::Identity { source } => write!(f, "the client certificate and its key cannot be used: {source}"),
+            Self::ServerName { name } => write!(f, "`{name}` is neither a host name nor an IP address"),
+            Self::NoSystemRoots => f.write_str("this machine has no store of root certificates: install the package `ca-certificates`, or name a file with `ca`"),
+        }
+    }
+}
+
+impl std::error::Error for TlsOptionsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Pem { source, .. } => Some(source),
+            Self::Identity { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// Why there is no TLS session that can be trusted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
     /// The connection broke during the handshake.
-    #[error("the connection broke during the TLS handshake: {source}")]
     Io {
         /// The underlying error.
-        #[source]
         source: io::Error,
     },
     /// The server closed the connection during the handshake.
-    #[error("the server closed the connection during the TLS handshake")]
     Closed,
     /// The server's answer is not TLS.
-    #[error("the server does not speak TLS on this port")]
     NotTls,
     /// The server ended the handshake with an alert.
-    #[error("the server refused the TLS handshake: {why}")]
     Refused {
         /// The alert in plain words.
         why: String,
     },
     /// The handshake failed for another reason.
-    #[error("the TLS handshake failed: {why}")]
     Handshake {
         /// The error text of rustls.
         why: String,
     },
     /// The host is not a name that a certificate can be for.
-    #[error("`{host}` is neither a host name nor an IP address")]
     Name {
         /// The host.
         host: String,
     },
     /// The certificate has expired.
-    #[error("the certificate expired on {} ({})", certificate.not_after(), certificate.issued_to())]
     Expired {
         /// The server's certificate.
         certificate: Box<Certificate>,
     },
     /// The certificate is not valid yet.
-    #[error("the certificate is not valid before {} ({})", certificate.not_before(), certificate.issued_to())]
     NotYetValid {
         /// The server's certificate.
         certificate: Box<Certificate>,
     },
     /// The certificate is for other names.
-    #[error("the certificate is not for {expected}, but {}", certificate.issued_to())]
     WrongHost {
         /// The name that was expected.
         expected: String,
@@ -117,7 +121,6 @@ pub enum TlsError {
         certificate: Box<Certificate>,
     },
     /// No trusted root has issued the certificate.
-    #[error("the certificate is not trusted: {why} ({})", certificate.issued_to())]
     Untrusted {
         /// The reason in plain words.
         why: String,
@@ -125,17 +128,61 @@ pub enum TlsError {
         certificate: Box<Certificate>,
     },
     /// A certificate of the chain other than the server's own has expired.
-    #[error("a certificate that vouches for the server's has expired ({})", certificate.issued_to())]
     ChainExpired {
         /// The server's certificate.
         certificate: Box<Certificate>,
     },
     /// The certificate cannot be read.
-    #[error("the certificate cannot be read: {why}")]
     Unreadable {
         /// The error text of the parser.
         why: String,
     },
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { source } => write!(f, "the connection broke during the TLS handshake: {source}"),
+            Self::Closed => f.write_str("the server closed the connection during the TLS handshake"),
+            Self::NotTls => f.write_str("the server does not speak TLS on this port"),
+            Self::Refused { why } => write!(f, "the server refused the TLS handshake: {why}"),
+            Self::Handshake { why } => write!(f, "the TLS handshake failed: {why}"),
+            Self::Name { host } => write!(f, "`{host}` is neither a host name nor an IP address"),
+            Self::Expired { certificate } => write!(
+                f,
+                "the certificate expired on {} ({})",
+                certificate.not_after(),
+                certificate.issued_to()
+            ),
+            Self::NotYetValid { certificate } => write!(
+                f,
+                "the certificate is not valid before {} ({})",
+                certificate.not_before(),
+                certificate.issued_to()
+            ),
+            Self::WrongHost { expected, certificate } => {
+                write!(f, "the certificate is not for {expected}, but {}", certificate.issued_to())
+            }
+            Self::Untrusted { why, certificate } => {
+                write!(f, "the certificate is not trusted: {why} ({})", certificate.issued_to())
+            }
+            Self::ChainExpired { certificate } => write!(
+                f,
+                "a certificate that vouches for the server's has expired ({})",
+                certificate.issued_to()
+            ),
+            Self::Unreadable { why } => write!(f, "the certificate cannot be read: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// The meaning of an error of the handshake.

@@ -2,6 +2,7 @@
 
 mod exchange;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const DNS_PORT: u16 = 53;
 const MAX_SHOWN_CHARS: usize = 80;
 /// Most records that are shown.
 const MAX_SHOWN_RECORDS: usize = 4;
+/// Most records that are noted in an explanation.
+const MAX_NOTED_RECORDS: usize = 20;
 /// Most aliases between the name and its record. Resolvers give up earlier.
 const MAX_ALIASES: usize = 16;
 
@@ -62,35 +65,51 @@ impl FromStr for DnsRecord {
     }
 }
 
-impl std::fmt::Display for DnsRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for DnsRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
 /// Why a DNS probe is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DnsError {
     /// Not a name, and not a URL with one.
-    #[error("`{text}` is not a name like shop.example.org, or dns://192.0.2.53/shop.example.org?type=A")]
     Name {
         /// The text as given.
         text: String,
     },
     /// The server is not an IP address: asking for its name would need another server.
-    #[error("`{server}` is not the IP address of a DNS server")]
     Server {
         /// The text as given.
         server: String,
     },
     /// Not a type of records.
-    #[error("`{text}` is not a type of DNS records; there are {}", RECORDS.map(|(name, _)| name).join(", "))]
     Record {
         /// The text as given.
         text: String,
     },
 }
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { text } => write!(
+                f,
+                "`{text}` is not a name like shop.example.org, or dns://192.0.2.53/shop.example.org?type=A"
+            ),
+            Self::Server { server } => write!(f, "`{server}` is not the IP address of a DNS server"),
+            Self::Record { text } => write!(
+                f,
+                "`{text}` is not a type of DNS records; there are {}",
+                RECORDS.map(|(name, _)| name).join(", ")
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DnsError {}
 
 /// Sends one query, over UDP and again over TCP where the answer does not fit. Passes when the answer has a record of
 /// the wanted type, and the expected one where that is set.
@@ -158,17 +177,17 @@ impl DnsProbe {
         let id = fastrand::u16(..);
         let query = self.query(id).ok_or_else(|| protocol("the query cannot be written"))?;
         let servers = self.server.map_or_else(exchange::system_servers, |server| vec![server]);
-        progress.note('>', || format!("{} {}, {} of {}", self.record, self.name, id, list(&servers)));
+        progress.note('>', format_args!("{} {} to {}", self.name, self.record, list(&servers)));
         let began = clock::now();
         let answer = exchange::ask(&servers, &query, progress.timeout).await;
         let answer = answer.map_err(|broken| if self.server.is_some() { broken } else { ours(broken) })?;
         progress.times.first_byte = Some(clock::now().since(began));
         let packet =
             Packet::parse(&answer).map_err(|error| protocol(&format!("not a DNS answer: {error}")))?;
-        let records: Vec<_> =
-            packet.answers.iter().map(|record| (&record.name, shown(&record.rdata))).collect();
-        for (name, (kind, text)) in &records {
-            progress.note('<', || format!("{name} {kind:?} {text}"));
+        progress.note('<', format_args!("{:?}, {} records", packet.rcode(), packet.answers.len()));
+        for record in packet.answers.iter().take(MAX_NOTED_RECORDS) {
+            let (kind, text) = shown(&record.rdata);
+            progress.note('<', format_args!("{} {kind:?} {text}", record.name));
         }
         self.verdict(&packet)
     }

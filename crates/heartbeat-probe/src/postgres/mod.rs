@@ -126,6 +126,7 @@ impl PostgresProbe {
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let mut stream = self.open(progress).await?;
         let connected = clock::now();
+        progress.note('>', format_args!("session of {} in {}", self.user, self.database));
         stream.write_all(&self.startup()).await.map_err(broken)?;
         stream.flush().await.map_err(broken)?;
         for _ in 0..MAX_MESSAGES {
@@ -141,7 +142,13 @@ impl PostgresProbe {
                         }
                     }
                 },
-                b'Z' => return self.ready(&mut stream).await,
+                b'Z' => {
+                    progress.note('<', format_args!("ready"));
+                    if let Some((query, _)) = &self.query {
+                        progress.note('>', format_args!("{query}"));
+                    }
+                    return self.ready(&mut stream).await;
+                }
                 b'E' => return refused(&body, self.password.is_some()),
                 // Parameters, the key for cancelling, notices.
                 b'S' | b'K' | b'N' | b'v' => {}

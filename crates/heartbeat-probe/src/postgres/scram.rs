@@ -1,5 +1,6 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the password exchange of PostgreSQL.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use base64::Engine as _;
@@ -27,17 +28,28 @@ pub(super) struct Proof {
 }
 
 /// Why the exchange cannot go on: what is wrong with the server's message.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum ScramError {
-    #[error("the host has no random numbers")]
     NoRandom,
-    #[error("the server's part of the password exchange is malformed")]
     Malformed,
-    #[error("the server asks for {0} rounds, more than {MAX_ROUNDS}")]
     TooManyRounds(u32),
-    #[error("the server does not know the password itself")]
     Impostor,
 }
+
+impl fmt::Display for ScramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRandom => f.write_str("the host has no random numbers"),
+            Self::Malformed => f.write_str("the server's part of the password exchange is malformed"),
+            Self::TooManyRounds(rounds) => {
+                write!(f, "the server asks for {rounds} rounds, more than {MAX_ROUNDS}")
+            }
+            Self::Impostor => f.write_str("the server does not know the password itself"),
+        }
+    }
+}
+
+impl std::error::Error for ScramError {}
 
 impl<'a> Scram<'a> {
     pub(super) fn new(password: &'a str) -> Result<Self, ScramError> {

@@ -7,36 +7,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LagEntry, Open};
+use super::{Action, LagEntry, Open};
 use crate::{OwnProblemKind, WallTime};
-
-closed_list! {
-    /// The actions that an operator can ask for.
-    pub enum Action ("action") {
-        /// Run it, and what it needs.
-        Start = "start",
-        /// Stop it and keep it stopped.
-        Stop = "stop",
-        /// Stop it and run it again.
-        Restart = "restart",
-        /// Suspend its supervision: it keeps running and is still probed, without restarts and alerts.
-        Pause = "pause",
-        /// End its pause.
-        Resume = "resume",
-        /// Clear its attempts, backoff and cooldown, and start it if it should run.
-        Reset = "reset",
-        /// Send a signal to its process.
-        Signal = "signal",
-    }
-}
-
-impl Action {
-    /// Whether it may take processes down.
-    #[must_use]
-    pub const fn stops(self) -> bool {
-        matches!(self, Self::Stop | Self::Restart)
-    }
-}
 
 closed_list! {
     /// How far a caller wants to wait.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Open, RealmEntry, RestartEntry};
+use super::{Open, ProbeFailureEntry, RealmEntry, RestartEntry};
 use crate::{DaemonPhase, Health, Reason, Status, WallTime};
 
 /// `heartbeat.status/1`: the whole ecosystem.
@@ -134,6 +134,10 @@ pub struct RealmDocument {
     /// Last lines of its output. Not on the read-only listener.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
+    /// The last failures of each probe, newest first, with what was said in each; with `?transcripts=1`, and not on the
+    /// read-only listener.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probe_failures: Vec<ProbeFailureEntry>,
     /// Who holds its port, when that is not the realm itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<HolderEntry>,

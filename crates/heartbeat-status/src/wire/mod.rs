@@ -17,11 +17,13 @@ mod notification;
 mod open;
 mod realm;
 mod render;
+mod result;
 
+pub use crate::Action;
 pub use action::{
-    Action, ActionDocument, ActionRequest, ActionStep, DepartureDocument, EffectEntry, GraphDocument,
-    GraphEdge, GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem,
-    RegistrationDocument, ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
+    ActionDocument, ActionRequest, ActionStep, DepartureDocument, EffectEntry, GraphDocument, GraphEdge,
+    GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
+    ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
@@ -45,6 +47,7 @@ pub use realm::{
     ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::{About, ConfigProblem};
+pub use result::{ProbeFailureEntry, ResultEntry};
 
 /// Schema name of the ecosystem document.
 pub const STATUS_SCHEMA: &str = "heartbeat.status/1";

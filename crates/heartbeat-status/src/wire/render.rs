@@ -178,6 +178,7 @@ impl RealmDocument {
             failures,
             transitions,
             log_tail: Vec::new(),
+            probe_failures: Vec::new(),
             holder: None,
         }
     }
@@ -440,7 +441,7 @@ fn detail_of(last: &LastResult) -> Option<String> {
     Some(last.detail.clone()).filter(|detail| !detail.is_empty())
 }
 
-fn phases_entry(phases: &PhaseTimes) -> Option<PhasesEntry> {
+pub(super) fn phases_entry(phases: &PhaseTimes) -> Option<PhasesEntry> {
     if *phases == PhaseTimes::default() {
         return None;
     }

@@ -1,0 +1,29 @@
+//! The actions that an operator can ask for.
+
+closed_list! {
+    /// The actions that an operator can ask for.
+    pub enum Action ("action") {
+        /// Run it, and what it needs.
+        Start = "start",
+        /// Stop it and keep it stopped.
+        Stop = "stop",
+        /// Stop it and run it again.
+        Restart = "restart",
+        /// Suspend its supervision: it keeps running and is still probed, without restarts and alerts.
+        Pause = "pause",
+        /// End its pause.
+        Resume = "resume",
+        /// Clear its attempts, backoff and cooldown, and start it if it should run.
+        Reset = "reset",
+        /// Send a signal to its process.
+        Signal = "signal",
+    }
+}
+
+impl Action {
+    /// Whether it may take processes down.
+    #[must_use]
+    pub const fn stops(self) -> bool {
+        matches!(self, Self::Stop | Self::Restart)
+    }
+}
