@@ -20,11 +20,16 @@ const LAST_SIGNAL: u8 = 31;
 
 const EXIT_CODES: &str = "\
 Exit codes, the same for every command and format:
-  0    success                        5    heartbeatd cannot be reached
-  1    no (`is`), or failed           6    not permitted
-  2    usage or configuration         7    refused: the message says how to insist
-  3    realms not in desired state    124  timed out
-  4    unknown realm                  130  interrupted
+  0    success
+  1    no (`is`), or failed
+  2    usage or configuration
+  3    realms not in desired state
+  4    unknown realm
+  5    heartbeatd cannot be reached
+  6    not permitted
+  7    refused: the message says why
+  124  timed out
+  130  interrupted
 
 A realm that is stopped or paused on purpose, or a oneshot that is done, is in its desired state.";
 

@@ -167,6 +167,24 @@ fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
 }
 
 #[test]
+fn a_boot_in_which_nothing_starts_says_who_stopped_everything() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let stopped = eco.cli(&["stop", "all", "--reason", "disk repair"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.wait();
+    eco.start_again();
+    let line = eco.daemon.read_until("the end of the boot", |line| line.contains("every realm is stopped"));
+    assert!(line.contains("db: stopped by ") && line.contains("disk repair"), "{line}");
+    let status = eco.cli(&["status"]);
+    let first = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(first.starts_with("shop: STOPPED - ") && first.contains("disk repair"), "{first}");
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
+
+#[test]
 fn an_incident_outlives_a_stop_of_heartbeatd_and_ends_when_its_realm_is_removed() {
     let (url, posted) = receiver();
     let [nobody] = crate::supervision::ports();

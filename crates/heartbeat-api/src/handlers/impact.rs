@@ -61,7 +61,7 @@ impl Impact {
     fn of_itself(&mut self, realm: &RealmStatus) {
         let info = &realm.info;
         let without = if realm.desired == Desired::Down {
-            Some("is stopped, so nothing restarts it")
+            Some("cannot fail: it is stopped")
         } else if realm.pause.is_some() {
             Some("is not restarted: it is paused")
         } else if info.kind == RealmKind::External && !info.restart_command {

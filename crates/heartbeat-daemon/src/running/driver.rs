@@ -9,7 +9,8 @@ use heartbeat_config::{Config, configured};
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
-    DaemonPhase, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RestartCause, printed,
+    DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RealmStatus, Reason,
+    RestartCause, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -318,6 +319,9 @@ impl Driver {
             if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
                 give_back_memory();
             }
+            if matches!(event.kind, EventKind::Booted) {
+                self.report_held(&event);
+            }
             (self.sink)(&event);
         }
         if told {
@@ -331,6 +335,19 @@ impl Driver {
         if self.boot_deadline.is_some_and(|deadline| now >= deadline) {
             self.boot_deadline = None;
             self.warn_of_slow_boot();
+        }
+    }
+
+    /// Realms that an operator stopped in an earlier life change nothing at a boot, so that no event names them.
+    fn report_held(&mut self, booted: &Event) {
+        let snapshot = self.supervisor.snapshot(booted.at);
+        let is_held = |realm: &&Arc<RealmStatus>| realm.why.reason == Reason::StoppedByOperator;
+        for realm in snapshot.in_start_order().filter(is_held) {
+            let (from, to) = (realm.status, realm.status);
+            let (reason, message) = (realm.why.reason, realm.why.message.clone());
+            let kind = EventKind::StatusChanged { from, to, reason, message };
+            let realm = Some((realm.info.ix, realm.info.name.clone()));
+            (self.sink)(&Event { realm, kind, ..booted.clone() });
         }
     }
 
