@@ -23,6 +23,8 @@ const POLL_MS: u64 = 250;
 const LOOKS_BEFORE_STEPS: u32 = 3;
 /// Last lines of output shown of a realm that failed.
 const MAX_OUTPUT_LINES: usize = 5;
+/// The names of a command go into one request up to this length; beyond, the CLI acts on one realm at a time.
+const MAX_NAMES_BYTES: usize = 12 * 1024;
 /// Allowed on top of a plan's own limits, in seconds: for verification and for heartbeatd's own work.
 const SLACK_S: f64 = 30.0;
 /// Waited for when a step of the plan has no limit (a oneshot), in seconds.
@@ -36,7 +38,32 @@ pub(crate) struct Leave {
     pub(crate) limit: Option<Duration>,
 }
 
-/// Acts on every realm in turn, in the order of the graph; the first failure ends the command.
+/// The realms of one request: heartbeatd plans them together, whatever order they are named in.
+struct Together<'a>(&'a [String]);
+
+impl Together<'_> {
+    /// As the path of the API has them.
+    fn path(&self) -> String {
+        self.0.join(",")
+    }
+
+    /// As a person types them.
+    fn words(&self, style: Style) -> String {
+        style.text(&self.0.join(" "))
+    }
+
+    fn has(&self, realm: &str) -> bool {
+        self.0.iter().any(|name| name == realm)
+    }
+
+    /// The one realm, if it is one.
+    fn single(&self) -> Option<&str> {
+        let [realm] = self.0 else { return None };
+        Some(realm)
+    }
+}
+
+/// Acts on the realms together: heartbeatd makes one plan for them, and refuses it as a whole.
 pub(crate) async fn run(
     client: &Client,
     action: Action,
@@ -45,18 +72,12 @@ pub(crate) async fn run(
     console: &mut Console,
 ) -> Outcome {
     let realms = targets(client, action, args, console).await?;
-    let mut restarted: Vec<String> = Vec::new();
-    for realm in &realms {
-        if restarted.contains(realm) {
-            // An earlier cascade has included this realm.
-            continue;
-        }
-        let (exit, started) = one(client, action, realm, &realms, args, leave, console).await?;
+    let bytes: usize = realms.iter().map(|realm| realm.len() + 1).sum();
+    let size = if bytes <= MAX_NAMES_BYTES { realms.len().max(1) } else { 1 };
+    for together in realms.chunks(size) {
+        let exit = act(client, action, &Together(together), args, leave, console).await?;
         if exit != Exit::Holds {
             return Ok(exit);
-        }
-        if action == Action::Restart {
-            restarted.extend(started);
         }
     }
     Ok(Exit::Holds)
@@ -112,16 +133,14 @@ async fn is_watched_only(client: &Client, action: Action, realm: &str) -> Result
     Ok(plan.refusal.as_deref() == Some("external"))
 }
 
-/// Acts on one; also says which realms were started by that.
-async fn one(
+async fn act(
     client: &Client,
     action: Action,
-    realm: &str,
-    together: &[String],
+    realms: &Together<'_>,
     args: &ActArgs,
     leave: &Leave,
     console: &mut Console,
-) -> Result<(Exit, Vec<String>), Failure> {
+) -> Outcome {
     let mut request = ActionRequest {
         cascade: args.cascade,
         force: args.leave_dependents,
@@ -129,45 +148,45 @@ async fn one(
         reason: args.reason.clone(),
         ..ActionRequest::default()
     };
-    let mut plan = planned(client, realm, action, &request).await?;
+    let path = realms.path();
+    let mut plan = planned(client, &path, action, &request).await?;
     if args.dry_run {
-        return Ok((show_plan(&plan, console)?, Vec::new()));
+        return show_plan(&plan, console);
     }
     if let Some(refused) = impossible(&plan) {
         return Err(refused);
     }
     if plan.refusal.as_deref() == Some("held") {
         // A `--yes` that was given before the question does not name the realms whose stop it lifts.
-        if leave.yes || !ask_to_lift(action, realm, &plan, console).await? {
+        if leave.yes || !ask_to_lift(action, realms, &plan, console).await? {
             return Err(held(&plan, console.style));
         }
         request.lift_holds = true;
-        plan = planned(client, realm, action, &request).await?;
+        plan = planned(client, &path, action, &request).await?;
     }
     if !plan.breaks.is_empty() && !args.cascade {
-        // The command asks realms that are named beside it to do the same.
-        let named = plan.breaks.iter().all(|broken| together.contains(broken));
-        if !named && !args.leave_dependents && !leave.yes && !ask(action, realm, &plan, console).await? {
-            return Ok((Exit::Refused, Vec::new()));
+        if !args.leave_dependents && !leave.yes && !ask(action, realms, &plan, console).await? {
+            return Ok(Exit::Refused);
         }
         request.force = true;
-    } else if !plan.holds.is_empty() || plan.steps.iter().any(|step| step.realm != realm) {
-        // Others are part of it: shown before anything is done.
-        console.note(&format!("{action} {}, in this order:", console.style.text(realm)));
+    } else if !plan.holds.is_empty()
+        || plan.steps.iter().any(|step| !realms.has(&step.realm))
+        || (realms.single().is_none() && !plan.steps.is_empty())
+    {
+        // Others are part of it, or it has an order: shown before anything is done.
+        console.note(&format!("{action} {}, in this order:", realms.words(console.style)));
         for line in plan_lines(&plan, console.style) {
             console.note(&line);
         }
     }
-    let starts = plan.steps.iter().filter(|step| step.action.is(Action::Start));
-    let started = starts.map(|step| step.realm.clone()).collect();
     if args.no_wait {
-        let done = client.action(realm, action, &request).await?;
-        return Ok((finish(client, &done, action, realm, console).await?, started));
+        let done = client.action(&path, action, &request).await?;
+        return finish(client, &done, action, realms, console).await;
     }
     request.wait = if action == Action::Restart { Wait::Verified } else { Wait::Up };
     let own = plan_limit_s(&plan).map_or(OPEN_PLAN_S, |seconds| seconds + SLACK_S);
     request.timeout_s = Some(leave.limit.map_or(own, |limit| limit.as_secs_f64()));
-    Ok((carry_out(client, action, realm, &request, &plan, console).await?, started))
+    carry_out(client, action, realms, &request, &plan, console).await
 }
 
 /// Refusals that no confirmation changes: a realm that heartbeatd does not start, a stuck one, ...
@@ -225,7 +244,7 @@ fn held(plan: &ActionDocument, style: Style) -> Failure {
 /// Names what an operator has stopped and, on a terminal, asks.
 async fn ask_to_lift(
     action: Action,
-    realm: &str,
+    realms: &Together<'_>,
     plan: &ActionDocument,
     console: &mut Console,
 ) -> Result<bool, Failure> {
@@ -233,7 +252,8 @@ async fn ask_to_lift(
     if !console.interactive {
         return Ok(false);
     }
-    console.note(&format!("{action} {} needs what an operator has stopped:", style.text(realm)));
+    let needs = if realms.single().is_some() { "needs" } else { "need" };
+    console.note(&format!("{action} {} {needs} what an operator has stopped:", realms.words(style)));
     for hold in &plan.holds {
         console.note(&format!("    {}", style.text(&hold.sentence())));
     }
@@ -245,7 +265,7 @@ async fn ask_to_lift(
 /// Shows the dependents that would break and, on a terminal, asks. A no changes nothing.
 async fn ask(
     action: Action,
-    realm: &str,
+    realms: &Together<'_>,
     plan: &ActionDocument,
     console: &mut Console,
 ) -> Result<bool, Failure> {
@@ -256,10 +276,11 @@ async fn ask(
     };
     let number = if count == 1 { String::new() } else { format!("{count} ") };
     let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
-    let what = format!("{action} {} breaks {number}{noun} it: {}", style.text(realm), names.join(", "));
+    let it = if realms.single().is_some() { "it" } else { "them" };
+    let what = format!("{action} {} breaks {number}{noun} {it}: {}", realms.words(style), names.join(", "));
     let ways = format!(
         "`heartbeat-cli {action} {name} --cascade` takes them along, `--leave-dependents` leaves them as they are",
-        name = style.text(realm)
+        name = realms.words(style)
     );
     if !console.interactive {
         return Err(Failure::new(Exit::Refused, what).help(ways));
@@ -293,7 +314,7 @@ async fn confirmed() -> Result<bool, Failure> {
 async fn carry_out(
     client: &Client,
     action: Action,
-    realm: &str,
+    realms: &Together<'_>,
     request: &ActionRequest,
     plan: &ActionDocument,
     console: &mut Console,
@@ -303,7 +324,8 @@ async fn carry_out(
     let before = client.status(false).await?;
     let mut tracker = Tracker::new(plan, &before);
     let mut last = before;
-    let mut call = pin!(client.action(realm, action, request));
+    let path = realms.path();
+    let mut call = pin!(client.action(&path, action, request));
     let mut tick = interval(Duration::from_millis(POLL_MS));
     let mut looks = 0;
     let mut held_back = Vec::new();
@@ -333,11 +355,14 @@ async fn carry_out(
         last = document;
     }
     match answer {
-        Ok(done) => finish(client, &done, action, realm, console).await,
+        Ok(done) => finish(client, &done, action, realms, console).await,
         Err(ClientError::Deadline { detail, .. }) => {
             let pending = tracker.pending(&last, style);
             let pending = pending.map(|line| line.trim_start_matches(['…', '.', ' ']).to_owned());
-            let help = format!("`heartbeat-cli why {}` says more", style.text(realm));
+            let help = match realms.single() {
+                Some(realm) => format!("`heartbeat-cli why {}` says more", style.text(realm)),
+                None => format!("`heartbeat-cli status {}` says more", realms.words(style)),
+            };
             let failure = Failure::new(Exit::Deadline, plain_words(detail.trim_end())).help(help);
             Err(Failure { lines: pending.into_iter().collect(), ..failure })
         }
@@ -359,7 +384,7 @@ async fn finish(
     client: &Client,
     done: &ActionDocument,
     action: Action,
-    realm: &str,
+    realms: &Together<'_>,
     console: &mut Console,
 ) -> Outcome {
     let mut result = done.result.as_deref().unwrap_or("accepted");
@@ -372,12 +397,16 @@ async fn finish(
     let style = console.style;
     if result == "up"
         && let Ok(document) = client.status(false).await
-        && document.realms.iter().any(|entry| entry.name == realm && status_of(entry) == Status::Done)
+        && document
+            .realms
+            .iter()
+            .filter(|entry| realms.has(&entry.name))
+            .all(|entry| status_of(entry) == Status::Done)
     {
         // It was waited for until it was as it should be: a oneshot is done then.
         result = "done";
     }
-    let mut line = format!("{action} {}: {}", style.text(realm), style.text(result));
+    let mut line = format!("{action} {}: {}", realms.words(style), style.text(result));
     if let Some(message) = done.message.as_deref().filter(|message| !message.is_empty()) {
         line += &format!(" ({})", style.text(message));
     }
@@ -387,8 +416,8 @@ async fn finish(
     console.prose(&line, 2)?;
     if !good {
         let failed = match client.status(false).await {
-            Ok(document) => failed(&document, done, realm),
-            Err(_) => realm.to_owned(),
+            Ok(document) => failed(&document, done, realms),
+            Err(_) => realms.0.first().cloned().unwrap_or_default(),
         };
         let output = client.realm(&failed, false).await.map(|document| document.log_tail).unwrap_or_default();
         let skipped = output.len().saturating_sub(MAX_OUTPUT_LINES);
@@ -400,8 +429,8 @@ async fn finish(
     Ok(exit)
 }
 
-/// The realm that prevents success: the requested one, or one that was started for it.
-fn failed(document: &StatusDocument, done: &ActionDocument, realm: &str) -> String {
+/// The realm that prevents success: a requested one, or one that was started for it.
+fn failed(document: &StatusDocument, done: &ActionDocument, realms: &Together<'_>) -> String {
     let is_in_trouble = |name: &str| {
         let entry = document.realms.iter().find(|realm| realm.name == name);
         entry
@@ -409,8 +438,9 @@ fn failed(document: &StatusDocument, done: &ActionDocument, realm: &str) -> Stri
             .is_some_and(|status| matches!(status, Status::Failed | Status::Down | Status::Restarting))
     };
     let steps = done.steps.iter().map(|step| step.realm.as_str());
-    let mut names = std::iter::once(realm).chain(steps);
-    names.find(|name| is_in_trouble(name)).unwrap_or(realm).to_owned()
+    let own = realms.0.iter().map(String::as_str);
+    let mut names = own.clone().chain(steps);
+    names.find(|name| is_in_trouble(name)).or(own.clone().next()).unwrap_or_default().to_owned()
 }
 
 fn more(realm: &str, style: Style) -> String {

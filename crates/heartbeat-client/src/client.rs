@@ -159,7 +159,8 @@ impl Client {
         self.read(&format!("/api/status/{}/?transcripts=1", segment(name)), self.deadline).await
     }
 
-    /// Starts, stops or restarts a realm, or says what that would do (`dry_run`).
+    /// Starts, stops or restarts a realm, or says what that would do (`dry_run`). Several names, separated by commas, are
+    /// one command with one plan.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the plan when dependents would break and the request allows neither;
@@ -170,7 +171,8 @@ impl Client {
         action: Action,
         request: &ActionRequest,
     ) -> Result<ActionDocument, ClientError> {
-        let path = format!("/api/realms/{}/{action}/", segment(name));
+        let names: Vec<String> = name.split(',').map(segment).collect();
+        let path = format!("/api/realms/{}/{action}/", names.join(","));
         let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
         let question = Question {
             method: Method::POST,

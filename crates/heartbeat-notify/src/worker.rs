@@ -135,10 +135,9 @@ impl DeliveryWorker {
     ) -> Self {
         let mut queue = Queue::new(receiver.on.clone());
         let mut failing = Failing::default();
-        for earlier in &earlier {
-            if let Some(since) = earlier.failing_since() {
-                failing.failed(since, "it failed before heartbeatd was restarted".to_owned());
-            }
+        // A restart of heartbeatd does not begin the time of a failing receiver anew.
+        if let Some(since) = earlier.iter().filter_map(Earlier::failing_since).min() {
+            failing.failed(since, "it failed before heartbeatd was restarted".to_owned());
         }
         let (now, mut mirror) = ((environment.clock.now)(), Mirror::default());
         if receiver.target.is_mirror() {

@@ -31,7 +31,8 @@ const FIELDS: &[&str] =
 /// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
 const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Answers `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset,signal}/`.
+/// Answers `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset,signal}/`. Several realms, separated by
+/// commas, are one command with one plan.
 pub(crate) async fn act(
     ecosystem: &dyn Backend,
     name: &str,
@@ -44,10 +45,11 @@ pub(crate) async fn act(
     let limit = request.timeout_s.map(wait_limit).transpose()?;
     let duration = pause_length(action, &request)?;
     let signal = signalling(action, &request)?;
-    let realm = find(&ecosystem.snapshot(), name)?;
+    let snapshot = ecosystem.snapshot();
+    let realms = name.split(',').map(|name| find(&snapshot, name)).collect::<Result<_, _>>()?;
     let command = Command {
         action,
-        realms: vec![realm],
+        realms,
         cascade: request.cascade,
         force: request.force,
         lift_holds: request.lift_holds,

@@ -62,6 +62,12 @@ async fn what_would_break_is_refused_with_the_plan_and_a_way_out() {
     let document: ActionDocument = answer.json();
     assert_eq!(document.result.as_deref(), Some("accepted"));
 
+    // Several are one command with one plan, or none of it.
+    let together = doors.post("/api/realms/api,postgres/restart/", r#"{"dry_run":true}"#).await;
+    let plan: ActionDocument = together.json();
+    assert_eq!((plan.realms, plan.refusal), (vec!["postgres".to_owned(), "api".to_owned()], None));
+    doors.post("/api/realms/api,nobody/restart/", "{}").await.problem(404);
+
     let problem = doors.post("/api/realms/mail/start/", "{}").await.problem(409);
     assert_eq!(problem.kind, "heartbeat:external");
     doors.post("/api/realms/nobody/start/", "{}").await.problem(404);

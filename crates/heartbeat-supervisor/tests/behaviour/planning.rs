@@ -106,3 +106,29 @@ fn a_command_about_several_realms_is_one_plan_in_the_order_of_the_graph() {
         }
     }
 }
+
+#[test]
+fn several_realms_are_one_command_with_one_plan() {
+    let realms = || vec![bare("a"), bare("b").needs(A), bare("c").needs(B)];
+    // Whatever the order in which they are named.
+    for named in [vec![A, B, C], vec![C, A, B], vec![B, B, C, A]] {
+        let mut d = Drive::up(realms());
+        let reply = d.command(Command { realms: named, ..Command::new(Action::Restart, A) });
+        let Reply::Accepted { plan, .. } = &reply else { panic!("{reply:?}") };
+        assert_eq!((&*plan.realms, &*plan.breaks), (&[A, B, C][..], &[][..]), "no dependent is left outside");
+        let stops = [(1, 2, StepAction::Stop), (2, 1, StepAction::Stop), (3, 0, StepAction::Stop)];
+        let starts = [(4, 0, StepAction::Start), (5, 1, StepAction::Start), (6, 2, StepAction::Start)];
+        assert_eq!(steps(&reply), [stops, starts].concat());
+        for realm in [C, B, A] {
+            assert_eq!(d.signals(), [(realm, Signal::TERM)], "each is gone before what it needs is stopped");
+            d.take();
+            d.exit(realm, Exit::signal(Signal::TERM));
+        }
+        assert_eq!(d.starts(), [A]);
+    }
+    // One that is left outside would break: then nothing is done to any of them.
+    let mut d = Drive::up(realms());
+    let reply = d.command(Command { realms: vec![A, B], ..Command::new(Action::Restart, A) });
+    let Reply::Refused { plan } = reply else { panic!("{reply:?}") };
+    assert_eq!((plan.refusal, plan.breaks, d.signals()), (Some(Refusal::WouldBreak), vec![C], vec![]));
+}
