@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::program::{PATIENCE, Running, told};
+use crate::program::{PATIENCE, Running, processes_with, told};
 use crate::supervision::{Ecosystem, pid as pid_of};
 
 impl Ecosystem {
@@ -263,29 +263,26 @@ fn a_start_takes_few_system_calls_between_heartbeatd_and_the_program() {
     let calls: Vec<&str> = of(copy).take_while(|line| !line.contains("execve(")).collect();
     assert!(calls.len() <= MAX_CALLS_OF_A_COPY, "{} calls:\n{}", calls.len(), calls.join("\n"));
     let own: Vec<&str> = of(launcher).collect();
-    assert!(own.len() <= MAX_CALLS_OF_THE_LAUNCHER, "{} calls:\n{}", own.len(), own.join("\n"));
+    // Another realm may have been started meanwhile.
+    let copies = own.iter().filter(|line| line.contains("clone")).count();
+    assert!(
+        own.len() <= MAX_CALLS_OF_THE_LAUNCHER * copies,
+        "{copies} copies, {} calls:\n{}",
+        own.len(),
+        own.join("\n")
+    );
 }
 
 /// The launcher that waits below a heartbeatd.
 fn launcher_of(daemon: nix::unistd::Pid) -> u32 {
-    let children = || -> Vec<u32> {
-        let tasks = std::fs::read_dir(format!("/proc/{daemon}/task")).unwrap().flatten();
-        let of_task = |task: std::fs::DirEntry| {
-            std::fs::read_to_string(task.path().join("children")).unwrap_or_default()
-        };
-        tasks
-            .map(of_task)
-            .flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
-            .collect()
-    };
-    let is_launcher = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|words| words.starts_with("hb-launch"))
+    let is_below = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == format!("PPid:\t{daemon}"))
     };
     let mut found = None;
     wait_until("a launcher waits", || {
-        found = children().into_iter().find(is_launcher);
+        found = processes_with("hb-launch").into_iter().find(is_below);
         found.is_some()
     });
-    found.unwrap()
+    found.unwrap().unsigned_abs()
 }
