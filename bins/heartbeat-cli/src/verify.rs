@@ -117,6 +117,31 @@ mod tests {
     }
 
     #[test]
+    fn each_goal_holds_in_its_own_statuses_and_in_no_other() {
+        use Status::{Degraded, Done, Failed, Paused, Stopped, Stopping, Up};
+        let table: [(Wanted, &[Status]); 5] = [
+            (Wanted::Desired, &[Up, Degraded, Done, Stopping, Stopped, Paused]),
+            (Wanted::Goal(Goal::Up), &[Up, Degraded, Done]),
+            (Wanted::Goal(Goal::Stopped), &[Stopped, Done]),
+            (Wanted::Goal(Goal::Done), &[Done]),
+            (Wanted::Goal(Goal::Settled), &[Up, Degraded, Done, Failed, Stopped, Paused]),
+        ];
+        for (wanted, statuses) in table {
+            for status in Status::ALL {
+                let mut document = sample::calm();
+                let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+                api.status = (*status).into();
+                let judgement = judged(&document, &["api"], wanted);
+                let words = format!("{wanted:?}, {status}: {judgement:?}");
+                assert_eq!(judgement == Judgement::Holds, statuses.contains(status), "{words}");
+                // A failed realm ends the wait for every goal but one.
+                let ends = *status == Failed && !statuses.contains(status);
+                assert_eq!(matches!(judgement, Judgement::Failed(_)), ends, "{words}");
+            }
+        }
+    }
+
+    #[test]
     fn a_stop_is_over_when_the_process_is_gone() {
         let mut document = sample::calm();
         let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();

@@ -395,6 +395,26 @@ async fn a_receiver_that_fails_for_five_minutes_is_reported_and_its_fallback_hea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_is_reported_five_minutes_after_its_first_failure_whenever_its_next_attempt_is() {
+    let ways = [
+        Act::status("404 Not Found"),
+        Act::status("500 No"),
+        Act::HangUp,
+        Act::with("503 Service Unavailable", "Retry-After: 299\r\n"),
+        Act::with("503 Service Unavailable", "Retry-After: 301\r\n"),
+        Act::with("503 Service Unavailable", "Retry-After: 3600\r\n"),
+    ];
+    for act in ways {
+        let server = Server::start(vec![act.clone(); 99]).await;
+        let (notifier, reports) = start(vec![receiver("chat", &server)]);
+        let before = clock();
+        notifier.notify(&event("a", 1, Opened));
+        reports.wait_for("chat fails: ").await;
+        assert_eq!((clock() - before).as_secs(), 300, "{act:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receiver_with_a_delay_hears_of_what_lasts() {
     let server = Server::start([]).await;
     // The incidents of these tests opened 123 s ago.
