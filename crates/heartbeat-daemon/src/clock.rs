@@ -22,6 +22,12 @@ pub(crate) fn now() -> Instant {
     Instant::from_nanos(nanos(ClockId::Monotonic))
 }
 
+/// The processor time that the calling thread has used.
+#[must_use]
+pub(crate) fn thread_cpu() -> std::time::Duration {
+    std::time::Duration::from_nanos(nanos(ClockId::ThreadCPUTime))
+}
+
 /// Time since boot with suspends counted: where it is ahead of [`now`], the host slept.
 #[must_use]
 pub(crate) fn boot_time() -> Instant {

@@ -69,6 +69,13 @@ impl Sketch {
         self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
+    /// How many latencies were at most `limit`, give or take those within 2 % of it.
+    #[must_use]
+    pub fn count_within(&self, limit: Duration) -> u64 {
+        let last = bucket(limit.as_secs_f64() * 1e6);
+        self.counts.iter().take_while(|(bucket, _)| *bucket <= last).map(|(_, count)| u64::from(*count)).sum()
+    }
+
     /// Whether no value was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -95,6 +102,27 @@ impl Sketch {
             p99: self.bucket_at(0.99)?,
             max: self.counts.last()?.0,
         })
+    }
+
+    /// The first and the last bucket that are not empty.
+    pub(crate) fn span(&self) -> Option<(u16, u16)> {
+        Some((self.counts.first()?.0, self.counts.last()?.0))
+    }
+
+    /// The count of a bucket.
+    pub(crate) fn count_of(&self, bucket: u16) -> u32 {
+        self.counts.binary_search_by_key(&bucket, |(bucket, _)| *bucket).map_or(0, |at| self.counts[at].1)
+    }
+
+    /// Adds the count of a bucket behind all that it has; `None` when there is no such bucket.
+    pub(crate) fn push_count(&mut self, bucket: u16, count: u32) -> Option<()> {
+        if bucket > MAX_BUCKETS {
+            return None;
+        }
+        if count > 0 {
+            self.counts.push((bucket, count));
+        }
+        Some(())
     }
 
     /// Appends its bytes: the number of buckets, then the distance from the previous bucket and the count of each.

@@ -25,18 +25,20 @@ pub const BURN_RULES: [BurnRule; 3] = [
     BurnRule { factor: 1.0, long: Duration::from_secs(3 * 86_400), short: Duration::from_secs(6 * 3_600) },
 ];
 
-/// How many times faster than the objective allows the budget was used in a window; `None` when no time of it counts.
-/// `objective` is a share below 1.
+/// How many times faster than the objective allows the budget was used in a window. `objective` is a share below 1. The
+/// time of the window that is not known, or not there yet, counts as up: a minute after its start, a realm that was
+/// down for a second has used little of its budget.
 #[must_use]
-pub fn burn_rate(account: &Account, objective: f64) -> Option<f64> {
-    Some((1.0 - account.availability()?.share) / (1.0 - objective))
+pub fn burn_rate(account: &Account, objective: f64, window: Duration) -> f64 {
+    let counted = window.as_secs_f64() * 1_000.0 - account.ms(Class::Stopped) as f64;
+    account.ms(Class::Down) as f64 / counted.max(1.0) / (1.0 - objective)
 }
 
 /// Whether a rule holds for the accounts of its two windows.
 #[must_use]
 pub fn burns(rule: &BurnRule, long: &Account, short: &Account, objective: f64) -> bool {
-    let above = |account| burn_rate(account, objective).is_some_and(|rate| rate >= rule.factor);
-    above(long) && above(short)
+    let above = |account, window| burn_rate(account, objective, window) >= rule.factor;
+    above(long, rule.long) && above(short, rule.short)
 }
 
 /// The budget of a window.
@@ -90,6 +92,8 @@ mod tests {
         let calm = account(3_600_000, 0);
         let bad = account(3_500_000, 100_000);
         assert!(burns(rule, &bad, &bad, 0.999));
+        let just_begun = account(5_000, 1_000);
+        assert!(!burns(rule, &just_begun, &just_begun, 0.999), "a second of a minute is little of an hour");
         assert!(!burns(rule, &bad, &calm, 0.999), "it is over");
         assert!(!burns(rule, &calm, &bad, 0.999), "it does not matter yet");
         assert!(!burns(rule, &Account::default(), &Account::default(), 0.999), "nothing is known");
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_one_uses_exactly_the_budget() {
-        let rate = burn_rate(&account(999_000, 1_000), 0.999).unwrap();
+        let rate = burn_rate(&account(999_000, 1_000), 0.999, Duration::from_secs(1_000));
         assert!((rate - 1.0).abs() < 1e-9, "{rate}");
     }
 }

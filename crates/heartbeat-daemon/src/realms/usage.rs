@@ -13,8 +13,12 @@ use heartbeat_store::{Measured, Quantity, Sketch};
 use crate::clock;
 use crate::reporting::status_store::StatusStore;
 
-/// Every realm is looked at this often.
+/// Every realm is looked at this often ...
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// ... and less often where a look costs more, so that looks take a thousandth of one processor ...
+const PAUSE_PER_LOOK: u32 = 1_000;
+/// ... but at least this often.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(120);
 /// Processor time over less than this says nothing.
 const CPU_WINDOW_MIN: Duration = Duration::from_millis(900);
 const KIB: f64 = 1024.0;
@@ -62,12 +66,14 @@ impl Sampler {
         loop {
             let (sampler, store) = (Arc::clone(&self), Arc::clone(&statuses));
             // Reading /proc takes a while on a busy host. A look that was lost is followed by another one.
-            drop(tokio::task::spawn_blocking(move || sampler.look(&store)).await);
-            tokio::time::sleep(LOOK_EVERY).await;
+            let took = tokio::task::spawn_blocking(move || sampler.look(&store)).await.unwrap_or_default();
+            tokio::time::sleep(pause(took)).await;
         }
     }
 
-    fn look(&self, statuses: &StatusStore) {
+    /// The processor time that it took.
+    fn look(&self, statuses: &StatusStore) -> Duration {
+        let began = clock::thread_cpu();
         let snapshot = statuses.snapshot();
         let running = snapshot.realms.iter().filter_map(|realm| {
             let realm_name = realm.info.name.clone();
@@ -76,6 +82,7 @@ impl Sampler {
         let places: Vec<RunPlace> = running.collect();
         let usages = self.reader.read_all(&places);
         statuses.set_usage(self.noted(clock::now(), &places, &usages));
+        clock::thread_cpu().saturating_sub(began)
     }
 
     /// Notes the usage of each run for history; the figures for documents.
@@ -140,6 +147,11 @@ impl Sampler {
     }
 }
 
+/// Until the next look, after one that took so much processor time.
+fn pause(took: Duration) -> Duration {
+    took.saturating_mul(PAUSE_PER_LOOK).clamp(LOOK_EVERY, LOOK_EVERY_MAX)
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -171,6 +183,12 @@ mod tests {
         assert_eq!(percent(7, 5_100, 9_100), Some(80.0), "another look a moment later");
         assert_eq!(percent(8, 10_000, 99_000), None, "another process");
         assert_eq!(percent(8, 15_000, 0), Some(0.0), "a child has taken its time with it");
+    }
+
+    #[test]
+    fn a_look_that_costs_much_is_followed_by_a_long_pause() {
+        let pauses = [0, 4, 40, 400].map(|ms| pause(Duration::from_millis(ms)).as_secs());
+        assert_eq!(pauses, [10, 10, 40, 120]);
     }
 
     #[test]

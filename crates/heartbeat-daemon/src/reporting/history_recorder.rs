@@ -29,6 +29,8 @@ pub(crate) struct HistoryRecorder {
     minute: i64,
     latencies: BTreeMap<(RealmIx, ProbeIx), Sketch>,
     statuses: BTreeMap<String, Status>,
+    /// Another configuration is in force: no event tells of a realm that is new, or that has replaced one of its name.
+    compares: bool,
 }
 
 impl HistoryRecorder {
@@ -41,6 +43,7 @@ impl HistoryRecorder {
             minute: 0,
             latencies: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            compares: false,
         }
     }
 
@@ -71,6 +74,7 @@ impl HistoryRecorder {
     /// Drops the latencies of indices that belong to other realms now.
     pub(crate) fn reconfigured(&mut self) {
         self.latencies.clear();
+        self.compares = true;
     }
 
     /// The driver's loop has turned; `used` gives what the processes used since it was called last.
@@ -85,6 +89,14 @@ impl HistoryRecorder {
         let stepped = |known: WallAnchor| known.wall(now).as_millis().abs_diff(at_ms) > STEP_MS;
         if self.anchor.is_none_or(stepped) {
             self.begin(at_ms, anchor, snapshot);
+        }
+        if std::mem::take(&mut self.compares) {
+            for realm in &snapshot.realms {
+                let name = realm.info.name.as_str();
+                if self.statuses.get(name) != Some(&realm.status) {
+                    self.change(name, realm.status, realm.why.reason, at_ms);
+                }
+            }
         }
         let minute = at_ms.div_euclid(MINUTE_MS);
         if minute != self.minute {

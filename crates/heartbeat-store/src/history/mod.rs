@@ -4,6 +4,7 @@ mod batch;
 mod chunk;
 mod days;
 mod lives;
+mod objectives;
 mod recorder;
 mod tiers;
 
@@ -23,6 +24,7 @@ use crate::worker::{Reporter, Worker};
 
 use batch::Write;
 pub use batch::{Measured, Quantity, StatusChange};
+pub use objectives::{Objective, Standing};
 use recorder::Recorder;
 
 /// Smallest `history_max`, in bytes.
@@ -204,6 +206,19 @@ impl HistoryDb {
         self.worker.ask(read, answer);
     }
 
+    /// How realms stand with their objectives.
+    pub fn standings(
+        &self,
+        objectives: Vec<Objective>,
+        now_ms: i64,
+        answer: impl FnOnce(Result<Vec<Standing>, StoreError>) + Send + 'static,
+    ) {
+        let read = move |connection: &Connection| {
+            asked(connection, objectives::standings(connection, &objectives, now_ms))
+        };
+        self.worker.ask(read, answer);
+    }
+
     /// Every realm at a glance.
     pub fn glance(
         &self,
@@ -290,8 +305,10 @@ fn levels(
     count: usize,
 ) -> rusqlite::Result<(Option<Summary>, Vec<Option<Summary>>)> {
     let window = (query.window.start, query.window.end);
-    let sketches = tiers::sketches(connection, series, window)?;
-    let whole = summed(sketches.iter().map(|(_, sketch)| sketch));
+    let whole = tiers::sum(connection, series, window)?.summary();
+    if count == 1 {
+        return Ok((whole, vec![whole]));
+    }
     let at = |from_ms: i64| usize::try_from((from_ms - window.0).max(0) / step(query.step_ms)).ok();
     let mut steps = vec![None; count];
     if query.step_ms < SKETCHED_STEP_MS {
@@ -301,6 +318,7 @@ fn levels(
         }
         return Ok((whole, steps));
     }
+    let sketches = tiers::sketches(connection, series, window)?;
     let mut sums: BTreeMap<usize, Vec<&Sketch>> = BTreeMap::new();
     for (from_ms, sketch) in &sketches {
         sums.entry(at(*from_ms).unwrap_or(usize::MAX)).or_default().push(sketch);

@@ -104,7 +104,7 @@ impl Duty for Recorder {
         let keep_ms = self.keep_ms;
         let mut keep_up = || -> rusqlite::Result<bool> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let more = tiers::pack_one(&transaction, now_ms)?
+            let more = tiers::pack_one(&transaction, now_ms, keep_ms)?
                 || days::write_one(&transaction, now_ms)?
                 || forget(&transaction, now_ms - keep_ms)?;
             transaction.commit()?;

@@ -23,24 +23,50 @@ pub(super) struct Tier {
     pub(super) slot_ms: i64,
     /// Rows are packed when this much is over.
     pack_ms: i64,
-    /// Length of a chunk.
+    /// In which units the beginnings of chunks are counted.
     chunk_ms: i64,
+    /// How many of these units a chunk holds. Larger chunks waste less of the last page of each.
+    chunk_units: i64,
     /// How long chunks are kept; `None`: for good.
     keep_ms: Option<i64>,
 }
 
 /// Summaries.
-pub(super) const MINUTES: Tier =
-    Tier { no: 0, slot_ms: MINUTE_MS, pack_ms: HOUR_MS, chunk_ms: HOUR_MS, keep_ms: Some(WEEK_MS) };
+pub(super) const MINUTES: Tier = Tier {
+    no: 0,
+    slot_ms: MINUTE_MS,
+    pack_ms: HOUR_MS,
+    chunk_ms: HOUR_MS,
+    chunk_units: 1,
+    keep_ms: Some(WEEK_MS),
+};
 /// Sketches.
-pub(super) const TENS: Tier =
-    Tier { no: 1, slot_ms: 10 * MINUTE_MS, pack_ms: DAY_MS, chunk_ms: WEEK_MS, keep_ms: Some(90 * DAY_MS) };
+pub(super) const TENS: Tier = Tier {
+    no: 1,
+    slot_ms: 10 * MINUTE_MS,
+    pack_ms: DAY_MS,
+    chunk_ms: WEEK_MS,
+    chunk_units: 1,
+    keep_ms: Some(90 * DAY_MS),
+};
 /// Sketches.
-pub(super) const HOURS: Tier =
-    Tier { no: 2, slot_ms: HOUR_MS, pack_ms: DAY_MS, chunk_ms: WEEK_MS, keep_ms: Some(730 * DAY_MS) };
+pub(super) const HOURS: Tier = Tier {
+    no: 2,
+    slot_ms: HOUR_MS,
+    pack_ms: DAY_MS,
+    chunk_ms: WEEK_MS,
+    chunk_units: 4,
+    keep_ms: Some(730 * DAY_MS),
+};
 /// Sketches.
-pub(super) const DAYS: Tier =
-    Tier { no: 3, slot_ms: DAY_MS, pack_ms: 4 * WEEK_MS, chunk_ms: 4 * WEEK_MS, keep_ms: None };
+pub(super) const DAYS: Tier = Tier {
+    no: 3,
+    slot_ms: DAY_MS,
+    pack_ms: 4 * WEEK_MS,
+    chunk_ms: 4 * WEEK_MS,
+    chunk_units: 1,
+    keep_ms: None,
+};
 
 /// The finest first: in this order they are given up.
 pub(super) const TIERS: [Tier; 4] = [MINUTES, TENS, HOURS, DAYS];
@@ -54,6 +80,11 @@ impl Tier {
     const fn piece(&self, at_ms: i64, length_ms: i64) -> (i64, i64) {
         let first = at_ms.div_euclid(length_ms) * (length_ms / self.slot_ms);
         (first, first + length_ms / self.slot_ms)
+    }
+
+    /// The beginning of the chunk that `at_ms` lies in. Earlier versions had smaller chunks, which stay where they are.
+    const fn chunk(&self, at_ms: i64) -> i64 {
+        at_ms.div_euclid(self.chunk_ms).div_euclid(self.chunk_units) * self.chunk_units
     }
 
     const fn start_ms(&self, slot: i64) -> i64 {
@@ -97,13 +128,13 @@ fn with<E: Entry>(mut entry: E, other: Option<E>) -> E {
     entry
 }
 
-/// Does one piece of what is due at `now_ms`; true when it has found something to do.
-pub(super) fn pack_one(connection: &Connection, now_ms: i64) -> rusqlite::Result<bool> {
+/// Does one piece of what is due at `now_ms` in a history that reaches back for `history_ms`; true when it has found something to do.
+pub(super) fn pack_one(connection: &Connection, now_ms: i64, history_ms: i64) -> rusqlite::Result<bool> {
     Ok(pack::<Summary>(connection, MINUTES, None, now_ms)?
         || pack::<Sketch>(connection, TENS, Some(HOURS), now_ms)?
         || pack::<Sketch>(connection, HOURS, Some(DAYS), now_ms)?
         || pack::<Sketch>(connection, DAYS, None, now_ms)?
-        || expire(connection, now_ms)?)
+        || expire(connection, now_ms, history_ms)?)
 }
 
 /// Packs the rows of the oldest piece that is over, of some series; `coarser` gets what they amount to.
@@ -184,7 +215,7 @@ fn append<E: Entry>(
     (at_ms, series): (i64, i64),
     mut entries: Vec<(i64, E)>,
 ) -> rusqlite::Result<()> {
-    let start = at_ms.div_euclid(tier.chunk_ms);
+    let start = tier.chunk(at_ms);
     let known: Option<Vec<u8>> = connection
         .query_row(
             "SELECT data FROM chunk WHERE tier = ?1 AND start = ?2 AND series = ?3",
@@ -211,11 +242,12 @@ fn append<E: Entry>(
     Ok(())
 }
 
-/// Removes a chunk's worth of time that has been kept for long enough; true when there was one.
-fn expire(connection: &Connection, now_ms: i64) -> rusqlite::Result<bool> {
+/// Removes a chunk's worth of time that has been kept for long enough; true when there was one. Nothing but sketches of
+/// days is kept for longer than history reaches.
+fn expire(connection: &Connection, now_ms: i64, history_ms: i64) -> rusqlite::Result<bool> {
     for tier in TIERS {
         let Some(keep_ms) = tier.keep_ms else { continue };
-        let before = (now_ms - keep_ms).div_euclid(tier.chunk_ms);
+        let before = tier.chunk(now_ms - keep_ms.min(history_ms));
         if oldest_chunk(connection, tier)?.is_some_and(|start| start < before) {
             return give_up_oldest(connection, tier);
         }
@@ -254,7 +286,7 @@ fn read<E: Entry>(
     let mut chunk =
         connection.prepare("SELECT data FROM chunk WHERE tier = ?1 AND start = ?2 AND series = ?3")?;
     let oldest = oldest_chunk(connection, tier)?.unwrap_or(i64::MAX);
-    for start in from_ms.div_euclid(tier.chunk_ms).max(oldest)..=(to_ms - 1).div_euclid(tier.chunk_ms) {
+    for start in tier.chunk(from_ms).max(oldest)..=(to_ms - 1).div_euclid(tier.chunk_ms) {
         let packed = chunk.query_row(params![tier.no, start, series], bytes).optional()?;
         found.extend(packed.and_then(|bytes| E::unpack_all(&bytes)).into_iter().flatten());
     }
@@ -267,6 +299,8 @@ fn read<E: Entry>(
     }
     let wanted = tier.slot(from_ms)..=tier.slot(to_ms - 1);
     found.retain(|(slot, _)| wanted.contains(slot));
+    // A small chunk of an earlier version may lie within a large one.
+    found.sort_by_key(|(slot, _)| *slot);
     Ok(found.into_iter().map(|(slot, entry)| (tier.start_ms(slot), entry)).collect())
 }
 
@@ -277,6 +311,33 @@ pub(super) fn minutes(
     window: (i64, i64),
 ) -> rusqlite::Result<Vec<(i64, Summary)>> {
     read(connection, MINUTES, series, window)
+}
+
+/// Everything of a series within a window, in one sketch. Whole days come from the sketches of days, so that months are
+/// read at once.
+pub(super) fn sum(
+    connection: &Connection,
+    series: i64,
+    (from_ms, to_ms): (i64, i64),
+) -> rusqlite::Result<Sketch> {
+    let whole = (from_ms.div_euclid(DAY_MS) + i64::from(from_ms.rem_euclid(DAY_MS) > 0)) * DAY_MS
+        ..to_ms.div_euclid(DAY_MS) * DAY_MS;
+    let days: Vec<(i64, Sketch)> = if whole.start < whole.end {
+        read(connection, DAYS, series, (whole.start, whole.end))?
+    } else {
+        Vec::new()
+    };
+    let mut sum = Sketch::default();
+    let mut at = from_ms;
+    // What lies before, between and behind the days that are there is read in finer pieces.
+    for (day, sketch) in days.iter().map(|(day, sketch)| (*day, Some(sketch))).chain([(to_ms, None)]) {
+        if at < day {
+            sketches(connection, series, (at, day))?.iter().for_each(|(_, sketch)| sum.merge(sketch));
+        }
+        at = day + DAY_MS;
+        sketch.into_iter().for_each(|sketch| sum.merge(sketch));
+    }
+    Ok(sum)
 }
 
 /// Sketches of a series, the finest there are: ten minutes, before that hours, before that days.
