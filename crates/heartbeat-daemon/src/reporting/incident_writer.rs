@@ -194,7 +194,7 @@ impl Writer {
     /// Sends `opened` again, with the next number of its incident.
     fn remind(&self, id: &str) -> Option<Admitted> {
         let (incident, document) = self.statuses.next_number(id)?;
-        let opened = IncidentDocument { event: IncidentStep::Opened.into(), ..document.clone() };
+        let opened = IncidentDocument { event: IncidentStep::Opened.into(), ..document.unquoted() };
         let admitted = self.notifier.repeat(&Arc::new(opened));
         let (incident, document) = (Some(&*incident), Arc::new(document));
         self.statuses.save_step((incident, &document), deliveries(&admitted), &self.boot, &self.database);
