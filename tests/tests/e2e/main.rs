@@ -10,6 +10,7 @@ mod grpc;
 mod launching;
 mod limits;
 mod logs;
+mod monitoring;
 mod newcomer;
 mod notifying;
 mod operating;

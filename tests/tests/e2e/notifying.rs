@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use heartbeat_status::WallTime;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -111,10 +112,14 @@ struct Outages {
 
 impl Outages {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(more: &str) -> Self {
         let killer = Killer::start();
         let [port] = ports();
         let extra = format!(
-            "[notify.ops]\nwebhook = \"{}\"\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{port}\", \
+            "{more}[notify.ops]\nwebhook = \"{}\"\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{port}\", \
              interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n",
             killer.url
         );
@@ -243,6 +248,64 @@ fn a_test_takes_the_way_of_every_notification_and_leaves_nothing_open() {
     let unknown = eco.cli(&["notify", "test", "opps"]);
     assert_eq!(unknown.status.code(), Some(4), "{}", told(&unknown));
     assert!(told(&unknown).contains("did you mean ops?"), "{}", told(&unknown));
+}
+
+impl Outages {
+    fn is_muted(&self) -> bool {
+        let output = self.eco.cli(&["status", "mail", "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let realms = document["realms"].as_array().into_iter().flatten();
+        let mut flags =
+            realms.filter(|realm| realm["name"] == "mail").map(|realm| realm["flags"].to_string());
+        flags.any(|flags| flags.contains("muted"))
+    }
+
+    fn is_open(&self) -> bool {
+        self.incidents().iter().any(|incident| incident.get("resolved_at").is_none())
+    }
+}
+
+#[test]
+fn a_mute_holds_over_a_restart_and_what_is_open_at_its_end_is_sent_then() {
+    let mut outages = Outages::start();
+    outages.waits_for("opened", 1);
+    let mail = TcpListener::bind(("127.0.0.1", outages.port)).unwrap();
+    outages.waits_for("resolved", 1);
+    let muted = outages.eco.cli(&["mute", "mail", "--for", "1h", "--reason", "the mail server moves"]);
+    assert_eq!(muted.status.code(), Some(0), "{}", told(&muted));
+    assert!(told(&muted).contains("`heartbeat-cli unmute mail` ends it"), "{}", told(&muted));
+    until("the flag", || outages.is_muted());
+    drop(mail);
+    until("the outage", || outages.is_open());
+    outages.eco.daemon.signal(Signal::SIGKILL);
+    outages.start_again();
+    until("the flag after a restart", || outages.is_muted());
+    until("the outage after a restart", || outages.is_open());
+    assert_eq!(outages.killer.heard().len(), 2, "{:#?}", outages.killer.heard());
+    let unmuted = outages.eco.cli(&["unmute", "mail"]);
+    assert_eq!(unmuted.status.code(), Some(0), "{}", told(&unmuted));
+    outages.waits_for("opened", 2);
+    let _mail = TcpListener::bind(("127.0.0.1", outages.port)).unwrap();
+    outages.waits_for("resolved", 2);
+    assert!(!outages.is_muted());
+}
+
+#[expect(clippy::disallowed_methods, reason = "a window is about the time of day")]
+fn now() -> WallTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    WallTime::from_millis(i64::try_from(since.as_millis()).unwrap())
+}
+
+#[test]
+fn a_maintenance_window_mutes_its_realms_until_it_ends() {
+    let start = now();
+    let end = WallTime::from_millis(start.as_millis() + 20_000);
+    let outages = Outages::start_with(&format!(
+        "[maintenance.move]\nrealms = [\"ma*\"]\nstart = \"{start}\"\nfor = \"20s\"\nreason = \"it moves\"\n"
+    ));
+    outages.waits_for("opened", 1);
+    assert!(now() >= end, "the window was over");
+    until("no flag", || !outages.is_muted());
 }
 
 #[test]

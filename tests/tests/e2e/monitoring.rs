@@ -1,0 +1,154 @@
+//! Prometheus, Grafana and Alertmanager: what heartbeatd gives them, and what lies in `packaging/` for them.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::program::{Running, run_program, told};
+use crate::supervision::{Ecosystem, ports};
+use crate::surviving::until;
+
+const PROMTOOL: &str = "/usr/bin/promtool";
+const ALERTMANAGER: &str = "/usr/bin/prometheus-alertmanager";
+
+fn packaging(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("packaging").join(file)
+}
+
+/// Prometheus and Alertmanager are large, and only these tests need them.
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn is_missing(program: &str) -> bool {
+    let missing = !Path::new(program).exists();
+    if missing {
+        eprintln!("skipped: {program} is not installed");
+    }
+    missing
+}
+
+/// The body of an answer; empty while there is none.
+fn get(address: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let mut answer = String::new();
+    let asked = TcpStream::connect(address).and_then(|mut stream| {
+        stream.write_all(request.as_bytes())?;
+        stream.read_to_string(&mut answer)
+    });
+    let body = asked.ok().and_then(|_| answer.split_once("\r\n\r\n"));
+    body.map_or_else(String::new, |(_, body)| body.to_owned())
+}
+
+/// The names that begin with `heartbeat_` in PromQL: neither labels nor words of people.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("heartbeat_")).map(str::to_owned).collect()
+}
+
+fn strings(value: &Value, key: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let (true, Some(text)) = (name == key, value.as_str()) {
+                    found.push(text.to_owned());
+                }
+                strings(value, key, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| strings(item, key, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_metric_that_the_rules_and_the_dashboard_query_exists() {
+    let eco = Ecosystem::start("");
+    let metrics = || get(&eco.listen, "/metrics");
+    until("the metrics", || metrics().ends_with("# EOF\n"));
+    let text = metrics();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let known: BTreeSet<String> = families
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    let rules = std::fs::read_to_string(packaging("prometheus/heartbeat.rules.yml")).unwrap();
+    let queries: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    assert_eq!(queries.len(), 12, "{queries:?}");
+    let dashboard = std::fs::read_to_string(packaging("grafana/heartbeat.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let mut panels = Vec::new();
+    strings(&dashboard["panels"], "expr", &mut panels);
+    strings(&dashboard["templating"], "query", &mut panels);
+    assert!(panels.len() >= 12, "{panels:?}");
+    let asked = metrics_in(&format!("{} {}", queries.join(" "), panels.join(" ")));
+    assert!(asked.len() >= 8, "{asked:?}");
+    let missing: Vec<&String> = asked.difference(&known).collect();
+    assert!(missing.is_empty(), "{missing:?} of {known:?}");
+    // Every metric is documented.
+    let page = packaging("../docs/how-to/metrics.md");
+    let documented = metrics_in(&std::fs::read_to_string(page).unwrap());
+    let silent: Vec<&String> = known.difference(&documented).collect();
+    assert!(silent.is_empty(), "docs/how-to/metrics.md does not have {silent:?}");
+}
+
+#[test]
+fn the_alert_rules_fire_when_they_are_to_and_not_before() {
+    if is_missing(PROMTOOL) {
+        return;
+    }
+    for args in [["check", "rules"], ["test", "rules"]] {
+        let file = if args[0] == "check" { "heartbeat.rules.yml" } else { "heartbeat.rules.test.yml" };
+        let file = packaging("prometheus").join(file);
+        let tested = run_program(Path::new(PROMTOOL), &[args[0], args[1], file.to_str().unwrap()]);
+        assert!(tested.status.success(), "{}", told(&tested));
+    }
+}
+
+#[test]
+fn a_real_alertmanager_has_an_alert_while_an_incident_is_open() {
+    if is_missing(ALERTMANAGER) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [port, mail] = ports();
+    let address = format!("127.0.0.1:{port}");
+    let config = dir.path().join("alertmanager.yml");
+    std::fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n").unwrap();
+    let words = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.path={}", dir.path().join("data").display()),
+        format!("--web.listen-address={address}"),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let _alertmanager = Running::start_program(Path::new(ALERTMANAGER), &words, &[]);
+    let alerts = || -> Vec<Value> {
+        let all: Value = serde_json::from_str(&get(&address, "/api/v2/alerts")).unwrap_or_default();
+        let all = all.as_array().into_iter().flatten();
+        all.filter(|alert| alert["labels"]["realm"] == "mail").cloned().collect()
+    };
+    until("Alertmanager", || get(&address, "/-/ready").contains("OK"));
+    let extra = format!(
+        "[notify.am]\nalertmanager = \"http://{address}/\"\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{mail}\", \
+         interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n"
+    );
+    let eco = Ecosystem::start(&extra);
+    until("the alert", || !alerts().is_empty());
+    let alert = &alerts()[0];
+    assert_eq!(alert["labels"]["alertname"], "HeartbeatIncident", "{alert:#}");
+    assert_eq!(
+        (&alert["labels"]["ecosystem"], &alert["status"]["state"]),
+        (&"shop".into(), &"active".into())
+    );
+    let since = alert["startsAt"].as_str().unwrap();
+    assert!(since < alert["endsAt"].as_str().unwrap(), "{alert:#}");
+    let _mail = TcpListener::bind(("127.0.0.1", mail)).unwrap();
+    // Alertmanager lists no alert that is over.
+    until("its end", || alerts().is_empty());
+    let sent = eco.cli(&["notify", "test", "am"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+}
