@@ -193,6 +193,14 @@ pub struct Acknowledged {
     pub unwritten: Option<String>,
 }
 
+/// No receiver has that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are the receivers {}", .receivers.join(", "))]
+pub struct UnknownReceiver {
+    /// The names of all receivers.
+    pub receivers: Vec<String>,
+}
+
 /// A mute of a realm: receivers of notifications hear nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mute {
@@ -294,7 +302,7 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         receiver: String,
         dry_run: bool,
-    ) -> BoxFuture<Result<NotifyTestDocument, Vec<String>>>;
+    ) -> BoxFuture<Result<NotifyTestDocument, UnknownReceiver>>;
     /// Acknowledges an incident and answers once the acknowledgement is on disk, or cannot be written.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// The history of a realm; `None` when nothing is on record. Otherwise why the store cannot read it.

@@ -51,7 +51,7 @@ mod serving;
 pub use backend::{
     Acknowledged, Backend, Beat, BeatError, BeatEvent, BoxFuture, Commanded, EventRecord, HistoryError,
     HistoryQuestion, IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection,
-    RejectionKind, ReloadRefusal, UpgradeError,
+    RejectionKind, ReloadRefusal, UnknownReceiver, UpgradeError,
 };
 pub use connections::closing::Closing;
 pub use connections::listener::{bind_tcp, bind_unix, permit_unix};

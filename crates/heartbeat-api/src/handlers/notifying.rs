@@ -24,7 +24,7 @@ pub(crate) async fn test(ecosystem: &dyn Backend, name: &str, body: &[u8]) -> Re
     let request: NotifyTestRequest = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad(format!("{error}; the body is like {{ \"dry_run\": true }}")))?;
     let tested = ecosystem.test_receiver(name.to_owned(), request.dry_run).await;
-    let document = tested.map_err(|receivers| unknown(name, &receivers))?;
+    let document = tested.map_err(|error| unknown(name, &error.receivers))?;
     json(StatusCode::OK, &document)
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
     IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
-    UpgradeError,
+    UnknownReceiver, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
@@ -564,7 +564,7 @@ impl Backend for Fake {
         &self,
         receiver: String,
         dry_run: bool,
-    ) -> BoxFuture<Result<NotifyTestDocument, Vec<String>>> {
+    ) -> BoxFuture<Result<NotifyTestDocument, UnknownReceiver>> {
         let known = receiver == "ops";
         let message = NotifyTestEntry {
             event: IncidentStep::Opened.into(),
@@ -574,7 +574,11 @@ impl Backend for Fake {
         };
         let document =
             NotifyTestDocument { schema: NOTIFY_TEST_SCHEMA.to_owned(), receiver, messages: vec![message] };
-        Box::pin(std::future::ready(if known { Ok(document) } else { Err(vec!["ops".to_owned()]) }))
+        Box::pin(std::future::ready(if known {
+            Ok(document)
+        } else {
+            Err(UnknownReceiver { receivers: vec!["ops".to_owned()] })
+        }))
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>> {

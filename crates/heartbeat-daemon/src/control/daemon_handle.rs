@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UpgradeError,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UnknownReceiver,
+    UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -158,7 +159,7 @@ impl Backend for DaemonHandle {
         &self,
         receiver: String,
         dry_run: bool,
-    ) -> Boxed<Result<NotifyTestDocument, Vec<String>>> {
+    ) -> Boxed<Result<NotifyTestDocument, UnknownReceiver>> {
         let records = self.records.clone();
         Box::pin(async move { records.test_receiver(receiver, dry_run).await })
     }

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount};
+use heartbeat_api::{
+    Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount, UnknownReceiver,
+};
 use heartbeat_notify::{Notifier, TestMessage, Tested};
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
@@ -88,12 +90,14 @@ impl Records {
         &self,
         receiver: String,
         dry_run: bool,
-    ) -> Result<NotifyTestDocument, Vec<String>> {
-        let Some(notifier) = self.notifier.upgrade() else { return Err(Vec::new()) };
+    ) -> Result<NotifyTestDocument, UnknownReceiver> {
+        let Some(notifier) = self.notifier.upgrade() else {
+            return Err(UnknownReceiver { receivers: Vec::new() });
+        };
         let (ecosystem, id) = (self.statuses.name(), incident_store::new_id(clock::wall(), random::bytes()));
         let test = notifier.test(&receiver, TestMessage { ecosystem, id, dry_run });
         let names = || -> Vec<String> { notifier.backlog().into_iter().map(|(name, _)| name).collect() };
-        let test = test.ok_or_else(names)?;
+        let test = test.ok_or_else(|| UnknownReceiver { receivers: names() })?;
         drop(notifier);
         let messages = test.await.into_iter().map(tested).collect();
         Ok(NotifyTestDocument { schema: NOTIFY_TEST_SCHEMA.to_owned(), receiver, messages })
