@@ -36,3 +36,7 @@ DATABASES = {
 
 REDIS_URL = f"redis://127.0.0.1:{os.environ.get('REDIS_PORT', '6380')}"
 REDIS_PASSWORD = secret("REDIS_PASSWORD_FILE")
+
+# heartbeatd signs its incidents with it.
+WEBHOOK_SECRET = secret("WEBHOOK_SECRET_FILE")
+INCIDENTS_FILE = os.environ.get("INCIDENTS_FILE", "incidents")

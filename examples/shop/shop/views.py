@@ -1,3 +1,7 @@
+import base64
+import hashlib
+import hmac
+import json
 import os
 import time
 
@@ -45,6 +49,42 @@ def play_fault():
     if fault == "slow":
         time.sleep(10)
     return None
+
+
+def incidents(request):
+    """heartbeatd posts every step of an incident here; GET lists the newest step of each."""
+    if request.method == "POST":
+        if not is_from_heartbeatd(request):
+            return HttpResponse("the signature is wrong\n", status=401)
+        # An attempt may be repeated; the key says so.
+        key = request.headers["webhook-id"]
+        if all(known["key"] != key for known in known_steps()):
+            with open(settings.INCIDENTS_FILE, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "incident": json.loads(request.body)}) + "\n")
+        return HttpResponse(status=204)
+    newest = {step["incident"]["id"]: step["incident"] for step in known_steps()}
+    return JsonResponse({"incidents": list(newest.values())})
+
+
+def known_steps():
+    try:
+        with open(settings.INCIDENTS_FILE, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError:
+        return []
+
+
+def is_from_heartbeatd(request):
+    """Whether the request is signed with our secret, and not an old one that somebody sends again: Standard Webhooks."""
+    key, sent_at = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
+    if not settings.WEBHOOK_SECRET or not sent_at.isdigit() or abs(time.time() - int(sent_at)) > 300:
+        return False
+    secret = base64.b64decode(settings.WEBHOOK_SECRET.removeprefix("whsec_"))
+    content = f"{key}.{sent_at}.".encode() + request.body
+    expected = "v1," + base64.b64encode(hmac.digest(secret, content, hashlib.sha256)).decode()
+    # Two during a change of the secret.
+    signatures = request.headers.get("webhook-signature", "").split()
+    return any(hmac.compare_digest(expected, signature) for signature in signatures)
 
 
 def order(request):

@@ -219,6 +219,16 @@ fn whoever_dies_comes_back_and_nobody_else_is_restarted() {
         assert_eq!(incidents.len(), 1, "{victim}: {incidents:#?}");
         assert_eq!(incidents[0]["reason"], "Exited", "{incidents:#?}");
     }
+    // The back office heard of each, also of its own death, once per step, and has verified every signature.
+    shop.until("the back office to hear of everything", |shop| {
+        let heard = std::fs::read_to_string(shop.dir.path().join("incidents")).ok()?;
+        let steps: Vec<Value> = heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |victim: &str, event: &str| {
+            let of = |step: &&Value| step["incident"]["root"] == victim && step["incident"]["event"] == event;
+            steps.iter().filter(of).count() == 1
+        };
+        REALMS.iter().all(|victim| of(victim, "opened") && of(victim, "resolved")).then_some(())
+    });
     // A database that is halted for a moment and continues: heartbeatd restarts no realm for it.
     let before = shop.pids();
     let sql = shop.pid_of("postgres");
