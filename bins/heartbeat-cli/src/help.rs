@@ -14,7 +14,10 @@ const NAME_COLUMNS: usize = 14;
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "why", "show", "graph", "logs", "events", "incidents", "history", "boot"]),
-    ("Act", &["start", "stop", "restart", "plan", "pause", "resume", "reset", "signal", "ack"]),
+    (
+        "Act",
+        &["start", "stop", "restart", "plan", "pause", "resume", "mute", "unmute", "reset", "signal", "ack"],
+    ),
     ("For scripts", &["is", "wait", "nagios", "probe", "beat", "run-beat"]),
     (
         "Configure",
