@@ -203,6 +203,18 @@ impl Reaper {
 
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, scan: &mut Option<ProcScan>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let is_program =
+            run.stage == Stage::Launching && run.launch.said_exec && run.launch.failure.is_none();
+        if is_program && run.look_at_end().is_some() {
+            // The reaper has read all reports, and none is a failure. (The socket may not have ended yet: the launcher
+            // that has made the copy holds it for a moment, too.) What the program has said waits in the kernel, and
+            // only a process that is not reaped yet is believed. It may even have named another main process.
+            run.launch.socket = None;
+            self.started(id);
+            self.hear_words(id);
+            self.hear_line(id);
+        }
         let counted = self.cgroups.counts_kills();
         let Some(run) = self.runs.get_mut(id) else { return };
         let Some(exit) = run.look_at_end() else { return };
@@ -213,15 +225,6 @@ impl Reaper {
             // The record comes first: once the reaper has reaped the process, only the record knows how it ended.
             self.records.ended(realm, key.run, exit);
         }
-        if run.stage == Stage::Launching && run.launch.said_exec && run.launch.failure.is_none() {
-            // The reaper has read all reports, and none is a failure. (The socket may not have ended yet: the launcher
-            // that has made the copy holds it for a moment, too.) What the program has said waits in the kernel, and only a
-            // process that is not reaped yet is believed.
-            self.started(id);
-            self.hear_words(id);
-            self.hear_line(id);
-        }
-        let Some(run) = self.runs.get_mut(id) else { return };
         run.reap();
         // The process cannot report any more, and the reaper reports an exit once.
         if let Some(pidfd) = &run.main.pidfd {
