@@ -146,7 +146,13 @@ impl Fuse {
     /// The driver's loop is late (or in time again). Returns the evidence, in words, when this trips the circuit
     /// breaker.
     pub(crate) fn note_lag(&mut self, settings: &FuseSettings, now: Instant, late: bool) -> Option<String> {
-        self.lagging = late;
+        let was_late = core::mem::replace(&mut self.lagging, late);
+        if let State::Tripped { since, .. } = &mut self.state
+            && was_late
+        {
+            // What was measured while heartbeatd was late proves nothing.
+            *since = now;
+        }
         if !late || self.is_tripped() {
             return None;
         }
@@ -228,14 +234,15 @@ impl Fuse {
         realm: RealmIx,
         verified: bool,
     ) -> bool {
-        let State::Trial { since, running: Some(trial) } = self.state else { return false };
+        let State::Trial { running: Some(trial), .. } = self.state else { return false };
         if trial != realm {
             return false;
         }
         if verified {
             self.release();
         } else {
-            self.state = State::Tripped { since, until: now + settings.hold };
+            // Before the next trial, every realm has to be measured afresh again.
+            self.trip(settings, now);
         }
         verified
     }
@@ -292,6 +299,7 @@ mod tests {
         assert_eq!(grant(&mut fuse, at(60), RealmIx(0), 0), Grant::Now);
         assert_ne!(grant(&mut fuse, at(60), RealmIx(1), 1), Grant::Now, "one trial");
         assert!(!fuse.restart_ended(&S, at(61), RealmIx(0), false), "a trial that failed holds again");
+        assert_eq!(fuse.tripped_since(), Some(at(61)), "until each realm has been measured after that");
         fuse.proceed(&S, at(62), true);
         assert_eq!(grant(&mut fuse, at(62), RealmIx(0), 0), Grant::Now);
         assert!(fuse.restart_ended(&S, at(70), RealmIx(0), true));
@@ -317,6 +325,7 @@ mod tests {
         assert_eq!(grant(&mut fuse, at(120), RealmIx(0), 0), Grant::Tripped);
         assert!(!fuse.all_well());
         assert!(fuse.note_lag(&S, at(121), false).is_none());
+        assert_eq!(fuse.tripped_since(), Some(at(121)), "what was measured before proves nothing");
         assert!(fuse.all_well());
     }
 

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use heartbeat_status::{EventKind, Exit, Flag, NextAction, Outcome, RealmIx, Reason, Signal, Status, What};
+use heartbeat_status::{
+    EventKind, Exit, Flag, InconclusiveReason, Instant, NextAction, Outcome, RealmIx, Reason, RestartCause,
+    RestartResult, Signal, Status, What,
+};
 use heartbeat_supervisor::{Effect, Input, RealmSpec};
 
 use crate::drive::{A, B, C, Drive, FAIL, bare, probed, secs};
@@ -186,4 +189,46 @@ fn a_restart_that_was_held_is_made_on_a_failure_from_after_its_wait() {
             assert_eq!(d.restart_opened(held).is_some(), still_fails, "{why}: {}", d.message(held));
         }
     }
+}
+
+/// The restarts for health that were opened, and when each ended in a failure.
+fn for_health(d: &Drive) -> (Vec<Instant>, Vec<Instant>) {
+    let (mut opened, mut failed, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    for event in &d.events {
+        let Some((realm, _)) = &event.realm else { continue };
+        match event.kind {
+            EventKind::RestartOpened { id, cause: RestartCause::Unhealthy, .. } => {
+                open.push((*realm, id));
+                opened.push(event.at);
+            }
+            EventKind::RestartClosed { id, result: RestartResult::Failed, .. }
+                if open.contains(&(*realm, id)) =>
+            {
+                failed.push(event.at);
+            }
+            _ => {}
+        }
+    }
+    (opened, failed)
+}
+
+#[test]
+fn after_a_trial_that_failed_the_next_waits_for_a_fresh_round() {
+    let mut d = Drive::stable(among(0));
+    d.events.clear();
+    d.live(secs(20), |_| FAIL);
+    assert!(tripped(&d));
+    let begun = d.now;
+    while for_health(&d).1.is_empty() {
+        d.live(Duration::from_millis(100), |_| FAIL);
+        assert!(d.now.since(begun) < secs(600), "no trial has failed");
+    }
+    let (opened, failed) = for_health(&d);
+    // From now on one realm cannot be measured, so there is no round.
+    let blind = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
+    let other = [A, B, C].into_iter().rfind(|realm| d.word(*realm) == Status::Down).expect("one waits");
+    d.live(secs(55), |realm| if realm == other { blind } else { FAIL });
+    assert_eq!(for_health(&d).0, opened, "failed at {failed:?}");
+    d.live(secs(15), |realm| if realm == other { blind } else { FAIL });
+    assert!(for_health(&d).0.len() > opened.len(), "60 s later at the latest");
 }
