@@ -367,7 +367,7 @@ async fn the_recorded_failures_of_a_realm_are_shown_with_what_was_said() {
     });
     let ran = fake.run(&["probe", "api", "--failures"]).await;
     assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
-    assert!(ran.out.contains("  http: no answer\n  > GET / HTTP/1.1\n"), "{}", ran.out);
+    assert!(ran.out.contains(" http: no answer\n  > GET / HTTP/1.1\n"), "{}", ran.out);
     let ran = fake.run(&["probe", "api", "--failures"]).await;
     assert!(ran.out.starts_with("no probe of ") && ran.exit == Exit::Holds, "{}", ran.out);
 }
