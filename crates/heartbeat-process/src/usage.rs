@@ -200,10 +200,16 @@ mod tests {
         let own = std::process::id();
         let resident = memory_of(&[own], u64::MAX);
         assert!(resident > 100_000, "{resident}");
-        let shared_out = memory_of(&[own], 0);
-        assert!(shared_out > 100_000 && shared_out <= resident + (1 << 20), "{shared_out} of {resident}");
-        let once = resident_once(&[own, own]);
-        assert!(once > 100_000 && once < resident + (resident >> 1) + (1 << 20), "{once} of {resident}");
+        let shared_out = || memory_of(&[own], 0);
+        assert!(shared_out() > 100_000);
+        assert!((0..100).any(|_| shared_out() <= memory_of(&[own], u64::MAX) + (1 << 20)));
+        // Other tests of this process allocate meanwhile, so one look may see more than the other.
+        let counted_once = || {
+            let resident = memory_of(&[own], u64::MAX);
+            let once = resident_once(&[own, own]);
+            once > 100_000 && once < resident + (resident >> 1)
+        };
+        assert!((0..100).any(|_| counted_once()), "a process that is listed twice counts twice");
         let reader = UsageReader::new(None, "no-such-mark".to_owned());
         let place = |main| RunPlace { realm: RealmName::new("no-such-realm").unwrap(), run: RunId(1), main };
         let exactly = reader.read_exactly(&place(own), u64::MAX).unwrap();

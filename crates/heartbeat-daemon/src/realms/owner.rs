@@ -288,6 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_known_as_its_own_for_one_generation_of_one_realm() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let question = |realm, run, pid| Question {
+            realm: RealmIx(realm),
+            run: RunId(run),
+            name: RealmName::new("web").unwrap(),
+            pid,
+            address: listener.local_addr().unwrap(),
+        };
+        // No process has such a number.
+        let (own, none) = (std::process::id(), u32::MAX / 2);
+        let owners = owners();
+        assert_eq!(owners.stranger(&question(0, 7, own)), Some(None));
+        assert_eq!(owners.stranger(&question(0, 7, none)), Some(None), "it is not looked at again");
+        for (realm, run) in [(0, 8), (0, 6), (1, 7)] {
+            let told = owners.stranger(&question(realm, run, none)).flatten();
+            assert!(told.as_ref().is_some_and(|told| told.contains("pid")), "{realm} {run}: {told:?}");
+        }
+    }
+
+    #[test]
     fn a_listener_in_another_process_tree_is_a_stranger() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let question = |pid| Question {

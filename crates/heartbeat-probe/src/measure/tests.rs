@@ -198,3 +198,22 @@ fn the_target_is_owed_three_quarters_of_its_time() {
     assert!(!is_too_late(millis(500), millis(2000)) && is_too_late(millis(501), millis(2000)));
     assert!(!is_too_late(millis(100), millis(200)) && is_too_late(millis(101), millis(200)));
 }
+
+#[tokio::test]
+async fn our_own_lateness_makes_no_answer_slow() {
+    let (late, bound) = (Duration::from_millis(1_000), Some(Duration::from_millis(900)));
+    for (slow, max_latency) in [(bound, None), (None, bound), (bound, bound)] {
+        let frame = Frame { slow, max_latency, ..Frame::new(Turn::now(TIMEOUT)) };
+        // The answer is there; this thread does not get to run, as on a starved machine.
+        let seen = measure(frame, async |_: &mut Progress<'_>| {
+            let began = clock::now();
+            while clock::now().since(began) < late {
+                std::hint::spin_loop();
+            }
+            Ok((Outcome::Pass, String::new()))
+        });
+        let result = seen.await;
+        assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+        assert!(result.latency.is_some_and(|latency| latency >= late), "the whole time is shown");
+    }
+}
