@@ -78,7 +78,7 @@ const ROWS: &[(u8, &str, &[&str])] = &[
     (
         17,
         "a plan of a restart and of a failure",
-        &["what_is_planned_is_done_in_that_order", "a_plan_shows_who_breaks"],
+        &["what_is_planned_is_done_in_that_order", "a_plan_shows_the_realms_that_break"],
     ),
     (
         18,
@@ -119,7 +119,7 @@ const ROWS: &[(u8, &str, &[&str])] = &[
         "logs: merged, followed, of the run before",
         &[
             "what_a_realm_has_written_is_shown_by_generation",
-            "who_follows_misses_nothing_over_rotations_and_the_death_of_heartbeatd",
+            "a_follower_misses_nothing_over_rotations_and_the_death_of_heartbeatd",
         ],
     ),
     (

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_that_does_not_count_is_still_told() {
+    fn a_fault_that_does_not_count_is_still_reported() {
         let mut document = sample::outage();
         document.ok = true;
         let line = headline(&document, Style::default());

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_shows_who_breaks() {
+    fn a_plan_shows_the_realms_that_break() {
         let lines = plan_lines(&plan(&[(1, "postgres", Action::Stop)]), Style::default());
         assert_eq!(lines, ["  1 stop    postgres  limit 10s", "    api keeps running without it"]);
         let mut open = plan(&[(1, "api", Action::Start)]);

@@ -127,7 +127,7 @@ async fn status_answers_first_and_exits_with_what_it_says() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_exit_5_with_a_way_out() {
+async fn no_heartbeatd_is_exit_5_with_a_way_out() {
     let ran = run(&["-H", "unix:/nowhere/h.sock", "status"]).await;
     assert_eq!(ran.exit, Exit::Unreachable);
     assert!(ran.err.contains("no socket") && ran.err.contains("help: "), "{}", ran.err);
@@ -324,7 +324,7 @@ async fn watching_prints_each_change_and_ends_with_heartbeatd_where_there_is_no_
 }
 
 #[tokio::test]
-async fn what_needs_nobody_works_alone() {
+async fn commands_that_need_no_daemon_work_without_it() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completion", shell]).await.out.contains("heartbeat-cli"), "{shell}");
     }

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_said_as_plainly_as_trouble() {
+    fn health_is_reported_as_plainly_as_a_fault() {
         let text = explain(&health(Vec::new()), &sample::calm(), 200, Style::default());
         assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
         assert!(text.contains("its loop is 1.2ms late (p99), 9.8ms at most"), "{text}");

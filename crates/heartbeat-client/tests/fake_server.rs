@@ -75,7 +75,7 @@ const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"stop","realms":["
   "breaks":["api"]}"#;
 
 #[tokio::test]
-async fn a_document_comes_through_both_doors() {
+async fn a_document_comes_over_both_listeners() {
     let unix = fake(answer("200 OK", "application/json", SUMMARY));
     let document = unix.client.status(true).await.unwrap();
     assert_eq!((document.name.as_str(), document.revision, document.ok), ("shop", 7, true));
@@ -198,7 +198,7 @@ async fn refusals_keep_their_kind() {
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_socket_is_told_apart() {
+async fn another_program_on_the_socket_is_distinguished() {
     for strange in [
         answer("200 OK", "text/html", "<html>"),
         answer("500 Oops", "text/plain", "no"),

@@ -166,7 +166,7 @@ fn no_key_is_taken_that_is_not_in_the_table() {
 }
 
 #[test]
-fn a_wrong_default_is_refused_even_where_nobody_has_it() {
+fn a_wrong_default_is_refused_even_where_no_realm_uses_it() {
     let report =
         refused("[defaults.stop]\ntimeout = \"soon\"\n[realm.a]\nrun = \"x\"\nstop = { timeout = \"1s\" }\n");
     assert_eq!(

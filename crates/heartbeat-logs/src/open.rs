@@ -95,7 +95,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn a_log_of_somebody_else_changes_hands() {
+    fn a_log_of_another_user_changes_its_owner() {
         if !nix::unistd::geteuid().is_root() {
             return;
         }

@@ -166,7 +166,7 @@ fn a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing() {
 }
 
 #[test]
-fn what_the_generation_before_has_said_is_known() {
+fn what_the_generation_before_reported_is_known() {
     let bench = Bench::new();
     let (_keeper, _notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 50 });
     let log = Target::File(bench.log());

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn kills_are_counted_where_somebody_counts_them() {
+    fn out_of_memory_kills_are_counted_where_the_kernel_counts_them() {
         let cgroup = tempfile::tempdir().unwrap();
         assert_eq!(oom_kills(cgroup.path()), None);
         std::fs::write(

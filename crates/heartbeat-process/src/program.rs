@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_at_fault_is_named() {
+    fn the_realm_at_fault_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &[u8], mode: u32| {
             let path = dir.path().join(name);

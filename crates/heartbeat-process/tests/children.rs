@@ -212,7 +212,7 @@ fn exit_of(notice: &Notice) -> (Exit, bool) {
     }
 }
 
-fn exits_are_told_as_they_were() {
+fn exits_are_reported_as_they_were() {
     let bench = Bench::new();
     for (run, (script, kind)) in [
         ("exit 0", ExitKind::Code(0)),
@@ -480,7 +480,7 @@ fn a_stopped_process_is_told_and_so_is_its_continuation() {
     assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
 }
 
-fn a_launch_can_be_called_off() {
+fn a_launch_can_be_cancelled() {
     let bench = Bench::new();
     for run in 0..50 {
         let key = bench.launch(run, &bench.shell("exec sleep 606"));
@@ -569,7 +569,7 @@ fn a_thousand_short_children_leave_nothing_behind() {
     }
 }
 
-fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
+fn a_launcher_that_waits_starts_the_same_and_exits_at_the_end() {
     let bench = Bench::new();
     for run in 0..10 {
         bench.launch(run, &bench.shell("exit 5"));
@@ -729,7 +729,7 @@ fn is_zombie(process: &Path) -> bool {
 }
 
 const TESTS: &[(&str, fn())] = &[
-    ("exits_are_told_as_they_were", exits_are_told_as_they_were),
+    ("exits_are_reported_as_they_were", exits_are_reported_as_they_were),
     (
         "what_a_child_reports_counts_more_than_that_it_is_gone",
         what_a_child_reports_counts_more_than_that_it_is_gone,
@@ -755,7 +755,7 @@ const TESTS: &[(&str, fn())] = &[
         "a_stopped_process_is_told_and_so_is_its_continuation",
         a_stopped_process_is_told_and_so_is_its_continuation,
     ),
-    ("a_launch_can_be_called_off", a_launch_can_be_called_off),
+    ("a_launch_can_be_cancelled", a_launch_can_be_cancelled),
     ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
     ("every_exit_code_is_told_exactly", every_exit_code_is_told_exactly),
     ("a_realm_says_how_it_is_and_is_told_where", notify::a_realm_says_how_it_is_and_is_told_where),
@@ -763,18 +763,15 @@ const TESTS: &[(&str, fn())] = &[
         "the_first_word_is_not_lost_and_the_last_comes_before_the_end",
         notify::the_first_word_is_not_lost_and_the_last_comes_before_the_end,
     ),
-    (
-        "everybody_of_the_tree_is_believed_and_nobody_else",
-        notify::everybody_of_the_tree_is_believed_and_nobody_else,
-    ),
+    ("messages_are_believed_from_the_tree_alone", notify::messages_are_believed_from_the_tree_alone),
     ("what_is_no_message_does_no_harm", notify::what_is_no_message_does_no_harm),
     (
         "a_flood_is_bounded_and_what_matters_comes_through",
         notify::a_flood_is_bounded_and_what_matters_comes_through,
     ),
     (
-        "a_realm_names_its_main_process_and_no_stranger",
-        notify::a_realm_names_its_main_process_and_no_stranger,
+        "a_realm_names_its_main_process_and_no_process_of_another",
+        notify::a_realm_names_its_main_process_and_no_process_of_another,
     ),
     ("a_socket_that_was_taken_away_is_put_back", notify::a_socket_that_was_taken_away_is_put_back),
     ("a_line_on_its_descriptor_is_readiness", notify::a_line_on_its_descriptor_is_readiness),
@@ -782,11 +779,14 @@ const TESTS: &[(&str, fn())] = &[
         "ready_fd_works_whatever_descriptors_heartbeatd_inherited",
         notify::ready_fd_works_whatever_descriptors_heartbeatd_inherited,
     ),
-    ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
+    (
+        "a_listener_that_is_bound_again_receives_messages",
+        notify::a_listener_that_is_bound_again_receives_messages,
+    ),
     ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
     (
-        "a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end",
-        a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end,
+        "a_launcher_that_waits_starts_the_same_and_exits_at_the_end",
+        a_launcher_that_waits_starts_the_same_and_exits_at_the_end,
     ),
     ("a_launcher_that_does_nothing_is_replaced", a_launcher_that_does_nothing_is_replaced),
     (
@@ -831,8 +831,8 @@ const TESTS: &[(&str, fn())] = &[
     ("a_limit_beyond_ours_fails_the_start", limits::a_limit_beyond_ours_fails_the_start),
     ("limits_of_the_tree_are_kept_or_told", limits::limits_of_the_tree_are_kept_or_told),
     (
-        "a_signal_to_the_main_process_reaches_nobody_else",
-        limits::a_signal_to_the_main_process_reaches_nobody_else,
+        "a_signal_to_the_main_process_reaches_no_other_process",
+        limits::a_signal_to_the_main_process_reaches_no_other_process,
     ),
     (
         "a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree",
@@ -845,8 +845,8 @@ const TESTS: &[(&str, fn())] = &[
     ),
     ("a_port_of_the_tree_is_ours", ports::a_port_of_the_tree_is_ours),
     ("a_daemon_is_known_by_its_mark", ports::a_daemon_is_known_by_its_mark),
-    ("a_stranger_is_named", ports::a_stranger_is_named),
-    ("whoever_may_not_look_does_not_guess", ports::whoever_may_not_look_does_not_guess),
+    ("another_process_is_named", ports::another_process_is_named),
+    ("a_caller_without_permission_gets_no_guess", ports::a_caller_without_permission_gets_no_guess),
     ("one_socket_of_several_is_enough", ports::one_socket_of_several_is_enough),
     ("wildcards_and_ipv6_are_understood", ports::wildcards_and_ipv6_are_understood),
     (
@@ -854,8 +854,8 @@ const TESTS: &[(&str, fn())] = &[
         adopting::a_realm_outlives_its_heartbeatd_and_is_taken_over,
     ),
     (
-        "the_exit_code_of_somebody_elses_child_is_told",
-        adopting::the_exit_code_of_somebody_elses_child_is_told,
+        "the_exit_code_of_another_process_child_is_reported",
+        adopting::the_exit_code_of_another_process_child_is_reported,
     ),
     ("what_ended_meanwhile_is_known_to_have_ended", adopting::what_ended_meanwhile_is_known_to_have_ended),
     (
@@ -874,37 +874,34 @@ const TESTS: &[(&str, fn())] = &[
         "a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark",
         adopting::a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark,
     ),
-    ("a_reused_pid_is_nobody", adopting::a_reused_pid_is_nobody),
+    ("a_reused_pid_is_not_the_realm", adopting::a_reused_pid_is_not_the_realm),
     (
-        "a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash",
-        adopting::a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash,
+        "a_launcher_without_its_heartbeatd_exits_and_that_is_no_crash",
+        adopting::a_launcher_without_its_heartbeatd_exits_and_that_is_no_crash,
     ),
     ("what_stops_is_told_of_adopted_processes_too", adopting::what_stops_is_told_of_adopted_processes_too),
     ("records_that_cannot_be_written_stop_nothing", adopting::records_that_cannot_be_written_stop_nothing),
     ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
+    ("a_process_in_its_own_session_is_signalled_too", trees::a_process_in_its_own_session_is_signalled_too),
     (
-        "whoever_makes_a_session_of_its_own_is_signalled_too",
-        trees::whoever_makes_a_session_of_its_own_is_signalled_too,
+        "a_daemon_that_is_not_our_child_is_reported_and_can_be_killed",
+        trees::a_daemon_that_is_not_our_child_is_reported_and_can_be_killed,
     ),
     (
-        "a_daemon_that_is_nobodys_child_is_told_and_can_be_killed",
-        trees::a_daemon_that_is_nobodys_child_is_told_and_can_be_killed,
+        "a_process_without_its_mark_is_found_by_descent_or_group",
+        trees::a_process_without_its_mark_is_found_by_descent_or_group,
     ),
-    (
-        "whoever_hides_from_its_mark_is_found_by_descent_or_group",
-        trees::whoever_hides_from_its_mark_is_found_by_descent_or_group,
-    ),
-    ("a_storm_of_forks_is_ended", trees::a_storm_of_forks_is_ended),
+    ("a_fork_bomb_is_ended", trees::a_fork_bomb_is_ended),
     ("a_daemon_is_followed_by_its_pid_file", trees::a_daemon_is_followed_by_its_pid_file),
     ("a_pid_file_is_believed_within_the_tree_alone", trees::a_pid_file_is_believed_within_the_tree_alone),
     ("another_main_process_can_be_named", trees::another_main_process_can_be_named),
     ("five_hundred_killed_at_once_lose_no_cause", trees::five_hundred_killed_at_once_lose_no_cause),
     ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
-    ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
+    ("groups_are_removed_when_they_are_empty", trees::groups_are_removed_when_they_are_empty),
     ("abandoned_groups_are_removed_and_no_others", trees::abandoned_groups_are_removed_and_no_others),
     (
-        "whoever_only_knows_the_mark_is_no_member_and_no_stray",
-        trees::whoever_only_knows_the_mark_is_no_member_and_no_stray,
+        "a_process_that_only_knows_the_mark_is_neither_member_nor_stray",
+        trees::a_process_that_only_knows_the_mark_is_neither_member_nor_stray,
     ),
     ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
     (

@@ -64,7 +64,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("a_health_restart_has_fresh_evidence", a_health_restart_has_fresh_evidence),
     ("nothing_acts_on_a_paused_realm", nothing_acts_on_a_paused_realm),
     ("pending_is_not_broken", pending_is_not_broken),
-    ("a_need_that_is_as_it_should_be_blocks_nobody", a_need_that_is_as_it_should_be_blocks_nobody),
+    ("a_need_in_order_blocks_no_realm", a_need_in_order_blocks_no_realm),
     ("health_restarts_are_bounded", health_restarts_are_bounded),
     ("incidents_open_once_and_end_once", incidents_open_once_and_end_once),
     ("no_incident_is_rooted_in_a_blocked_realm", no_incident_is_rooted_in_a_blocked_realm),
@@ -74,7 +74,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("phases_agree_with_processes", phases_agree_with_processes),
     ("nothing_is_up_before_its_daemon_is_known", nothing_is_up_before_its_daemon_is_known),
     ("revision_is_monotone_and_told", revision_is_monotone_and_told),
-    ("nobody_is_up_before_it_has_said_so", nobody_is_up_before_it_has_said_so),
+    ("no_realm_is_up_before_it_reports_ready", no_realm_is_up_before_it_reports_ready),
     ("no_beat_is_missed_that_was_heard_in_time", no_beat_is_missed_that_was_heard_in_time),
     ("no_start_is_given_up_before_the_time_it_asked_for", no_start_is_given_up_before_the_time_it_asked_for),
     ("no_timer_in_the_past", no_timer_in_the_past),
@@ -554,7 +554,7 @@ fn pending_is_not_broken(view: &View<'_>) -> Verdict {
     fail(!view.after.incidents.is_empty(), || format!("{:?}", view.after.incidents))
 }
 
-fn a_need_that_is_as_it_should_be_blocks_nobody(view: &View<'_>) -> Verdict {
+fn a_need_in_order_blocks_no_realm(view: &View<'_>) -> Verdict {
     for realm in &view.after.realms {
         for need in &realm.blocked_by {
             let sound = |status: Status| {
@@ -823,7 +823,7 @@ fn told<'a>(view: &'a View<'_>, realm: RealmIx) -> Option<(&'a ProbeSpec, Option
     })
 }
 
-fn nobody_is_up_before_it_has_said_so(view: &View<'_>) -> Verdict {
+fn no_realm_is_up_before_it_reports_ready(view: &View<'_>) -> Verdict {
     for realm in &view.after.realms {
         let Some((probe, _)) = told(view, realm.info.ix) else { continue };
         let name = &realm.info.name;

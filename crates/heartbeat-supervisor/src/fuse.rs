@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn it_trips_on_a_storm_and_not_on_a_drizzle() {
+    fn it_trips_on_many_failures_and_not_on_a_few() {
         let mut fuse = Fuse::new();
         assert!(fuse.note_down(&S, at(0), RealmIx(0), 5).is_none());
         assert!(fuse.note_down(&S, at(1), RealmIx(1), 5).is_none());
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_share_is_no_storm() {
+    fn exactly_the_share_does_not_trip_it() {
         let mut fuse = Fuse::new();
         for n in 0..4 {
             assert!(fuse.note_down(&S, at(0), RealmIx(n), 10).is_none(), "{n}: 40 % of ten is not more");

@@ -212,7 +212,7 @@ impl Supervisor {
             }
             self.tell_stale(now);
             self.tell_exhausted(now);
-            self.review_storm(now);
+            self.review_breaker(now);
         }
         touched.clear();
         // A review reports and decides nothing, so what it touches needs no second review.
@@ -225,7 +225,7 @@ impl Supervisor {
             return;
         }
         let Some(outage) = outage(self, ix, now) else { return };
-        if let Some(storm) = self.storm_of(ix, outage.reason) {
+        if let Some(storm) = self.failures_of(ix, outage.reason) {
             self.incidents.in_storm.insert(ix);
             self.join(now, storm, ix);
         } else if let Some(at) = self.opened_on_a_dependent(ix).or_else(|| self.opened_on_a_suspect(ix)) {
@@ -246,7 +246,7 @@ impl Supervisor {
     }
 
     /// The incident of a storm, if an outage for this reason is part of it.
-    fn storm_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
+    fn failures_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
         let at = self.incidents.rooted_in(None, Some(Reason::StormFuse))?;
         let known = self.incidents.in_storm.contains(&ix);
         let of_storm = match reason {
@@ -578,7 +578,7 @@ impl Supervisor {
 
     /// A storm is over when the circuit breaker is closed and each realm of the storm is fine again, or has an incident
     /// of its own.
-    pub(crate) fn review_storm(&mut self, now: Instant) {
+    pub(crate) fn review_breaker(&mut self, now: Instant) {
         let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };
         let hit: BTreeSet<RealmIx> =
             self.incidents.in_storm.iter().copied().filter(|ix| !self.is_over(*ix)).collect();

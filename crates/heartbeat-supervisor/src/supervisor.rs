@@ -432,7 +432,7 @@ impl Supervisor {
     fn breaker_closed(&mut self, now: Instant) {
         self.out.event(now, None, EventKind::FuseReleased);
         if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
-            self.review_storm(now);
+            self.review_breaker(now);
         }
     }
 

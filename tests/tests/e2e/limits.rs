@@ -24,7 +24,7 @@ fn wait_for(file: &Path, wanted: &str) {
 }
 
 #[test]
-fn a_realm_has_what_its_limits_say_and_what_nobody_keeps_is_flagged() {
+fn a_realm_gets_its_limits_and_one_that_is_not_enforced_is_flagged() {
     let extra = r#"
 [realm.small]
 run = "sleep 86391"

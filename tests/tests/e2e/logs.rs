@@ -86,7 +86,7 @@ fn what_a_realm_has_written_is_shown_by_generation() {
 }
 
 #[test]
-fn who_follows_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
+fn a_follower_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
     let mut eco = Ecosystem::start(
         "[realm.counter]\nlog = { max_size = \"8KiB\", keep = 50 }\n\
          run = [\"sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; [ $((n % 20)) -ne 0 ] || sleep 0.02; done\"]\n",
@@ -139,7 +139,7 @@ fn a_realm_that_writes_at_full_speed_costs_only_itself() {
 }
 
 #[test]
-fn a_full_disk_below_the_logs_stops_nobody() {
+fn a_full_disk_below_the_logs_stops_no_realm() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -172,7 +172,7 @@ fn a_full_disk_below_the_logs_stops_nobody() {
 }
 
 #[test]
-fn a_log_directory_that_is_gone_or_read_only_keeps_nobody_from_running() {
+fn a_log_directory_that_is_gone_or_read_only_keeps_no_realm_from_running() {
     let mut eco = if nix::unistd::geteuid().is_root() {
         // What is read-only is so for this heartbeatd alone.
         let line = "exec unshare -m --propagation private \"$@\"";

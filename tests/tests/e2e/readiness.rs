@@ -143,7 +143,7 @@ fn the_gate_opens_when_a_realm_says_that_it_is_ready_and_not_before() {
 }
 
 #[test]
-fn whoever_never_says_it_is_restarted_and_whoever_asks_for_time_has_it() {
+fn a_realm_that_never_reports_ready_is_restarted_and_one_that_asks_for_time_gets_it() {
     let short = "health = { notify = true }\nstart.timeout = \"5s\"\nrestart.backoff = \"100ms\"";
     let parrots = Parrots::start(&[("patient", short), ("silent", short)], "");
     parrots.tell("patient", "EXTEND_TIMEOUT_USEC=80000000");
@@ -197,7 +197,7 @@ fn a_watchdog_that_is_not_fed_restarts_the_realm_and_says_why() {
 }
 
 #[test]
-fn what_was_said_stands_when_heartbeatd_is_killed_and_it_hears_again() {
+fn what_a_realm_reported_stands_after_a_kill_and_it_can_report_again() {
     let fed = "health = { notify = true, watchdog = \"4s\" }\nrestart.verify_for = \"100ms\"";
     let mut parrots = Parrots::start(&[("left", fed), ("late", "health = { notify = true }")], "");
     parrots.tell("left", "READY=1\\nSTATUS=serving");
@@ -289,7 +289,7 @@ fn a_line_on_a_descriptor_is_readiness_as_s6_has_it() {
 }
 
 #[test]
-fn a_line_that_is_written_while_nobody_is_there_is_read_later() {
+fn a_line_that_is_written_while_no_heartbeatd_runs_is_read_later() {
     let dir = tempfile::tempdir().unwrap();
     let (go, done) = (dir.path().join("go"), dir.path().join("done"));
     nix::unistd::mkfifo(&go, Mode::S_IRWXU).unwrap();

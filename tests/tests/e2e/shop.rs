@@ -198,7 +198,7 @@ fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], cgr
 }
 
 #[test]
-fn whoever_dies_comes_back_and_nobody_else_is_restarted() {
+fn a_killed_realm_comes_back_and_no_other_is_restarted() {
     let Some(mut shop) = Shop::open("") else { return };
     shop.wait_for_all();
     for victim in REALMS {

@@ -18,7 +18,7 @@ fn transitions_to_down(eco: &Ecosystem) -> Vec<Value> {
 
 /// Stops of 0.1 to 6 seconds, or up to `HEARTBEAT_PAUSE_S` seconds.
 #[test]
-fn a_stop_of_heartbeatd_itself_is_nobodys_outage() {
+fn a_stop_of_heartbeatd_itself_is_no_outage_of_a_realm() {
     let longest: u64 =
         std::env::var("HEARTBEAT_PAUSE_S").ok().map_or(6, |text| text.parse().expect("seconds"));
     let [port] = ports();
@@ -145,7 +145,7 @@ fn realms_are_given_the_limit_of_descriptors_that_heartbeatd_was_given() {
 
 /// As process 1 of a pid namespace of its own.
 #[test]
-fn as_process_1_strangers_are_collected_and_the_next_container_begins_anew() {
+fn as_process_1_orphans_are_collected_and_the_next_container_begins_anew() {
     if !nix::unistd::geteuid().is_root() {
         return lacking("a pid namespace of its own takes root");
     }

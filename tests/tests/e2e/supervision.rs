@@ -283,7 +283,7 @@ fn a_killed_realm_is_one_incident_with_its_story() {
 }
 
 #[test]
-fn a_stranger_on_its_port_is_named_and_the_realm_comes_when_it_is_gone() {
+fn another_process_on_its_port_is_named_and_the_realm_starts_when_it_is_gone() {
     let [port] = ports();
     let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let program = binary("heartbeatd");

@@ -83,7 +83,7 @@ fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
 }
 
 #[test]
-fn what_died_while_nobody_looked_is_restarted_once() {
+fn what_died_while_no_heartbeatd_ran_is_restarted_once() {
     let mut eco = Ecosystem::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
@@ -185,7 +185,7 @@ fn two_daemons_never_share_a_directory() {
 }
 
 #[test]
-fn a_runtime_directory_that_vanishes_harms_nobody() {
+fn a_runtime_directory_that_vanishes_harms_no_realm() {
     let mut eco = Ecosystem::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
@@ -460,7 +460,7 @@ fn a_command_before_a_start_is_ended_and_made_anew() {
 }
 
 #[test]
-fn records_of_somebody_else_are_not_believed() {
+fn records_of_another_user_are_not_believed() {
     use std::os::unix::fs::PermissionsExt;
     let mut eco = Ecosystem::start("");
     eco.wait_for_boot();

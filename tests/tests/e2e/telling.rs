@@ -55,7 +55,7 @@ fn take(stream: TcpStream, status: &str) -> Posted {
 }
 
 #[test]
-fn a_webhook_is_told_of_an_outage_and_of_its_end() {
+fn a_webhook_gets_an_outage_and_its_end() {
     let (url, posted) = receiver();
     let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
     eco.wait_for_boot();

@@ -105,7 +105,7 @@ fn a_stopped_realm_is_an_empty_tree_without_control_groups_too() {
 }
 
 #[test]
-fn a_stop_of_a_hundred_of_which_ten_do_not_listen_is_bounded_and_leaves_nobody() {
+fn a_stop_of_a_hundred_of_which_ten_ignore_term_is_bounded_and_leaves_no_process() {
     let mut realms = "[defaults]\nstop = { timeout = \"2s\" }\n".to_owned();
     for at in 0..100 {
         let script = if at % 10 == 0 {

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_become_ours() {
+    fn quantities_become_durations_and_sizes() {
         for (written, ours) in [
             ("5", Some("\"5s\"")),
             ("1min 30s", Some("\"1m30s\"")),

@@ -99,7 +99,7 @@ fn colour_is_only_added() {
 }
 
 #[test]
-fn strangers_cannot_move_the_cursor() {
+fn text_of_others_cannot_move_the_cursor() {
     let mut document = sample::outage();
     document.name = "\x1b[2Jshop".into();
     document.realms[0].message = "a\tb\n\x1b]0;title\x07 \u{202e}".into();

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn who_mutates_is_never_on_tcp_and_never_a_get() {
+    fn a_route_that_mutates_is_never_on_tcp_and_never_a_get() {
         for (_, rule) in ROUTES {
             assert_eq!(rule.takes > Role::Read, rule.verbs != Verbs::Get, "{}", rule.name);
             assert!(!(rule.on_tcp && rule.takes > Role::Read), "{}", rule.name);

@@ -91,7 +91,7 @@ async fn every_route_answers_every_method_at_every_listener_as_the_contract_says
 }
 
 #[tokio::test]
-async fn who_has_the_token_sees_what_the_socket_shows() {
+async fn a_client_with_the_token_sees_what_the_socket_shows() {
     let dir = tempfile::tempdir().unwrap();
     let doors = Doors::guarded(&fake(&dir), guarded());
     let bearer = format!("Authorization: Bearer {TOKEN}");

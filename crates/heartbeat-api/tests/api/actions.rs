@@ -96,7 +96,7 @@ async fn a_stuck_realm_gets_no_second_copy() {
 }
 
 #[tokio::test]
-async fn a_signal_is_sent_to_what_runs_and_to_nobody_else() {
+async fn a_signal_is_sent_to_the_realm_and_to_no_other_process() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     let answer = doors.post("/api/realms/api/signal/", r#"{"signal":"SIGHUP","reason":"new names"}"#).await;
@@ -261,7 +261,7 @@ async fn a_failed_realm_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn a_later_command_or_the_end_is_told_to_who_waits() {
+async fn a_waiting_client_learns_of_a_later_command_or_the_end() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     fake.hold(API);
@@ -298,7 +298,7 @@ async fn a_pause_has_a_reason_and_an_end() {
 }
 
 #[tokio::test]
-async fn a_failure_is_foreseen_with_everybody_it_would_block() {
+async fn a_planned_failure_lists_every_realm_it_would_block() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     let body = r#"{"action":"fail","realm":"postgres"}"#;

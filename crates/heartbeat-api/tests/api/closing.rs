@@ -62,7 +62,7 @@ async fn a_client_that_sends_for_ever_is_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_answers_whoever_has_connected() {
+async fn a_server_that_drains_answers_every_open_connection() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     let mut connected = UnixStream::connect(&doors.socket).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_server_that_drains_answers_whoever_has_connected() {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_says_what_was_accepted_to_those_who_wait_for_its_result() {
+async fn a_server_that_drains_tells_waiting_clients_what_it_accepted() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     fake.hold(crate::fake::API);

@@ -214,7 +214,7 @@ async fn what_cannot_be_followed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_hundred_followers_that_do_not_read_hold_nobody_up() {
+async fn a_hundred_followers_that_do_not_read_delay_no_other() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     let mut stuck = Vec::new();

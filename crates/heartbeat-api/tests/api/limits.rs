@@ -74,7 +74,7 @@ async fn a_body_is_compressed_once_for_all_clients_that_take_it() {
 }
 
 #[tokio::test]
-async fn excess_connections_are_closed_and_counted_at_their_own_door() {
+async fn excess_connections_are_closed_and_counted_per_listener() {
     let fake = Fake::shop();
     let doors =
         Doors::with(&fake, Limits { max_connections: 2, max_socket_connections: 2, ..Limits::default() });
@@ -216,7 +216,7 @@ async fn a_client_that_does_not_take_its_answer_is_closed() {
 }
 
 #[tokio::test]
-async fn who_waits_is_not_idle_and_who_leaves_frees_the_place() {
+async fn a_waiting_client_is_not_idle_and_one_that_leaves_frees_its_place() {
     let fake = Fake::shop();
     let limits =
         Limits { head_timeout: Duration::from_millis(50), max_socket_connections: 1, ..Limits::default() };
@@ -280,7 +280,7 @@ async fn large_heads_and_bodies_are_refused() {
 }
 
 #[tokio::test]
-async fn the_end_ends_idle_connections_and_answers_who_waits() {
+async fn a_stop_ends_idle_connections_and_answers_waiting_clients() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     fake.hold(fake::API);

@@ -20,7 +20,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
-fn the_socket_belongs_to_its_group_before_anybody_can_connect() {
+fn the_socket_belongs_to_its_group_before_a_client_can_connect() {
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("hb.sock");

@@ -106,7 +106,7 @@ async fn the_generation_before_is_told_from_the_newest() {
 }
 
 #[tokio::test]
-async fn who_follows_sees_every_line_once_whatever_happens_to_the_file() {
+async fn a_follower_sees_every_line_once_whatever_happens_to_the_file() {
     let fake = Fake::shop();
     let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
     log.append("old\nlast\nunfin");
@@ -135,7 +135,7 @@ async fn who_follows_sees_every_line_once_whatever_happens_to_the_file() {
 }
 
 #[tokio::test]
-async fn who_cannot_keep_up_is_told_what_he_missed() {
+async fn a_follower_that_cannot_keep_up_learns_what_it_missed() {
     let fake = Fake::shop();
     let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
     log.append("begin\n");

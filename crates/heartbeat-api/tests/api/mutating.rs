@@ -198,7 +198,7 @@ async fn nothing_that_changes_something_is_taken_over_tcp_or_by_another_method()
 }
 
 #[tokio::test]
-async fn every_route_is_taken_from_those_who_may() {
+async fn every_route_is_accepted_from_clients_with_permission() {
     let fake = shop();
     let doors = Doors::open(&fake);
     for (method, path, body) in ROUTES {

@@ -29,7 +29,7 @@ async fn a_registration_goes_through_as_it_was_said_and_new_ones_are_created() {
 }
 
 #[tokio::test]
-async fn who_may_not_and_what_is_no_json_does_not_come_that_far() {
+async fn a_request_without_permission_or_json_is_refused_first() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     for (method, headers) in [("PUT", &[JSON][..]), ("DELETE", &[])] {

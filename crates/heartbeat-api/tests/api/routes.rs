@@ -32,7 +32,7 @@ const RESERVED: &[(&str, &str)] =
     &[("/api/config/", "/api/config/"), ("/api/openapi.json", "/api/openapi.json")];
 
 #[tokio::test]
-async fn what_is_built_answers_at_both_doors_with_and_without_the_slash() {
+async fn every_route_answers_on_both_listeners_with_and_without_the_slash() {
     let doors = Doors::open(&Fake::shop());
     for path in BUILT {
         let bare = if *path == "/" { "/" } else { path.trim_end_matches('/') };

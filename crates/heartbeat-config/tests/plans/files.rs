@@ -158,7 +158,7 @@ fn what_others_can_write_is_not_loaded_wherever_it_comes_from() {
 }
 
 #[test]
-fn those_who_only_talk_to_heartbeatd_find_its_socket_in_its_configuration() {
+fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
     let text = "[heartbeat]\nsocket = \"run/${NAME:-hb}.sock\"\n[realm.a]\nrun = 5\n";
     let dir = dir(&[("heartbeat.toml", text), (".env", "NAME=shop\n")]);
     let sources = |env: &[(&str, &str)]| Sources {

@@ -83,7 +83,7 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
 }
 
 #[test]
-fn a_word_that_nobody_has_gets_the_list_of_keys_and_x_last() {
+fn an_unknown_key_gets_the_list_of_keys_and_x_last() {
     let report = refused("[realm.a]\nrun = \"x\"\n[realm.a.stop]\nteam_channel = 1\n");
     assert_eq!(
         said(&report)[0].2,

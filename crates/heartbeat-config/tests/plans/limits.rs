@@ -33,7 +33,7 @@ fn limits_are_read_with_their_units() {
 }
 
 #[test]
-fn limits_that_nobody_can_mean_are_refused() {
+fn limits_out_of_range_are_refused() {
     for (keys, code) in [
         ("memory = \"64MB\"", "HB105"),
         ("memory = 64", "HB105"),
@@ -61,7 +61,7 @@ fn limits_that_nobody_can_mean_are_refused() {
 }
 
 #[test]
-fn who_becomes_somebody_else_gains_nothing_back() {
+fn a_process_that_changes_its_user_regains_no_privilege() {
     for (keys, expected) in [
         ("", false),
         ("user = \"root\"", true),
@@ -85,7 +85,7 @@ fn a_line_for_a_shell_is_left_to_it() {
 }
 
 #[test]
-fn who_is_responsible_is_shown() {
+fn the_owner_is_shown() {
     let config = text("[realm.a]\nrun = \"x\"\ndocs = \"https://wiki/a\"\nowner = \"team core\"\n");
     let info = &config.plan.infos()[0];
     assert_eq!((info.docs.as_deref(), info.owner.as_deref()), (Some("https://wiki/a"), Some("team core")));

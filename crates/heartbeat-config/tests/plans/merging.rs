@@ -167,7 +167,7 @@ fn every_realm_keeps_its_place_and_those_that_go_keep_it_until_they_are_gone() {
 }
 
 #[test]
-fn nobody_who_is_going_depends_on_who_takes_a_place() {
+fn a_realm_on_its_way_out_does_not_depend_on_its_replacement() {
     let old =
         config("[realm.a]\nrun = \"a\"\n[realm.b]\nrun = \"b\"\nneeds = [\"a\"]\n[realm.c]\nrun = \"c\"\n");
     let first = merged(&old, &[], "[realm.c]\nrun = \"c\"\n").expect("it fits");

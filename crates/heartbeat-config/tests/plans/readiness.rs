@@ -55,7 +55,7 @@ fn a_realm_is_asked_to_say_how_it_is_in_the_ways_that_are_written() {
 }
 
 #[test]
-fn nobody_else_is_asked() {
+fn no_other_server_is_asked() {
     let config = text(
         "[realm.a]\nrun = \"x\"\nhealth = [{ notify = true }, { exec = \"check\" }]\nstart = { before = \"y\", ready_fd = 3 }\n\
          [realm.b]\nrun = \"x\"\noneshot = true\n[defaults.start]\nready_fd = 4\n",

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_told_as_a_whole_and_reaches_nobody() {
+    async fn a_wrong_configuration_is_reported_whole_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("heartbeat.toml");
         std::fs::write(&file, GOOD.replace("run = \"true\"", "rum = \"true\"\nhealth = \"gopher://x\""))

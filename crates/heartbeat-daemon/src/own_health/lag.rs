@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blind_time_is_told_once_whoever_sees_it_first() {
+    fn a_gap_is_reported_once_by_the_first_that_sees_it() {
         let mut pulse = Pulse { shared: Arc::default(), thread: None, told: 0 };
         let at = |ms| Instant::from_millis(ms);
         pulse.shared.last.store(at(10_000).as_nanos(), Ordering::Release);

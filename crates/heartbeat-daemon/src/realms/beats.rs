@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_owed_for_a_time_in_which_nobody_listened() {
+    fn no_beat_is_due_for_a_time_in_which_heartbeatd_did_not_listen() {
         let mut job = Bench::of("\"60s\"");
         job.beat(BeatEvent::Ok, None);
         job.after(30);

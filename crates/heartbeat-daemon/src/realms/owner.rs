@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_from_no_socket_that_is_seen_here_is_attributed_to_nobody() {
+    fn an_answer_from_a_socket_that_is_not_visible_is_not_attributed() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let question = |run| Question {
             realm: RealmIx(0),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_in_another_process_tree_is_a_stranger() {
+    fn a_listener_in_another_process_tree_is_not_the_realm() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let question = |pid| Question {
             realm: RealmIx(0),

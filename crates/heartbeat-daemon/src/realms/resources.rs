@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_full_for_those_who_are_not_root() {
+    fn a_disk_is_full_for_users_other_than_root() {
         let is_over = |least, space| of_the_disk(Path::new("/var"), least, space).0;
         assert!(is_over(DiskFree::Percent(10), (9, 100)) && !is_over(DiskFree::Percent(10), (10, 100)));
         assert!(is_over(DiskFree::Bytes(10), (9, 100)) && !is_over(DiskFree::Bytes(10), (10, 100)));

@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_operators_have_said_comes_back_without_any_process() {
+    fn what_operators_asked_for_comes_back_without_any_process() {
         let (disk, sample) = (Disk::new(), sample(REALMS));
         let wish = crate::storage::stored::StoredWish { desired: Some(Desired::Down), ..Default::default() };
         let realms = BTreeMap::from([("zq-db".to_owned(), wish.clone()), ("gone".to_owned(), wish)]);

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_refused_and_told_who_is_first() {
+    fn the_second_is_refused_with_the_name_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let first = StateLock::take(dir.path(), "lock").unwrap();
         match StateLock::take(dir.path(), "lock") {

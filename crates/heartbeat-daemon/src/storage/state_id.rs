@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_stays_and_damage_is_told() {
+    fn an_id_stays_and_damage_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let (id, damage) = of(dir.path()).unwrap();
         assert!(is_id(&id) && damage.is_none());

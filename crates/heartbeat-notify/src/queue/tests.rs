@@ -156,7 +156,7 @@ fn a_full_queue_drops_updates_then_incidents_then_calls_for_a_person() {
 }
 
 #[test]
-fn what_is_owed_or_under_way_is_never_dropped() {
+fn what_is_queued_or_under_way_is_never_dropped() {
     let mut queue = queue(&ALL, 3);
     queue.put("a", 1, Opened);
     queue.drain();

@@ -178,7 +178,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_three_days_it_is_given_up_and_its_end_is_not_told() {
+async fn after_three_days_it_is_abandoned_and_its_end_is_not_sent() {
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let ops = Receiver::new("ops", target(&format!("http://{nobody}/")));
     let (notifier, reports) = start(vec![ops]);

@@ -18,7 +18,7 @@ fn stall() -> Act {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_hangs_delays_nobody_else() {
+async fn a_receiver_that_hangs_delays_no_other() {
     let slow = Server::start([stall(), stall()]).await;
     let fast = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("fast", &fast), receiver("slow", &slow)]);
@@ -53,7 +53,7 @@ async fn telling_works_from_any_thread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_is_bounded_and_owes_nobody_an_end() {
+async fn a_flood_is_bounded_and_queues_no_resolved_without_opened() {
     let server = Server::start([Act::status("200 OK"), stall()]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     notifier.notify(&event("first", 1, Opened));
@@ -74,7 +74,7 @@ async fn a_flood_is_bounded_and_owes_nobody_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn receivers_are_told_what_they_asked_for() {
+async fn receivers_get_what_they_asked_for() {
     let (calls, all) = (Server::start([]).await, Server::start([]).await);
     let calls_only = Receiver { on: [Failed, Resolved].into(), ..receiver("calls", &calls) };
     let (notifier, reports) = start(vec![receiver("all", &all), calls_only]);
@@ -212,7 +212,7 @@ async fn an_alertmanager_is_told_the_newest_state_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_of_the_future_is_nobodys() {
+async fn a_status_of_a_later_version_is_unknown() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let mut strange = document("a", 1, Opened);
@@ -437,7 +437,7 @@ async fn a_receiver_with_a_delay_hears_of_what_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_to_tell_is_fine() {
+async fn no_service_manager_is_fine() {
     let (notifier, reports) = start(Vec::new());
     for step in IncidentStep::ALL {
         notifier.notify(&event("a", 1, *step));

@@ -193,7 +193,7 @@ async fn a_verdict_that_stands_survives_the_deadline() {
 }
 
 #[test]
-fn the_target_is_owed_three_quarters_of_its_time() {
+fn the_target_gets_three_quarters_of_its_time() {
     let millis = Duration::from_millis;
     assert!(!is_too_late(millis(500), millis(2000)) && is_too_late(millis(501), millis(2000)));
     assert!(!is_too_late(millis(100), millis(200)) && is_too_late(millis(101), millis(200)));

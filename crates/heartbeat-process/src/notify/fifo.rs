@@ -116,7 +116,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn a_line_is_readiness_whoever_reads_it_and_endless_bytes_are_none() {
+    fn a_line_is_readiness_and_endless_bytes_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let name = RealmName::new("db").unwrap();
         let mut fifo = ReadyFifo::make(dir.path(), &name).unwrap();

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_taken_and_strange_ones_are_passed_over() {
+    fn every_message_is_read_and_unknown_ones_are_passed_over() {
         let message = "READY=1\nSTATUS=serving \x1b[31m 3\nWATCHDOG=1\nWATCHDOG_USEC=250000\nEXTEND_TIMEOUT_USEC=7\n\
                        MAINPID=42\nERRNO=2\nX_OTHER=1\nnothing\n=\nREADY=0\nMONOTONIC_USEC=5";
         let (said, main) = parse(message.as_bytes()).unwrap();

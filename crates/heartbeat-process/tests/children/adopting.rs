@@ -147,7 +147,7 @@ pub(crate) fn a_realm_outlives_its_heartbeatd_and_is_taken_over() {
     until(|| look(&bench).realms.first().is_some_and(|left| left.condition == Condition::Nothing));
 }
 
-pub(crate) fn the_exit_code_of_somebody_elses_child_is_told() {
+pub(crate) fn the_exit_code_of_another_process_child_is_reported() {
     let bench = Bench::new();
     let fifo = bench.dir.path().join("go.fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -348,7 +348,7 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
     assert!(look(&bench).realms.is_empty());
 }
 
-pub(crate) fn a_reused_pid_is_nobody() {
+pub(crate) fn a_reused_pid_is_not_the_realm() {
     let bench = Bench::new();
     // A stranger that leads a session of its own, and is older than the last sign of life of heartbeatd.
     #[expect(clippy::disallowed_methods, reason = "a stranger")]
@@ -388,7 +388,7 @@ pub(crate) fn a_reused_pid_is_nobody() {
     stranger.wait().unwrap();
 }
 
-pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash() {
+pub(crate) fn a_launcher_without_its_heartbeatd_exits_and_that_is_no_crash() {
     let bench = Bench::new();
     let victim = Victim::start(bench.dir.path(), "exec sleep 628");
     let pid = victim.pid;

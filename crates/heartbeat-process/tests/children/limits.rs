@@ -153,7 +153,7 @@ pub(super) fn limits_of_the_tree_are_kept_or_told() {
     }
 }
 
-pub(super) fn a_signal_to_the_main_process_reaches_nobody_else() {
+pub(super) fn a_signal_to_the_main_process_reaches_no_other_process() {
     let bench = Bench::new();
     let child = "trap 'echo the child was told' USR1; echo child; while :; do sleep 0.05; done";
     let script = format!(

@@ -135,7 +135,7 @@ pub(super) fn the_first_word_is_not_lost_and_the_last_comes_before_the_end() {
     }
 }
 
-pub(super) fn everybody_of_the_tree_is_believed_and_nobody_else() {
+pub(super) fn messages_are_believed_from_the_tree_alone() {
     let bench = Bench::new();
     // It waits after each word, since words that come together may be told together.
     let script = "exec 3<> $0.go; SAY STATUS=child; read line <&3; setsid SAY STATUS=session; read line <&3; \
@@ -210,7 +210,7 @@ pub(super) fn a_flood_is_bounded_and_what_matters_comes_through() {
     end(&bench, key);
 }
 
-pub(super) fn a_realm_names_its_main_process_and_no_stranger() {
+pub(super) fn a_realm_names_its_main_process_and_no_process_of_another() {
     let bench = Bench::new();
     let stranger = std::process::id();
     let script = format!(
@@ -313,7 +313,7 @@ pub(super) fn a_line_on_its_descriptor_is_readiness() {
     end(&bench, key);
 }
 
-pub(super) fn whoever_comes_back_hears_again() {
+pub(super) fn a_listener_that_is_bound_again_receives_messages() {
     let bench = Bench::new();
     let exe = std::env::current_exe().unwrap();
     let go = bench.dir.path().join("go");

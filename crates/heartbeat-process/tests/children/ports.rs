@@ -115,7 +115,7 @@ pub(super) fn a_daemon_is_known_by_its_mark() {
     realm.stop();
 }
 
-pub(super) fn a_stranger_is_named() {
+pub(super) fn another_process_is_named() {
     let realm = Listening::start("db", "exec LISTEN 127.0.0.1:0");
     let stranger = Listening::start("web", "exec LISTEN 127.0.0.1:0");
     match stranger.owner(&realm.tree()) {
@@ -141,7 +141,7 @@ pub(super) fn a_stranger_is_named() {
     stranger.stop();
 }
 
-pub(super) fn whoever_may_not_look_does_not_guess() {
+pub(super) fn a_caller_without_permission_gets_no_guess() {
     if !nix::unistd::geteuid().is_root() {
         println!("  skipped: only root has processes that others may not look into");
         return;

@@ -21,7 +21,7 @@ fn nobody_called(argv: &[&str]) -> bool {
     processes_called(argv).is_empty()
 }
 
-pub(crate) fn whoever_makes_a_session_of_its_own_is_signalled_too() {
+pub(crate) fn a_process_in_its_own_session_is_signalled_too() {
     let bench = Bench::new();
     let script =
         "setsid sh -c 'trap \"echo told; exit 0\" TERM; echo up; while :; do sleep 0.01; done' & wait";
@@ -38,7 +38,7 @@ fn daemon(of: &str) -> String {
     format!("(setsid sh -c '{of} & exit 0' &) ; ")
 }
 
-pub(crate) fn a_daemon_that_is_nobodys_child_is_told_and_can_be_killed() {
+pub(crate) fn a_daemon_that_is_not_our_child_is_reported_and_can_be_killed() {
     let bench = Bench::new();
     let script = format!("{} sleep 0.2; echo up; exit 3", daemon("sleep 630"));
     let key = bench.launch(1, &bench.shell(&script));
@@ -49,7 +49,7 @@ pub(crate) fn a_daemon_that_is_nobodys_child_is_told_and_can_be_killed() {
     assert!(nobody_called(&["sleep", "630"]));
 }
 
-pub(crate) fn whoever_hides_from_its_mark_is_found_by_descent_or_group() {
+pub(crate) fn a_process_without_its_mark_is_found_by_descent_or_group() {
     let bench = Bench::new();
     let script = "env -i setsid sh -c 'env -i setsid sleep 631 & wait' & sleep 0.2; echo up; wait";
     let key = bench.launch(1, &bench.shell(script));
@@ -72,7 +72,7 @@ pub(crate) fn whoever_hides_from_its_mark_is_found_by_descent_or_group() {
     assert!(nobody_called(&["sleep", "632"]));
 }
 
-pub(crate) fn a_storm_of_forks_is_ended() {
+pub(crate) fn a_fork_bomb_is_ended() {
     let bench = Bench::new();
     // Three that never stop forking, in sessions of their own, and children that outlive their parents.
     let storm = "while :; do (sleep 633 & exit 0); done";
@@ -200,7 +200,7 @@ pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
     assert!(nobody_called(&["sleep", "638"]) && nobody_called(&["sleep", "639"]));
 }
 
-pub(crate) fn groups_are_removed_when_nobody_is_in_them() {
+pub(crate) fn groups_are_removed_when_they_are_empty() {
     let Some(base) = groups() else { return };
     let cgroups =
         || std::fs::read_dir(&base).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
@@ -313,7 +313,7 @@ fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {
     command.spawn().unwrap()
 }
 
-pub(crate) fn whoever_only_knows_the_mark_is_no_member_and_no_stray() {
+pub(crate) fn a_process_that_only_knows_the_mark_is_neither_member_nor_stray() {
     const NOBODY: u32 = 65_534;
     let bench = Bench::new();
     let key = bench.launch(1, &bench.shell("exec sleep 649"));

@@ -73,7 +73,7 @@ fn a_realm_that_passes_again_before_its_restart_is_due_is_not_restarted() {
 }
 
 #[test]
-fn a_measurement_that_says_nothing_neither_restarts_nor_acquits() {
+fn an_inconclusive_measurement_neither_restarts_nor_clears() {
     let mut d = Drive::up(vec![with_thresholds("a", 3, None), bare("b"), bare("c")]);
     d.until_measured(A);
     d.wait_answering(secs(19), |_| FAIL);

@@ -218,7 +218,7 @@ fn a_reset_ends_backoff_and_forgets_attempts() {
 }
 
 #[test]
-fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
+fn another_process_on_the_port_is_named_and_causes_no_restart() {
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
     let holder = "port 8001 is held by pid 99 (nc, user bob)".to_string();
@@ -237,7 +237,7 @@ fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
 }
 
 #[test]
-fn a_stranger_on_the_port_stops_every_restart_for_health() {
+fn another_process_on_the_port_prevents_every_health_restart() {
     let holder = || Some("port 8001 is held by pid 99 (nc, user bob)".to_string());
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
@@ -291,7 +291,7 @@ fn a_start_on_a_taken_port_is_retried_without_debit_as_the_same_generation() {
 }
 
 #[test]
-fn a_storm_holds_restarts_for_health_and_is_one_incident_about_ourselves() {
+fn the_breaker_holds_health_restarts_and_is_one_incident_of_heartbeatd() {
     let names = ["a", "b", "c", "d", "e"];
     let mut d = Drive::up(names.into_iter().map(probed).collect());
     d.wait_answering(secs(8), |_| FAIL);
@@ -309,7 +309,7 @@ fn a_storm_holds_restarts_for_health_and_is_one_incident_about_ourselves() {
 }
 
 #[test]
-fn what_a_storm_has_opened_before_it_was_known_for_one_folds_under_it() {
+fn incidents_that_opened_before_the_breaker_tripped_fold_under_it() {
     let names = ["a", "b", "c", "d", "e"];
     let mut d = Drive::up(names.into_iter().map(probed).collect());
     let mut steps = Vec::new();
@@ -337,7 +337,7 @@ fn what_a_storm_has_opened_before_it_was_known_for_one_folds_under_it() {
 }
 
 #[test]
-fn a_storm_lasts_until_the_last_realm_is_fine() {
+fn the_incident_of_the_breaker_lasts_until_the_last_realm_is_healthy() {
     let names = ["a", "b", "c", "d", "e"];
     let mut d = Drive::up(names.into_iter().map(probed).collect());
     d.wait_answering(secs(8), |_| FAIL);
@@ -350,7 +350,7 @@ fn a_storm_lasts_until_the_last_realm_is_fine() {
 }
 
 #[test]
-fn an_exit_in_a_storm_is_an_incident_of_its_own() {
+fn an_exit_while_the_breaker_is_tripped_is_an_incident_of_its_own() {
     let names = ["a", "b", "c", "d", "e"];
     let mut d = Drive::up(names.into_iter().map(probed).collect());
     d.wait_answering(secs(8), |_| FAIL);
@@ -472,7 +472,7 @@ fn an_incident_began_when_its_outage_was_detected_and_not_when_it_is_told() {
 }
 
 #[test]
-fn our_own_lag_restarts_nobody() {
+fn our_own_lag_restarts_no_realm() {
     let mut d = Drive::up(vec![probed("a")]);
     d.feed(Input::Lag { late: true });
     d.wait_answering(secs(120), |_| FAIL);

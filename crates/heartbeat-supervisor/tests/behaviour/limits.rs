@@ -44,7 +44,7 @@ fn three_samples_over_the_limit_are_a_restart_with_a_cause_of_its_own() {
 }
 
 #[test]
-fn who_is_never_restarted_is_ended_and_stays_down() {
+fn a_realm_that_is_never_restarted_is_ended_and_stays_down() {
     let never = policy(|settings| settings.when = heartbeat_restart::RestartWhen::Never);
     let mut d = Drive::up(vec![RealmSpec { restart: never, ..limited() }]);
     (0..3).for_each(|_| d.uses(LIMIT + 1));
@@ -90,7 +90,7 @@ fn what_the_kernel_has_killed_for_want_of_memory_is_told_apart() {
 }
 
 #[test]
-fn limits_that_nobody_keeps_are_flagged_and_told_once() {
+fn limits_that_are_not_enforced_are_flagged_and_reported_once() {
     let mut d = Drive::up(vec![limited()]);
     for _ in 0..2 {
         let run = d.run(A);
@@ -127,7 +127,7 @@ fn a_signal_goes_to_the_main_process_or_to_all() {
 }
 
 #[test]
-fn nobody_is_signalled_where_nothing_runs() {
+fn a_signal_to_a_realm_that_does_not_run_is_refused() {
     let mut d = Drive::boot(vec![external("a")]);
     for _ in 0..2 {
         match d.signal(Signal::HUP, false) {

@@ -268,7 +268,7 @@ fn nothing_new_is_taken_while_everything_is_being_stopped() {
 }
 
 #[test]
-fn an_incident_does_not_concern_whoever_takes_the_place_of_one_that_it_did() {
+fn an_incident_does_not_pass_to_the_realm_that_takes_a_free_place() {
     let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
     d.exit(A, Exit::code(1));
     d.until_measured(B);

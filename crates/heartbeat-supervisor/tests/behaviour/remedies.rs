@@ -75,7 +75,7 @@ fn an_unhealthy_service_is_restarted_by_its_command_and_verified() {
 }
 
 #[test]
-fn what_the_command_does_not_mend_is_stopped_and_started() {
+fn what_the_command_does_not_repair_is_stopped_and_started() {
     // Its command fails, or is never reported to end, or ends and changes nothing.
     for (told, result) in [(true, Some("exit code 3")), (false, None), (true, None)] {
         let mut d = Drive::up(vec![service()]);
@@ -105,7 +105,7 @@ fn what_the_command_does_not_mend_is_stopped_and_started() {
 }
 
 #[test]
-fn what_the_command_has_not_mended_is_judged_again() {
+fn what_the_command_has_not_repaired_is_evaluated_again() {
     // A need has gone down meanwhile: heartbeatd restarts no realm for the fault of another.
     let mut d = Drive::up(vec![service().needs(B), external("b")]);
     for _ in 0..10_000 {
@@ -284,7 +284,7 @@ fn attempts_for_an_external_realm_are_delayed_like_any_other() {
 }
 
 #[test]
-fn what_mends_itself_before_the_attempt_is_left_alone() {
+fn a_realm_that_recovers_before_the_attempt_is_left_alone() {
     let slow = policy(|settings| {
         (settings.backoff, settings.backoff_max) = (secs(30), secs(60));
     });
@@ -337,7 +337,7 @@ fn reset_tries_an_external_realm_again() {
 }
 
 #[test]
-fn nobody_is_restarted_for_the_fault_of_a_need() {
+fn no_realm_is_restarted_for_the_fault_of_a_need() {
     for spec in [service(), watched()] {
         let dependent = RealmSpec { needs: Vec::new(), ..spec }.needs(B);
         let mut d = Drive::up(vec![dependent, external("b")]);

@@ -359,7 +359,7 @@ fn told(d: &mut Drive) -> Vec<(What, String)> {
 }
 
 #[test]
-fn no_attempt_is_told_that_is_not_made() {
+fn no_attempt_is_reported_that_is_not_made() {
     let mut spec = bare("a");
     spec.restart = policy(|settings| settings.burst = 2);
     let mut d = Drive::stable(vec![spec]);

@@ -53,7 +53,7 @@ fn what_is_waited_for_is_told_and_since_when() {
 }
 
 #[test]
-fn nobody_is_up_before_it_has_said_so_and_then_the_gate_opens() {
+fn no_realm_is_up_before_it_reports_ready_and_then_its_gate_opens() {
     let mut d = Drive::boot(vec![talking("a", None), bare("b").needs(A)]);
     d.launch_all();
     d.wait(secs(30));
@@ -72,7 +72,7 @@ fn nobody_is_up_before_it_has_said_so_and_then_the_gate_opens() {
 }
 
 #[test]
-fn whoever_never_says_it_is_restarted_and_more_time_can_be_asked_for() {
+fn a_realm_that_never_reports_ready_is_restarted_and_can_ask_for_more_time() {
     let mut d = Drive::boot(vec![talking("a", None)]);
     d.launch_all();
     d.wait(secs(59));
@@ -167,7 +167,7 @@ fn our_own_lateness_and_absence_are_no_missed_beat() {
 }
 
 #[test]
-fn a_call_for_help_is_heard_at_once_and_can_be_taken_back() {
+fn a_reported_failure_counts_at_once_and_can_be_withdrawn() {
     let mut d = up(None);
     let mut spec = talking("a", None);
     spec.restart = policy(|settings| settings.when = heartbeat_restart::RestartWhen::Never);
@@ -224,7 +224,7 @@ fn a_reload_is_told_and_it_stays_up() {
 }
 
 #[test]
-fn whoever_says_that_it_stops_is_not_up_and_its_end_is_an_exit() {
+fn a_realm_that_reports_stopping_is_not_up_and_its_end_is_an_exit() {
     let mut spec = talking("a", Some(WATCHDOG));
     spec.probes.insert(0, probed("x").probes.remove(0));
     let mut d = Drive::up(vec![spec]);
@@ -247,7 +247,7 @@ fn whoever_says_that_it_stops_is_not_up_and_its_end_is_an_exit() {
 }
 
 #[test]
-fn whoever_does_not_end_although_it_said_so_is_ended() {
+fn a_realm_that_reports_stopping_and_does_not_end_is_killed() {
     let mut d = up(None);
     d.say(A, |said| (said.stopping, said.extend) = (true, Some(secs(25))));
     d.wait(secs(24));
@@ -283,7 +283,7 @@ fn more_time_to_stop_can_be_asked_for() {
 }
 
 #[test]
-fn what_was_said_stands_when_heartbeatd_is_killed() {
+fn what_a_realm_reported_stands_when_heartbeatd_is_killed() {
     let alive = |_| Found::Alive { pid: 100, launching: false };
     let mut d = up(Some(WATCHDOG));
     d.say(A, |said| said.status = Some("serving".into()));
@@ -315,7 +315,7 @@ fn what_was_said_stands_when_heartbeatd_is_killed() {
 }
 
 #[test]
-fn nobody_else_is_heard() {
+fn no_other_process_can_report_for_a_realm() {
     let mut d = up(Some(WATCHDOG));
     let ignored = d.sup.snapshot(d.now).ignored;
     let said = Said { stopping: true, ..Said::default() };
@@ -333,7 +333,7 @@ fn nobody_else_is_heard() {
 }
 
 #[test]
-fn a_silence_beside_a_broken_need_is_nobodys_fault_and_is_waited_for_anew() {
+fn a_missed_beat_beside_a_broken_need_does_not_count_and_is_waited_for_anew() {
     let mut d = Drive::boot(vec![external("b"), talking("a", Some(WATCHDOG)).needs(A)]);
     let realm = B;
     d.wait_answering(secs(3), |_| Outcome::Pass);

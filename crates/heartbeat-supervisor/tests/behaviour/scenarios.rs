@@ -60,7 +60,7 @@ fn several_failing_probes_are_one_restart() {
 }
 
 #[test]
-fn a_pass_before_the_restart_is_due_calls_it_off() {
+fn a_pass_before_the_restart_is_due_cancels_it() {
     // Three failures in as many seconds are seen, and acted on two intervals after the first of them.
     let mut d = Drive::up(vec![probed("a")]);
     for _ in 0..3 {
@@ -75,7 +75,7 @@ fn a_pass_before_the_restart_is_due_calls_it_off() {
 }
 
 #[test]
-fn a_need_that_fails_before_anybody_waits_for_it_blocks_with_its_name() {
+fn a_need_that_fails_before_a_realm_waits_for_it_blocks_with_its_name() {
     let mut task = oneshot("a");
     task.restart = policy(|settings| settings.when = RestartWhen::Never);
     let mut waiting = bare("b");

@@ -292,7 +292,7 @@ fn shutdown_reaches_realms_that_only_wait() {
 }
 
 #[test]
-fn a_launch_is_called_off() {
+fn a_launch_is_cancelled() {
     let mut d = Drive::boot(vec![bare("a")]);
     d.order(Action::Stop, A);
     assert_eq!(d.signals(), [(A, Signal::KILL)], "there is nothing yet that could end gracefully");
