@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 
 use crate::program::{PATIENCE, Running, processes_with, told};
+use crate::servers::lacking;
 use crate::supervision::{Ecosystem, pid as pid_of};
 
 impl Ecosystem {
@@ -221,11 +222,10 @@ const MAX_CALLS_OF_THE_LAUNCHER: usize = 12;
 
 /// Counted by strace: a count does not depend on the machine, and each call is on the way of every restart.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn a_start_takes_few_system_calls_between_heartbeatd_and_the_program() {
     let strace = Path::new("/usr/bin/strace");
     if !strace.exists() {
-        return eprintln!("skipped: strace is not installed");
+        return lacking("strace is not installed");
     }
     let mut eco = Ecosystem::start("");
     eco.wait_for_boot();

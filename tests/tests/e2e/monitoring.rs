@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
+use crate::servers::lacking;
 use crate::supervision::{Ecosystem, ports};
 use crate::surviving::until;
 
@@ -18,12 +19,10 @@ fn packaging(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("packaging").join(file)
 }
 
-/// Prometheus and Alertmanager are large, and only these tests need them.
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn is_missing(program: &str) -> bool {
     let missing = !Path::new(program).exists();
     if missing {
-        eprintln!("skipped: {program} is not installed");
+        lacking(&format!("{program} is not installed"));
     }
     missing
 }
