@@ -31,6 +31,7 @@ mod reference;
 mod report;
 mod scenario;
 mod sim;
+mod statuses;
 mod voice;
 mod world;
 
@@ -39,3 +40,4 @@ pub use error::ScenarioError;
 pub use recording::{Recorded, RecordedExit, RecordedHook, RecordedOutcome, RecordedSaid, Recording, Step};
 pub use report::{Options, Report, Violation};
 pub use sim::Sim;
+pub use statuses::{Change, StatusLog};

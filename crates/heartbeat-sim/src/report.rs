@@ -5,7 +5,7 @@ use std::fmt;
 use heartbeat_status::Instant;
 use heartbeat_supervisor::Effect;
 
-use crate::{Coverage, Recording};
+use crate::{Coverage, Recording, StatusLog};
 
 /// How a seed is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +16,14 @@ pub struct Options {
     pub record: bool,
     /// Keep every input, effect and event as text.
     pub trace: bool,
+    /// Keep what every realm was and when.
+    pub statuses: bool,
 }
 
 impl Default for Options {
     /// 400 steps with faults, nothing recorded or traced.
     fn default() -> Self {
-        Self { steps: 400, record: false, trace: false }
+        Self { steps: 400, record: false, trace: false, statuses: false }
     }
 }
 
@@ -55,6 +57,8 @@ pub struct Report {
     pub digest: u64,
     /// Every input, effect and event as text, when asked for.
     pub trace: Vec<String>,
+    /// What every realm was and when, when asked for.
+    pub statuses: Option<StatusLog>,
 }
 
 impl Report {
@@ -68,6 +72,7 @@ impl Report {
             recording: None,
             digest: FNV_OFFSET,
             trace: Vec::new(),
+            statuses: None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::recording::{Recorded, Recording, Step};
 use crate::reference::{Heard, Reference};
 use crate::report::{Options, Report, Violation};
 use crate::scenario;
+use crate::statuses::StatusLog;
 use crate::world::{Stage, World};
 
 /// The clock does not begin at zero, as on a host that has been up for a while.
@@ -89,6 +90,9 @@ impl Sim {
         };
         if options.record {
             sim.report.recording = Some(Recording { seed, steps: Vec::new() });
+        }
+        if options.statuses {
+            sim.report.statuses.insert(StatusLog::default()).begin(sim.now, &sim.last);
         }
         if let Err(violation) = sim.script(options) {
             sim.report.violation = Some(violation);
@@ -331,6 +335,9 @@ impl Sim {
         while self.supervisor.poll_event().is_some() {}
         self.known_checks.clear();
         self.last = self.supervisor.snapshot(self.now);
+        if let Some(log) = &mut self.report.statuses {
+            log.begin(self.now, &self.last);
+        }
         for (done, realm) in self.reference.done.iter_mut().zip(&self.last.realms) {
             *done |= realm.phase == Phase::Done;
         }
@@ -381,7 +388,8 @@ impl Sim {
         if trace {
             self.report.trace.push(format!("{:?} {input:?}", self.now));
         }
-        let timed = input.is_none() && reload.is_none();
+        let reloaded = reload.is_some();
+        let timed = input.is_none() && !reloaded;
         if trace && let Some((seed, varied)) = &reload {
             let retired = varied.plan.infos().iter().filter(|info| varied.plan.realm(info.ix).retired);
             let retired: Vec<_> = retired.map(|info| info.ix).collect();
@@ -427,6 +435,9 @@ impl Sim {
         self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
         if self.dead {
             // What it had decided beside that was never reported.
+            if let Some(log) = &mut self.report.statuses {
+                log.end(self.now, &self.last);
+            }
             return Ok(());
         }
         let view = self.view(&after, &effects, &events, timed);
@@ -436,6 +447,9 @@ impl Sim {
             }
         }
         self.reference.see_holds(&after, &events);
+        if let Some(log) = &mut self.report.statuses {
+            log.pass(self.now, &self.last, &events, (&after, reloaded));
+        }
         self.last = after;
         Ok(())
     }
