@@ -145,7 +145,7 @@ impl Spawner {
         }
         let group = cgroup.map(|cgroup| reserved_fds::with(|| File::open(cgroup.dir())));
         let group = group.transpose().map_err(of_tree(Step::Group))?;
-        let run = run.map(|run| run.0);
+        let run = run.map(RunId::generation);
         let fifo = notify_listener.and_then(|notify_listener| notify_listener.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();

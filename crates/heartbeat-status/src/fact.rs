@@ -123,15 +123,23 @@ impl EventKind {
             Self::ProbeStale { probe, stale: true } => {
                 (What::ProbeInconclusive, format!("{probe} has had no conclusive measurement for too long"))
             }
-            Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
-            Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
+            Self::Adopted { run, pid } => {
+                (What::Adopted, format!("pid {pid}, generation {}", run.generation()))
+            }
+            Self::RunStarted { run, pid } => {
+                (What::Started, format!("pid {pid}, generation {}", run.generation()))
+            }
             Self::Forked { run } => (
                 What::Exited,
-                format!("the program of generation {run}; its pidfile has to name its daemon now"),
+                format!(
+                    "the program of generation {}; its pidfile has to name its daemon now",
+                    run.generation()
+                ),
             ),
-            Self::MainChanged { run, pid } => {
-                (What::Started, format!("pid {pid} is the main process of generation {run} now"))
-            }
+            Self::MainChanged { run, pid } => (
+                What::Started,
+                format!("pid {pid} is the main process of generation {} now", run.generation()),
+            ),
             Self::Said { state, status } if status.is_empty() => {
                 (What::Said, format!("says that it is {state}"))
             }

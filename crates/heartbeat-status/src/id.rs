@@ -30,17 +30,34 @@ impl ProbeIx {
     }
 }
 
-/// Generation of one start of one realm: 0 before the first, then one more with every spawn.
+/// One start of one realm: every effect carries the run it belongs to, and an answer for an older run is counted and
+/// dropped.
 ///
-/// Every effect carries the generation it belongs to; an answer for an older one is counted and dropped.
+/// The low half is the generation: 0 before the first start, then one more with every spawn. The high half counts the
+/// realms that had the place in the plan before, so that a late answer about one of them never fits this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
 impl RunId {
-    /// The generation after this one.
+    /// The bits of the generation.
+    const GENERATION_BITS: u32 = 32;
+
+    /// The run after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// The run before the first one of another realm that takes the place of this one.
+    #[must_use]
+    pub const fn of_next_realm(self) -> Self {
+        Self(((self.0 >> Self::GENERATION_BITS) + 1) << Self::GENERATION_BITS)
+    }
+
+    /// The number of this start of its realm, for people: 1 for the first one, 0 before it.
+    #[must_use]
+    pub const fn generation(self) -> u64 {
+        self.0 & ((1 << Self::GENERATION_BITS) - 1)
     }
 }
 

@@ -143,6 +143,11 @@ impl Fuse {
         ))
     }
 
+    /// The index belongs to another realm now, which has not turned unhealthy.
+    pub(crate) fn forget(&mut self, realm: RealmIx) {
+        self.turned.retain(|(_, known)| *known != realm);
+    }
+
     /// The driver's loop is late (or in time again). Returns the evidence, in words, when this trips the circuit
     /// breaker.
     pub(crate) fn note_lag(&mut self, settings: &FuseSettings, now: Instant, late: bool) -> Option<String> {

@@ -126,10 +126,11 @@ impl Supervisor {
                 (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
                 (Some(realm), None) => {
                     self.incidents.forget(plan.infos()[at].ix);
-                    // Generations and restarts count on, so that the core ignores a late answer for the realm before.
-                    let (run, opened) = (realm.generation.run, realm.history.restarts_opened);
+                    self.fuse.forget(plan.infos()[at].ix);
+                    // Nothing of the realm before is left but this: no late answer about it fits a run of the new one.
+                    let run = realm.generation.run.of_next_realm();
                     *realm = Realm::new(spec);
-                    (realm.generation.run, realm.history.restarts_opened) = (run, opened);
+                    realm.generation.run = run;
                 }
                 (None, _) => self.realms.push(Realm::new(spec)),
             }

@@ -77,7 +77,7 @@ pub(crate) async fn logs(
         Ok(Some(page)) => page,
         Ok(None) => return Err(no_previous(name)),
         Err(error) => {
-            let ran = snapshot.realm(realm).is_some_and(|realm| realm.process.run.0 > 0);
+            let ran = snapshot.realm(realm).is_some_and(|realm| realm.process.run.generation() > 0);
             return Err(unreadable(name, ran, &error));
         }
     };

@@ -55,8 +55,12 @@ impl Reaper {
                 run.main.pidfd = held.pop();
                 run.notify_listener =
                     NotifyListener::again(&self.places, &realm, &run.request.readiness).map(Box::new);
-                run.log_in_memory =
-                    self.logs.take_over(&run.request.log, run.request.user.as_ref(), key.run.0, run.main.pid);
+                run.log_in_memory = self.logs.take_over(
+                    &run.request.log,
+                    run.request.user.as_ref(),
+                    key.run.generation(),
+                    run.main.pid,
+                );
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
                     run.launch.failure = Some(LaunchError::never_tried(Step::Launcher, &what));

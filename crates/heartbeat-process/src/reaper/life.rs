@@ -120,8 +120,12 @@ impl Reaper {
     fn note_log(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let Owner::Realm(key) = run.owner {
-            run.log_in_memory =
-                self.logs.begin(&run.request.log, run.request.user.as_ref(), key.run.0, run.main.pid);
+            run.log_in_memory = self.logs.begin(
+                &run.request.log,
+                run.request.user.as_ref(),
+                key.run.generation(),
+                run.main.pid,
+            );
         }
     }
 
@@ -257,7 +261,7 @@ impl Reaper {
         run.stage = Stage::Exited;
         // Processes that the main process leaves behind do not speak for the realm.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
-        self.logs.end(&run.request.log, key.run.0);
+        self.logs.end(&run.request.log, key.run.generation());
         let empty = self.nobody_is_left(id, scan);
         if empty {
             self.forget(id);

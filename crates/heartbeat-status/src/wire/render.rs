@@ -353,7 +353,7 @@ fn process_entry(realm: &RealmStatus, about: &About, now: Instant) -> ProcessEnt
     let usage = about.usage.get(realm.info.name.as_str()).filter(|usage| process.pid == Some(usage.pid));
     ProcessEntry {
         pid: process.pid,
-        generation: process.run.0,
+        generation: process.run.generation(),
         started_at: process.started_at.map(|at| about.anchor.wall(at)),
         uptime_s: process.started_at.map(|at| seconds(now.since(at))),
         adopted: process.adopted,

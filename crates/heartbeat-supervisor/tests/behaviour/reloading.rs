@@ -2,7 +2,7 @@
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RestartCause, RunFact, Signal, Status};
-use heartbeat_supervisor::RealmSpec;
+use heartbeat_supervisor::{Found, RealmSpec};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
@@ -71,7 +71,8 @@ fn a_realm_that_is_gone_from_the_plan_is_stopped_dependents_first_and_its_place_
     d.take();
     d.reload(vec![a, probed("d").needs(A), retired(c)], &[]);
     assert_eq!(d.starts(), [B]);
-    assert!(d.run(B) > before, "generations count on");
+    assert!(d.run(B) > before, "the runs of a place count on");
+    assert_eq!(d.run(B).generation(), 1, "and the new realm begins with its first generation");
     let late = heartbeat_supervisor::Input::Run {
         realm: B,
         run: before,
@@ -310,4 +311,66 @@ fn a_realm_that_waits_for_a_restart_and_is_removed_with_those_it_waits_for_is_no
     d.wait(secs(5));
     assert_eq!((d.phase(held), d.in_flight(held)), (Phase::Stopping, 0));
     assert!(!d.status(held).probes[0].current, "what was measured is history");
+}
+
+/// A realm that may restart six times.
+fn restartable() -> RealmSpec {
+    let mut spec = probed("old");
+    spec.restart = crate::drive::policy(|settings| settings.burst = 6);
+    spec
+}
+
+#[test]
+fn a_new_realm_in_a_free_place_has_nothing_of_the_removed_one() {
+    for remembered in [false, true] {
+        let mut d = Drive::up(vec![bare("a"), restartable()]);
+        for _ in 0..4 {
+            d.exit(B, Exit::code(1));
+            d.live(secs(40), |_| Outcome::Pass);
+        }
+        let old = d.status(B);
+        assert_eq!((old.process.run.generation(), old.restarts.total), (5, 4), "{old:#?}");
+        d.wait_answering(secs(20), |_| FAIL);
+        d.order(Action::Pause, B);
+        d.sup.set_muted(&[B].into());
+        let before = d.run(B);
+        d.reload(vec![bare("a"), retired(restartable())], &[]);
+        d.exit(B, Exit::signal(Signal::TERM));
+        d.wait(secs(30));
+        assert_eq!(d.sup.vacant(), [B]);
+        let mut other = restartable();
+        other.name = heartbeat_status::RealmName::new("other").expect("a name");
+        d.reload(vec![bare("a"), other.clone()], &[]);
+        d.sup.set_muted(&[].into());
+        // The same realm in a place that no realm had before.
+        let mut fresh = Drive::up(vec![bare("a")]);
+        fresh.reload(vec![bare("a"), other], &[]);
+        if remembered {
+            d.killed(|ix| if ix == A { Found::Alive { pid: 1, launching: false } } else { Found::Nothing });
+            fresh.killed(
+                |ix| if ix == A { Found::Alive { pid: 1, launching: false } } else { Found::Nothing },
+            );
+        }
+        for drive in [&mut d, &mut fresh] {
+            drive.launch_all();
+            drive.wait_answering(secs(2), |_| Outcome::Pass);
+        }
+        let (now, expected) = (d.status(B), fresh.status(B));
+        assert!(now.process.run > before, "no late answer about the old realm fits");
+        assert_eq!(now.process.run.generation(), expected.process.run.generation());
+        assert_eq!((now.process.run.generation(), now.restarts.total, now.restarts.used), (1, 0, 0));
+        assert_eq!((&now.process.last_exit, &now.restart, &now.pause), (&None, &None, &None));
+        assert_eq!((&now.flags, &now.why.message), (&expected.flags, &expected.why.message));
+        let counts = |status: &heartbeat_status::RealmStatus| -> Vec<_> {
+            status
+                .probes
+                .iter()
+                .map(|probe| (probe.verdict, probe.passes, probe.fails, probe.stale))
+                .collect()
+        };
+        assert_eq!(counts(&now), counts(&expected));
+        let late = RunFact::Exited { exit: Exit::code(1), empty: true };
+        d.feed(heartbeat_supervisor::Input::Run { realm: B, run: before, fact: late });
+        assert_ne!(d.phase(B), Phase::Backoff);
+    }
 }
