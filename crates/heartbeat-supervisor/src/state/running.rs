@@ -143,7 +143,6 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
     }
     if was.needs.excuses() {
         realm.probe_afresh(ctx);
-        serving::verify(realm, ctx);
     } else if was.upstream_pass != realm.dependencies.upstream_pass {
         realm.evaluate(ctx);
     }

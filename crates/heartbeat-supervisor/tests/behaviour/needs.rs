@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Flag, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RunFact, Signal,
-    Status, WhileDown,
+    EdgeKind, EventKind, Exit, Flag, Gate, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartResult,
+    RestartStep, RunFact, Signal, Status, WhileDown,
 };
 use heartbeat_supervisor::{Command, RealmSpec};
 
@@ -207,7 +207,7 @@ fn a_cascade_goes_on_as_its_realms_get_ready_and_verifies_beside_it() {
     run(&mut d, secs(12), |_| Outcome::Pass);
     for realm in [A, B, C] {
         let record = d.status(realm).restart.clone().expect("a restart");
-        assert_eq!(record.result, Some(heartbeat_status::RestartResult::Verified), "{realm:?}");
+        assert_eq!(record.result, Some(RestartResult::Verified), "{realm:?}");
     }
 }
 
@@ -249,7 +249,7 @@ fn a_degraded_need_is_no_broken_one() {
     d.launch_all();
     d.wait_answering(secs(12), |realm| if realm == A { degraded } else { Outcome::Pass });
     let record = d.status(A).restart.clone().expect("a restart");
-    assert_eq!(record.result, Some(heartbeat_status::RestartResult::Verified));
+    assert_eq!(record.result, Some(RestartResult::Verified));
 }
 
 #[test]
@@ -341,4 +341,75 @@ fn since_does_not_change_over_a_restart_of_heartbeatd() {
     assert_eq!(all(&mut d), before);
     d.wait_answering(secs(3), |realm| if [2, 5].contains(&realm.0) { FAIL } else { Outcome::Pass });
     assert_eq!(all(&mut d), before);
+}
+
+/// `b` passes for a while without its need `a`, and its open restart is verified on that evidence alone.
+fn proves_itself_without_its_need(d: &mut Drive) {
+    d.wait_answering(secs(3), |_| Outcome::Pass);
+    assert_eq!(d.word(B), Status::Restarting, "healthy is not yet recovered");
+    d.wait_answering(secs(5), |_| Outcome::Pass);
+    let record = d.status(B).restart.clone().expect("a restart");
+    assert_eq!(record.result, Some(RestartResult::Verified));
+    assert!(record.steps.iter().any(|(step, _)| *step == RestartStep::Verified));
+    let why = d.status(B).why.clone();
+    assert_eq!((d.word(B), why.reason, why.next.action), (Status::Up, Reason::Healthy, NextAction::Probe));
+    assert!(d.status(B).flags.contains(&Flag::UpstreamDown), "its need is still down");
+    assert_eq!(d.sup.snapshot(d.now).incidents, [], "resolved on that evidence");
+}
+
+fn stop_its_need(d: &mut Drive) {
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert_eq!((d.word(A), d.status(B).blocked_by.clone()), (Status::Stopped, vec![A]));
+}
+
+#[test]
+fn a_crash_restart_is_verified_by_passes_while_a_need_is_stopped() {
+    let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+    d.exit(B, Exit::signal(Signal::KILL));
+    d.started(B);
+    d.wait_answering(secs(1), |_| Outcome::Pass);
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
+    stop_its_need(&mut d);
+    proves_itself_without_its_need(&mut d);
+}
+
+#[test]
+fn a_restart_by_its_own_command_is_verified_by_passes_while_a_need_is_stopped() {
+    let mut with_command = probed("b").needs(A);
+    with_command.restart_command = true;
+    let mut d = Drive::stable(vec![probed("a"), with_command]);
+    d.order(Action::Restart, B);
+    let run = d.run(B);
+    let fact = RunFact::HookDone { hook: Hook::Restart, failure: None };
+    d.feed(heartbeat_supervisor::Input::Run { realm: B, run, fact });
+    stop_its_need(&mut d);
+    proves_itself_without_its_need(&mut d);
+}
+
+#[test]
+fn a_restart_whose_start_outlives_its_need_is_verified_by_passes() {
+    let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+    d.exit(B, Exit::signal(Signal::KILL));
+    d.started(B);
+    stop_its_need(&mut d);
+    assert_eq!(d.phase(B), Phase::Starting, "it has not passed yet");
+    proves_itself_without_its_need(&mut d);
+}
+
+#[test]
+fn a_failure_while_a_need_is_stopped_neither_fails_nor_verifies_a_restart() {
+    let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+    d.exit(B, Exit::signal(Signal::KILL));
+    d.started(B);
+    d.wait_answering(secs(1), |_| Outcome::Pass);
+    stop_its_need(&mut d);
+    d.take();
+    d.wait_answering(secs(200), |_| FAIL);
+    let record = d.status(B).restart.clone().expect("a restart");
+    assert_eq!((record.result, d.signals(), d.starts()), (None, vec![], vec![]));
+    // Only passes were missing.
+    d.wait_answering(secs(8), |_| Outcome::Pass);
+    let record = d.status(B).restart.clone().expect("a restart");
+    assert_eq!((d.word(B), record.result), (Status::Up, Some(RestartResult::Verified)));
 }
