@@ -370,11 +370,26 @@ fn add(detail: &mut String, words: Option<String>) {
     }
 }
 
+/// A location without the parts that may hold a secret: its user, its query, its fragment.
+fn shown_location(location: &str) -> String {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let (shown, hidden) = location.split_at(end);
+    let mark = match hidden.chars().next() {
+        Some('?') => "?(hidden)",
+        Some(_) => "#(hidden)",
+        None => "",
+    };
+    let Some((scheme, rest)) = shown.split_once("//") else { return format!("{shown}{mark}") };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}//{host}{path}{mark}")
+}
+
 fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
     if status.is_redirection()
         && let Some(location) = headers.get(LOCATION)
     {
-        let to = String::from_utf8_lossy(location.as_bytes()).into_owned();
+        let to = shown_location(&String::from_utf8_lossy(location.as_bytes()));
         return Broken::fail(
             FailReason::Redirected,
             ProbePhase::FirstByte,
@@ -395,6 +410,20 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
 mod tests {
     use super::*;
     use crate::kind::Kind as _;
+
+    #[test]
+    fn a_location_is_shown_without_its_user_query_and_fragment() {
+        for (location, shown) in [
+            ("http://elsewhere/", "http://elsewhere/"),
+            ("/login/?next=/&token=canary", "/login/?(hidden)"),
+            ("/login/#token=canary?x", "/login/#(hidden)"),
+            ("https://ada:canary@elsewhere:8443/@b?token=canary", "https://elsewhere:8443/@b?(hidden)"),
+            ("//ada:c@nary@elsewhere", "//elsewhere"),
+            ("//elsewhere?to=http://ada:canary@b/", "//elsewhere?(hidden)"),
+        ] {
+            assert_eq!(shown_location(location), shown);
+        }
+    }
 
     #[test]
     fn urls_are_taken_apart_or_refused() {

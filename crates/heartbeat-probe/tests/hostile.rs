@@ -307,10 +307,13 @@ async fn closed_without_an_answer() {
 
 #[tokio::test]
 async fn a_redirect_says_where_to() {
-    let address =
-        answers("HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n").await;
+    let address = answers(
+        "HTTP/1.1 302 Found\r\nlocation: http://elsewhere/?token=canary\r\ncontent-length: 0\r\n\r\n",
+    )
+    .await;
     let result = at_once(http(&address), FailReason::Redirected, ProbePhase::FirstByte).await;
     assert!(result.detail.contains("302") && result.detail.contains("http://elsewhere/"), "{result:?}");
+    assert!(!result.detail.contains("canary"), "{result:?}");
 }
 
 #[tokio::test]

@@ -151,9 +151,10 @@ impl ProbeInfo {
     /// The target without the parts that may hold a secret: the arguments of a command, the query of a URL.
     #[must_use]
     pub fn public_target(&self) -> &str {
-        let ends = match self.kind {
-            ProbeKind::Exec => char::is_whitespace,
-            _ => |letter| matches!(letter, '?' | '#'),
+        let ends = if self.kind.runs_a_command() {
+            char::is_whitespace
+        } else {
+            |letter: char| matches!(letter, '?' | '#')
         };
         self.target.split(ends).next().unwrap_or_default()
     }
@@ -198,4 +199,31 @@ pub struct RealmInfo {
     pub needed_by: Vec<RealmIx>,
     /// Its probes.
     pub probes: Vec<ProbeInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_probe_shows_the_public_no_argument_and_no_query() {
+        for &kind in ProbeKind::ALL {
+            let target = if kind.runs_a_command() {
+                "/usr/lib/nagios/plugins/check_db --password canary"
+            } else {
+                "http://127.0.0.1:8000/health?token=canary"
+            };
+            let probe = ProbeInfo {
+                name: "probe".into(),
+                kind,
+                role: Role::Live,
+                target: target.into(),
+                thresholds: Thresholds::default(),
+                interval: Duration::from_secs(5),
+                timeout: Duration::from_secs(1),
+            };
+            let shown = probe.public_target();
+            assert!(!shown.contains("canary") && target.starts_with(shown) && !shown.is_empty(), "{kind:?}");
+        }
+    }
 }
