@@ -83,7 +83,7 @@ impl LogIndex {
     pub(crate) fn lock(log: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger"))?;
+        let file = regular(&mut options, &beside(log, ".ledger"))?;
         file.lock()?;
         Ok(Self::read(Some(file)).settled(log))
     }
@@ -93,8 +93,7 @@ impl LogIndex {
     /// # Errors
     /// The file cannot be opened or locked.
     pub(crate) fn look(log: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        match options.read(true).custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger")) {
+        match regular(OpenOptions::new().read(true), &beside(log, ".ledger")) {
             Ok(file) => {
                 file.lock_shared()?;
                 Ok(Self::read(Some(file)).settled(log))
@@ -211,9 +210,15 @@ impl LogIndex {
     }
 }
 
+/// Opens a regular file, and waits for no other end of a FIFO.
+fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
+}
+
 fn first_bytes(path: &Path) -> Vec<u8> {
     let mut bytes = vec![0; COMPARED_BYTES];
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = regular(OpenOptions::new().read(true), path);
     let count = file.and_then(|file| file.read_at(&mut bytes, 0)).unwrap_or(0);
     bytes.truncate(count);
     bytes
@@ -247,6 +252,21 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         let damaged = LogIndex::look(&log).unwrap();
         assert_eq!((damaged.moved, damaged.generations.len()), (FIRST_POSITION, 0));
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("db.log");
+        let index = beside(&log, ".ledger");
+        nix::unistd::mkfifo(&index, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(LogIndex::look(&log).is_err() && LogIndex::lock(&log).is_err(), "a FIFO");
+        std::fs::remove_file(&index).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &index).unwrap();
+        assert!(LogIndex::look(&log).is_err() && LogIndex::lock(&log).is_err(), "a link");
+        std::fs::remove_file(&index).unwrap();
+        std::fs::create_dir(&index).unwrap();
+        assert!(LogIndex::look(&log).is_err() && LogIndex::lock(&log).is_err(), "a directory");
     }
 
     #[test]
