@@ -146,7 +146,7 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
 
 /// The bytes of a file of heartbeatd; `None` when there is none. It reads nothing through a link, and no file of
 /// another user.
-fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,

@@ -1,6 +1,5 @@
 //! The id of a state directory, made once: it marks the processes of one ecosystem.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::DaemonError;
@@ -59,8 +58,8 @@ fn write(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
 /// An id as it was written before it had a checksum: [`files::read`] has set it aside.
 fn unframed(state_dir: &Path) -> Option<String> {
     let aside = state_dir.join("id.damaged");
-    let text: io::Result<String> = std::fs::read_to_string(&aside);
-    let id = text.ok()?.strip_suffix('\n').filter(|text| is_id(text))?.to_owned();
+    let text = String::from_utf8(files::bytes_of(&aside).ok()??).ok()?;
+    let id = text.strip_suffix('\n').filter(|text| is_id(text))?.to_owned();
     // The file was readable, so it was not damaged.
     let _ = std::fs::remove_file(aside);
     Some(id)
@@ -106,6 +105,22 @@ mod tests {
             assert_eq!(of(dir.path()).unwrap(), (id, None));
             assert!(dir.path().join("id.damaged/inner").exists(), "nothing is lost");
             std::fs::remove_file(path(dir.path())).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_set_aside_is_read_only_if_it_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (id, aside) = (path(dir.path()), dir.path().join("id.damaged"));
+        nix::unistd::mkfifo(&id, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(of(dir.path()).unwrap().1.is_some() && aside.exists(), "a FIFO is set aside, not read");
+        std::fs::remove_file(&id).unwrap();
+        std::fs::write(dir.path().join("other"), "0123456789abcdef\n").unwrap();
+        for target in ["other", "/dev/zero"] {
+            let _ = std::fs::remove_file(&id);
+            std::os::unix::fs::symlink(target, &id).unwrap();
+            let (made, damage) = of(dir.path()).unwrap();
+            assert!(made != "0123456789abcdef" && damage.is_some(), "a link to {target}");
         }
     }
 
