@@ -299,7 +299,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::ProbeChanged { .. } => ("probe".to_owned(), RED, kind.fact()?.1),
         EventKind::RunStarted { pid, run } => {
-            ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
+            ("started".to_owned(), DIM, format!("pid {pid}, generation {}", run.generation()))
         }
         EventKind::Forked { .. } => ("ended".to_owned(), DIM, kind.fact()?.1),
         EventKind::MainChanged { pid, .. } => {
