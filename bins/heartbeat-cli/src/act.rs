@@ -91,7 +91,7 @@ async fn targets(
     args: &ActArgs,
     console: &mut Console,
 ) -> Result<Vec<String>, Failure> {
-    let mut realms = names(client, &args.realms, true).await?;
+    let mut realms = names(client, &args.realms).await?;
     if action == Action::Stop {
         // Dependents go before their needs.
         realms.reverse();
@@ -219,9 +219,10 @@ pub(crate) async fn planned(
 /// What the command would do, and the exit code that it would have.
 fn show_plan(plan: &ActionDocument, console: &mut Console) -> Outcome {
     let exit = if is_refused(plan) { Exit::Refused } else { Exit::Holds };
-    if matches!(console.form, Format::Json | Format::Ndjson) {
-        console.json(plan)?;
-        return Ok(exit);
+    match console.form {
+        Format::Json => return console.json(plan).map(|()| exit),
+        Format::Ndjson => return console.json_line(plan).map(|()| exit),
+        _ => {}
     }
     let lines = if exit == Exit::Refused {
         refused_lines(plan, console.style)

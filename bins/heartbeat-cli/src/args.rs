@@ -521,19 +521,6 @@ pub(crate) enum PlanTarget {
     Reload,
 }
 
-impl PlanTarget {
-    /// The word of the API.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Fail => "fail",
-            Self::Reload => "reload",
-        }
-    }
-}
-
 /// Formats of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphForm {

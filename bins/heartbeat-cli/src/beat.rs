@@ -32,10 +32,15 @@ pub(crate) async fn run(
 /// keeps the command from running.
 pub(crate) async fn wrap(client: &Client, realm: &str, command: &[String], console: &mut Console) -> Outcome {
     let id = std::process::id().to_string();
+    let mut noted = None;
     let mut report = async |event, message: &str| {
-        if let Err(error) = client.beat(realm, event, Some(&id), message).await {
-            console.note(&format!("heartbeatd does not know of this run: {error}"));
+        let Err(error) = client.beat(realm, event, Some(&id), message).await else { return };
+        let remark = format!("heartbeatd does not know of this run: {error}");
+        // The end of it fails as its beginning did.
+        if noted.as_ref() != Some(&remark) {
+            console.note(&remark);
         }
+        noted = Some(remark);
     };
     report(BeatEvent::Start, "").await;
     let argv = command.to_vec();

@@ -10,13 +10,11 @@ use serde_json::json;
 
 use crate::age::{clock, latency};
 use crate::console::Console;
+use crate::events::MAX_EVENTS;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::headline::status_of;
 use crate::style::{Hue, Style};
-
-/// Events that heartbeatd keeps: those of the start are among them unless much has happened since.
-const MAX_EVENTS: usize = 2_000;
 
 /// Column of the names below `--blame`.
 const NAME_COLUMN: usize = 30;
@@ -29,6 +27,8 @@ struct Course {
     /// It was up, degraded or done first.
     ready_ms: Option<i64>,
     adopted: bool,
+    /// Why the start of its process is not in the log, although the log has everything.
+    remark: Option<&'static str>,
 }
 
 impl Course {
@@ -86,6 +86,7 @@ impl<'a> Boot<'a> {
     ) -> Self {
         let since = |at: WallTime| at.as_millis().saturating_sub(document.daemon.started_at.as_millis());
         let mut courses: BTreeMap<&str, Course> = BTreeMap::new();
+        let is_complete = facts.len() < MAX_EVENTS;
         for realm in &document.realms {
             let of_it = |fact: &&EventEntry| fact.realm.as_ref() == Some(&realm.name);
             let begun = |fact: &&EventEntry| fact.what.is(What::Started) || fact.what.is(What::Adopted);
@@ -99,6 +100,7 @@ impl<'a> Boot<'a> {
                 started_ms: first.map(|fact| since(fact.at)),
                 ready_ms: ready.map(|change| since(change.at)),
                 adopted: first.is_some_and(|fact| fact.what.is(What::Adopted)),
+                remark: unstarted(realm).filter(|_| first.is_none() && is_complete),
             };
             courses.insert(&realm.name, course);
         }
@@ -106,12 +108,16 @@ impl<'a> Boot<'a> {
         Self { document, courses, booted_ms: booted.map(|fact| since(fact.at)) }
     }
 
-    /// The log still reaches back to the start: of each realm that runs a process, the start of one is there.
+    /// The log still reaches back to the start: of each realm that runs a process, the start of one is there, or the log
+    /// has everything, and there was none.
     fn is_known(&self) -> bool {
         let runs = self.document.realms.iter().filter(|realm| !realm.kind.is(RealmKind::External));
         let mut with_process =
             runs.filter(|realm| realm.process.as_ref().is_some_and(|it| it.generation > 0));
-        with_process.all(|realm| self.courses[realm.name.as_str()].started_ms.is_some())
+        with_process.all(|realm| {
+            let course = &self.courses[realm.name.as_str()];
+            course.started_ms.is_some() || course.remark.is_some()
+        })
     }
 
     /// The critical realms, except those that are stopped, stopping or paused.
@@ -159,9 +165,9 @@ impl<'a> Boot<'a> {
             let at = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("+{}", seconds(ms)));
             let took = course.took_ms().map_or_else(|| "-".to_owned(), seconds);
             let remark = match (course.adopted, realm.kind.is(RealmKind::External)) {
-                (true, _) => "  (it was running already)",
-                (_, true) => "  (watched only)",
-                _ => "",
+                (true, _) => "  (it was running already)".to_owned(),
+                (_, true) => "  (watched only)".to_owned(),
+                _ => course.remark.map_or_else(String::new, |remark| format!("  ({remark})")),
             };
             let name = style.text(&realm.name);
             let (started, ready) = (at(course.started_ms), at(course.ready_ms));
@@ -237,6 +243,16 @@ impl<'a> Boot<'a> {
         }
         document
     }
+}
+
+/// Why a realm with `run` has no start in a log that has everything.
+fn unstarted(realm: &RealmEntry) -> Option<&'static str> {
+    let process = realm.process.as_ref()?;
+    Some(match status_of(realm) {
+        Status::Done => "done before heartbeatd was restarted",
+        _ if process.last_exit.is_some() => "started before heartbeatd was restarted",
+        _ => "never started",
+    })
 }
 
 /// Its start waits for this need.
@@ -342,6 +358,22 @@ mod tests {
             assert!(boot.chain(Style::default())[0].ends_with("not ready yet"));
             assert!(boot.is_known());
         });
-        with(&[("postgres", None, None)], |boot| assert!(!boot.is_known(), "its start is not in the log"));
+    }
+
+    #[test]
+    fn a_realm_that_was_not_started_is_no_lost_event() {
+        let mut document = sample::calm();
+        document.realms.retain(|realm| ["postgres", "migrate"].contains(&realm.name.as_str()));
+        let postgres = document.realms.iter_mut().find(|realm| realm.name == "postgres").unwrap();
+        postgres.status = Status::Failed.into();
+        postgres.process.as_mut().unwrap().last_exit = None;
+        assert!(document.realms.iter().all(|realm| realm.process.as_ref().unwrap().generation > 0));
+        let boot = Boot::of(&document, &[], &BTreeMap::new());
+        assert!(boot.is_known());
+        let blame = boot.blame(Style::default()).join("\n");
+        assert!(blame.contains("  postgres  (never started)"), "{blame}");
+        assert!(blame.contains("  migrate  (done before heartbeatd was restarted)"), "{blame}");
+        let full = vec![fact(document.generated_at, Some("migrate"), What::ProbePassed); MAX_EVENTS];
+        assert!(!Boot::of(&document, &full, &BTreeMap::new()).is_known(), "the start may have been dropped");
     }
 }

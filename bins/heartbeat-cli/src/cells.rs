@@ -1,7 +1,7 @@
 //! The table's cells for one realm.
 
 use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, ProcessEntry, RealmEntry};
-use heartbeat_status::{ProbeKind, WallTime, shortened, without_markup};
+use heartbeat_status::{Flag, ProbeKind, WallTime, shortened, without_markup};
 
 use crate::age::{age, cpu, human_seconds_f64, latency, size};
 use crate::headline::status_of;
@@ -104,7 +104,7 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
         }
         Column::Realm => Cell::new(style.text(&realm.name), Hue::Strong),
         Column::Since => Cell::new(age(realm.since, now), Hue::Plain),
-        Column::Why => Cell::new(why(realm, style), Hue::Plain),
+        Column::Why => Cell::new(why_in_row(realm, style), Hue::Plain),
         Column::Next => match next(&realm.next, now, style) {
             Some(text) => Cell::new(text, Hue::Plain),
             None if status.is_ok() => Cell::none(),
@@ -146,6 +146,24 @@ pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
     } else {
         style.text(&shortened(&without_markup(&realm.message), MAX_MESSAGE_CHARS))
     }
+}
+
+/// The same in a row, which has no other place for a mute. First, so that it is not cut off.
+pub(crate) fn why_in_row(realm: &RealmEntry, style: Style) -> String {
+    let why = why(realm, style);
+    if is_muted(realm) { format!("muted; {why}") } else { why }
+}
+
+fn is_muted(realm: &RealmEntry) -> bool {
+    realm.flags.iter().any(|flag| flag.is(Flag::Muted))
+}
+
+/// Who mutes the realm and how that ends, if it is muted.
+pub(crate) fn mute(realm: &RealmEntry, style: Style) -> Option<String> {
+    let name = style.text(&realm.name);
+    is_muted(realm).then(|| {
+        format!("by an operator (`heartbeat-cli unmute {name}` ends it) or a maintenance window: nothing is sent about it")
+    })
 }
 
 /// What happens next by itself; `None` for nothing.
@@ -221,8 +239,11 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
 pub(crate) fn counter(probe: &ProbeEntry) -> Option<String> {
     let (count, goal) = probe.progress.split_once('/')?;
     let (count, goal): (u32, u32) = (count.parse().ok()?, goal.parse().ok()?);
+    let passes_now = matches!(probe.outcome.as_deref(), Some("pass" | "degraded"));
     match (probe.fails, probe.passes) {
         (0, 0) => None,
+        // What has failed since, or is not measured any more, passes no longer.
+        (0, _) if !passes_now => None,
         (0, _) => (count < goal).then(|| format!("passing again, {count} of {goal} needed")),
         (fails, _) if fails < goal => Some(format!("failed {count} of {goal} times in a row")),
         (1, _) => None,
@@ -348,16 +369,31 @@ mod tests {
     }
 
     #[test]
+    fn a_mute_is_seen() {
+        let mut api = sample::outage().realms.into_iter().find(|realm| realm.name == "api").unwrap();
+        assert!(mute(&api, Style::default()).is_none() && !text(&api, Column::Why).contains("muted"));
+        api.flags.push(Flag::Muted.into());
+        assert!(text(&api, Column::Why).starts_with("muted; needs postgres"), "{}", text(&api, Column::Why));
+        assert!(mute(&api, Style::default()).unwrap().contains("`heartbeat-cli unmute api` ends it"));
+    }
+
+    #[test]
     fn a_counter_says_what_it_counts() {
         let mut probe = sample::outage().realms[0].probes[0].clone();
         let mut words = |passes, fails, progress: &str| {
             (probe.passes, probe.fails, probe.progress) = (passes, fails, progress.into());
+            probe.outcome = Some(if fails > 0 { "fail" } else { "pass" }.to_owned());
             counter(&probe)
         };
         assert_eq!(words(1, 0, "1/2").as_deref(), Some("passing again, 1 of 2 needed"));
         assert_eq!(words(0, 1, "1/3").as_deref(), Some("failed 1 of 3 times in a row"));
         assert_eq!(words(0, 7, "3/3").as_deref(), Some("failed 7 times in a row"));
         assert_eq!((words(9, 0, "2/2"), words(0, 1, "1/1"), words(0, 0, "")), (None, None, None));
+        (probe.passes, probe.fails, probe.progress) = (1, 0, "1/2".into());
+        for outcome in [Some("fail"), None] {
+            probe.outcome = outcome.map(Into::into);
+            assert_eq!(counter(&probe), None, "{outcome:?} does not pass");
+        }
     }
 
     #[test]

@@ -117,8 +117,7 @@ fn of_configuration(sources: &Sources) -> Vec<Finding> {
     let loaded = match check(sources) {
         Ok(loaded) => loaded,
         Err(report) => {
-            let count = report.iter().count();
-            let what = format!("{shown} has {}", counted(count, "mistake"));
+            let what = format!("{shown} has {}", mistakes(report.errors().count(), report.iter().count()));
             return vec![Finding::missing(what, format!("`heartbeat-cli check {shown}` shows them"))];
         }
     };
@@ -238,6 +237,14 @@ fn of_journal() -> Finding {
     }
 }
 
+/// `1 mistake and 2 warnings`: the errors, and the others of `all` that were found.
+fn mistakes(errors: usize, all: usize) -> String {
+    match all - errors {
+        0 => counted(errors, "mistake"),
+        warnings => format!("{} and {}", counted(errors, "mistake"), counted(warnings, "warning")),
+    }
+}
+
 /// `1 mistake`, `2 mistakes`.
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
@@ -246,6 +253,12 @@ fn counted(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_is_no_mistake() {
+        assert_eq!(mistakes(1, 2), "1 mistake and 1 warning");
+        assert_eq!(mistakes(2, 2), "2 mistakes");
+    }
 
     #[test]
     fn what_is_missing_comes_with_what_to_do() {

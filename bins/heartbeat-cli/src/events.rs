@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, Events};
-use heartbeat_status::What;
 use heartbeat_status::wire::EventEntry;
+use heartbeat_status::{WallTime, What};
 use tokio::time::sleep;
 
 use crate::age::moment;
 use crate::console::Console;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::select::names;
 use crate::style::{Hue, Style, visible_width};
 
+/// Facts that heartbeatd keeps.
+pub(crate) const MAX_EVENTS: usize = 2_000;
 /// Between two attempts to follow again.
 const RETRY: Duration = Duration::from_secs(1);
 /// heartbeatd that is away for longer than this many attempts is not waited for.
@@ -33,15 +35,11 @@ pub(crate) struct Asked<'a> {
 
 /// Shows facts. A broken stream is followed again where it broke, without a gap and without repetition.
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
-    let realms =
-        if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms, false).await? };
-    let summary = client.summary().await?;
-    if matches!(console.form, Format::Table | Format::Wide | Format::Plain) {
-        let since = moment(summary.daemon.started_at);
-        console.note(&format!(
-            "since heartbeatd started at {since}; older ones: heartbeat-cli incidents, heartbeat-cli history REALM"
-        ));
+    if console.form == Format::Name {
+        return Err(Failure::new(Exit::Usage, "events have no names").help("-o plain has a line for each"));
     }
+    let realms = if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms).await? };
+    let summary = client.summary().await?;
     let oldest = asked.since.map(|since| {
         let now = summary.generated_at.as_millis();
         now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -50,15 +48,26 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     let wanted = |fact: &EventEntry| {
         wanted(fact, asked.realms) && oldest.is_none_or(|oldest| fact.at.as_millis() >= oldest)
     };
-    let mut last: Option<(String, u64)> = None;
-    let mut events = client.events(asked.past, asked.follow, None).await?;
+    let (facts, mut last) = past(client).await?;
+    let is_complete = facts.len() < MAX_EVENTS;
+    let facts: Vec<&EventEntry> = facts.iter().filter(|fact| wanted(fact)).collect();
+    let newest = &facts[facts.len().saturating_sub(asked.past)..];
+    if matches!(console.form, Format::Table | Format::Wide | Format::Plain) {
+        let began = is_complete.then_some(summary.daemon.started_at);
+        console.note(&extent(newest.len(), facts.len(), began));
+    }
+    newest.iter().try_for_each(|fact| print(fact, console))?;
+    if !asked.follow || console.is_closed() {
+        return Ok(Exit::Holds);
+    }
+    let since = last.as_ref().map(|(id, _)| id.clone());
+    let mut events = client.events(0, true, since.as_deref()).await?;
     let mut retries = 0;
     loop {
         match show(&mut events, &wanted, &mut last, console).await {
-            Ok(()) if console.is_closed() || !asked.follow => return Ok(Exit::Holds),
+            Ok(()) if console.is_closed() => return Ok(Exit::Holds),
             Ok(()) => console.note("heartbeatd has ended the stream; following again"),
-            Err(Trouble::Stream(error)) if asked.follow => console.note(&format!("{error}; following again")),
-            Err(Trouble::Stream(error)) => return Err(error.into()),
+            Err(Trouble::Stream(error)) => console.note(&format!("{error}; following again")),
             Err(Trouble::Output(failure)) => return Err(failure),
         }
         events = loop {
@@ -74,9 +83,31 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     }
 }
 
+/// Every fact that heartbeatd keeps, and where to go on after them.
+async fn past(client: &Client) -> Result<(Vec<EventEntry>, Option<(String, u64)>), ClientError> {
+    let mut events = client.events(MAX_EVENTS, false, None).await?;
+    let (mut facts, mut last) = (Vec::new(), None);
+    while let Some(fact) = events.next().await? {
+        last = Some((events.last_id().unwrap_or_default().to_owned(), fact.seq));
+        facts.push(fact);
+    }
+    Ok((facts, last))
+}
+
+/// Which facts are shown: `shown` of those that are `wanted`, since heartbeatd `began` if none of them is gone.
+fn extent(shown: usize, wanted: usize, began: Option<WallTime>) -> String {
+    let which =
+        if shown < wanted { format!("the newest {shown} of {wanted} events ") } else { String::new() };
+    let from = match began {
+        Some(began) => format!("since heartbeatd started at {}", moment(began)),
+        None => format!("among the newest {MAX_EVENTS} of heartbeatd, which keeps no more"),
+    };
+    format!("{which}{from}; older ones: heartbeat-cli incidents, heartbeat-cli history REALM")
+}
+
 enum Trouble {
     Stream(ClientError),
-    Output(crate::exit::Failure),
+    Output(Failure),
 }
 
 async fn show(
@@ -111,7 +142,7 @@ fn wanted(fact: &EventEntry, realms: &[String]) -> bool {
     realms.is_empty() || fact.realm.as_ref().is_some_and(|realm| realms.contains(realm))
 }
 
-fn print(fact: &EventEntry, console: &mut Console) -> Result<(), crate::exit::Failure> {
+fn print(fact: &EventEntry, console: &mut Console) -> Result<(), Failure> {
     match console.form {
         Format::Json | Format::Ndjson => console.json_line(fact),
         Format::Plain => {
@@ -188,6 +219,16 @@ mod tests {
         assert!(is_repeated(Some(&last), "k3v9.4", 5) && is_repeated(Some(&last), "k3v9.3", 7));
         assert!(!is_repeated(Some(&last), "k3v9.4", 8) && !is_repeated(Some(&last), "other.1", 1));
         assert!(!is_repeated(None, "k3v9.4", 1));
+    }
+
+    #[test]
+    fn the_remark_claims_no_more_than_is_shown() {
+        let began = Some(WallTime::from_millis(1_795_473_598_310));
+        assert!(extent(3, 3, began).starts_with("since heartbeatd started at 2026-11-23 22:39:58"));
+        assert!(extent(3, 9, began).starts_with("the newest 3 of 9 events since heartbeatd started at "));
+        assert!(
+            extent(3, 3, None).starts_with("among the newest 2000 of heartbeatd, which keeps no more; older")
+        );
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(crate) async fn run(client: &Client, form: GraphForm, console: &mut Console)
     match form {
         GraphForm::Dot => console.print(&ended(client.graph_text(GraphFormat::Dot).await?))?,
         GraphForm::Mermaid => console.print(&ended(client.graph_text(GraphFormat::Mermaid).await?))?,
+        GraphForm::Tree if console.form == Format::Name => {
+            let document = client.graph().await?;
+            document.start_order.iter().try_for_each(|name| console.line(&console.style.text(name)))?;
+        }
         GraphForm::Tree if !json => {
             let document = client.graph().await?;
             let columns = if console.terminal { console.width() } else { usize::MAX };

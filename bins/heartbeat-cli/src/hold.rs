@@ -24,7 +24,7 @@ pub(crate) async fn run(
     request: &ActionRequest,
     console: &mut Console,
 ) -> Outcome {
-    let realms = names(client, realms, true).await?;
+    let realms = names(client, realms).await?;
     for realm in &realms {
         let done = client.action(realm, action, request).await?;
         if matches!(console.form, Format::Json | Format::Ndjson) {

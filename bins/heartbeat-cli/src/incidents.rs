@@ -23,6 +23,7 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
     match console.form {
         Format::Json => console.json(&document)?,
         Format::Ndjson => document.incidents.iter().try_for_each(|incident| console.json_line(incident))?,
+        Format::Name => document.incidents.iter().try_for_each(|incident| console.line(&incident.id))?,
         Format::Plain => {
             document.incidents.iter().try_for_each(|incident| {
                 let (root, message) =

@@ -41,7 +41,7 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     let all = asked.realms.is_empty();
     let realms = match asked.realms {
         [] => with_output(client).await?,
-        named => names(client, named, false).await?,
+        named => names(client, named).await?,
     };
     let asked = &Asked { realms: &realms, ..*asked };
     if asked.follow {

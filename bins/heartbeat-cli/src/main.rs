@@ -108,9 +108,6 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Events that heartbeatd keeps.
-const MAX_EVENTS: usize = 2_000;
-
 /// Says what is wrong with the command line (or what was asked of it: help).
 fn usage(error: &clap::Error) -> u8 {
     let own = unknown_command(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
@@ -274,7 +271,7 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
         }
         Some(Command::Events { realms, follow, since, lines }) => {
             // What is bounded by its age is not bounded by its number as well.
-            let past = if since.is_some() { MAX_EVENTS } else { usize::from(*lines) };
+            let past = if since.is_some() { events::MAX_EVENTS } else { usize::from(*lines) };
             let asked = events::Asked { realms, past, since: *since, follow: *follow };
             events::run(&connect(console), &asked, console).await
         }

@@ -21,7 +21,7 @@ pub(crate) async fn mute(
     console: &mut Console,
 ) -> Outcome {
     let request = MuteRequest { reason: reason.to_owned(), for_s: length.as_secs_f64() };
-    for realm in &names(client, realms, true).await? {
+    for realm in &names(client, realms).await? {
         let document = client.mute(realm, &request).await?;
         show(&document, console)?;
     }
@@ -30,7 +30,7 @@ pub(crate) async fn mute(
 
 /// Ends the mute of every realm in turn.
 pub(crate) async fn unmute(client: &Client, realms: &[String], console: &mut Console) -> Outcome {
-    for realm in &names(client, realms, true).await? {
+    for realm in &names(client, realms).await? {
         let document = client.unmute(realm).await?;
         show(&document, console)?;
     }

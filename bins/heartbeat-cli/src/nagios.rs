@@ -61,7 +61,7 @@ pub(crate) async fn run(client: &Client, selectors: &[String], console: &mut Con
 async fn ask(client: &Client, selectors: &[String]) -> Result<StatusDocument, Failure> {
     let document = client.status(false).await?;
     match unknown(&document, selectors).first() {
-        Some(missing) => Err(no_such(&document, missing, false)),
+        Some(missing) => Err(no_such(&document, missing)),
         None => Ok(document),
     }
 }

@@ -1,17 +1,18 @@
 //! `plan`: what a command or a failure would do. It changes nothing.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::PlanRequest;
+use heartbeat_status::wire::{Action, PlanRequest};
 
-use crate::args::PlanTarget;
+use crate::act::{self, Leave};
+use crate::args::{ActArgs, PlanTarget};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::reload;
 use crate::select::names;
-use crate::steps::{effect_lines, is_refused, plan_lines, refused_lines};
+use crate::steps::effect_lines;
 
-/// `plan WHAT REALM..`: realm by realm, in the order in which the command would take them.
+/// `plan WHAT REALM..`: that of a command is one plan for all of the realms, as the command itself would make it.
 pub(crate) async fn run(
     client: &Client,
     target: PlanTarget,
@@ -19,66 +20,47 @@ pub(crate) async fn run(
     cascade: bool,
     console: &mut Console,
 ) -> Outcome {
-    if target == PlanTarget::Reload {
-        if !selectors.is_empty() {
-            return Err(Failure::new(Exit::Usage, "`plan reload` takes no realm"));
-        }
-        return reload::run(client, true, console).await;
-    }
-    let mut realms = names(client, selectors, target != PlanTarget::Fail).await?;
-    if target == PlanTarget::Stop {
-        realms.reverse();
-    }
-    let mut exit = Exit::Holds;
-    for (at, realm) in realms.iter().enumerate() {
-        if at > 0 && !matches!(console.form, Format::Json | Format::Ndjson) {
-            console.line("")?;
-        }
-        if one(client, target, realm, realms.len() > 1, cascade, console).await? == Exit::Refused {
-            exit = Exit::Refused;
-        }
-    }
-    Ok(exit)
+    let action = match target {
+        PlanTarget::Start => Action::Start,
+        PlanTarget::Stop => Action::Stop,
+        PlanTarget::Restart => Action::Restart,
+        PlanTarget::Fail => return failures(client, selectors, console).await,
+        PlanTarget::Reload if selectors.is_empty() => return reload::run(client, true, console).await,
+        PlanTarget::Reload => return Err(Failure::new(Exit::Usage, "`plan reload` takes no realm")),
+    };
+    let args = ActArgs {
+        realms: selectors.to_vec(),
+        cascade,
+        leave_dependents: false,
+        lift_holds: false,
+        dry_run: true,
+        no_wait: false,
+        reason: None,
+    };
+    act::run(client, action, &args, &Leave { yes: false, limit: None }, console).await
 }
 
-async fn one(
-    client: &Client,
-    target: PlanTarget,
-    realm: &str,
-    is_one_of_several: bool,
-    cascade: bool,
-    console: &mut Console,
-) -> Outcome {
-    let request = PlanRequest { action: target.as_str().to_owned(), realm: realm.to_owned(), cascade };
-    let plan = client.plan(&request).await?;
-    let exit = if is_refused(&plan) { Exit::Refused } else { Exit::Holds };
-    match console.form {
-        Format::Json => console.json(&plan)?,
-        Format::Ndjson => console.json_line(&plan)?,
-        _ => {
-            let style = console.style;
-            let name = style.text(realm);
-            if is_one_of_several && target != PlanTarget::Fail {
-                console.line(&format!("{} {name}:", target.as_str()))?;
-            }
-            if exit == Exit::Refused {
-                return refused_lines(&plan, style)
-                    .iter()
-                    .try_for_each(|line| console.prose(line, 2))
-                    .map(|()| exit);
-            }
-            let lines = if target == PlanTarget::Fail {
+/// What the failure of each realm would mean to the others.
+async fn failures(client: &Client, selectors: &[String], console: &mut Console) -> Outcome {
+    for (at, realm) in names(client, selectors).await?.into_iter().enumerate() {
+        let name = console.style.text(&realm);
+        let request = PlanRequest { action: "fail".to_owned(), realm, cascade: false };
+        let plan = client.plan(&request).await?;
+        match console.form {
+            Format::Json => console.json(&plan)?,
+            Format::Ndjson => console.json_line(&plan)?,
+            _ => {
+                if at > 0 {
+                    console.line("")?;
+                }
                 console.prose(&format!("if {name} fails:"), 2)?;
-                effect_lines(&plan, style)
-            } else {
-                console.line("plan, nothing changed:")?;
-                plan_lines(&plan, style)
-            };
-            lines.iter().try_for_each(|line| console.prose(line, 4))?;
-            if let Some(message) = &plan.message {
-                console.prose(&style.text(message), 2)?;
+                let lines = effect_lines(&plan, console.style);
+                lines.iter().try_for_each(|line| console.prose(line, 4))?;
+                if let Some(message) = &plan.message {
+                    console.prose(&console.style.text(message), 2)?;
+                }
             }
         }
     }
-    Ok(exit)
+    Ok(Exit::Holds)
 }

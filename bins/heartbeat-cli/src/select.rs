@@ -137,26 +137,21 @@ pub(crate) fn is_name(text: &str) -> bool {
     matches!(parse(text), Ok(Selector::Name(_)))
 }
 
-/// The names of the realms that are meant. A command that changes something is offered no other realm instead of one
-/// that is not there.
+/// The names of the realms that are meant.
 ///
 /// # Errors
 /// Exit 4 when a selector means no realm; what the client says.
-pub(crate) async fn names(
-    client: &Client,
-    selectors: &[String],
-    changes: bool,
-) -> Result<Vec<String>, Failure> {
+pub(crate) async fn names(client: &Client, selectors: &[String]) -> Result<Vec<String>, Failure> {
     let document = client.status(false).await?;
     let (realms, unmatched) = chosen(&document, selectors);
     match unmatched.first() {
-        Some(missing) => Err(no_such(&document, missing, !changes)),
+        Some(missing) => Err(no_such(&document, missing)),
         None => Ok(realms.into_iter().map(|realm| realm.name.clone()).collect()),
     }
 }
 
-/// There is no such realm.
-pub(crate) fn no_such(document: &StatusDocument, selector: &str, suggest: bool) -> Failure {
+/// There is no such realm; one with a name that is near is a question, and nothing is done to it.
+pub(crate) fn no_such(document: &StatusDocument, selector: &str) -> Failure {
     let shown = heartbeat_status::sanitise_line(selector);
     if !is_name(selector) {
         return Failure::new(Exit::NoSuchRealm, format!("`{shown}` selects no realm"))
@@ -164,7 +159,7 @@ pub(crate) fn no_such(document: &StatusDocument, selector: &str, suggest: bool) 
     }
     let failure = Failure::new(Exit::NoSuchRealm, format!("no realm is called `{shown}`"));
     let names = document.realms.iter().map(|realm| realm.name.as_str());
-    match heartbeat_config::nearest(selector, names).filter(|_| suggest) {
+    match heartbeat_config::nearest(selector, names) {
         Some(near) => failure.help(format!("did you mean {near}?")),
         None => failure.help("`heartbeat-cli status` lists them"),
     }
@@ -226,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_changes_something_is_offered_no_other_realm() {
+    fn a_realm_that_is_not_there_comes_with_the_one_that_is_near() {
         let document = sample::outage();
-        let told = |selector: &str, suggest| no_such(&document, selector, suggest);
-        assert_eq!(told("wrker", true).help.as_deref(), Some("did you mean worker?"));
-        assert_eq!(told("wrker", false).help.as_deref(), Some("`heartbeat-cli status` lists them"));
-        assert_eq!(told("@web", true).message, "`@web` selects no realm");
-        assert_eq!(told("wrker", true).exit, Exit::NoSuchRealm);
+        let told = |selector: &str| no_such(&document, selector);
+        assert_eq!(told("wrker").help.as_deref(), Some("did you mean worker?"));
+        assert_eq!(told("elsewhere").help.as_deref(), Some("`heartbeat-cli status` lists them"));
+        assert_eq!(told("@web").message, "`@web` selects no realm");
+        assert_eq!(told("wrker").exit, Exit::NoSuchRealm);
     }
 }

@@ -4,7 +4,7 @@ use heartbeat_client::Client;
 use heartbeat_status::wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
 
 use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
-use crate::cells::why;
+use crate::cells::{mute, why};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
@@ -18,7 +18,7 @@ pub(crate) async fn run(client: &Client, selectors: &[String], console: &mut Con
     // One name is asked for as it is, so that heartbeatd itself says which names are near.
     let realms = match selectors {
         [name] if is_name(name) => selectors.to_vec(),
-        several => names(client, several, false).await?,
+        several => names(client, several).await?,
     };
     for (at, name) in realms.iter().enumerate() {
         let document = client.realm(name, false).await?;
@@ -72,6 +72,9 @@ fn page(document: &RealmDocument, columns: usize, style: Style) -> String {
     if let Some(pause) = &realm.pause {
         let until = pause.until.map_or_else(|| "resumed".to_owned(), moment);
         page.line("paused", &format!("until {until}: {}", style.text(&pause.reason)));
+    }
+    if let Some(mute) = mute(realm, style) {
+        page.line("muted", &mute);
     }
     page.lines("needs", realm.needs.iter().map(|need| need_line(need, style)));
     page.lines("needed by", realm.needed_by.iter().map(|name| style.text(name)));
@@ -182,6 +185,14 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+        let mut muted = sample::realm();
+        assert!(!text.contains("muted"), "{text}");
+        muted.realm.flags.push(heartbeat_status::Flag::Muted.into());
+        let muted = page(&muted, 200, Style::default());
+        assert!(
+            muted.contains("  muted      by an operator (`heartbeat-cli unmute api` ends it)"),
+            "{muted}"
+        );
         let narrow = page(&sample::realm(), 40, Style::default());
         assert!(narrow.lines().all(|line| crate::style::width(line) <= 40), "{narrow}");
     }

@@ -72,7 +72,7 @@ pub(crate) fn exit_of(document: &StatusDocument, names: &[String]) -> Exit {
 /// A selector that means no realm is exit 4, with names that are near.
 pub(crate) fn check_names(document: &StatusDocument, selectors: &[String]) -> Result<(), Failure> {
     match unknown(document, selectors).first() {
-        Some(missing) => Err(no_such(document, missing, true)),
+        Some(missing) => Err(no_such(document, missing)),
         None => Ok(()),
     }
 }

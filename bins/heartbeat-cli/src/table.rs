@@ -9,7 +9,7 @@ use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{Health, WallTime};
 
 use crate::age::human_seconds_f64;
-use crate::cells::{Cell, Column, cell, next, why};
+use crate::cells::{Cell, Column, cell, next, why_in_row};
 use crate::headline::{FirstLine, status_of};
 use crate::style::{Hue, Style, width, wrap};
 
@@ -286,7 +286,7 @@ fn stacked(
             shortened = true;
             continue;
         }
-        push_line(out, &style.cut(&format!("    {}", why(realm, style)), screen));
+        push_line(out, &style.cut(&format!("    {}", why_in_row(realm, style)), screen));
         push_line(out, &style.cut(&format!("    {}", next_line(realm, now, style)), screen));
     }
     let mut hidden = if shortened { vec!["WHY and NEXT of what is up"] } else { Vec::new() };

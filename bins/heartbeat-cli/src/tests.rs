@@ -308,6 +308,8 @@ async fn graphs_are_drawn_here_or_passed_on() {
     let fake = fake(|line, _, _| if line.contains("format=dot") { ok("digraph {}") } else { ok(GRAPH) });
     assert_eq!(fake.run(&["graph"]).await.out, "api ? later-word  m\n└─ db ● up\n");
     assert_eq!(fake.run(&["graph", "--format", "dot"]).await.out, "digraph {}\n");
+    assert_eq!(fake.run(&["graph", "-o", "name"]).await.out, "db\napi\n");
+    assert_eq!(fake.run(&["events", "-o", "name"]).await.exit, Exit::Usage);
     assert!(fake.run(&["graph", "--json"]).await.out.contains("heartbeat.graph/1"));
 }
 
@@ -415,20 +417,21 @@ async fn what_is_refused_has_no_steps_and_the_exit_code_of_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_plan_takes_selectors_and_shows_each_realm() {
-    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"stop","realms":["REALM"],"dry_run":true,
-        "steps":[{"wave":1,"realm":"REALM","action":"stop"}]}"#;
+async fn several_realms_have_one_plan_as_the_command_itself_makes_it() {
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"stop","realms":["worker","postgres"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"worker","action":"stop"},{"wave":2,"realm":"postgres","action":"stop"}]}"#;
     let fake = fake(|line, body, _| match line {
         line if line.starts_with("GET") => ok(sample::OUTAGE),
-        _ => {
-            let realm = if body.contains("postgres") { "postgres" } else { "worker" };
-            ok(&PLAN.replace("REALM", realm))
+        line if line.contains("/realms/worker,postgres/stop/") && body.contains(r#""dry_run":true"#) => {
+            ok(PLAN)
         }
+        _ => problem(409, ""),
     });
     let ran = fake.run(&["plan", "stop", "postgres", "work*"]).await;
-    let expected = "stop worker:\nplan, nothing changed:\n  1 stop    worker\n\n\
-        stop postgres:\nplan, nothing changed:\n  1 stop    postgres\n";
-    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, expected), "dependents first");
+    let expected = "plan, nothing changed:\n  1 stop    worker\n  2 stop    postgres\n";
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, expected), "{}", ran.err);
+    let same = fake.run(&["stop", "postgres", "work*", "--dry-run"]).await;
+    assert_eq!((same.exit, same.out, same.err), (ran.exit, ran.out, ran.err));
     assert_eq!(fake.run(&["plan", "stop", "@none"]).await.exit, Exit::NoSuchRealm);
     assert_eq!(fake.run(&["plan", "reload", "postgres"]).await.exit, Exit::Usage);
 }
@@ -606,12 +609,13 @@ async fn selectors_are_shown_before_anything_happens_and_none_is_guessed() {
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, "stop worker postgres: accepted\n"));
     for (args, help) in [
         (&["stop", "@none"][..], "`@none` selects no realm"),
-        (&["stop", "wrker"], "no realm is called `wrker`"),
+        (&["stop", "elsewhere"], "no realm is called `elsewhere`"),
+        (&["stop", "wrker"], "did you mean worker?"),
         (&["events", "wrker"], "did you mean worker?"),
         (&["logs", "wrker"], "did you mean worker?"),
         (&["is", "up", "wrker"], "did you mean worker?"),
         (&["status", "wrker"], "did you mean worker?"),
-        (&["pause", "wrker", "--reason", "x"], "`heartbeat-cli status` lists them"),
+        (&["pause", "wrker", "--reason", "x"], "did you mean worker?"),
     ] {
         let ran = acting().run(args).await;
         assert!(ran.exit == Exit::NoSuchRealm && ran.err.contains(help), "{args:?}: {}", ran.err);
@@ -623,4 +627,40 @@ async fn selectors_are_shown_before_anything_happens_and_none_is_guessed() {
         );
         assert!(!ran.err.contains("/api/"), "{}", ran.err);
     }
+}
+
+#[tokio::test]
+async fn a_run_that_heartbeatd_does_not_know_of_is_remarked_once() {
+    let ran = fake(|_, _, _| problem(404, "")).run(&["run-beat", "api", "--", "true"]).await;
+    assert_eq!(
+        (ran.exit, ran.err.matches("heartbeatd does not know of this run").count()),
+        (Exit::Child(0), 1)
+    );
+}
+
+#[tokio::test]
+async fn the_number_of_events_is_that_of_the_realms_that_are_named() {
+    const FACTS: &str = "event: fact\nid: k.1\ndata: {\"schema\":\"heartbeat.event/1\",\"seq\":N,\"at\":\"2026-11-23T22:39:58.310Z\",\"realm\":\"R\",\"what\":\"Started\",\"detail\":\"dN\"}\n\n";
+    let fake = fake(|line, _, _| {
+        if !line.contains("/api/events/") {
+            return ok(sample::OUTAGE);
+        }
+        let facts = ["api", "api", "api", "worker", "worker"];
+        let past = line.split("past=").nth(1).and_then(|rest| rest.split(['&', ' ']).next()?.parse().ok());
+        let skipped = facts.len().saturating_sub(past.unwrap_or(0));
+        let facts = facts.iter().enumerate().skip(skipped);
+        let body: String = facts
+            .map(|(at, realm)| {
+                FACTS.replace('N', &(at + 1).to_string()).replace("\"R\"", &format!("\"{realm}\""))
+            })
+            .collect();
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    });
+    let ran = fake.run(&["events", "api", "-n", "2"]).await;
+    let details: Vec<&str> = ran.out.lines().filter_map(|line| line.rsplit('\t').next()).collect();
+    assert_eq!((ran.exit, details), (Exit::Holds, vec!["d2", "d3"]), "{} {}", ran.out, ran.err);
+    assert!(ran.err.starts_with("the newest 2 of 3 events since heartbeatd started at"), "{}", ran.err);
 }

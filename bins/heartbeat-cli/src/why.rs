@@ -9,7 +9,7 @@ use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_marku
 
 use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
-use crate::cells::{counter, next, past as past_result, spaced, why};
+use crate::cells::{counter, mute, next, past as past_result, spaced, why};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     let realms = match selectors.as_slice() {
         [name] if is_name(name) => selectors.clone(),
         [] => Vec::new(),
-        several => names(client, several, false).await?,
+        several => names(client, several).await?,
     };
     for (at, name) in realms.iter().enumerate() {
         if (at > 0 || !own.is_empty()) && !matches!(console.form, Format::Json | Format::Ndjson) {
@@ -122,6 +122,9 @@ pub(crate) fn explain(
         page.line("blocks", &names.join(", "));
     }
     page.line("state", &axes(realm, style));
+    if let Some(mute) = mute(realm, style) {
+        page.line("muted", &mute);
+    }
     page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, realm, now, style)));
     if let Some(says) = realm.says.as_ref() {
         page.line("says", &says_line(says, style));

@@ -227,7 +227,7 @@ closed_list! {
         Stale = "stale",
         /// Adopted after a restart of heartbeatd; no fresh measurement yet.
         Adopted = "adopted",
-        /// In a maintenance window that mutes notifications.
+        /// An operator or a maintenance window mutes its notifications.
         Muted = "muted",
         /// The restart circuit breaker is tripped and holds its restart.
         Fuse = "fuse",
