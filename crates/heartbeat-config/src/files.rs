@@ -33,7 +33,7 @@ const AS_IN_A_SHELL: MatchOptions =
 /// How often a question has to be found unanswered before it is given up.
 const LOOKS: u32 = 4;
 
-/// What the reading thread does, for the one that waits. The reading thread wakes nobody until it ends.
+/// What the reading thread does, for the thread that waits for it. The reading thread wakes that thread only when it ends.
 struct Progress<T> {
     /// The question that waits for its answer.
     asked: Option<String>,

@@ -31,8 +31,8 @@ pub struct Receiver {
     pub realms: Vec<String>,
     /// It hears of an incident that has been open for so long; an incident that is over by then is none for it.
     pub delay: Duration,
-    /// It gets `opened` again, with the next number, after an incident has been silent and open for so long. Nobody is
-    /// reminded of an incident that a person takes care of.
+    /// It gets `opened` again, with the next number, after an incident has been silent and open for so long. An
+    /// acknowledged incident is not repeated.
     pub repeat: Option<Duration>,
     /// It does not hear of an incident that a person takes care of.
     pub unless_acknowledged: bool,

@@ -55,7 +55,7 @@ pub(crate) fn open(path: &Path, schema: &Schema, check: bool) -> Result<Connecti
 /// The files of a database, by what follows its name.
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// Refuses what is there and is no regular file, which may block whoever opens it. A link counts as what it leads to.
+/// Refuses what is there and is no regular file, which may block the thread that opens it. A link counts as what it leads to.
 fn check_regular(path: &Path) -> Result<(), StoreError> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
     let kind = metadata.file_type();

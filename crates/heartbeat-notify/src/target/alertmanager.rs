@@ -1,4 +1,4 @@
-//! Alerts of an Alertmanager, by its API v2. It forgets an alert that nobody posts again, and keeps none over its own
+//! Alerts of an Alertmanager, by its API v2. It forgets an alert that is not posted again, and keeps none over its own
 //! restart, so an open incident is posted again and again, with an end that is a few refreshes ahead.
 
 use std::time::Duration;
