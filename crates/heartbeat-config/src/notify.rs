@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use heartbeat_status::wire::TEMPLATE_NAMES;
 use heartbeat_status::{IncidentStep, RealmName};
 
 use crate::code::Code;
@@ -67,30 +68,6 @@ const KINDS: [(&str, ReceiverKind, &str); 5] = [
 ];
 /// Kinds of receivers of later versions, which are refused by name.
 const LATER: [&str; 2] = ["exec", "smtp"];
-
-/// What a template may use.
-pub const TEMPLATE_NAMES: &[&str] = &[
-    "schema",
-    "event",
-    "id",
-    "seq",
-    "ecosystem",
-    "root",
-    "reason",
-    "message",
-    "severity",
-    "affected",
-    "opened_at",
-    "resolved_at",
-    "duration_s",
-    "resolution",
-    "ack",
-    "timeline",
-    "log_tail",
-    "links",
-    "title",
-    "text",
-];
 
 fn receiver(
     reader: &Reader<'_>,

@@ -91,7 +91,7 @@ pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
 pub use target::{ALERT_REFRESH, Alertmanager, Ntfy, PagerDuty, Slack, Target, Webhook};
-pub use template::{TEMPLATE_NAMES, Template};
+pub use template::Template;
 pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;
 

@@ -8,30 +8,6 @@ use serde::Deserialize;
 
 use crate::NotifyError;
 
-/// What a template may use: the fields of the incident document, and the message as heartbeatd writes it.
-pub const TEMPLATE_NAMES: &[&str] = &[
-    "schema",
-    "event",
-    "id",
-    "seq",
-    "ecosystem",
-    "root",
-    "reason",
-    "message",
-    "severity",
-    "affected",
-    "opened_at",
-    "resolved_at",
-    "duration_s",
-    "resolution",
-    "ack",
-    "timeline",
-    "log_tail",
-    "links",
-    "title",
-    "text",
-];
-
 /// Most instructions of one rendering: a template that loops for ever ends here.
 const MAX_INSTRUCTIONS: u64 = 200_000;
 /// Longest rendered message, in bytes.
@@ -84,9 +60,11 @@ fn environment() -> Environment<'static> {
 
 #[cfg(test)]
 mod tests {
+    use heartbeat_status::wire::{AckEntry, TEMPLATE_NAMES};
+    use heartbeat_status::{IncidentStep, WallTime};
+
     use super::*;
     use crate::target::sample::document;
-    use heartbeat_status::{IncidentStep, WallTime, wire::AckEntry};
 
     fn rendered(source: &str) -> String {
         let document = document(IncidentStep::Opened);

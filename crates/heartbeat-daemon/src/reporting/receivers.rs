@@ -241,11 +241,3 @@ fn log(report: Report) {
         other => tracing::warn!(report = ?other, "a notification"),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_template_may_use_what_it_is_given() {
-        assert_eq!(heartbeat_config::TEMPLATE_NAMES, heartbeat_notify::TEMPLATE_NAMES);
-    }
-}

@@ -54,6 +54,31 @@ pub struct IncidentDocument {
     pub links: IncidentLinks,
 }
 
+/// Names that the template of a receiver may use: the fields of [`IncidentDocument`], and `title` and `text`, the message
+/// as heartbeatd writes it.
+pub const TEMPLATE_NAMES: &[&str] = &[
+    "schema",
+    "event",
+    "id",
+    "seq",
+    "ecosystem",
+    "root",
+    "reason",
+    "message",
+    "severity",
+    "affected",
+    "opened_at",
+    "resolved_at",
+    "duration_s",
+    "resolution",
+    "ack",
+    "timeline",
+    "log_tail",
+    "links",
+    "title",
+    "text",
+];
+
 impl IncidentDocument {
     /// The same without the quotes around what commands have printed ([`printed`]).
     #[must_use]

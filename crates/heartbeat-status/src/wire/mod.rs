@@ -34,7 +34,7 @@ pub use history::{
 };
 pub use incident::{
     AckEntry, AckRequest, DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument,
-    TimelineEntry,
+    TEMPLATE_NAMES, TimelineEntry,
 };
 pub use logs::{LogsDocument, LostEntry};
 pub use notification::{
