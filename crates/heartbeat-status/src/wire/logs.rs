@@ -89,12 +89,14 @@ impl LostEntry {
         }
         if emptied > 0 {
             said.push(format!(
-                "emptied at least {emptied} times by a program of the realm: `> /dev/stderr` does that, `>&2` does not"
+                "emptied at least {} by a program of the realm: `> /dev/stderr` does that, `>&2` does not",
+                times(emptied)
             ));
         }
         if truncations > 0 {
             said.push(format!(
-                "may have lost output: copied and truncated {truncations} times, {cut_bytes} bytes known to be lost"
+                "may have lost output: copied and truncated {}, {cut_bytes} bytes known to be lost",
+                times(truncations)
             ));
         }
         if dropped_bytes > 0 {
@@ -102,4 +104,9 @@ impl LostEntry {
         }
         Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes, emptied, removed_bytes }
     }
+}
+
+/// A count in words: "once", "3 times".
+fn times(count: u64) -> String {
+    if count == 1 { String::from("once") } else { format!("{count} times") }
 }
