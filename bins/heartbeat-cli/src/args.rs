@@ -244,6 +244,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PROBE")]
         probe: Option<String>,
     },
+    /// Show objectives: what is left of their budgets, and how fast they are used
+    Slo,
+    /// Print a month: availability, latency and incidents of every realm; -o html, md, csv or json
+    Report {
+        /// Month in UTC, such as 2026-11 [default: the present one]
+        #[arg(long, value_name = "MONTH")]
+        month: Option<String>,
+    },
     /// Show recent events; -f follows new ones
     Events {
         /// Only events of these realms

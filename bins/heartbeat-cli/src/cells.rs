@@ -29,11 +29,12 @@ pub(crate) enum Column {
     Cpu,
     Memory,
     Descriptors,
+    Budget,
 }
 
 impl Column {
     /// In the order they stand in the table.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Status,
         Self::Realm,
         Self::Since,
@@ -48,6 +49,7 @@ impl Column {
         Self::Cpu,
         Self::Memory,
         Self::Descriptors,
+        Self::Budget,
     ];
 
     /// Its heading.
@@ -67,6 +69,7 @@ impl Column {
             Self::Cpu => "CPU",
             Self::Memory => "MEMORY",
             Self::Descriptors => "FDS",
+            Self::Budget => "BUDGET",
         }
     }
 }
@@ -129,8 +132,25 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
         }
         Column::Cpu => used(realm, |process| process.cpu_percent.map(cpu)),
         Column::Memory => used(realm, |process| process.rss_bytes.map(|bytes| size(bytes as f64))),
+        Column::Budget => budget(realm),
         Column::Descriptors => used(realm, |process| process.fds.map(|count| count.to_string())),
     }
+}
+
+/// What is left of the budget of its objective: `41m left`.
+fn budget(realm: &RealmEntry) -> Cell {
+    let Some(slo) = realm.slo else { return Cell::none() };
+    let slow = if slo.latency_met == Some(false) { "slow" } else { "" };
+    let (text, hue) = match slo.left_min {
+        None if slow.is_empty() => ("met".to_owned(), Hue::Ok),
+        None => (slow.to_owned(), Hue::Attention),
+        Some(left) if left < 0.0 => (format!("{:.0}m over", -left), Hue::Bad),
+        Some(left) => {
+            let hue = if slo.burning || !slow.is_empty() { Hue::Attention } else { Hue::Ok };
+            (format!("{left:.0}m left{}", if slo.burning { ", burning" } else { "" }), hue)
+        }
+    };
+    Cell::new(text, hue)
 }
 
 /// What the processes of the realm use, as far as it is known.

@@ -70,6 +70,19 @@ pub(crate) enum Format {
     Ndjson,
     /// Names only
     Name,
+    /// One page that prints well, of `report`
+    Html,
+    /// Tables in Markdown, of `report`
+    Md,
+    /// One line per realm for a spreadsheet, of `report`
+    Csv,
+}
+
+impl Format {
+    /// A format that only `report` has.
+    pub(crate) const fn is_of_report(self) -> bool {
+        matches!(self, Self::Html | Self::Md | Self::Csv)
+    }
 }
 
 fn parse_host(text: &str) -> Result<Host, String> {

@@ -13,7 +13,22 @@ const MAX_COLUMNS: usize = 100;
 const NAME_COLUMNS: usize = 14;
 
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Look", &["status", "why", "show", "graph", "logs", "events", "incidents", "history", "boot"]),
+    (
+        "Look",
+        &[
+            "status",
+            "why",
+            "show",
+            "graph",
+            "logs",
+            "events",
+            "incidents",
+            "history",
+            "slo",
+            "report",
+            "boot",
+        ],
+    ),
     (
         "Act",
         &["start", "stop", "restart", "plan", "pause", "resume", "mute", "unmute", "reset", "signal", "ack"],

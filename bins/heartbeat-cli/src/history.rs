@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_client::{Client, HistoryRange};
 use heartbeat_status::wire::{
-    AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
+    HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
 };
 
 use crate::age;
@@ -69,7 +69,8 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
         }
     }
     let strip: String = steps.iter().map(|times| mark(times, style)).collect();
-    let share = document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), availability);
+    let share =
+        document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string);
     lines.push(format!("status   {strip}  {share}"));
     if let Some(latency) = &document.latency_ms {
         let values: Vec<Option<f64>> =
@@ -115,21 +116,6 @@ fn mark(times: &TimesEntry, style: Style) -> char {
     let found = [times.down_s, times.degraded_s, times.unknown_s, times.up_s, times.paused_s];
     let at = found.iter().position(|seconds| *seconds > 0.0).unwrap_or(marks.len() - 1);
     marks[at]
-}
-
-fn availability(entry: &AvailabilityEntry) -> String {
-    // Rounded down, so that less than everything never looks like everything.
-    let percent = |share: f64| (share * 1e4).floor() / 1e2;
-    let known = format!("{:.2} %", percent(entry.share));
-    if entry.unknown_s <= 0.0 {
-        return known;
-    }
-    format!(
-        "{known} ({:.2}-{:.2}, unknown {})",
-        percent(entry.at_least),
-        percent(entry.at_most),
-        age::human_seconds_f64(entry.unknown_s)
-    )
 }
 
 fn figures(latency: &LatencyEntry) -> String {

@@ -57,6 +57,7 @@ mod sample;
 mod screen;
 mod select;
 mod show;
+mod slo;
 mod status;
 mod steps;
 mod style;
@@ -197,6 +198,10 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
             None => client,
         }
     };
+    if console.form.is_of_report() && !matches!(cli.command, Some(Command::Report { .. })) {
+        let why = "-o html, md and csv are formats of `heartbeat-cli report`".to_owned();
+        return Err(Failure::new(Exit::Usage, why));
+    }
     let acting = act::Leave { yes: cli.global.yes, limit };
     match &cli.command {
         None => overview(&connect(console), &cli.global, console).await,
@@ -259,6 +264,8 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::History { realm, since, probe }) => {
             history::run(&connect(console), realm, *since, probe.as_deref(), console).await
         }
+        Some(Command::Slo) => slo::run(&connect(console), console).await,
+        Some(Command::Report { month }) => slo::report(&connect(console), month.as_deref(), console).await,
         Some(Command::Ack { id, note, by }) => {
             let request = AckRequest { by: by.clone(), note: note.clone() };
             incidents::acknowledge(&connect(console), id, &request, console).await

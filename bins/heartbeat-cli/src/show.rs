@@ -103,6 +103,15 @@ fn page(document: &RealmDocument, columns: usize, style: Style) -> String {
             &format!("{} of {} used in {window}, {} in all", restarts.used, restarts.burst, restarts.total),
         );
     }
+    if let Some(slo) = &realm.slo {
+        let left = slo.left_min.map(|left| format!("{left:.1} minutes of the budget are left"));
+        let burning = slo.burning.then(|| "it is used too fast".to_owned());
+        let latency = slo
+            .latency_met
+            .map(|met| format!("the objective of latency is {}", if met { "met" } else { "missed" }));
+        let words: Vec<String> = [left, burning, latency].into_iter().flatten().collect();
+        page.line("objective", &format!("{}; more: heartbeat-cli slo", words.join(", ")));
+    }
     page.lines("attempts", document.recent.iter().map(|restart| restart_line(restart, style)));
     page.lines(
         "changes",

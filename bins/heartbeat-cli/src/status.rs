@@ -104,7 +104,9 @@ fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) ->
     let realms = selected(document, args);
     let style = console.style;
     match console.form {
-        Format::Table => console.print(&screen(document, args, console.width(), style)),
+        Format::Table | Format::Html | Format::Md | Format::Csv => {
+            console.print(&screen(document, args, console.width(), style))
+        }
         Format::Wide => console.print(&screen(document, args, WIDE, style)),
         Format::Plain => {
             let first = FirstLine::of(document, named(document, args).as_deref(), style);

@@ -28,7 +28,7 @@ const MAX_NEXT_COLUMNS: usize = 27;
 /// Screens below this have short columns.
 const NARROW: usize = 120;
 /// Optional columns, the most wanted first.
-const OPTIONAL: [Column; 9] = [
+const OPTIONAL: [Column; 10] = [
     Column::Probe,
     Column::Time,
     Column::Port,
@@ -38,6 +38,7 @@ const OPTIONAL: [Column; 9] = [
     Column::Cpu,
     Column::Memory,
     Column::Descriptors,
+    Column::Budget,
 ];
 
 /// Realms in the order of the table: severity first, then start order.

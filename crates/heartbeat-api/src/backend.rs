@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument, StripsDocument,
-    TransitionEntry,
+    NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument, ReportDocument,
+    StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -184,6 +184,15 @@ pub struct HistoryQuestion {
     pub step_ms: u64,
 }
 
+/// The month of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportQuestion {
+    /// As a person writes it: `2026-11`.
+    pub month: String,
+    /// Its first moment and its end, in milliseconds since 1970.
+    pub window_ms: Range<i64>,
+}
+
 /// An incident that was acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
@@ -309,6 +318,8 @@ pub trait Backend: Send + Sync + 'static {
     fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, HistoryError>>;
     /// The history of every realm on each of the last `days` days. Otherwise why the store cannot read it.
     fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>>;
+    /// A month in one document. Otherwise why the store cannot read it.
+    fn report(&self, month: ReportQuestion) -> BoxFuture<Result<ReportDocument, HistoryError>>;
     /// Remembered facts, in order, after the one with the number `after`. Must not wait for the core. The facts of a
     /// snapshot are there before [`Backend::snapshot`] returns that snapshot.
     fn facts(&self, after: u64) -> Vec<EventRecord>;

@@ -17,7 +17,7 @@ use crate::connections::connection::Connection;
 use crate::connections::places::StreamPlace;
 use crate::handlers::{
     action, beat, departure, events, graph, health, history, incidents, logs, metrics, notifying,
-    registering, reload, status,
+    registering, reload, report, status,
 };
 use crate::limits::Limits;
 use crate::page;
@@ -117,6 +117,8 @@ impl Shared {
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
             Endpoint::History => history::realm(ecosystem, name, &query).await,
             Endpoint::Strips => history::strips(ecosystem, &query).await,
+            Endpoint::Slo => history::objectives(ecosystem),
+            Endpoint::Report => report::report(ecosystem, &query, headers).await,
             Endpoint::Beat => beat::take(ecosystem, name, event.as_deref(), &query, &body).await,
             Endpoint::Plan => action::dry_plan(ecosystem, &body).await,
             Endpoint::Reload => reload::reload(ecosystem, &body).await,

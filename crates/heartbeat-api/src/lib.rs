@@ -51,7 +51,7 @@ mod serving;
 pub use backend::{
     Acknowledged, Backend, Beat, BeatError, BeatEvent, BoxFuture, Commanded, EventRecord, HistoryError,
     HistoryQuestion, IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection,
-    RejectionKind, ReloadRefusal, UnknownReceiver, UpgradeError,
+    RejectionKind, ReloadRefusal, ReportQuestion, UnknownReceiver, UpgradeError,
 };
 pub use connections::closing::Closing;
 pub use connections::listener::{bind_tcp, bind_unix, permit_unix};

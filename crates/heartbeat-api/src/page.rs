@@ -152,7 +152,7 @@ const fn hue(status: Status) -> &'static str {
 }
 
 /// One line of text, escaped for HTML. A browser gets no output of commands.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in sanitise(&printed::withheld(text)).chars() {
         match c {

@@ -9,7 +9,7 @@ use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
     HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, MuteDocument, MuteRequest,
     NotificationsDocument, NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem, RealmDocument,
-    RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
+    RegistrationDocument, ReloadDocument, ReloadRequest, SloDocument, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -286,6 +286,24 @@ impl Client {
         let path =
             format!("/api/history/{}/?from={from}&to={now}&step={}s{probe}", segment(realm), range.step_s);
         self.read(&path, self.deadline).await
+    }
+
+    /// How the objectives of all realms stand.
+    ///
+    /// # Errors
+    /// As of every question: heartbeatd is not reached, or does not answer.
+    pub async fn objectives(&self) -> Result<SloDocument, ClientError> {
+        self.read("/api/slo/", self.deadline).await
+    }
+
+    /// The report of a month such as `2026-11`, the present one by default: `json`, `csv`, `md` or `html`, as
+    /// heartbeatd writes it.
+    ///
+    /// # Errors
+    /// As of every question, and when it is no month.
+    pub async fn report(&self, month: Option<&str>, format: &str) -> Result<String, ClientError> {
+        let month = month.map_or_else(String::new, |month| format!("&month={}", segment(month)));
+        self.read_text(&format!("/api/report/?format={format}{month}"), self.deadline).await
     }
 
     /// Acknowledges an incident; the incident as it is then.
@@ -576,21 +594,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn graph_text(&self, format: GraphFormat) -> Result<String, ClientError> {
-        let path = format!("/api/graph/?format={}", format.as_str());
-        let question = Question {
-            method: Method::GET,
-            path: &path,
-            accept: "*/*",
-            last_event_id: None,
-            body: None,
-            deadline: self.deadline,
-        };
+        self.read_text(&format!("/api/graph/?format={}", format.as_str()), self.deadline).await
+    }
+
+    /// Reads what is no JSON.
+    async fn read_text(&self, path: &str, deadline: Duration) -> Result<String, ClientError> {
+        let question =
+            Question { method: Method::GET, path, accept: "*/*", last_event_id: None, body: None, deadline };
         let answer = self.ask(question).await?;
         if !answer.status.is_success() {
             return Err(self.failure(&answer));
         }
         String::from_utf8(answer.body.to_vec())
-            .map_err(|_| protocol(&self.host, "the graph is not UTF-8".to_owned()))
+            .map_err(|_| protocol(&self.host, "the answer is not UTF-8".to_owned()))
     }
 
     /// heartbeatd's own health; an answer of 503 is a document that says `fail`.

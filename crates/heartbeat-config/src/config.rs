@@ -92,6 +92,10 @@ pub struct Heartbeat {
     pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.
     pub fuse: FuseSettings,
+    /// How far history reaches back.
+    pub history: Duration,
+    /// Largest size of history, in bytes.
+    pub history_max_bytes: u64,
 }
 
 /// One `[notify.NAME]`.
@@ -188,4 +192,17 @@ pub struct RealmConfig {
     pub stop_command: Option<Arc<LaunchSpec>>,
     /// `restart.command`.
     pub restart_command: Option<Arc<LaunchSpec>>,
+    /// `slo`.
+    pub slo: Option<Objective>,
+}
+
+/// `slo` of a realm: at least one of the two objectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Objective {
+    /// Share of the time in which the realm is up, in millionths: from 1 to 999,999.
+    pub availability_millionths: Option<u32>,
+    /// At least 95 % of the measurements of its first probe take at most this.
+    pub latency: Option<Duration>,
+    /// The time over which both count.
+    pub window: Duration,
 }

@@ -37,6 +37,13 @@ pub(crate) const LOG_MAX_BYTES: u64 = 10 << 20;
 /// Log files of that size that are kept.
 pub(crate) const LOG_KEEP: u32 = 5;
 
+/// How far history reaches back.
+pub(crate) const HISTORY: Duration = Duration::from_secs(2 * 365 * 86_400);
+/// Largest size of history, in bytes.
+pub(crate) const HISTORY_MAX_BYTES: u64 = 256 << 20;
+/// Window of an objective.
+pub(crate) const SLO_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
 /// A string as TOML writes it.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{text}\"")

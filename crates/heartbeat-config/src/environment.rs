@@ -59,6 +59,7 @@ fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<St
         ["restart", key] => (Table::Restart, *key),
         ["limits", key] => (Table::Limits, *key),
         ["log", key] => (Table::Log, *key),
+        ["slo", key] => (Table::Slo, *key),
         _ => return Err("does not name a key".to_owned()),
     };
     if keys::find(table, key).is_none() && !keys::reserved::is_reserved(table, key) {

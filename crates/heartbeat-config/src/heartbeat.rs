@@ -14,9 +14,15 @@ use crate::diagnostic::Diagnostic;
 use crate::endpoint;
 use crate::reader::{Entry, Reader, Section};
 use crate::sources::{EARLY_KEYS, Sources};
+use crate::units;
 
 /// Longest path of a Unix socket, in bytes.
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;
+
+/// Shortest `history`.
+const MIN_HISTORY: Duration = Duration::from_secs(86_400);
+/// Smallest `history_max`, in bytes.
+const MIN_HISTORY_BYTES: u64 = 1 << 20;
 
 pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources, dir: &Path) -> Heartbeat {
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
@@ -92,10 +98,33 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         ping: ping(reader, section),
         register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
+        history: history(reader, section),
+        history_max_bytes: history_max(reader, section),
         socket,
         state_dir,
         runtime_dir,
     }
+}
+
+fn history(reader: &Reader<'_>, section: &Section<'_>) -> Duration {
+    let Some(entry) = section.get("history") else { return defaults::HISTORY };
+    let read = reader.parsed(&entry, "2y", units::long_duration);
+    if read.is_some_and(|time| time < MIN_HISTORY) {
+        let message = "`history` is at least 1d";
+        reader.value_problem(&entry, Code::OutOfRange, message, "here", "for example history = \"90d\"");
+    }
+    read.unwrap_or(defaults::HISTORY)
+}
+
+fn history_max(reader: &Reader<'_>, section: &Section<'_>) -> u64 {
+    let Some(entry) = section.get("history_max") else { return defaults::HISTORY_MAX_BYTES };
+    let read = reader.parsed(&entry, "256MiB", units::size);
+    if read.is_some_and(|bytes| bytes < MIN_HISTORY_BYTES) {
+        let message = "`history_max` is at least 1MiB";
+        let help = "for example history_max = \"64MiB\"";
+        reader.value_problem(&entry, Code::OutOfRange, message, "here", help);
+    }
+    read.unwrap_or(defaults::HISTORY_MAX_BYTES)
 }
 
 fn socket_group(reader: &Reader<'_>, section: &Section<'_>) -> Option<u32> {

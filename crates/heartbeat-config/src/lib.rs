@@ -63,6 +63,7 @@ mod resource;
 mod restart;
 mod schema;
 mod selector;
+mod slo;
 mod sources;
 mod tls;
 mod translated;
@@ -70,7 +71,7 @@ mod units;
 mod window;
 
 pub use code::Code;
-pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, ReceiverConfig, ReceiverKind};
+pub use config::{Config, Heartbeat, Loaded, Measure, Objective, RealmConfig, ReceiverConfig, ReceiverKind};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;

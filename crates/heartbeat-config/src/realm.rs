@@ -23,6 +23,7 @@ use crate::limits;
 use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
+use crate::slo;
 use crate::units;
 
 /// Where systemd-journald takes streams.
@@ -73,6 +74,7 @@ pub(crate) fn check(reader: &Reader<'_>, path: &[String], values: &Dict) {
         ("restart", Table::Restart),
         ("limits", Table::Limits),
         ("log", Table::Log),
+        ("slo", Table::Slo),
     ] {
         if let Some(Value::Dict(_, inner)) = values.get(name) {
             let path = path.iter().cloned().chain([name.to_owned()]).collect();
@@ -186,6 +188,7 @@ pub(crate) fn read(
         restart_command: restart.get("command").and_then(|entry| reader.command(&entry)).map(launch),
         stop_command: stop.get("command").and_then(|entry| reader.command(&entry)).map(launch),
         launch: launch_spec,
+        slo: slo::read(reader, section),
         listens: port.filter(|_| runs && !oneshot && verify_owner).and_then(|port| {
             let ip = if host == "localhost" { "127.0.0.1" } else { &host };
             Some(SocketAddr::new(ip.parse().ok()?, port))

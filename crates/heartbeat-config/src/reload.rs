@@ -220,6 +220,8 @@ fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<MergeError> {
         ("log_format", old.log_format == new.log_format),
         ("max_probes_in_flight", old.max_probes_in_flight == new.max_probes_in_flight),
         ("cgroups", old.cgroups == new.cgroups),
+        ("history", old.history == new.history),
+        ("history_max", old.history_max_bytes == new.history_max_bytes),
         ("max_connections", old.max_connections == new.max_connections),
     ];
     let changed = same.into_iter().filter(|(_, same)| !same);
@@ -372,6 +374,7 @@ fn differences(
     differ("stop", old.stop != new.stop || before.stop_command != after.stop_command);
     differ("restart", old.restart != new.restart || old.restart_with != new.restart_with);
     differ("restart", before.restart_command != after.restart_command);
+    differ("slo", before.slo != after.slo);
     (made_of, keys)
 }
 

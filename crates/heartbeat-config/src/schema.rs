@@ -33,6 +33,7 @@ const fn definition_name(table: Table) -> &'static str {
         Table::Restart => "restart",
         Table::Limits => "limits",
         Table::Log => "log",
+        Table::Slo => "slo",
         Table::Health => "health",
         Table::Need => "need",
     }

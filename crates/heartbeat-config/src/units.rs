@@ -101,6 +101,37 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
+/// As [`duration`], or a number of years of 365 days: `2y`.
+pub(crate) fn long_duration(text: &str) -> Result<Duration, String> {
+    const YEAR_SECONDS: u64 = 365 * 86_400;
+    let years = text.trim().strip_suffix('y').and_then(|years| years.parse::<u64>().ok());
+    match years {
+        Some(years) => years
+            .checked_mul(YEAR_SECONDS)
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("`{text}` is too long")),
+        None => duration(text),
+    }
+}
+
+/// `99.9%` in millionths; more than nothing and less than everything.
+pub(crate) fn millionths(text: &str) -> Result<u32, String> {
+    const DIGITS: usize = 4;
+    const ALL: u32 = 1_000_000;
+    let number = text.strip_suffix('%').ok_or_else(|| format!("`{text}` has no `%`"))?.trim();
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let wrong = || format!("`{text}` is not a percentage with at most {DIGITS} digits behind the point");
+    if whole.is_empty() || part.len() > DIGITS || !digits(whole) || !digits(part) {
+        return Err(wrong());
+    }
+    let millionths: u32 = format!("{whole}{part:0<DIGITS$}").parse().map_err(|_| wrong())?;
+    if !(1..ALL).contains(&millionths) {
+        return Err(format!("`{text}` leaves no budget; it is more than 0% and less than 100%"));
+    }
+    Ok(millionths)
+}
+
 /// `64MiB`, `10KiB`, `512B`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -320,6 +351,21 @@ mod tests {
         ];
         for (text, expected) in same {
             assert_eq!(words(text, "").unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn years_and_shares_are_read() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(long_duration("2y"), Ok(day * 730));
+        assert_eq!(long_duration("90d"), Ok(day * 90));
+        assert!(long_duration("y").is_err() && long_duration("99999999999999y").is_err());
+        assert_eq!(millionths("99.9%"), Ok(999_000));
+        assert_eq!(millionths("99.9999%"), Ok(999_999));
+        assert_eq!(millionths("5%"), Ok(50_000));
+        for wrong in ["99.9", "100%", "0%", "0.00%", "99.99999%", "-1%", ".5%", "1.%2", "%", "99,9%", "999%"]
+        {
+            assert!(millionths(wrong).is_err(), "{wrong}");
         }
     }
 }

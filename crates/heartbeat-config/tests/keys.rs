@@ -60,7 +60,7 @@ fn file(table: Table, name: &str, value: &str) -> String {
             format!("[realm.a]\nrun = \"x\"\n[maintenance.a]\n{others}{name} = {value}\n")
         }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
-        Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log => {
+        Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log | Table::Slo => {
             format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n{name} = {value}\n", table.as_str())
         }
         Table::Health => format!("[realm.a]\nrun = \"x\"\nhealth = {{ {probe}{name} = {value} }}\n"),
@@ -136,8 +136,7 @@ fn the_words_of_a_key_are_those_that_are_read() {
 #[test]
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
-        (Table::Heartbeat, &["tls", "history", "history_max"][..]),
-        (Table::Realm, &["slo"]),
+        (Table::Heartbeat, &["tls"][..]),
         (Table::Limits, &["memory_action"]),
         (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
         (Table::Health, &["redirects"]),

@@ -14,7 +14,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ("key_of_ones_own", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nteam_channel = \"#shop\"\n"),
     ("no_such_user", "HB125", "[realm.api]\nrun = \"api\"\nuser = \"no-such-user\"\n"),
     ("groups_without_user", "HB125", "[realm.api]\nrun = \"api\"\ngroups = [\"adm\"]\n"),
-    ("not_built_key", "HB103", "[realm.postgres]\nrun = \"postgres -D data/pg\"\nslo = \"99.9%\"\n"),
+    (
+        "not_built_key",
+        "HB103",
+        "[realm.postgres]\nrun = \"postgres -D data/pg\"\nlimits = { memory_action = \"restart\" }\n",
+    ),
     (
         "window_without_reason",
         "HB129",
@@ -244,17 +248,17 @@ fn what_is_public_of_a_diagnostic_has_no_word_of_the_file() {
 
 #[test]
 fn the_other_formats_say_the_same_on_one_line_each() {
-    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nslo = \"me\"\n");
+    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nlimits.memory_action = \"restart\"\n");
     assert_eq!(
         report.render(Format::Short, false),
         "heartbeat.toml:3:1: error[HB101]: unknown key `prot` in a realm (help: did you mean `port`?)\n\
-         heartbeat.toml:4:1: error[HB103]: `slo` is not supported by this version of heartbeat \
+         heartbeat.toml:4:8: error[HB103]: `memory_action` is not supported by this version of heartbeat \
          (help: remove it; it is refused rather than ignored)"
     );
     assert_eq!(
         report.render(Format::Github, false),
         "::error file=heartbeat.toml,line=3,col=1,title=HB101::unknown key `prot` in a realm\n\
-         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`slo` is not supported by this version of heartbeat"
+         ::error file=heartbeat.toml,line=4,col=8,title=HB103::`memory_action` is not supported by this version of heartbeat"
     );
     let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json, false)).expect("JSON");
     assert_eq!(json[0]["code"], "HB101");

@@ -30,6 +30,15 @@ pub fn human_seconds(seconds: i64) -> String {
     }
 }
 
+/// As [`human_seconds`], without a part that is zero: `30d`, `1h`, `5m`, `1h30m`.
+#[must_use]
+pub fn short_seconds(seconds: i64) -> String {
+    let mut text = human_seconds(seconds);
+    let zero = ["00h", "00m", "00s"].into_iter().find_map(|zero| text.strip_suffix(zero).map(str::len));
+    zero.into_iter().for_each(|length| text.truncate(length));
+    text
+}
+
 /// How long ago `then` was at `now`.
 #[must_use]
 pub fn age(then: WallTime, now: WallTime) -> String {

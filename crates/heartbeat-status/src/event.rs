@@ -231,6 +231,14 @@ pub enum EventKind {
         /// One more trial follows after this; `None` when there will be none.
         retry_in: Option<Duration>,
     },
+    /// The budget of an objective begins to be used faster than the objective allows, or does so no longer. heartbeatd
+    /// tells it from history; the core knows nothing of objectives.
+    ObjectiveChanged {
+        /// The budget is used too fast now.
+        burning: bool,
+        /// How fast, and what is left, for a person.
+        message: String,
+    },
     /// A long wait begins although the budget is not used up: a trial failed, or a start cannot succeed.
     CooldownBegan {
         /// What failed, for a person.

@@ -50,6 +50,10 @@ closed_list! {
         RestartAbandoned = "RestartAbandoned",
         /// The restart budget is used up: a person is needed.
         BudgetSpent = "BudgetSpent",
+        /// The budget of an objective is used faster than the objective allows.
+        ObjectiveBurning = "ObjectiveBurning",
+        /// The budget of an objective is no longer used too fast.
+        ObjectiveCalm = "ObjectiveCalm",
         /// A cooldown begins although the budget is not used up.
         CooldownBegan = "CooldownBegan",
         /// An operator's command took effect.
@@ -202,6 +206,9 @@ impl EventKind {
             Self::BudgetSpent { burst, window, retry_in } => {
                 let (window, next) = (clock_span(*window), next_trial("one trial", *retry_in));
                 (What::BudgetSpent, format!("{burst} restarts in {window} did not help; {next}"))
+            }
+            Self::ObjectiveChanged { burning, message } => {
+                (if *burning { What::ObjectiveBurning } else { What::ObjectiveCalm }, message.clone())
             }
             Self::CooldownBegan { why, retry_in } => {
                 (What::CooldownBegan, format!("{why}; {}", next_trial("next trial", *retry_in)))

@@ -57,7 +57,7 @@ mod time;
 pub mod wire;
 
 pub use action::Action;
-pub use age::{age, ahead, human_seconds};
+pub use age::{age, ahead, human_seconds, short_seconds};
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};

@@ -191,6 +191,7 @@ fn rendered(realm: RealmStatus) -> ProbeEntry {
         public: false,
         incident_ids: Vec::new(),
         figures: Arc::default(),
+        objectives: Arc::default(),
         usage: Default::default(),
     };
     let past = (Vec::new(), Vec::new(), Vec::new());

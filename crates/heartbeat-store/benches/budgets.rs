@@ -1,4 +1,5 @@
-//! What history costs: `cargo bench -p heartbeat-store`. Prints the figures of docs/history.md.
+//! What history costs: `cargo bench -p heartbeat-store -- REALMS DAYS [PROBES]`, with 0 or 1 probes per realm. Prints the
+//! figures of docs/benchmarks.md.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -43,8 +44,8 @@ fn open(dir: &Path) -> HistoryDb {
         .unwrap()
 }
 
-/// `realms` realms with one probe each, for `days` days, ten changes a day.
-fn fill(dir: &Path, realms: usize, days: i64) {
+/// `realms` realms for `days` days, with ten changes a day, and `probed` of them with a probe.
+fn fill(dir: &Path, realms: usize, days: i64, probed: usize) {
     let mut random = fastrand::Rng::with_seed(7);
     let history = open(dir);
     history.begin("boot".to_owned(), START_MS);
@@ -55,7 +56,7 @@ fn fill(dir: &Path, realms: usize, days: i64) {
     (0..realms).for_each(|realm| change(realm, START_MS, Status::Up));
     for minute in 0..days * 1_440 {
         let at_ms = START_MS + minute * 60_000;
-        let all = (0..realms).map(|realm| Measured {
+        let all = (0..probed).map(|realm| Measured {
             realm: name(realm),
             quantity: Quantity::Latency("http".to_owned()),
             values: latencies(&mut random),
@@ -66,7 +67,8 @@ fn fill(dir: &Path, realms: usize, days: i64) {
                 change(realm, at_ms, if minute / 144 % 2 == 0 { Status::Down } else { Status::Up });
             }
         }
-        if minute % 10 == 9 {
+        // What waits has a bound.
+        if minute % 144 == 143 || (probed > 0 && minute % 10 == 9) {
             answer(|give| {
                 history.accounts(Vec::new(), Vec::new(), move |answer| give.send(answer.is_ok()).unwrap())
             });
@@ -74,7 +76,7 @@ fn fill(dir: &Path, realms: usize, days: i64) {
     }
     history.minute(START_MS + days * DAY_MS + 3_600_000, Vec::new());
     // Each question is behind a piece of housekeeping; there are fewer than this many left.
-    for _ in 0..4 * realms {
+    for _ in 0..4 * probed.max(1) {
         answer(|give| {
             history.accounts(Vec::new(), Vec::new(), move |answer| give.send(answer.is_ok()).unwrap())
         });
@@ -98,11 +100,13 @@ fn timed<T>(what: &str, work: impl Fn() -> T) {
 fn main() {
     let numbers: Vec<i64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let (realms, days) = (numbers.first().copied().unwrap_or(1), numbers.get(1).copied().unwrap_or(730));
+    let probes = numbers.get(2).copied().unwrap_or(1).min(1);
     let dir = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    fill(dir.path(), usize::try_from(realms).unwrap(), days);
+    let count = |number: i64| usize::try_from(number).unwrap();
+    fill(dir.path(), count(realms), days, count(realms * probes));
     println!(
-        "{realms} probes x {days} days: {:.2} MB, written in {:.0} s",
+        "{realms} realms x {days} days with {probes} probes each: {:.2} MB, written in {:.0} s",
         size(dir.path()),
         began.elapsed().as_secs_f64()
     );

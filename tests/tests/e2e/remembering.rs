@@ -130,3 +130,27 @@ fn the_status_and_history_have_what_the_processes_of_a_realm_use() {
         assert!(history[quantity]["max"].as_f64().is_some(), "{history:#}");
     }
 }
+
+#[test]
+fn a_month_has_its_page_and_an_objective_its_budget() {
+    let eco = Ecosystem::start(
+        "[realm.mail]\nrun = [\"sleep\", \"86380\"]\nslo = { availability = \"99.9%\" }\n\
+         [realm.late]\nrun = [\"sh\", \"-c\", \"exit 3\"]\n\
+         restart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
+    );
+    until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    until("an incident", || !of(&eco, "late").is_empty());
+    let shown = |arguments: &[&str]| String::from_utf8(eco.cli(arguments).stdout).unwrap();
+    until("the objective", || shown(&["slo"]).contains("minutes are left"));
+    assert!(shown(&["slo"]).starts_with("mail\n"), "{}", shown(&["slo"]));
+    let wide = shown(&["status", "-o", "wide"]);
+    assert!(wide.contains("BUDGET") && wide.contains("m left"), "{wide}");
+    let report: Value = serde_json::from_str(&shown(&["report", "--json"])).unwrap();
+    let realms = report["realms"].as_array().unwrap();
+    let of_name = |name: &str| realms.iter().find(|realm| realm["name"] == name).unwrap();
+    assert_eq!((&of_name("late")["incidents"], &of_name("mail")["incidents"]), (&1.into(), &0.into()));
+    let page = shown(&["report", "-o", "html"]);
+    assert!(page.starts_with("<!doctype html>") && page.contains("99.9 %, met"), "{page}");
+    let refused = eco.cli(&["status", "-o", "html"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+}

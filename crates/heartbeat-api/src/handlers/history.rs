@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use heartbeat_status::wire::{SLO_SCHEMA, SloDocument};
 use heartbeat_status::{WallTime, sanitise_line};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;
-use crate::answers::document::json_for;
+use crate::answers::document::{json, json_for};
 use crate::answers::problem::ApiError;
 use crate::backend::{Backend, HistoryError, HistoryQuestion};
 use crate::requests::query::Query;
@@ -77,7 +78,18 @@ pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result
     json_for(true, StatusCode::OK, &document)
 }
 
-fn unreadable(error: HistoryError) -> ApiError {
+/// Answers `GET /api/slo/`.
+pub(crate) fn objectives(ecosystem: &dyn Backend) -> Result<Answer, ApiError> {
+    let about = ecosystem.about();
+    let document = SloDocument {
+        schema: SLO_SCHEMA.to_owned(),
+        generated_at: about.anchor.wall(ecosystem.now()),
+        realms: about.objectives.to_vec(),
+    };
+    json(StatusCode::OK, &document)
+}
+
+pub(crate) fn unreadable(error: HistoryError) -> ApiError {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", error.to_string())
 }
 

@@ -14,5 +14,6 @@ pub(crate) mod metrics;
 pub(crate) mod notifying;
 pub(crate) mod registering;
 pub(crate) mod reload;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod waiting;

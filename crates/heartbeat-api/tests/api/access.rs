@@ -28,6 +28,8 @@ const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/metrics", &["GET", "HEAD"], "", true),
     ("/api/history/", &["GET", "HEAD"], "", true),
     ("/api/history/api/", &["GET", "HEAD"], "", true),
+    ("/api/slo/", &["GET", "HEAD"], "", false),
+    ("/api/report/", &["GET", "HEAD"], "", false),
     ("/api/logs/api/", &["GET", "HEAD"], "", false),
     ("/api/plan/", &["POST"], r#"{"action":"fail","realm":"api"}"#, false),
     ("/api/reload/", &["POST"], "{}", false),

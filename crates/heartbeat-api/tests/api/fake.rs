@@ -9,15 +9,15 @@ use std::time::Duration;
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
     IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
-    UnknownReceiver, UpgradeError,
+    ReportQuestion, UnknownReceiver, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
     About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep,
     INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry,
     NotifyTestDocument, NotifyTestEntry, ProbeFailureEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
-    RegistrationDocument, ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument,
-    TimesEntry, TransitionEntry, UsageTimes,
+    REPORT_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm, ReportDocument, STRIPS_SCHEMA,
+    StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -425,6 +425,7 @@ impl Backend for Fake {
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
             figures: Arc::default(),
+            objectives: Arc::default(),
             usage: Arc::default(),
         }
     }
@@ -527,6 +528,22 @@ impl Backend for Fake {
             to: WallTime::from_millis(0),
             bar_s: 86_400,
             realms: vec![StripEntry { name: "api".to_owned(), bars }],
+        };
+        Box::pin(std::future::ready(Ok(document)))
+    }
+
+    fn report(&self, question: ReportQuestion) -> BoxFuture<Result<ReportDocument, HistoryError>> {
+        let ReportQuestion { month, window_ms } = question;
+        let document = ReportDocument {
+            schema: REPORT_SCHEMA.to_owned(),
+            name: "shop".to_owned(),
+            month,
+            from: WallTime::from_millis(window_ms.start),
+            to: WallTime::from_millis(window_ms.end),
+            generated_at: WallTime::from_millis(0),
+            realms: Vec::new(),
+            incidents: Vec::new(),
+            more_incidents: false,
         };
         Box::pin(std::future::ready(Ok(document)))
     }

@@ -2,7 +2,7 @@
 
 use heartbeat_status::wire::{
     GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, MuteDocument,
-    NotifyTestDocument, RealmDocument, StatusDocument, StripsDocument,
+    NotifyTestDocument, RealmDocument, ReportDocument, SloDocument, StatusDocument, StripsDocument,
 };
 use std::time::Duration;
 
@@ -197,6 +197,25 @@ async fn history_has_a_window_and_steps_and_names_what_it_takes() {
     for bad in ["window=90d&bars=45", "window=5h", "window=9999d", "bars=x"] {
         doors.get(&format!("/api/history/?{bad}")).await.problem(400);
     }
+}
+
+#[tokio::test]
+async fn a_report_is_of_a_month_in_the_format_that_was_asked_for() {
+    let doors = Doors::open(&Fake::shop());
+    let report: ReportDocument = doors.get("/api/report/?month=2026-11").await.json();
+    assert_eq!(
+        (report.month.as_str(), report.from.to_string().as_str()),
+        ("2026-11", "2026-11-01T00:00:00.000Z")
+    );
+    for format in ["html", "md", "csv", "json"] {
+        let answer = doors.get(&format!("/api/report/?format={format}")).await;
+        assert_eq!(answer.status, 200, "{format}");
+    }
+    for bad in ["month=november", "month=2026-13", "format=pdf"] {
+        doors.get(&format!("/api/report/?{bad}")).await.problem(400);
+    }
+    let objectives: SloDocument = doors.get("/api/slo/").await.json();
+    assert!(objectives.realms.is_empty());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
 use super::Table::{Fuse, Heartbeat, Root};
 use super::{Key, Table, Takes};
-use crate::defaults::{self, duration, quoted};
+use crate::defaults::{self, duration, quoted, size};
 
 /// Formats of heartbeatd's own log.
 pub(crate) const LOG_FORMATS: &[&str] = &["auto", "pretty", "json"];
@@ -206,6 +206,24 @@ pub(super) const KEYS: &[Key] = &[
         "256",
     )
     .default(|| defaults::MAX_CONNECTIONS.to_string()),
+    Key::new(
+        Heartbeat,
+        "history",
+        Takes::LongDuration,
+        "How far the history of statuses and measurements reaches back.",
+        "\"2y\"",
+    )
+    .default(|| "\"2y\"".to_owned())
+    .also(&["retention", "keephistory", "historydays"]),
+    Key::new(
+        Heartbeat,
+        "history_max",
+        Takes::Size,
+        "Largest size of `history.db`. When it is nearly full, the finest measurements of the oldest time go first, changes of statuses last.",
+        "\"256MiB\"",
+    )
+    .default(|| size(defaults::HISTORY_MAX_BYTES))
+    .also(&["historysize", "maxhistory"]),
     Key::new(
         Heartbeat,
         "reference",

@@ -3,7 +3,7 @@
 use heartbeat_restart::PolicySettings;
 use heartbeat_supervisor::{StartSpec, StopSpec};
 
-use super::Table::{Limits, Log, Restart, Start, Stop};
+use super::Table::{Limits, Log, Restart, Slo, Start, Stop};
 use super::{Key, Takes};
 use crate::defaults::{self, duration, quoted, size};
 
@@ -172,6 +172,25 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default(|| "0".to_owned())
     .also(&["oomscoreadjust", "oomscoreadj"]),
+    Key::new(
+        Slo,
+        "availability",
+        Takes::Share,
+        "Share of the time in which it is up, of the time that counts.",
+        "\"99.9%\"",
+    )
+    .also(&["uptime", "target"]),
+    Key::new(
+        Slo,
+        "latency",
+        Takes::Duration,
+        "At least 95 % of the measurements of its first probe take at most this.",
+        "\"300ms\"",
+    )
+    .also(&["p95", "latencyp95", "responsetime"]),
+    Key::new(Slo, "window", Takes::LongDuration, "The time over which the objectives count: from 1d to 365d.", "\"30d\"")
+        .default(|| duration(defaults::SLO_WINDOW))
+        .also(&["period", "timewindow"]),
     Key::new(Log, "to", Takes::Word(LOG_TO), "Where its output goes: a file below state_dir/log, the journal, or nowhere.", "\"journal\"")
         .default(|| quoted(LOG_TO[0])),
     Key::new(Log, "max_size", Takes::Size, "Size of its log file; heartbeatd sets older output aside.", "\"10MiB\"")

@@ -142,6 +142,14 @@ pub(super) const KEYS: &[Key] = &[
         "{ policy = \"always\" }",
     ),
     Key::new(Realm, "log", Takes::Table(Table::Log), "Where its output goes.", "{ keep = 5 }"),
+    Key::new(
+        Realm,
+        "slo",
+        Takes::Table(Table::Slo),
+        "Its objectives: heartbeatd shows what is left of their budget, and how fast it is used.",
+        "{ availability = \"99.9%\" }",
+    )
+    .also(&["objective", "objectives", "sla"]),
     Key::new(Realm, "limits", Takes::Table(Table::Limits), "What it may use.", "{ memory = \"512MiB\" }"),
     Key::new(
         Realm,

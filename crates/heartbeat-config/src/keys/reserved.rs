@@ -3,8 +3,7 @@
 use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
-    (Table::Heartbeat, &["tls", "history", "history_max"]),
-    (Table::Realm, &["slo"]),
+    (Table::Heartbeat, &["tls"]),
     (Table::Limits, &["memory_action"]),
     (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
     (Table::Health, &["redirects"]),

@@ -25,6 +25,8 @@ pub enum Table {
     Limits,
     /// `[realm.NAME.log]`
     Log,
+    /// `[realm.NAME.slo]`
+    Slo,
     /// An entry of `health`
     Health,
     /// An entry of `needs`, `wants` or `after` written as a table
@@ -33,7 +35,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Root,
         Self::Heartbeat,
         Self::Fuse,
@@ -45,6 +47,7 @@ impl Table {
         Self::Restart,
         Self::Limits,
         Self::Log,
+        Self::Slo,
         Self::Notify,
         Self::Maintenance,
     ];
@@ -64,6 +67,7 @@ impl Table {
             Self::Restart => "restart",
             Self::Limits => "limits",
             Self::Log => "log",
+            Self::Slo => "slo",
             Self::Health => "health",
             Self::Need => "a dependency",
         }
@@ -84,6 +88,7 @@ impl Table {
             Self::Restart => "[realm.NAME.restart]",
             Self::Limits => "[realm.NAME.limits]",
             Self::Log => "[realm.NAME.log]",
+            Self::Slo => "[realm.NAME.slo]",
             Self::Health => "[realm.NAME.health]",
             Self::Need => "an entry of needs, wants or after",
         }

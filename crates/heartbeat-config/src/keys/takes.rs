@@ -21,6 +21,8 @@ pub enum Takes {
     Numbers(i64, i64),
     /// A number with a unit of time.
     Duration,
+    /// A duration that may be years.
+    LongDuration,
     /// A number with a unit of size.
     Size,
     /// A size, or `"unlimited"`.
@@ -31,6 +33,8 @@ pub enum Takes {
     NumberOrUnlimited(i64),
     /// `"20%"`.
     Percentage,
+    /// `"99.9%"`.
+    Share,
     /// An octal mode.
     Mode,
     /// A word of a closed list.
@@ -86,11 +90,13 @@ impl Takes {
             Self::Number(least, most) => format!("number from {least} to {most}"),
             Self::Numbers(least, most) => format!("list of numbers from {least} to {most}"),
             Self::Duration => "duration, such as \"30s\"".to_owned(),
+            Self::LongDuration => "duration, such as \"30d\" or \"2y\"".to_owned(),
             Self::Size => "size, such as \"64MiB\"".to_owned(),
             Self::SizeOrPercentage => "size or percentage, such as \"2GiB\" or \"10%\"".to_owned(),
             Self::SizeOrUnlimited => "size, such as \"64MiB\", or \"unlimited\"".to_owned(),
             Self::NumberOrUnlimited(least) => format!("number, at least {least}, or \"unlimited\""),
             Self::Percentage => "percentage, such as \"20%\"".to_owned(),
+            Self::Share => "percentage, such as \"99.9%\"".to_owned(),
             Self::Mode => "octal mode, such as \"022\"".to_owned(),
             Self::Word(words) => list(words),
             Self::Words(words) => format!("list of {}", list(words)),
@@ -132,6 +138,7 @@ impl Takes {
             Self::Number(least, most) => number(least, most),
             Self::Numbers(least, most) => one_or_many(number(least, most)),
             Self::Duration => pattern(DURATION),
+            Self::LongDuration => pattern(&format!("{DURATION}| *[0-9]+y *")),
             Self::Push => json!({ "anyOf": [pattern(DURATION), {
                 "type": "object",
                 "properties": { "cron": text(), "grace": pattern(DURATION) },
@@ -145,6 +152,7 @@ impl Takes {
                 json!({ "anyOf": [number(least, i64::MAX), { "enum": ["unlimited", "infinity"] }] })
             }
             Self::Percentage => pattern("[0-9]+%"),
+            Self::Share => pattern("[0-9]+([.][0-9]{1,4})?%"),
             Self::Mode => json!({ "anyOf": [pattern("(0o)?[0-7]{1,4}"), number(0, 0o777)] }),
             Self::Word(words) => word(words),
             Self::Words(words) => one_or_many(word(words)),

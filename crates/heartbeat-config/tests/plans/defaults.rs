@@ -55,7 +55,10 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         ping,
         register_networks,
         fuse,
+        history,
+        history_max_bytes,
     } = heartbeat;
+    assert_eq!((history, history_max_bytes), (s(730 * 86_400), 256 << 20));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(name, host.trim());
     assert_eq!(listen, Some("127.0.0.1:4327".parse().unwrap()));

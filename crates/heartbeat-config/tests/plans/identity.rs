@@ -72,6 +72,9 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("log.to", "log.to = \"none\"", &["log"]),
     ("log.max_size", "log.max_size = \"1MiB\"", &[]),
     ("log.keep", "log.keep = 9", &[]),
+    ("slo.availability", "slo.availability = \"99%\"", &[]),
+    ("slo.latency", "slo.latency = \"9ms\"", &[]),
+    ("slo.window", "slo = { latency = \"9ms\", window = \"9d\" }", &[]),
 ];
 
 /// The keys of `a` before a change.
@@ -176,10 +179,11 @@ fn every_key_of_a_realm_has_its_change() {
         (Table::Restart, "restart."),
         (Table::Limits, "limits."),
         (Table::Log, "log."),
+        (Table::Slo, "slo."),
     ];
     // Another kind of realm cannot be reloaded, and a realm that is not enabled is removed.
     // `env_file` has a test of its own.
-    let others = ["env_file", "oneshot", "enabled", "start", "stop", "restart", "limits", "log"];
+    let others = ["env_file", "oneshot", "enabled", "start", "stop", "restart", "limits", "log", "slo"];
     let known: BTreeSet<&str> = CHANGES.iter().map(|(key, ..)| *key).collect();
     for (table, prefix) in tables {
         for key in keys().filter(|key| key.table == table) {

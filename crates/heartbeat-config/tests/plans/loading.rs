@@ -162,7 +162,7 @@ run = "x"
 [realm.a]
 run = "x 'y"
 prot = 1
-slo = "me"
+limits = { memory_action = "me" }
 needs = ["b", "nobody"]
 start = { timeout = "soon" }
 [realm.b]

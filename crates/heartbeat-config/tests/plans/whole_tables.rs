@@ -15,7 +15,7 @@ fn wrong(table: Table, wanted: impl Fn(&str) -> bool) -> (String, usize) {
 
 #[test]
 fn every_wrong_value_of_a_table_is_said() {
-    let is_table = |name: &str| ["start", "stop", "restart", "limits", "log", "fuse"].contains(&name);
+    let is_table = |name: &str| ["start", "stop", "restart", "limits", "log", "slo", "fuse"].contains(&name);
     let tcp = [
         "tcp",
         "send",
@@ -44,6 +44,7 @@ fn every_wrong_value_of_a_table_is_said() {
         ("[realm.a.restart]\n", wrong(Table::Restart, |_| true)),
         ("[realm.a.limits]\n", wrong(Table::Limits, |_| true)),
         ("[realm.a.log]\n", wrong(Table::Log, |_| true)),
+        ("[realm.a.slo]\n", wrong(Table::Slo, |_| true)),
         ("[realm.a.health]\n", wrong(Table::Health, |name| tcp.contains(&name))),
         ("[realm.a.health]\n", wrong(Table::Health, |name| http.contains(&name))),
         ("[notify.ops]\n", wrong(Table::Notify, |_| true)),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, UnknownReceiver,
-    UpgradeError,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, ReportQuestion,
+    UnknownReceiver, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
     About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, NotifyTestDocument,
-    ProbeFailureEntry, ReloadDocument, StripsDocument,
+    ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -31,6 +31,7 @@ use crate::realms::flight_recorder::FlightRecorder;
 use crate::realms::logs;
 use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::reporting::records::Records;
+use crate::reporting::report;
 use crate::reporting::status_store::StatusStore;
 use crate::storage::stored::StoredMute;
 
@@ -135,6 +136,11 @@ impl Backend for DaemonHandle {
     fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { records.strips(days).await })
+    }
+
+    fn report(&self, question: ReportQuestion) -> Boxed<Result<ReportDocument, HistoryError>> {
+        let records = self.records.clone();
+        Box::pin(async move { report::report(&records, question).await })
     }
 
     fn notifications(&self, incident: String) -> Boxed<Result<Vec<NotificationEntry>, HistoryError>> {

@@ -10,7 +10,7 @@ use heartbeat_status::wire::{
     STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, UsageTimes,
 };
 use heartbeat_store::{
-    Account, Class, Glance, HistoryDb, HistoryQuery, Levels, RealmHistory, StoreError, Summary,
+    Account, Availability, Class, Glance, HistoryDb, HistoryQuery, Levels, RealmHistory, StoreError, Summary,
 };
 
 use crate::storage::databases::answer;
@@ -49,12 +49,7 @@ fn document(question: &HistoryQuestion, found: RealmHistory) -> HistoryDocument 
         step_s: seconds(question.step_ms),
         first_seen_at: WallTime::from_millis(found.first_seen_ms),
         times: times(&found.account),
-        availability: found.account.availability().map(|availability| AvailabilityEntry {
-            share: availability.share,
-            at_least: availability.at_least,
-            at_most: availability.at_most,
-            unknown_s: seconds(availability.unknown_ms),
-        }),
+        availability: found.account.availability().map(availability),
         latency_ms: found.latency.map(|latency| entry(latency, None)),
         usage: usage(&found.usage),
         steps: steps.collect(),
@@ -97,6 +92,15 @@ pub(crate) fn figures(
         Some((realm.clone(), figures))
     };
     probes.iter().filter_map(of).collect()
+}
+
+pub(crate) fn availability(availability: Availability) -> AvailabilityEntry {
+    AvailabilityEntry {
+        share: availability.share,
+        at_least: availability.at_least,
+        at_most: availability.at_most,
+        unknown_s: seconds(availability.unknown_ms),
+    }
 }
 
 fn times(account: &Account) -> TimesEntry {

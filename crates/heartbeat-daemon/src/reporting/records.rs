@@ -6,14 +6,15 @@ use heartbeat_api::{
     Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount, UnknownReceiver,
 };
 use heartbeat_notify::{Notifier, TestMessage, Tested};
-use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckEntry, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
     NotifyTestEntry, StripsDocument,
 };
+use heartbeat_status::{RealmIx, Snapshot, WallTime};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
 
+use crate::active_config::SharedConfig;
 use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::status_store::StatusStore;
 use crate::reporting::{history_reader, incident_store};
@@ -29,6 +30,7 @@ pub(crate) struct Records {
     counts: Arc<NotificationCounts>,
     /// Gone once heartbeatd ends.
     notifier: Weak<Notifier>,
+    config: SharedConfig,
     boot: String,
 }
 
@@ -38,9 +40,10 @@ impl Records {
         databases: &Databases,
         counts: Arc<NotificationCounts>,
         notifier: Weak<Notifier>,
+        config: SharedConfig,
     ) -> Self {
         let (database, history) = (Arc::clone(&databases.incidents), Arc::clone(&databases.history));
-        Self { statuses, database, history, counts, notifier, boot: heartbeat_process::boot_id() }
+        Self { statuses, database, history, counts, notifier, config, boot: heartbeat_process::boot_id() }
     }
 
     /// Incidents, the newest first: identifiers begin with the time.
@@ -114,7 +117,7 @@ impl Records {
 
     /// The present status of a realm counts until the driver's loop has last turned.
     fn history_until_now(&self) -> WallTime {
-        let now = self.statuses.about_times().wall(self.statuses.turned_at());
+        let now = self.now();
         self.history.alive(now.as_millis());
         now
     }
@@ -124,6 +127,27 @@ impl Records {
         let now = self.history_until_now();
         let strips = history_reader::strips(Arc::clone(&self.history), days, now).await;
         strips.map_err(unreadable)
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.statuses.snapshot()
+    }
+
+    /// The time until which the present status of a realm counts.
+    pub(crate) fn now(&self) -> WallTime {
+        self.statuses.about_times().wall(self.statuses.turned_at())
+    }
+
+    /// Name of the ecosystem.
+    pub(crate) fn name(&self) -> String {
+        self.statuses.about().name
+    }
+
+    /// The share of the time in which a realm is to be up.
+    pub(crate) fn objective(&self, realm: RealmIx) -> Option<f64> {
+        let slo = self.config.current().realm(realm)?.slo?;
+        slo.availability_millionths.map(|millionths| f64::from(millionths) / 1e6)
     }
 
     /// Acknowledges an incident. `None`: no incident has that identifier.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartbeat_api::EventRecord;
 use heartbeat_status::wire::{
-    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage,
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage, SloEntry,
 };
 use heartbeat_status::{
     Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
@@ -41,6 +41,7 @@ pub(crate) struct StatusStore {
     config: SharedConfig,
     figures: Figures,
     usage: Mutex<Arc<BTreeMap<String, ProcessUsage>>>,
+    objectives: Mutex<Arc<Vec<SloEntry>>>,
     config_problem: Mutex<Option<(ConfigProblem, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
@@ -71,6 +72,7 @@ impl StatusStore {
             config,
             figures: Figures::default(),
             usage: Mutex::default(),
+            objectives: Mutex::default(),
             config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
@@ -126,16 +128,17 @@ impl StatusStore {
 
     fn remember(&self, event: &Event, revision: u64, anchor: WallAnchor, incident: Option<String>) {
         let Some((what, detail)) = event.kind.fact() else { return };
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = EventEntry {
             schema: EVENT_SCHEMA.to_owned(),
-            seq: event.seq,
+            // Numbers of its own: not every fact is an event of the core.
+            seq: facts.back().map_or(0, |fact| fact.entry.seq) + 1,
             at: anchor.wall(event.at),
             realm: event.realm.as_ref().map(|(_, name)| name.to_string()),
             what: what.into(),
             detail,
             incident,
         };
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if facts.len() >= MAX_FACTS {
             facts.pop_front();
         }
@@ -285,6 +288,11 @@ impl StatusStore {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(usage);
     }
 
+    /// How the objectives stand. New numbers wake no reader.
+    pub(crate) fn set_objectives(&self, entries: Vec<SloEntry>) {
+        *self.objectives.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    }
+
     /// The state that belongs to no single realm and has to survive heartbeatd.
     pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
         StoredEcosystem {
@@ -338,6 +346,7 @@ impl StatusStore {
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
             figures: Arc::clone(&self.figures.lock().unwrap_or_else(PoisonError::into_inner)),
+            objectives: Arc::clone(&self.objectives.lock().unwrap_or_else(PoisonError::into_inner)),
             usage: Arc::clone(&self.usage.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }

@@ -32,6 +32,7 @@ use crate::realms::usage::Sampler;
 use crate::reporting::console_reporter::EventSink;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
+use crate::reporting::objectives::ObjectiveWatch;
 use crate::reporting::status_store::StatusStore;
 use crate::running::decision::{Decision, Departure, Question, decide};
 use crate::running::new_config::NewConfig;
@@ -65,6 +66,7 @@ pub(crate) struct Driver {
     pub(crate) incident_writer: IncidentWriter,
     pub(crate) incident_db: Arc<IncidentDb>,
     pub(crate) history: HistoryRecorder,
+    pub(crate) objectives: ObjectiveWatch,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) mutes: Arc<Mutes>,
     pub(crate) pinger: Pinger,
@@ -122,6 +124,7 @@ impl Driver {
             self.settle(now);
             let used = || self.sampler.take_minute();
             self.history.turn(now, self.statuses.about_times(), &self.statuses.snapshot(), used);
+            self.look_at_objectives(now);
         };
         self.history.end(clock::now(), &self.statuses.snapshot(), || self.sampler.take_minute());
         if departure == Departure::Stopped {
@@ -131,6 +134,19 @@ impl Driver {
         }
         self.executor.close();
         departure
+    }
+
+    /// Publishes how the objectives stand, with an event for each budget that realms begin or cease to use too fast.
+    fn look_at_objectives(&mut self, now: Instant) {
+        let now_ms = self.statuses.about_times().wall(now).as_millis();
+        let (active, snapshot) = (self.config.current(), self.statuses.snapshot());
+        let Some(standings) = self.objectives.turn((now, now_ms), &active, &snapshot) else { return };
+        self.statuses.set_objectives(standings.entries);
+        for event in &standings.events {
+            self.statuses.note(event);
+            (self.sink)(event);
+        }
+        self.state.unpublished |= !standings.events.is_empty();
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -36,6 +36,7 @@ use crate::realms::prober::Prober;
 use crate::realms::usage::Sampler;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
+use crate::reporting::objectives::ObjectiveWatch;
 use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::records::Records;
 use crate::reporting::status_store::StatusStore;
@@ -172,7 +173,13 @@ impl Assembled {
             config: config.clone(),
             reloader: Arc::clone(&reloader),
             upgrader: Arc::clone(&upgrader),
-            records: Records::new(Arc::clone(&statuses), &databases, counts, Arc::downgrade(&notifier)),
+            records: Records::new(
+                Arc::clone(&statuses),
+                &databases,
+                counts,
+                Arc::downgrade(&notifier),
+                config.clone(),
+            ),
             beats,
             mutes: Arc::clone(&mutes),
             failures: prober.failures(),
@@ -230,6 +237,7 @@ impl Assembled {
             lateness: Lateness::new(Pulse::start()?, probing_lag),
             boot: heartbeat_process::boot_id(),
             incident_db: Arc::clone(&databases.incidents),
+            objectives: ObjectiveWatch::new(Arc::clone(&history)),
             history: HistoryRecorder::new(history, statuses.figures(), heartbeat_process::boot_id()),
             incident_writer,
             boot_deadline: Some(clock::now() + active.heartbeat.boot_deadline),

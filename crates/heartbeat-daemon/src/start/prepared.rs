@@ -11,7 +11,7 @@ use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::{Endpoint, Receiver};
 use heartbeat_process::Handover;
 use heartbeat_status::RealmName;
-use heartbeat_store::OutboxEntry;
+use heartbeat_store::{Keep, OutboxEntry};
 use serde_json::Value;
 
 use crate::control::registrations;
@@ -108,7 +108,7 @@ impl Prepared {
         let groups = control_groups(heartbeat, &instance_tag);
         let inbox = Arc::new(Inbox::default());
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
-        let databases = Databases::open(&heartbeat.state_dir, &problems)?;
+        let databases = Databases::open(&heartbeat.state_dir, keep(heartbeat), &problems)?;
         let search = (instance_tag.as_str(), groups.as_deref());
         let mut remembered = databases.remembered();
         let outbox = std::mem::take(&mut remembered.outbox);
@@ -162,6 +162,11 @@ fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
         hosts: heartbeat.hosts.clone(),
         token: heartbeat.token_file.as_ref().map(read).transpose()?,
     })
+}
+
+/// How far history reaches.
+fn keep(heartbeat: &Heartbeat) -> Keep {
+    Keep { history: heartbeat.history, max_bytes: heartbeat.history_max_bytes }
 }
 
 /// The directory for the control groups of realms. Without one, heartbeatd finds their trees by other means, and misses

@@ -228,6 +228,9 @@ mod tests {
     const REALMS: &str =
         "[realm.zq-db]\nrun = \"true\"\n[realm.zq-web]\nrun = \"true\"\nneeds = [\"zq-db\"]\n";
 
+    const KEEP: heartbeat_store::Keep =
+        heartbeat_store::Keep { history: std::time::Duration::from_secs(86_400), max_bytes: 1 << 20 };
+
     struct Disk {
         dir: tempfile::TempDir,
         remembered: Remembered,
@@ -242,7 +245,7 @@ mod tests {
 
         /// Checks that the stored incidents are read back.
         fn saves(&mut self, sample: &Sample, boot: &str, restarts: &[Instant]) {
-            let open = || Databases::open(self.dir.path(), &sample.problems).unwrap();
+            let open = || Databases::open(self.dir.path(), KEEP, &sample.problems).unwrap();
             let databases = open();
             sample.statuses.save_incidents(boot, &databases.incidents);
             let ecosystem = sample.statuses.ecosystem(boot, restarts);
@@ -367,7 +370,7 @@ mod tests {
         let back = disk.look().open.of(&sample.plan);
         assert_eq!((back.len(), back[0].incident.opened_at), (1, Instant::from_millis(77)));
         assert_eq!(back[0].document, document("01-1"));
-        let databases = Databases::open(disk.dir.path(), &sample.problems).unwrap();
+        let databases = Databases::open(disk.dir.path(), KEEP, &sample.problems).unwrap();
         databases.retire_file(ecosystem_path(&disk.records()));
         drop(databases);
         assert!(!ecosystem_path(&disk.records()).exists());

@@ -14,8 +14,6 @@ use crate::clock;
 use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
-/// How far history reaches.
-const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_bytes: 256 * 1024 * 1024 };
 /// A start waits this long for the state of an earlier heartbeatd: a disk that does not answer holds no realm.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
 
@@ -32,12 +30,16 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    pub(crate) fn open(state_dir: &Path, problems: &Arc<OwnProblems>) -> Result<Self, DaemonError> {
+    pub(crate) fn open(
+        state_dir: &Path,
+        keep: Keep,
+        problems: &Arc<OwnProblems>,
+    ) -> Result<Self, DaemonError> {
         let report = reporter(OwnProblemKind::OpenIncidents, problems);
         let incidents = IncidentDb::start(state_dir, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
         let report = reporter(OwnProblemKind::History, problems);
-        let history = HistoryDb::start(state_dir, KEEP, clock::now, report)
+        let history = HistoryDb::start(state_dir, keep, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
         let (incidents, history) = (Arc::new(incidents), Arc::new(history));
         Ok(Self { incidents, history, problems: Arc::clone(problems), path: state_dir.join("incidents.db") })

@@ -3,10 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::WallTime;
+use crate::{WallTime, short_seconds};
 
 /// `heartbeat.history/1`: one realm over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +108,19 @@ pub struct AvailabilityEntry {
     pub at_most: f64,
     /// How long it is unknown.
     pub unknown_s: f64,
+}
+
+impl fmt::Display for AvailabilityEntry {
+    /// `99.95 % (99.90-99.97, unknown 3h)`, rounded down, so that less than everything never looks like everything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| (share * 1e4) as u64 as f64 / 1e2;
+        write!(f, "{:.2} %", percent(self.share))?;
+        if self.unknown_s > 0.0 {
+            let (least, most) = (percent(self.at_least), percent(self.at_most));
+            write!(f, " ({least:.2}-{most:.2}, unknown {})", short_seconds(self.unknown_s as i64))?;
+        }
+        Ok(())
+    }
 }
 
 /// How long a probe took, in milliseconds, each within 2 %.

@@ -154,7 +154,7 @@ pub struct IncidentsDocument {
 pub struct EventEntry {
     /// [`EVENT_SCHEMA`](super::EVENT_SCHEMA).
     pub schema: String,
-    /// Counts up with every event of this life of heartbeatd; gaps are facts that only explain others.
+    /// Counts the facts of this life of heartbeatd, from 1.
     pub seq: u64,
     /// When.
     pub at: WallTime,

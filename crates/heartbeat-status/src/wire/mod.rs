@@ -17,7 +17,9 @@ mod notification;
 mod open;
 mod realm;
 mod render;
+mod report;
 mod result;
+mod slo;
 
 pub use crate::Action;
 pub use action::{
@@ -47,7 +49,9 @@ pub use realm::{
     ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::{About, ConfigProblem};
+pub use report::{ReportDocument, ReportIncident, ReportRealm};
 pub use result::{ProbeFailureEntry, ResultEntry};
+pub use slo::{AvailabilityObjective, BurnEntry, LatencyObjective, SloBrief, SloDocument, SloEntry};
 
 /// Schema name of the ecosystem document.
 pub const STATUS_SCHEMA: &str = "heartbeat.status/1";
@@ -58,6 +62,10 @@ pub const REALM_SCHEMA: &str = "heartbeat.realm/1";
 pub const ACTION_SCHEMA: &str = "heartbeat.action/1";
 /// Schema name of the history of a realm.
 pub const HISTORY_SCHEMA: &str = "heartbeat.history/1";
+/// Schema name of the report of a month.
+pub const REPORT_SCHEMA: &str = "heartbeat.report/1";
+/// Schema name of the objectives.
+pub const SLO_SCHEMA: &str = "heartbeat.slo/1";
 /// Schema name of the strips of all realms.
 pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 /// Schema name of one incident.

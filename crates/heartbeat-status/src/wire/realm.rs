@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LatencyEntry, Open};
+use super::{LatencyEntry, Open, SloBrief};
 use crate::{
     Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
     RestartCause, RestartResult, RestartStep, Role, SaidState, StartFailure, Status, WallTime,
@@ -100,6 +100,9 @@ pub struct RealmEntry {
     /// Share of the time that it was up, of the time that is known, by window: `24h`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub availability: BTreeMap<String, f64>,
+    /// Its objectives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloBrief>,
 }
 
 /// A pause.

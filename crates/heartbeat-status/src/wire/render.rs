@@ -10,7 +10,7 @@ use super::{
     DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, NeedEntry, NextEntry, Open,
     PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, ProcessUsage, REALM_SCHEMA, RealmDocument, RealmEntry,
     RealmFigures, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry,
-    StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
+    SloEntry, StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
     ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
@@ -68,6 +68,8 @@ pub struct About {
     pub incident_ids: Vec<(IncidentNo, String)>,
     /// Figures of each realm from history.
     pub figures: Arc<BTreeMap<String, RealmFigures>>,
+    /// The objectives of realms that have some.
+    pub objectives: Arc<Vec<SloEntry>>,
     /// What the processes of each realm use.
     pub usage: Arc<BTreeMap<String, ProcessUsage>>,
 }
@@ -344,6 +346,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         incident: about.incident_of(snapshot, info.ix),
         latency_ms: figures.and_then(|figures| figures.latency_ms),
         availability: figures.map(|figures| figures.availability.clone()).unwrap_or_default(),
+        slo: about.objectives.iter().find(|entry| entry.realm == info.name.as_str()).map(Into::into),
     }
 }
 

@@ -1,0 +1,124 @@
+//! A report as a table for programs, and as text.
+
+use std::fmt::Write;
+
+use heartbeat_status::wire::{ReportDocument, ReportRealm};
+use heartbeat_status::{sanitise_line, short_seconds};
+
+/// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown.
+pub(super) fn csv(report: &ReportDocument) -> String {
+    let mut out = String::from(
+        "realm,availability,at_least,at_most,objective,up_s,degraded_s,down_s,unknown_s,paused_s,incidents,\
+         p50_ms,p95_ms,p99_ms,max_ms,measurements\r\n",
+    );
+    for realm in &report.realms {
+        let availability = realm.availability.as_ref();
+        let latency = realm.latency_ms.as_ref();
+        let number = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
+        let times = &realm.times;
+        let fields = [
+            quoted(&realm.name),
+            number(availability.map(|entry| entry.share)),
+            number(availability.map(|entry| entry.at_least)),
+            number(availability.map(|entry| entry.at_most)),
+            number(realm.objective),
+            times.up_s.to_string(),
+            times.degraded_s.to_string(),
+            times.down_s.to_string(),
+            times.unknown_s.to_string(),
+            times.paused_s.to_string(),
+            realm.incidents.to_string(),
+            number(latency.map(|entry| entry.p50)),
+            number(latency.map(|entry| entry.p95)),
+            number(latency.map(|entry| entry.p99)),
+            number(latency.map(|entry| entry.max)),
+            latency.map_or_else(String::new, |entry| entry.count.to_string()),
+        ];
+        out += &fields.join(",");
+        out += "\r\n";
+    }
+    out
+}
+
+/// A name of a realm has no comma and no quote, and a program that opens the file as a sheet runs nothing.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Tables for a page of text.
+pub(super) fn markdown(report: &ReportDocument) -> String {
+    let mut out = format!("# {}: {}\n\n", cell(&report.name), report.month);
+    let _ = writeln!(out, "{} to {}, UTC.\n", report.from, report.to);
+    out += "| realm | availability | objective | down | incidents | p50 | p95 | p99 |\n|---|---|---|---|---|---|---|---|\n";
+    for realm in &report.realms {
+        let ms = |of: fn(&heartbeat_status::wire::LatencyEntry) -> f64| {
+            realm.latency_ms.as_ref().map_or_else(String::new, |entry| format!("{:.1} ms", of(entry)))
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            cell(&realm.name),
+            availability(realm),
+            objective(realm).unwrap_or_default(),
+            span(realm.times.down_s),
+            realm.incidents,
+            ms(|entry| entry.p50),
+            ms(|entry| entry.p95),
+            ms(|entry| entry.p99),
+        );
+    }
+    out += "\n## Incidents\n\n";
+    if report.incidents.is_empty() {
+        out += "None.\n";
+        return out;
+    }
+    out += "| began | realm | why | lasted | id |\n|---|---|---|---|---|\n";
+    for incident in &report.incidents {
+        let lasted = incident.duration_s.map_or_else(|| "open".to_owned(), span);
+        let (root, message) = (cell(&incident.root), cell(&incident.message));
+        let _ = writeln!(
+            out,
+            "| {} | {root} | {message} | {lasted} | {} |",
+            incident.opened_at,
+            cell(&incident.id)
+        );
+    }
+    if report.more_incidents {
+        out += "\nMore incidents were opened than this report lists.\n";
+    }
+    out
+}
+
+/// Text that stays within its cell.
+fn cell(text: &str) -> String {
+    sanitise_line(text).replace('|', "\\|")
+}
+
+/// The availability with its bounds, in words.
+pub(super) fn availability(realm: &ReportRealm) -> String {
+    realm.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string)
+}
+
+/// `99.9 %, met`
+pub(super) fn objective(realm: &ReportRealm) -> Option<String> {
+    let objective = realm.objective?;
+    let result = match &realm.availability {
+        None => "unknown",
+        Some(entry) if entry.at_least >= objective => "met",
+        Some(entry) if entry.at_most < objective => "missed",
+        Some(entry) if entry.share >= objective => "met as far as is known",
+        Some(_) => "missed as far as is known",
+    };
+    // 99.9, and not 99.90000000000001.
+    let percent = (objective * 1e6).round() / 1e4;
+    Some(format!("{percent} %, {result}"))
+}
+
+/// Seconds in words.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast from f64 saturates, and a month is far from i64::MAX"
+)]
+pub(super) fn span(seconds: f64) -> String {
+    if seconds <= 0.0 { "0s".to_owned() } else { short_seconds(seconds.ceil() as i64) }
+}
