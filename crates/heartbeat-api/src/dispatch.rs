@@ -92,12 +92,13 @@ impl Shared {
             Endpoint::Readyz => Ok(health::ready(ecosystem)),
             Endpoint::Health => health::document(ecosystem, headers, caller),
             Endpoint::Status => {
-                // A long poll holds its connection as a stream does.
-                let waits = query.get("wait").is_some();
-                let _place = waits.then(|| stream_place(connection)).transpose()?;
+                let _place = waiting_place(connection, &query)?;
                 status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await
             }
-            Endpoint::Realm => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
+            Endpoint::Realm => {
+                let _place = waiting_place(connection, &query)?;
+                status::realm(ecosystem, bodies, name, &query, headers, caller).await
+            }
             Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers, caller).await,
             Endpoint::Metrics => metrics::metrics(ecosystem, bodies, headers).await,
             Endpoint::Events => {
@@ -143,13 +144,24 @@ fn admit(mut answer: Answer, connection: &Connection) -> Result<Answer, ApiError
     Ok(answer)
 }
 
-/// Streams and long polls take one of a bounded number of places, so that some are left for requests that the server
-/// answers at once.
+/// Streams, long polls and requests that wait for fresh probes take one of a bounded number of places, so that some are
+/// left for requests that the server answers at once.
 fn stream_place(connection: &Connection) -> Result<StreamPlace, ApiError> {
-    connection.places.take_stream(&connection.activity).ok_or_else(|| {
-        let detail = "too many readers follow a stream here already; close one of them, or ask again later";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
-    })
+    connection.places.take_stream(&connection.activity).ok_or_else(too_many_streams)
+}
+
+/// A long poll holds its connection as a stream does; a refresh for as long as the probes take.
+fn waiting_place(connection: &Connection, query: &Query<'_>) -> Result<Option<StreamPlace>, ApiError> {
+    if query.get("wait").is_some() {
+        return stream_place(connection).map(Some);
+    }
+    let waits = query.switch("refresh")?;
+    waits.then(|| connection.places.take_wait().ok_or_else(too_many_streams)).transpose()
+}
+
+fn too_many_streams() -> ApiError {
+    let detail = "too many clients follow a stream or wait for fresh probes here already; ask again later";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
 }
 
 fn no_route(path: &str) -> ApiError {

@@ -3,10 +3,12 @@
 //! A connection yields while the next step is its client's: it has no request under way and its last answer is with the
 //! kernel, or the body of its request does not come, or it does not take its answer. When a listener is full, the
 //! connection that has yielded longest gives its place to the one that comes, so that clients which connect and then do
-//! nothing cannot keep others out. A connection that the server is answering is never closed for another.
+//! nothing cannot keep others out. A connection that the server is answering is closed for another only on the Unix
+//! socket, for a user who has none.
 //!
 //! On the Unix socket the kernel says whose a connection is. Some places are for administrators alone, and some of these
-//! for root; no other user has all of the rest; and a place is taken from the user who has the most.
+//! for root; no other user has all of the rest; and a place is taken from the user who has the most. However many users
+//! have taken the rest, one who has no place gets one of the user who has the most.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -218,6 +220,22 @@ struct State {
     next: u64,
 }
 
+impl State {
+    /// A connection of the user who has the most, for a user who has none: a stream rather than a request, the newest.
+    fn fair_share(&mut self, full: Group) -> Option<&mut Taken> {
+        let mut counts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+        for taken in self.taken.values().filter(|taken| !taken.evicted) {
+            *counts.entry(taken.user.uid).or_default() += 1;
+        }
+        let count = |taken: &Taken| counts.get(&taken.user.uid).copied().unwrap_or(0);
+        let gives = |(_, taken): &(&u64, &mut Taken)| {
+            !taken.evicted && !taken.user.admin && full.has(taken.user) && count(taken) > 1
+        };
+        let order = |(number, taken): &(&u64, &mut Taken)| (count(taken), taken.streams(), **number);
+        self.taken.iter_mut().filter(gives).max_by_key(order).map(|(_, taken)| taken)
+    }
+}
+
 /// The places of one listener.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -235,12 +253,15 @@ pub(crate) struct Places {
 #[derive(Debug)]
 pub(crate) struct StreamPlace {
     places: Arc<Places>,
-    activity: Arc<Activity>,
+    /// The connection of a stream; `None` for a request that ends by itself.
+    stream: Option<Arc<Activity>>,
 }
 
 impl Drop for StreamPlace {
     fn drop(&mut self) {
-        self.activity.streams.store(false, Ordering::SeqCst);
+        if let Some(activity) = &self.stream {
+            activity.streams.store(false, Ordering::SeqCst);
+        }
         self.places.streams.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -388,13 +409,15 @@ impl Places {
         let order = |(since, taken): &(u64, &mut Taken)| {
             (taken.evicted, taken.user.admin, Reverse(of(taken.user)), *since)
         };
-        match yielding.min_by_key(order) {
-            None => Found::Full,
-            Some((_, taken)) => {
-                taken.evict();
-                Found::Soon
-            }
-        }
+        let given = match yielding.min_by_key(order) {
+            Some((_, taken)) => Some(taken),
+            None if !user.admin && user.uid.is_some() && of(user) == 0 => state.fair_share(full),
+            None => None,
+        };
+        given.map_or(Found::Full, |taken| {
+            taken.evict();
+            Found::Soon
+        })
     }
 
     /// The places that streams may take.
@@ -406,11 +429,22 @@ impl Places {
 
     /// A place for a stream or a long poll on that connection; `None` when all stream places are taken.
     pub(crate) fn take_stream(self: &Arc<Self>, activity: &Arc<Activity>) -> Option<StreamPlace> {
+        if !self.count_stream() {
+            return None;
+        }
+        activity.streams.store(true, Ordering::SeqCst);
+        Some(StreamPlace { places: Arc::clone(self), stream: Some(Arc::clone(activity)) })
+    }
+
+    /// One of the same places for a request that waits for probes.
+    pub(crate) fn take_wait(self: &Arc<Self>) -> Option<StreamPlace> {
+        self.count_stream().then(|| StreamPlace { places: Arc::clone(self), stream: None })
+    }
+
+    fn count_stream(&self) -> bool {
         let streams = self.most_streams();
         let one_more = |taken: usize| (taken < streams).then_some(taken + 1);
-        self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
-        activity.streams.store(true, Ordering::SeqCst);
-        Some(StreamPlace { places: Arc::clone(self), activity: Arc::clone(activity) })
+        self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
     }
 }
 
@@ -506,11 +540,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn however_many_users_are_answered_one_who_has_no_place_gets_one_of_the_user_who_has_the_most() {
+        let (places, _most) = places(Places::of_socket, 32);
+        let of = |uid| Caller::Unix { role: Role::Read, uid: Some(uid) };
+        let mut answered = Vec::new();
+        // Two users have all common places, and the server is answering each of their connections.
+        for (uid, most) in [(1, 18), (2, 6)] {
+            for _ in 0..most {
+                let place = places.take(of(uid)).await.unwrap();
+                let activity = Arc::clone(&place.activity);
+                std::mem::forget(activity.begin());
+                answered.push((uid, activity, closing(place)));
+            }
+        }
+        // One of them is a stream, which resumes elsewhere.
+        let _stream = places.take_stream(&answered[3].1).unwrap();
+        assert!(places.take(of(1)).await.is_none() && places.take(of(2)).await.is_none());
+        let mut newcomers = Vec::new();
+        for uid in 3..25 {
+            let place = places.take(of(uid)).await.unwrap_or_else(|| panic!("the user {uid} is kept out"));
+            std::mem::forget(place.activity.begin());
+            newcomers.push(place);
+            if uid == 3 {
+                assert!(answered[3].2.is_finished(), "the stream ends first");
+            }
+            assert!(places.take(of(uid)).await.is_none(), "and no more than one");
+        }
+        let left =
+            |of: u32| answered.iter().filter(|(uid, _, closed)| *uid == of && !closed.is_finished()).count();
+        assert_eq!((left(1), left(2)), (1, 1), "both have as many as the newcomers");
+        assert!(places.take(of(99)).await.is_none(), "each user has one place");
+        assert!(places.take(caller(Role::Admin)).await.is_some());
+    }
+
+    #[tokio::test]
     async fn streams_leave_places_for_requests() {
         let (many, _most) = places(Places::of_socket, 32);
         let mut streams: Vec<_> = (0..40).filter_map(|_| many.take_stream(&activity())).collect();
         assert_eq!(streams.len(), 24);
         streams.pop();
+        let waits = many.take_wait().expect("free again");
+        assert!(many.take_stream(&activity()).is_none() && many.take_wait().is_none());
+        drop(waits);
         assert!(many.take_stream(&activity()).is_some(), "free again");
         let (many, _most) = places(Places::of_tcp, 256);
         let streams: Vec<_> = (0..300).filter_map(|_| many.take_stream(&activity())).collect();

@@ -78,6 +78,7 @@ pub(crate) struct Fake {
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
+    probes_hang: AtomicBool,
     departures: AtomicU64,
 }
 
@@ -117,6 +118,7 @@ impl Fake {
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
+            probes_hang: AtomicBool::new(false),
             departures: AtomicU64::new(0),
         })
     }
@@ -243,6 +245,11 @@ impl Fake {
     /// How often it was told to leave or to hand over.
     pub(crate) fn departures(&self) -> u64 {
         self.departures.load(Ordering::SeqCst)
+    }
+
+    /// From now on a refresh has no end.
+    pub(crate) fn probes_hang(&self) {
+        self.probes_hang.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn refreshes(&self) -> u64 {
@@ -647,6 +654,9 @@ impl Backend for Fake {
 
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>> {
         self.refreshes.fetch_add(1, Ordering::SeqCst);
+        if self.probes_hang.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         self.ask(|id| Input::Refresh { id, realm })
     }
 

@@ -127,6 +127,44 @@ async fn fewer_connections_close_the_newest_streams_and_leave_a_place_for_reques
     assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "streams leave a place for requests");
 }
 
+#[tokio::test]
+async fn refreshes_that_wait_leave_a_place_for_requests() {
+    let fake = Fake::shop();
+    fake.probes_hang();
+    let doors = Doors::with(&fake, Limits { max_connections: 4, ..Limits::default() });
+    let mut waiting = Vec::new();
+    for path in [
+        "/api/status/?refresh=1",
+        "/api/status/postgres/?refresh=1",
+        "/api/realms/ecosystem-health/?refresh=1",
+    ] {
+        let mut stream = TcpStream::connect(doors.address).await.unwrap();
+        // Two at once: the second waits for the first.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address).repeat(2);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        waiting.push(stream);
+        until("it waits for the probes", || fake.refreshes() as usize == waiting.len()).await;
+    }
+    for path in ["/api/status/?refresh=1", "/api/status/postgres/?refresh=1"] {
+        let problem = doors.tcp("GET", path, &[], "").await.problem(503);
+        assert_eq!(problem.kind, "heartbeat:too-many-streams");
+    }
+    assert_eq!(doors.tcp("GET", "/api/status/", &[], "").await.status, 200, "a place is left");
+    assert_eq!(fake.refreshes(), 3);
+    // The place of the one that leaves is free again.
+    drop(waiting.pop());
+    let request = format!("GET /api/status/?refresh=1 HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address);
+    let again = async {
+        while fake.refreshes() == 3 {
+            let mut stream = TcpStream::connect(doors.address).await.unwrap();
+            // It has no answer once it waits, and 503 until then.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let _ = timeout(Duration::from_millis(20), stream.read(&mut [0; 16])).await;
+        }
+    };
+    timeout(Duration::from_secs(60), again).await.expect("the place is free again");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_do_not_come_lock_no_command_out() {
     let fake = Fake::shop();
