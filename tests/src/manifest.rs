@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("heartbeat-probe", 1),
     ("heartbeat-process", 1),
     ("heartbeat-logs", 1),
+    ("heartbeat-template", 1),
     ("heartbeat-supervisor", 2),
     ("heartbeat-config", 3),
     ("heartbeat-api", 3),
@@ -62,6 +63,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("libc", &["heartbeat-process", "heartbeat-logs"]),
     ("figment", &["heartbeat-config"]),
     ("petgraph", &["heartbeat-graph"]),
+    ("minijinja", &["heartbeat-template"]),
     ("rusqlite", &["heartbeat-store"]),
 ];
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use heartbeat_status::wire::TEMPLATE_NAMES;
 use heartbeat_status::{IncidentStep, RealmName};
+use heartbeat_template::{FILTERS, TESTS, Template, TemplateError};
 
 use crate::code::Code;
 use crate::config::{ReceiverConfig, ReceiverKind};
@@ -229,38 +230,45 @@ fn repeat(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<Duration> {
     Some(repeat)
 }
 
-/// A template that can be read and uses only what an incident has.
+/// A template that can be read, uses only what an incident has, and words sample incidents within its bounds.
 fn template(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<String> {
     let text = reader.text(entry)?;
-    let refused = |message: String, help: &str| {
-        reader.value_problem(entry, Code::BadReceiver, message, "this template", help);
-    };
-    let environment = minijinja::Environment::new();
-    let compiled = match environment.template_from_str(&text) {
-        Ok(compiled) => compiled,
-        Err(error) => {
-            let line = error.line().map_or_else(String::new, |line| format!(", line {line}"));
-            let why = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
-            refused(
-                format!("the template cannot be read: {why}{line}"),
-                "for example \"{{ root }} {{ event }}: {{ message }}\"",
-            );
-            return None;
-        }
-    };
-    let globals: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
-    let mut unknown: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
-    unknown.retain(|name| !TEMPLATE_NAMES.contains(&name.as_str()) && !globals.contains(&name.as_str()));
-    unknown.sort();
-    for name in &unknown {
-        let near = keys::nearest(name, TEMPLATE_NAMES.iter().copied());
-        let help = near.map_or_else(
-            || format!("there are {}", TEMPLATE_NAMES.join(", ")),
+    let Err(error) = Template::new(&text) else { return Some(text) };
+    reader.value_problem(
+        entry,
+        Code::BadReceiver,
+        error.to_string(),
+        "this template",
+        &template_help(&error),
+    );
+    None
+}
+
+fn template_help(error: &TemplateError) -> String {
+    let among = |name: &str, words: &[&str]| {
+        let near = keys::nearest(name, words.iter().copied());
+        near.map_or_else(
+            || format!("there are {}", words.join(", ")),
             |near| format!("did you mean `{near}`?"),
-        );
-        refused(format!("an incident has no `{name}`"), &help);
+        )
+    };
+    match error {
+        TemplateError::UnknownName { name } => among(name, TEMPLATE_NAMES),
+        TemplateError::UnknownFilter { name, .. } => among(name, FILTERS),
+        TemplateError::UnknownTest { name, .. } => among(name, TESTS),
+        TemplateError::NotAllowed { .. } => {
+            "a template names, compares, filters and repeats what the incident has; `~` joins texts"
+                .to_owned()
+        }
+        TemplateError::Fails { .. } => {
+            "it is tried on a sample; what may be absent stands in {% if ack %}{{ ack.by }}{% endif %}"
+                .to_owned()
+        }
+        TemplateError::SourceTooLong { .. }
+        | TemplateError::MessageTooLong { .. }
+        | TemplateError::TooManySteps { .. } => "write a shorter one".to_owned(),
+        _ => "for example \"{{ root }} {{ event }}: {{ message }}\"".to_owned(),
     }
-    unknown.is_empty().then_some(text)
 }
 
 fn steps(reader: &Reader<'_>, entry: &Entry<'_>) -> Vec<IncidentStep> {

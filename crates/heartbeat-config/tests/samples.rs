@@ -61,6 +61,21 @@ const CASES: &[(&str, &str, &str)] = &[
         "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ rot }} failed\"\n",
     ),
     (
+        "template_without_end",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ [1] * 100000000 }}\"\n",
+    ),
+    (
+        "template_unknown_filter",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ root | uper }}\"\n",
+    ),
+    (
+        "template_fails",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ root }} is with {{ ack.by }}\"\n",
+    ),
+    (
         "template_unreadable",
         "HB126",
         "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ root\"\n",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use heartbeat_api::BindError;
 use heartbeat_logs::KeeperError;
-use heartbeat_notify::{NotifyError, SecretError};
+use heartbeat_notify::{NotifyError, SecretError, TemplateError};
 use heartbeat_process::ProcessError;
 use heartbeat_store::StoreError;
 
@@ -18,6 +18,9 @@ pub enum ReceiverError {
     /// The URL, the certificates or the steps are invalid.
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    /// The template is none.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// The file of the secret or the token cannot be read.
     #[error("cannot use {path}", path = path.display())]
     File {

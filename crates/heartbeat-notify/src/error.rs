@@ -35,13 +35,6 @@ pub enum NotifyError {
         /// The rule that was broken.
         why: &'static str,
     },
-    /// The template is none.
-    #[error("the template cannot be read: {source}")]
-    Template {
-        /// The error of the engine, with its line.
-        #[source]
-        source: minijinja::Error,
-    },
     /// The receiver's `on` contains no step that can come first.
     #[error(
         "the receiver would get no notification: `resolved` only follows an earlier one, \

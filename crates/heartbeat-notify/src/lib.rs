@@ -75,7 +75,6 @@ mod restored;
 mod retry_after;
 mod secret;
 mod target;
-mod template;
 mod test_message;
 mod worker;
 
@@ -84,6 +83,7 @@ pub use endpoint::Endpoint;
 pub use error::{DeliveryError, NotifyError};
 pub use failing::FAILING_AFTER;
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
+pub use heartbeat_template::{Template, TemplateError};
 pub use notifier::{Admitted, Notification, Notifier};
 pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
@@ -91,7 +91,6 @@ pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
 pub use target::{ALERT_REFRESH, Alertmanager, Ntfy, PagerDuty, Slack, Target, Webhook};
-pub use template::Template;
 pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;
 

@@ -54,7 +54,7 @@ impl Text {
                 Self { title, lines: lines.collect(), output: Vec::new() }
             }
             Err(error) => {
-                let why = sanitise_line(&format!("The template of this receiver fails: {error}."));
+                let why = sanitise_line(&format!("These are the words of heartbeatd, because {error}."));
                 Self { lines: [own.lines, vec![why]].concat(), ..own }
             }
         }
@@ -196,11 +196,18 @@ mod tests {
             (text.title.as_str(), text.plain().as_str()),
             ("postgres down", "see /api/incidents/0193-a/")
         );
-        let fails = Template::new("{{ root | nosuchfilter }}");
-        let fails = fails.unwrap_or_else(|_| Template::new("{{ 1 / 0 }}").unwrap());
-        let text = Text::of(&document, Some(&fails));
+        // No step of the sample, and too many of this one.
+        let many = Template::new(
+            "{% for a in affected %}{% for b in affected %}{% if a == b %}{% endif %}{% endfor %}{% endfor %}",
+        );
+        let mut wide = document;
+        wide.affected = (0..1_000).map(|number| format!("realm-{number}")).collect();
+        let text = Text::of(&wide, Some(&many.unwrap()));
         assert_eq!(text.title, "[shop] postgres has failed: exit code 1 after 0.2 s");
-        assert!(text.plain().contains("The template of this receiver fails: "), "{text:?}");
+        assert!(
+            text.plain().contains("These are the words of heartbeatd, because the template takes more than"),
+            "{text:?}"
+        );
     }
 
     #[test]
