@@ -351,7 +351,7 @@ impl Reaper {
             .map(|(_, run)| run)
             .find(|run| i64::from(run.main.pid) == i64::from(pid) && run.stage == Stage::Started);
         let Some(run) = found else { return };
-        run.main.stopped_by_signal = stopped_by_signal;
+        run.main.stopped_by_signal = Some(stopped_by_signal);
         if let Owner::Realm(key) = run.owner {
             (self.sink)(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
         }

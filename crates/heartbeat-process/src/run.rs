@@ -95,7 +95,7 @@ pub(crate) struct MainProcess {
     /// It replaced the process that was started: the pid file of a daemon or the realm named it.
     pub(crate) followed: bool,
     /// The state at the last check, for an adopted process: the kernel reports stops only of children.
-    pub(crate) stopped_by_signal: bool,
+    pub(crate) stopped_by_signal: Option<bool>,
     /// Nothing proves that it is the realm's: the reaper watches it and never signals it.
     pub(crate) unproven: bool,
 }

@@ -150,10 +150,10 @@ impl Reaper {
             // The kernel reports stops only to the parent.
             let stopped_by_signal = tree::stat(run.main.pid)
                 .is_some_and(|stat| stat.start_time == run.main.start_time && stat.state == 'T');
-            if stopped_by_signal != run.main.stopped_by_signal
+            if run.main.stopped_by_signal != Some(stopped_by_signal)
                 && let Owner::Realm(key) = run.owner
             {
-                run.main.stopped_by_signal = stopped_by_signal;
+                run.main.stopped_by_signal = Some(stopped_by_signal);
                 told.push(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
             }
         }
