@@ -25,6 +25,7 @@
 mod chaos;
 mod coverage;
 mod error;
+mod faults;
 mod invariant;
 mod recording;
 mod reference;

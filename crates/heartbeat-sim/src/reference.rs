@@ -12,6 +12,8 @@ use heartbeat_status::{
 };
 use heartbeat_supervisor::{ActionPlan, Effect, Plan, ProbeSpec, RealmSpec, StepAction};
 
+use crate::faults::Faults;
+
 /// Failures of a probe that the model keeps: the first, and the newest.
 const KNOWN_FAILURES: usize = 64;
 
@@ -127,6 +129,11 @@ pub(crate) struct Answers {
     pub(crate) passes: u32,
     /// Failures in a row, where all of them are known.
     pub(crate) fails: Option<u32>,
+    /// The passes began after a failure that did not come before the first pass of the generation, which decides at
+    /// once.
+    pub(crate) recovers: bool,
+    /// Whether it has passed in this generation, where that is known.
+    passed: Option<bool>,
     /// When the newest conclusive measurement began.
     pub(crate) conclusive: Option<Instant>,
     /// When it was measured for the first time since nothing was known of it, or heartbeatd woke up.
@@ -135,7 +142,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     fn of_new_generation() -> Self {
-        Self { fails: Some(0), ..Self::default() }
+        Self { fails: Some(0), passed: Some(false), ..Self::default() }
     }
 
     /// Since when it is measured without a conclusive answer, at the latest.
@@ -148,8 +155,13 @@ impl Answers {
         let starts = matches!(result.outcome, Outcome::Fail { reason: FailReason::StartingUp, .. });
         match result.outcome.passed() {
             _ if starts => *self = Self { begun: self.begun, ..Self::default() },
-            Some(true) => (self.passes, self.fails) = (self.passes + 1, Some(0)),
-            Some(false) => (self.passes, self.fails) = (0, self.fails.map(|fails| fails + 1)),
+            Some(true) => {
+                (self.passes, self.fails, self.passed) = (self.passes + 1, Some(0), Some(true));
+            }
+            Some(false) => {
+                (self.passes, self.fails) = (0, self.fails.map(|fails| fails + 1));
+                self.recovers = self.passed == Some(true);
+            }
             None => return,
         }
         self.conclusive = Some(result.started_at);
@@ -200,6 +212,7 @@ pub(crate) struct Reference {
     pub(crate) requested: Vec<bool>,
     /// A person asked for a start that has not been made yet: no pause holds it.
     pub(crate) ordered: Vec<bool>,
+    pub(crate) faults: Faults,
     pub(crate) finished: bool,
     /// A run without faults, in which no operator stops a realm.
     pub(crate) faultless: bool,
@@ -239,6 +252,7 @@ impl Reference {
             exhausted: vec![false; count],
             requested: vec![false; count],
             ordered: vec![false; count],
+            faults: Faults::new(count),
             finished: false,
             faultless: false,
             open: Vec::new(),

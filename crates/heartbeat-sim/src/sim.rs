@@ -330,6 +330,7 @@ impl Sim {
             realms.push(Restored { realm: info.name.clone(), record, run, found, intent, changed });
         }
         let memory = RestoredState { realms, incidents, health_restarts };
+        self.reference.faults.begin_anew(self.now);
         self.supervisor = Supervisor::new(self.plan.clone(), self.rng.u64(..));
         self.supervisor.restore(self.now, memory);
         while self.supervisor.poll_event().is_some() {}
@@ -341,7 +342,18 @@ impl Sim {
         for (done, realm) in self.reference.done.iter_mut().zip(&self.last.realms) {
             *done |= realm.phase == Phase::Done;
         }
-        self.feed(Some(Input::Boot), None)
+        self.feed(Some(Input::Boot), None)?;
+        // The adapter looks whether a signal has stopped what it adopts.
+        for at in 0..self.plan.realms().len() {
+            let realm = self.plan.infos()[at].ix;
+            let Some(process) = self.world.process(realm).filter(|process| process.stage == Stage::Live)
+            else {
+                continue;
+            };
+            let (run, fact) = (process.run, RunFact::StoppedBySignal { stopped: false });
+            self.feed(Some(Input::Run { realm, run, fact }), Some(realm))?;
+        }
+        Ok(())
     }
 
     /// The configuration that the next heartbeatd reads has other targets.
@@ -426,6 +438,7 @@ impl Sim {
         self.reference.see(&after);
         self.reference.see_measurements(self.now, &effects, &events);
         self.reference.see_relapses(&self.plan, &after, &events);
+        self.reference.faults.see(&self.plan, self.now, &after, &events);
         self.learn(&after, &events, free)?;
         // That a realm is well again may not be on record when heartbeatd is killed in the step that finds it out. Then the
         // next heartbeatd has to find it out, and the incident is open until that has.

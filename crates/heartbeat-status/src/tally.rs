@@ -198,6 +198,11 @@ impl Tally {
         self.verdict = Some(verdict);
     }
 
+    /// A failure that counts toward nothing ends the run of passes all the same: passes around it are not consecutive.
+    pub fn interrupt(&mut self) {
+        self.passes = 0;
+    }
+
     /// Forgets the run of failures and keeps the verdict: a need was to blame, so they never counted.
     pub fn forgive(&mut self) {
         self.fails = 0;
@@ -244,7 +249,8 @@ impl Tally {
     /// The counter that is moving, capped at its goal.
     #[must_use]
     pub fn progress(&self, thresholds: &Thresholds) -> Progress {
-        if self.fails > 0 || (self.passes == 0 && self.verdict == Some(Verdict::Failing)) {
+        // With no pass and no counted failure since the verdict, the next failure is the first that counts.
+        if self.fails > 0 || (self.passes == 0 && self.verdict.is_some()) {
             Progress { count: self.fails.min(thresholds.fail_after()), goal: thresholds.fail_after() }
         } else {
             let count = if self.verdict == Some(Verdict::Passing) && self.passes > 0 {
@@ -278,6 +284,20 @@ mod tests {
         assert_eq!(feed(&mut tally, &thresholds, "+"), None, "back after two passes, not one");
         assert_eq!(tally.progress(&thresholds).to_string(), "1/2");
         assert_eq!(feed(&mut tally, &thresholds, "+"), Some(Verdict::Passing));
+    }
+
+    #[test]
+    fn passes_around_a_failure_that_does_not_count_are_not_consecutive() {
+        let thresholds = Thresholds::default();
+        let mut tally = Tally::new();
+        feed(&mut tally, &thresholds, "+---+");
+        assert_eq!(tally.progress(&thresholds).to_string(), "1/2");
+        tally.interrupt();
+        assert_eq!(feed(&mut tally, &thresholds, "+"), None, "the first of two");
+        assert_eq!(feed(&mut tally, &thresholds, "+"), Some(Verdict::Passing));
+        tally.interrupt();
+        assert_eq!((tally.verdict(), tally.fails()), (Some(Verdict::Passing), 0));
+        assert_eq!(tally.progress(&thresholds).to_string(), "0/3", "no failure counts so far");
     }
 
     #[test]

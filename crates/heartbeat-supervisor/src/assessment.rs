@@ -44,6 +44,16 @@ impl Realm {
         Health::Healthy
     }
 
+    /// Whether every deciding probe has passed since heartbeatd began to measure it: a verdict of an earlier heartbeatd
+    /// is no fresh evidence.
+    pub(crate) fn passes_now(&self, spec: &RealmSpec) -> bool {
+        let measured = spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides());
+        measured.into_iter().all(|(_, probe)| {
+            probe.is_unattributable()
+                || probe.last_pass.is_some_and(|pass| pass >= self.evidence.probing_since)
+        })
+    }
+
     /// Whether a deciding probe fails with its full threshold of evidence from a time when no need was to blame.
     pub(crate) fn fails_by_own_fault(&self, spec: &RealmSpec) -> bool {
         let deciding =

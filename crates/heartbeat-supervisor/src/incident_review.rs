@@ -9,187 +9,30 @@
 //!
 //! The core opens or resolves nothing because heartbeatd stops: the next heartbeatd has the same open incidents.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use heartbeat_status::{
-    Desired, EdgeKind, EventKind, Incident, IncidentNo, IncidentStep, Instant, NeedState, OwnProblemKind,
-    RealmIx, Reason, Severity, StartFailure, Status,
+    EdgeKind, EventKind, Incident, IncidentNo, IncidentStep, Instant, NeedState, OwnProblemKind, RealmIx,
+    Reason, Severity, Status,
 };
 
+use crate::Supervisor;
 use crate::ctx::Mode;
-use crate::durable::Resting;
-use crate::realm::Realm;
-use crate::shown::need_state;
-use crate::state::{FailedWhy, State};
+use crate::outage::{Ended, Outage, ended, last_well, outage, roots_of};
 use crate::timers::TimerKind;
-use crate::words;
-use crate::{Supervisor, why};
-
-/// The adapter may report two exits this far apart although one has caused the other.
-const SAME_MOMENT: Duration = Duration::from_secs(1);
-
-/// A confirmed outage by a realm's own fault.
-struct Outage {
-    reason: Reason,
-    /// For a person.
-    message: String,
-    /// When it was detected.
-    since: Instant,
-}
-
-fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
-    let realm = &supervisor.realms[ix.index()];
-    let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
-    // Neither a stop nor a pause hides a process that no signal ends.
-    if matches!(realm.state, State::Stuck { .. }) {
-        return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
-    }
-    if realm.wish.pause.is_some() {
-        return None;
-    }
-    if let State::Unverified { what, .. } = &realm.state {
-        return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
-    }
-    if realm.wish.desired == Desired::Down || realm.is_suspicious() {
-        return None;
-    }
-    if supervisor.suspected_by(ix).next().is_some() {
-        let message =
-            format!("degraded: {}", words::remark_words(supervisor.plan.realm(ix), &realm.evidence));
-        return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
-    }
-    let open = realm.history.open();
-    let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
-    match realm.shown.status {
-        Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
-        Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
-        Status::Down => {
-            let detail = realm.evidence.unhealthy_cause.clone()?;
-            let port_conflict = realm.generation.port_conflict.clone();
-            let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
-            Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
-        }
-        _ => {
-            let failed_start = realm.history.failed_start.as_ref();
-            if let Some(start) = failed_start.filter(|start| start.failure == StartFailure::ProgramUnusable) {
-                return Some(Outage {
-                    reason: Reason::StartFailed,
-                    message: start.message.clone(),
-                    since: detected,
-                });
-            }
-            let faulty = open.is_some_and(|record| record.cause.is_debited());
-            if !faulty && matches!(&realm.state, State::Starting(starting) if starting.is_overdue()) {
-                let message = format!("has not become ready; {}", words());
-                return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
-            }
-            // A restart that belongs to the incident of a need is no outage of its own.
-            let record = open.filter(|record| realm.history.excused != Some(record.id))?;
-            if let Some(port_conflict) = &realm.generation.port_conflict {
-                return Some(Outage {
-                    reason: Reason::WrongProcess,
-                    message: port_conflict.clone(),
-                    since: detected,
-                });
-            }
-            record.cause.is_debited().then(|| Outage {
-                reason: why::cause_reason(record.cause),
-                message: record.detail.clone(),
-                since: detected,
-            })
-        }
-    }
-}
-
-/// Why heartbeatd has given up a realm that needs a person.
-fn given_up_for(realm: &Realm) -> Reason {
-    let why = match &realm.state {
-        State::Failed(failed) => &failed.why,
-        State::Cooldown(cooldown) => &cooldown.why,
-        _ => return Reason::Exited,
-    };
-    match why {
-        FailedWhy::StartFailed(_) => Reason::StartFailed,
-        FailedWhy::Exited(_) => Reason::Exited,
-        FailedWhy::Gone(cause) => why::cause_reason(*cause),
-        FailedWhy::BudgetSpent => {
-            realm.history.restart.as_ref().map_or(Reason::Exited, |record| why::cause_reason(record.cause))
-        }
-    }
-}
-
-/// How the incident ended, when there is evidence that its root is fine again, or an operator has stopped the root.
-fn ended(realm: &Realm) -> Option<&'static str> {
-    if matches!(realm.state, State::Stuck { .. } | State::Unverified { .. }) {
-        return None;
-    }
-    if realm.wish.desired == Desired::Down {
-        return Some(match realm.wish.resting {
-            Resting::Removed => "removed from the configuration, or disabled in it",
-            Resting::Operator(_) => "stopped by an operator",
-            Resting::Manual => "stopped",
-        });
-    }
-    if realm.restart_open() {
-        return None;
-    }
-    match realm.shown.status {
-        Status::Up | Status::Degraded => Some("healthy again"),
-        Status::Paused if realm.shown.health.is_pass() => Some("healthy again"),
-        Status::Done => Some("done"),
-        Status::Stopped => Some("ended, and its policy leaves it at that"),
-        _ => None,
-    }
-}
-
-/// The last proof that a realm was well: the begin of the measurements that passed. For a realm that is not measured,
-/// its process is the proof.
-fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
-    let realm = &supervisor.realms[ix.index()];
-    let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.evidence.probes);
-    let measured = probes.filter(|(spec, _)| spec.decides()).map(|(_, probe)| probe.last_pass);
-    if let Some(last) = measured.map(|pass| pass.unwrap_or(Instant::ZERO)).min() {
-        return last;
-    }
-    realm.history.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
-}
-
-/// The realms at the root of what blocks `ix`: broken, and not blocked themselves; in start order.
-fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
-    let mut seen = alloc::vec![false; supervisor.realms.len()];
-    let mut stack = alloc::vec![ix];
-    let mut found = Vec::new();
-    while let Some(at) = stack.pop() {
-        for need in supervisor.plan.realm(at).needs.iter() {
-            let facts = &supervisor.realms[need.realm.index()].shown.facts;
-            let binds = need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken;
-            if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
-                continue;
-            }
-            let suspects = supervisor.suspects_of(need.realm);
-            if facts.status == Status::Blocked {
-                stack.push(need.realm);
-            } else if suspects.is_empty() {
-                found.push(need.realm);
-            } else {
-                found.extend(suspects);
-            }
-        }
-    }
-    found.sort_unstable_by_key(|ix| supervisor.plan.graph().order(*ix));
-    found.dedup();
-    found
-}
 
 impl Supervisor {
     /// Reviews every realm that was touched since the last review.
     pub(crate) fn review_incidents(&mut self, now: Instant) {
+        // What blocks them may have changed, directly or far away.
+        for ix in self.incidents.crashed.clone() {
+            self.incidents.touch(ix);
+        }
         if self.incidents.touched.is_empty() {
+            self.tell_opened_and_folded(now);
             return;
         }
         let mut touched = core::mem::take(&mut self.incidents.touched);
@@ -214,6 +57,8 @@ impl Supervisor {
             self.tell_exhausted(now);
             self.review_breaker(now);
         }
+        self.tell_opened_and_folded(now);
+        self.incidents.crashed.retain(|ix| self.realms[ix.index()].shown.crash.is_some());
         touched.clear();
         // A review reports and decides nothing, so what it touches needs no second review.
         self.incidents.touched = touched;
@@ -231,7 +76,7 @@ impl Supervisor {
         } else if let Some(at) = self.opened_on_a_dependent(ix).or_else(|| self.opened_on_a_suspect(ix)) {
             self.hand_down(now, at, ix, outage);
         } else {
-            self.open_incident(now, Some(ix), outage, Vec::new());
+            self.open_incident((Some(ix), None), outage, Vec::new());
         }
         // The dependents that were blocked before the outage was confirmed.
         for at in 0..self.realms.len() {
@@ -243,21 +88,6 @@ impl Supervisor {
             self.incidents.marked[blocked.index()] = false;
             self.review_blocked(now, blocked);
         }
-    }
-
-    /// The incident of a storm, if an outage for this reason is part of it.
-    fn failures_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
-        let at = self.incidents.rooted_in(None, Some(Reason::StormFuse))?;
-        let known = self.incidents.in_storm.contains(&ix);
-        let of_storm = match reason {
-            // This realm needs a person, which the others do not.
-            _ if self.realms[ix.index()].shown.status == Status::Failed => false,
-            Reason::ProbeFailed => known || self.fuse.is_tripped(),
-            // A restart that the storm has caused did not succeed.
-            Reason::StartTimedOut => known,
-            _ => false,
-        };
-        of_storm.then_some(at)
     }
 
     /// The incident of a suspect that no realm suspects any more: this realm is the one that failed, and it fails
@@ -287,30 +117,9 @@ impl Supervisor {
         last_well(self, need) <= incident.opened_at
     }
 
-    fn open_incident(
+    /// Opens an incident of a realm, or of heartbeatd itself (about a part of it, or about many realms).
+    pub(crate) fn open_incident(
         &mut self,
-        now: Instant,
-        root: Option<RealmIx>,
-        outage: Outage,
-        affected: Vec<RealmIx>,
-    ) -> IncidentNo {
-        self.open_about(now, (root, None), outage, affected)
-    }
-
-    /// A problem of heartbeatd itself is confirmed.
-    pub(crate) fn open_own_incident(
-        &mut self,
-        now: Instant,
-        problem: OwnProblemKind,
-        reason: Reason,
-        message: String,
-    ) -> IncidentNo {
-        self.open_about(now, (None, Some(problem)), Outage { reason, message, since: now }, Vec::new())
-    }
-
-    fn open_about(
-        &mut self,
-        now: Instant,
         (root, problem): (Option<RealmIx>, Option<OwnProblemKind>),
         outage: Outage,
         affected: Vec<RealmIx>,
@@ -330,9 +139,10 @@ impl Supervisor {
             opened_at: since,
             failed: false,
         });
-        self.incidents.open.push(Arc::clone(&incident));
-        self.tell_incident(now, IncidentStep::Opened, incident, None);
+        self.incidents.open.push(incident);
+        self.incidents.untold.push(no);
         if let Some(ix) = root {
+            self.realms[ix.index()].shown.crash = None;
             self.vouch_for_needs(ix, since);
         }
         no
@@ -370,6 +180,7 @@ impl Supervisor {
         if critical {
             incident.severity = Severity::Critical;
         }
+        self.realms[root.index()].shown.crash = None;
         let incident = Arc::clone(&self.incidents.open[at]);
         self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
     }
@@ -382,8 +193,21 @@ impl Supervisor {
         self.out.remember.insert(ix);
     }
 
+    /// The outage is over. A restart that is still open, and belonged to its incident, is an outage of its own now.
+    pub(crate) fn end_outage(&mut self, now: Instant, at: usize, how: &str) {
+        let affected = self.incidents.open[at].affected.clone();
+        self.resolve(now, at, how.to_string());
+        for ix in affected {
+            if self.realms[ix.index()].history.excused.take().is_some() {
+                self.out.remember.insert(ix);
+                self.review_outage(now, ix);
+            }
+        }
+    }
+
     /// Another realm is affected by an incident.
-    fn join(&mut self, now: Instant, at: usize, ix: RealmIx) {
+    pub(crate) fn join(&mut self, now: Instant, at: usize, ix: RealmIx) {
+        self.realms[ix.index()].shown.crash = None;
         if self.incidents.open[at].affected.contains(&ix) {
             return;
         }
@@ -403,16 +227,14 @@ impl Supervisor {
     /// roots may have been the cause; an incident for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
         let suspects = self.suspects_of(ix);
-        if self.realms[ix.index()].shown.status != Status::Blocked && suspects.is_empty() {
+        let realm = &self.realms[ix.index()];
+        let ended = realm.shown.crash.is_some();
+        if realm.shown.status != Status::Blocked && !ended && suspects.is_empty() {
             return;
         }
         let roots = if suspects.is_empty() { roots_of(self, ix) } else { suspects.clone() };
         for root in roots {
-            let storm = || {
-                let hit = self.incidents.in_storm.contains(&root);
-                self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit)
-            };
-            let Some(at) = self.incidents.rooted_in(Some(root), None).or_else(storm) else { continue };
+            let Some(at) = self.incident_with(root) else { continue };
             self.join(now, at, ix);
             if !suspects.is_empty() {
                 self.excuse(Some(ix));
@@ -420,11 +242,26 @@ impl Supervisor {
             if let Some(at) = self.incidents.rooted_in(Some(ix), None)
                 && (!suspects.is_empty() || self.is_wrong_root(&self.incidents.open[at], root))
             {
-                let root = self.plan.realm(root).name.to_string();
+                let root_name = self.plan.realm(root).name.to_string();
                 self.excuse(Some(ix));
-                self.resolve(now, at, format!("part of the incident of {root}"));
+                let folded = self.incidents.open[at].affected.clone();
+                self.resolve(now, at, format!("part of the incident of {root_name}"));
+                // So are the realms that it affects.
+                for affected in folded.into_iter().filter(|affected| *affected != root) {
+                    let of_root = self.incident_with(root);
+                    if let Some(at) = of_root.filter(|_| !self.is_over(affected)) {
+                        self.join(now, at, affected);
+                    }
+                }
             }
         }
+    }
+
+    /// The incident of a root, or of the storm that it is a part of.
+    fn incident_with(&self, root: RealmIx) -> Option<usize> {
+        let hit = self.incidents.in_storm.contains(&root);
+        let storm = || self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit);
+        self.incidents.rooted_in(Some(root), None).or_else(storm)
     }
 
     /// A root fails for another reason, needs a person, or is fine again.
@@ -434,16 +271,19 @@ impl Supervisor {
         let Some(outage) = outage(self, ix, now) else {
             // The root refuses work, and its dependents are not known to be well again.
             let refuses = realm.shown.status == Status::Degraded && realm.shown.facts.refuses_since.is_some();
-            let well = |ix: &RealmIx| self.is_over(*ix);
-            let all_well = self.incidents.open[at].affected.iter().all(well);
-            let how = match (refuses, all_well) {
-                (false, _) if self.may_relapse(ix) => None,
-                (false, _) => ended(realm),
-                (true, true) => Some("what needs it passes again"),
-                (true, false) => None,
+            let affected = &self.incidents.open[at].affected;
+            let how = match ended(self, ix) {
+                Some(Ended::Stopped(how)) => Some(how),
+                _ if refuses => {
+                    affected.iter().all(|ix| self.is_over(*ix)).then_some("what needs it passes again")
+                }
+                Some(Ended::Well(_)) if self.may_relapse(ix) => None,
+                // The outage lasts as long as a realm that it has taken along.
+                Some(Ended::Well(how)) => (!affected.iter().any(|ix| self.still_suffers(*ix))).then_some(how),
+                None => None,
             };
             if let Some(how) = how {
-                self.resolve(now, at, how.to_string());
+                self.end_outage(now, at, how);
             }
             return;
         };
@@ -452,6 +292,7 @@ impl Supervisor {
         if !failed && (outage.reason == known.reason || outage.message == known.message) {
             return;
         }
+        self.tell_opened(now, Some(at));
         // Receivers get the newest cause; the first one stays in the timeline.
         let incident = Arc::make_mut(&mut self.incidents.open[at]);
         (incident.reason, incident.message) = (outage.reason, outage.message);
@@ -484,13 +325,40 @@ impl Supervisor {
     }
 
     /// Whether the realm is fine again, at rest, or has an incident of its own.
-    fn is_over(&self, ix: RealmIx) -> bool {
-        ended(&self.realms[ix.index()]).is_some() || self.incidents.rooted_in(Some(ix), None).is_some()
+    pub(crate) fn is_over(&self, ix: RealmIx) -> bool {
+        ended(self, ix).is_some() || self.incidents.rooted_in(Some(ix), None).is_some()
+    }
+
+    /// Whether the realm is not well again yet, and nothing but the incident that affects it explains that.
+    pub(crate) fn still_suffers(&self, ix: RealmIx) -> bool {
+        let realm = &self.realms[ix.index()];
+        let excused = || realm.history.open().is_some_and(|open| realm.history.excused == Some(open.id));
+        !self.is_over(ix)
+            && match realm.shown.status {
+                Status::Down => true,
+                Status::Restarting => excused(),
+                Status::Starting => realm.history.faulted,
+                Status::Blocked => realm.dependencies.needs != NeedState::Broken,
+                _ => false,
+            }
     }
 
     pub(crate) fn resolve(&mut self, now: Instant, at: usize, how: String) {
         let incident = self.incidents.open.remove(at);
         self.tell_incident(now, IncidentStep::Resolved, incident, Some(how));
+    }
+
+    /// Reports the incidents that were opened since the last time, at the end of a review, when each of them names the
+    /// realms that it affects; or those up to this place.
+    pub(crate) fn tell_opened(&mut self, now: Instant, at: Option<usize>) {
+        let last = at.map_or(IncidentNo(u64::MAX), |at| self.incidents.open[at].no);
+        while let Some(no) = self.incidents.untold.first().copied().filter(|no| *no <= last) {
+            self.incidents.untold.remove(0);
+            let incident = self.incidents.open.iter().find(|incident| incident.no == no).cloned();
+            if let Some(incident) = incident {
+                self.tell_incident(now, IncidentStep::Opened, incident, None);
+            }
+        }
     }
 
     fn tell_incident(
@@ -501,94 +369,15 @@ impl Supervisor {
         note: Option<String>,
     ) {
         self.incidents.changes += 1;
+        if self.incidents.untold.contains(&incident.no) {
+            // Its first report has everything; one that ends before that was part of another incident all along.
+            if step == IncidentStep::Resolved {
+                self.incidents.untold.retain(|no| *no != incident.no);
+            }
+            return;
+        }
         let plan = Arc::clone(&self.plan);
         let whose = incident.root.map(|ix| (ix, plan.realm(ix)));
         self.out.event(now, whose, EventKind::Incident { step, incident, note });
-    }
-
-    /// Whether a probe of the realm has had no evidence for too long, by heartbeatd's own fault.
-    fn review_stale(&mut self, ix: RealmIx) {
-        let realm = &self.realms[ix.index()];
-        if realm.wish.pause.is_none() && realm.lacks_evidence() {
-            self.incidents.stale.insert(ix);
-        } else {
-            self.incidents.stale.remove(&ix);
-        }
-    }
-
-    fn tell_stale(&mut self, now: Instant) {
-        let open = self.incidents.rooted_in(None, Some(Reason::Stale));
-        match (open, self.incidents.stale.first()) {
-            (None, Some(first)) => {
-                let name = &self.plan.realm(*first).name;
-                let more = self.incidents.stale.len() - 1;
-                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                let words = words::stale_words(self.plan.realm(*first), &self.realms[first.index()].evidence);
-                let words = if words.is_empty() { words } else { format!(": {words}") };
-                let message = format!("no conclusive measurement of {name}{more} for too long{words}");
-                let outage = Outage { reason: Reason::Stale, message, since: now };
-                self.open_incident(now, None, outage, Vec::new());
-            }
-            (Some(at), None) => self.resolve(now, at, "measured again".to_string()),
-            (None, None) | (Some(_), Some(_)) => {}
-        }
-    }
-
-    /// The circuit breaker has tripped: the incidents that the storm has opened already fold under its own.
-    pub(crate) fn breaker_tripped(&mut self, now: Instant, message: String) {
-        self.out.event(now, None, EventKind::FuseTripped { message: message.clone() });
-        if matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
-            return;
-        }
-        let window = self.plan.settings().fuse.window;
-        let of_storm = |incident: &Incident, ix: RealmIx| {
-            incident.reason == Reason::ProbeFailed
-                && now.since(incident.opened_at) <= window
-                && self.fuse.turned().any(|turned| turned == ix)
-        };
-        let folded: Vec<Arc<Incident>> = self
-            .incidents
-            .open
-            .iter()
-            .filter(|incident| incident.root.is_some_and(|root| of_storm(incident, root)))
-            .cloned()
-            .collect();
-        let mut affected: Vec<RealmIx> = Vec::new();
-        for ix in
-            folded.iter().flat_map(|incident| incident.root.into_iter().chain(incident.affected.clone()))
-        {
-            if !affected.contains(&ix) {
-                affected.push(ix);
-            }
-        }
-        match self.incidents.rooted_in(None, Some(Reason::StormFuse)) {
-            Some(at) => affected.into_iter().for_each(|ix| self.join(now, at, ix)),
-            None => {
-                let outage = Outage { reason: Reason::StormFuse, message, since: now };
-                self.open_incident(now, None, outage, affected);
-            }
-        }
-        for incident in folded {
-            self.incidents.in_storm.extend(incident.root);
-            if let Some(at) = self.incidents.rooted_in(incident.root, None) {
-                self.resolve(now, at, "part of the incident of heartbeatd".to_string());
-            }
-        }
-    }
-
-    /// A storm is over when the circuit breaker is closed and each realm of the storm is fine again, or has an incident
-    /// of its own.
-    pub(crate) fn review_breaker(&mut self, now: Instant) {
-        let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };
-        let hit: BTreeSet<RealmIx> =
-            self.incidents.in_storm.iter().copied().filter(|ix| !self.is_over(*ix)).collect();
-        self.incidents.in_storm = hit;
-        if !self.fuse.is_tripped() && self.incidents.in_storm.is_empty() {
-            let how = match self.incidents.open[at].affected.is_empty() {
-                true => "restarts for health are made again",
-                false => "each realm that it affected is fine, or has an incident of its own",
-            };
-            self.resolve(now, at, how.to_string());
-        }
     }
 }

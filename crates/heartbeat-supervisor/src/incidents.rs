@@ -4,13 +4,19 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Incident, RealmIx, Reason};
+use heartbeat_status::{Incident, IncidentNo, RealmIx, Reason};
 
 #[derive(Debug, Default)]
 pub(crate) struct Incidents {
     /// Those not resolved, the oldest first.
     pub(crate) open: Vec<Arc<Incident>>,
     pub(crate) last: u64,
+    /// Opened, and not reported yet: the report follows at the end of the review.
+    pub(crate) untold: Vec<IncidentNo>,
+    /// Taken over by a storm: they end once the storm is reported.
+    pub(crate) folded: Vec<IncidentNo>,
+    /// Realms that have crashed, and that no incident names yet.
+    pub(crate) crashed: BTreeSet<RealmIx>,
     /// Realms to be reviewed.
     pub(crate) touched: Vec<RealmIx>,
     pub(crate) marked: Vec<bool>,
@@ -65,7 +71,9 @@ impl Incidents {
 
     pub(crate) fn rooted_in(&self, root: Option<RealmIx>, reason: Option<Reason>) -> Option<usize> {
         self.open.iter().position(|incident| {
-            incident.root == root && reason.is_none_or(|reason| incident.reason == reason)
+            incident.root == root
+                && reason.is_none_or(|reason| incident.reason == reason)
+                && !self.folded.contains(&incident.no)
         })
     }
 }

@@ -3,11 +3,13 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind, RealmIx, Reason, StartFailure};
 
 use crate::Supervisor;
+use crate::outage::Outage;
 use crate::own_problems::Known;
 
 /// A problem that lasts this long opens an incident, which ends once the problem has been over for as long: one write
@@ -50,7 +52,9 @@ impl Supervisor {
                 }
                 Some(no) => self.close_own(now, no, "the problem of heartbeatd is over"),
                 None => {
-                    let no = self.open_own_incident(now, kind, Reason::OwnProblem, known.message.clone());
+                    let (reason, message) = (Reason::OwnProblem, known.message.clone());
+                    let outage = Outage { reason, message, since: now };
+                    let no = self.open_incident((None, Some(kind)), outage, Vec::new());
                     let known = Known { incident: Some(no), deadline: None, ..known };
                     self.own_problems.known.insert(kind, known);
                 }
@@ -82,7 +86,8 @@ impl Supervisor {
                 let error = start.map(|start| start.message.as_str()).unwrap_or_default();
                 let name = &self.plan.realm(*first).name;
                 let message = format!("heartbeatd cannot start {name}{more}: {error}");
-                self.open_own_incident(now, OwnProblemKind::Starts, Reason::OwnProblem, message);
+                let outage = Outage { reason: Reason::OwnProblem, message, since: now };
+                self.open_incident((None, Some(OwnProblemKind::Starts)), outage, Vec::new());
             }
             (Some(at), None) => self.resolve(now, at, "realms can be started again".to_string()),
             (None, None) | (Some(_), Some(_)) => {}

@@ -399,6 +399,8 @@ impl Realm {
                 if !passed {
                     ctx.remember();
                 }
+            } else {
+                probe.tally.interrupt();
             }
         }
         let fresh = (result.outcome.as_str(), result.outcome.reason());

@@ -24,10 +24,20 @@ pub(crate) struct Shown {
     pub(crate) unbounded: Vec<String>,
     /// An incident of a dependent was opened at this time: the core remembers the next proof that this realm is well.
     pub(crate) vouch_after: Option<Instant>,
+    /// It has ended by itself while a need was broken or pending, and no incident names it yet.
+    pub(crate) crash: Option<Crash>,
     /// The keys of the process that the last reload has changed.
     pub(crate) renewed: Option<String>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
+}
+
+/// The end of a run that was not expected.
+#[derive(Clone, Debug)]
+pub(crate) struct Crash {
+    /// For a person.
+    pub(crate) message: String,
+    pub(crate) at: Instant,
 }
 
 impl Shown {
@@ -53,6 +63,7 @@ impl Default for Shown {
             restart_due: false,
             unbounded: Vec::new(),
             vouch_after: None,
+            crash: None,
             renewed: None,
             dirty: true,
         }

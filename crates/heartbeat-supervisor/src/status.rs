@@ -54,6 +54,9 @@ impl Realm {
         let well =
             matches!(self.shown.status, Status::Up | Status::Degraded | Status::Done | Status::Stopped);
         self.history.faulted &= !well;
+        if well || self.wish.desired == Desired::Down || self.wish.pause.is_some() {
+            self.shown.crash = None;
+        }
     }
 
     /// Whether the realm runs and passes: the gate `up` holds, unless a fault is not verified as repaired yet.

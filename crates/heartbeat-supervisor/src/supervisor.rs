@@ -229,6 +229,9 @@ impl Supervisor {
         if self.realms[ix.index()].evidence.unhealthy_cause.is_some() && !blamed_before {
             self.note_down(now, ix);
         }
+        if self.realms[ix.index()].shown.crash.is_some() {
+            self.incidents.crashed.insert(ix);
+        }
         self.incidents.touch(ix);
         result
     }

@@ -1,12 +1,12 @@
 //! The end of a run: the one place that decides about restarts.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
 use heartbeat_status::{
-    EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartError, StartFailure,
+    Desired, EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartError, StartFailure,
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::ctx::Ctx;
 use crate::realm::Realm;
+use crate::shown::Crash;
 use crate::words;
 
 /// The core looks again after this at a port that a stranger holds.
@@ -37,14 +38,7 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
             // The attempt in progress has failed; what follows is the next one.
             realm.close_restart(ctx, RestartResult::Failed);
         }
-        let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
-            Some(limit) => format!("killed for want of memory (limit {})", words::size(limit)),
-            None => exit.to_string(),
-        };
-        let mut detail = match ran_for {
-            Some(ran_for) => format!("{how} after {}", words::span(ran_for)),
-            None => how,
-        };
+        let mut detail = how_it_ended(realm, ctx, &exit);
         let never_ready = matches!(realm.state, State::Starting(_)) && ctx.spec.kind == RealmKind::Service;
         if empty && exit.is_zero() && never_ready {
             detail.push_str(MEANT_TO_END);
@@ -61,6 +55,9 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         }
         // Without budget no attempt follows, so none is opened.
     }
+    if !realm.history.open().is_some_and(|open| open.cause.is_debited()) {
+        note_crash(realm, ctx, &exit);
+    }
     if empty {
         realm.stop_probing(ctx);
         realm.generation.started_at = None;
@@ -68,6 +65,27 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         decide(realm, ctx, RestartCause::Exited, Some(exit));
     } else {
         stopping::sweep(realm, ctx, RestartCause::Exited, exit);
+    }
+}
+
+/// `exit code 1 after 12 min`.
+fn how_it_ended(realm: &Realm, ctx: &Ctx<'_>, exit: &Exit) -> String {
+    let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
+        Some(limit) => format!("killed for want of memory (limit {})", words::size(limit)),
+        None => exit.to_string(),
+    };
+    match realm.history.last_exit.and_then(|last| last.ran_for) {
+        Some(ran_for) => format!("{how} after {}", words::span(ran_for)),
+        None => how,
+    }
+}
+
+/// The realm has ended by itself, and no restart of its own follows: an incident has to name it all the same.
+pub(crate) fn note_crash(realm: &mut Realm, ctx: &Ctx<'_>, exit: &Exit) {
+    let succeeded = ctx.spec.kind == RealmKind::Oneshot && ctx.spec.restart.is_success(exit);
+    let failed = will_restart(ctx, exit) || !ctx.spec.restart.is_success(exit);
+    if failed && !succeeded && realm.wish.desired == Desired::Up && realm.wish.pause.is_none() {
+        realm.shown.crash = Some(Crash { message: how_it_ended(realm, ctx, exit), at: ctx.now });
     }
 }
 

@@ -321,7 +321,12 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     let Some(now) = stopping(realm).cloned() else { return };
     match fact {
         RunFact::Exited { exit, empty } if now.exit.is_none() => {
-            note_exit(realm, ctx, exit, true);
+            // While it waits for its dependents, it has not been told to end.
+            let by_itself = now.stage == Stage::AwaitDependents;
+            note_exit(realm, ctx, exit, !by_itself);
+            if by_itself {
+                ending::note_crash(realm, ctx, &exit);
+            }
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.exit = Some(exit);
                 stopping.launching = false;

@@ -9,6 +9,7 @@ mod history;
 mod holds;
 mod incidents;
 mod limits;
+mod named;
 mod needs;
 mod oneshots;
 mod own_problems;

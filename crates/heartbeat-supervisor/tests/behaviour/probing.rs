@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use heartbeat_status::{
     CheckResult, CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, PhaseTimes, Reason, RunFact,
-    Status,
+    Status, Verdict,
 };
 use heartbeat_supervisor::{Effect, Input, Reply};
 
-use crate::drive::{A, Drive, FAIL, bare, external, probed, secs};
+use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, probed, secs};
 
 const OURS: Outcome = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
 
@@ -31,6 +31,29 @@ fn thresholds_decide_and_are_shown() {
     let expected = [(Status::Up, "1/3"), (Status::Up, "2/3"), (Status::Down, "3/3")];
     assert_eq!(seen, expected.map(|(status, progress)| (status, progress.to_string())));
     assert_eq!(d.message(A), "http: connection refused, 3 times in a row");
+}
+
+/// While a need is broken, no failure counts. The passes around one are not consecutive all the same.
+#[test]
+fn passes_around_a_failure_that_does_not_count_are_not_consecutive() {
+    for between in [Outcome::Pass, OURS, FAIL] {
+        let mut d = Drive::up(vec![bare("a"), external("b").needs(A)]);
+        d.wait_answering(secs(40), |_| FAIL);
+        assert_eq!(d.word(B), Status::Down);
+        d.exit(A, Exit::code(1));
+        let verdict = |d: &mut Drive| d.status(B).probes[0].verdict;
+        for (outcome, passes) in [(Outcome::Pass, false), (between, between == Outcome::Pass)] {
+            d.until_measured(B);
+            d.answer(B, outcome);
+            assert_eq!(verdict(&mut d) == Some(Verdict::Passing), passes, "{between:?}");
+        }
+        d.until_measured(B);
+        d.answer(B, Outcome::Pass);
+        assert_eq!(verdict(&mut d) == Some(Verdict::Passing), between != FAIL, "{between:?}");
+        d.until_measured(B);
+        d.answer(B, Outcome::Pass);
+        assert_eq!(verdict(&mut d), Some(Verdict::Passing));
+    }
 }
 
 #[test]

@@ -1,0 +1,204 @@
+//! From the state of a realm to its outage, its end, and the realms at its root.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_status::{Desired, EdgeKind, Instant, NeedState, RealmIx, Reason, StartFailure, Status};
+
+use crate::durable::Resting;
+use crate::realm::Realm;
+use crate::shown::need_state;
+use crate::state::{FailedWhy, State};
+use crate::words;
+use crate::{Supervisor, why};
+
+/// The adapter may report two exits this far apart although one has caused the other.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
+
+/// A confirmed outage by a realm's own fault.
+pub(crate) struct Outage {
+    pub(crate) reason: Reason,
+    /// For a person.
+    pub(crate) message: String,
+    /// When it was detected.
+    pub(crate) since: Instant,
+}
+
+pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
+    let realm = &supervisor.realms[ix.index()];
+    let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
+    // Neither a stop nor a pause hides a process that no signal ends.
+    if matches!(realm.state, State::Stuck { .. }) {
+        return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
+    }
+    if realm.wish.pause.is_some() {
+        return None;
+    }
+    if let State::Unverified { what, .. } = &realm.state {
+        return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
+    }
+    if realm.wish.desired == Desired::Down || blames_a_suspect(supervisor, ix) {
+        return None;
+    }
+    if supervisor.suspected_by(ix).next().is_some() {
+        let message =
+            format!("degraded: {}", words::remark_words(supervisor.plan.realm(ix), &realm.evidence));
+        return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
+    }
+    // A need that an operator stops or restarts has no incident that the crash could be a part of.
+    if let Some(crash) = realm.shown.crash.as_ref().filter(|_| !is_at_fault(supervisor, ix)) {
+        return Some(Outage { reason: Reason::Exited, message: crash.message.clone(), since: crash.at });
+    }
+    let open = realm.history.open();
+    let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
+    match realm.shown.status {
+        Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
+        Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
+        Status::Down => {
+            let detail = realm.evidence.unhealthy_cause.clone()?;
+            let port_conflict = realm.generation.port_conflict.clone();
+            let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
+            Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
+        }
+        _ => {
+            let failed_start = realm.history.failed_start.as_ref();
+            if let Some(start) = failed_start.filter(|start| start.failure == StartFailure::ProgramUnusable) {
+                return Some(Outage {
+                    reason: Reason::StartFailed,
+                    message: start.message.clone(),
+                    since: detected,
+                });
+            }
+            let faulty = open.is_some_and(|record| record.cause.is_debited());
+            if !faulty && matches!(&realm.state, State::Starting(starting) if starting.is_overdue()) {
+                let message = format!("has not become ready; {}", words());
+                return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
+            }
+            // A restart that belongs to the incident of a need is no outage of its own.
+            let record = open.filter(|record| realm.history.excused != Some(record.id))?;
+            if let Some(port_conflict) = &realm.generation.port_conflict {
+                return Some(Outage {
+                    reason: Reason::WrongProcess,
+                    message: port_conflict.clone(),
+                    since: detected,
+                });
+            }
+            record.cause.is_debited().then(|| Outage {
+                reason: why::cause_reason(record.cause),
+                message: record.detail.clone(),
+                since: detected,
+            })
+        }
+    }
+}
+
+/// Why heartbeatd has given up a realm that needs a person.
+fn given_up_for(realm: &Realm) -> Reason {
+    let why = match &realm.state {
+        State::Failed(failed) => &failed.why,
+        State::Cooldown(cooldown) => &cooldown.why,
+        _ => return Reason::Exited,
+    };
+    match why {
+        FailedWhy::StartFailed(_) => Reason::StartFailed,
+        FailedWhy::Exited(_) => Reason::Exited,
+        FailedWhy::Gone(cause) => why::cause_reason(*cause),
+        FailedWhy::BudgetSpent => {
+            realm.history.restart.as_ref().map_or(Reason::Exited, |record| why::cause_reason(record.cause))
+        }
+    }
+}
+
+/// Whether the incident of a need that refuses work names the realm. A need that is paused has none.
+fn blames_a_suspect(supervisor: &Supervisor, ix: RealmIx) -> bool {
+    supervisor.suspects_of(ix).iter().any(|suspect| {
+        let suspect = &supervisor.realms[suspect.index()];
+        suspect.wish.pause.is_none() && suspect.wish.desired == Desired::Up && !suspect.is_suspicious()
+    })
+}
+
+/// Whether the crash of a realm is part of the incident of a need, which is open or may follow.
+fn is_at_fault(supervisor: &Supervisor, ix: RealmIx) -> bool {
+    let at_fault = |root: &RealmIx| {
+        let down = supervisor.realms[root.index()].shown.status == Status::Down;
+        down || supervisor.incidents.rooted_in(Some(*root), None).is_some()
+            || supervisor.incidents.in_storm.contains(root)
+    };
+    supervisor.realms[ix.index()].dependencies.needs == NeedState::Broken
+        && roots_of(supervisor, ix).iter().any(at_fault)
+}
+
+/// How the incident ended: its root is fine again by evidence of this heartbeatd, or an operator has stopped it.
+pub(crate) fn ended(supervisor: &Supervisor, ix: RealmIx) -> Option<Ended> {
+    let realm = &supervisor.realms[ix.index()];
+    if matches!(realm.state, State::Stuck { .. } | State::Unverified { .. }) {
+        return None;
+    }
+    if realm.wish.desired == Desired::Down {
+        return Some(Ended::Stopped(match realm.wish.resting {
+            Resting::Removed => "removed from the configuration, or disabled in it",
+            Resting::Operator(_) => "stopped by an operator",
+            Resting::Manual => "stopped",
+        }));
+    }
+    if realm.restart_open() {
+        return None;
+    }
+    let passes = || realm.passes_now(supervisor.plan.realm(ix));
+    match realm.shown.status {
+        Status::Up | Status::Degraded if passes() => Some(Ended::Well("healthy again")),
+        Status::Paused if realm.shown.health.is_pass() && passes() => Some(Ended::Well("healthy again")),
+        Status::Done => Some(Ended::Well("done")),
+        Status::Stopped => Some(Ended::Well("ended, and its policy leaves it at that")),
+        _ => None,
+    }
+}
+
+/// The end of an outage, in words.
+pub(crate) enum Ended {
+    /// The realm is as it should be.
+    Well(&'static str),
+    /// It rests because an operator or the configuration says so.
+    Stopped(&'static str),
+}
+
+/// The last proof that a realm was well: the begin of the measurements that passed. For a realm that is not measured,
+/// its process is the proof.
+pub(crate) fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
+    let realm = &supervisor.realms[ix.index()];
+    let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.evidence.probes);
+    let measured = probes.filter(|(spec, _)| spec.decides()).map(|(_, probe)| probe.last_pass);
+    if let Some(last) = measured.map(|pass| pass.unwrap_or(Instant::ZERO)).min() {
+        return last;
+    }
+    realm.history.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
+}
+
+/// The realms at the root of what blocks `ix`: broken, and not blocked themselves; in start order.
+pub(crate) fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
+    let mut seen = alloc::vec![false; supervisor.realms.len()];
+    let mut stack = alloc::vec![ix];
+    let mut found = Vec::new();
+    while let Some(at) = stack.pop() {
+        for need in supervisor.plan.realm(at).needs.iter() {
+            let facts = &supervisor.realms[need.realm.index()].shown.facts;
+            let binds = need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken;
+            if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
+                continue;
+            }
+            let suspects = supervisor.suspects_of(need.realm);
+            if facts.status == Status::Blocked {
+                stack.push(need.realm);
+            } else if suspects.is_empty() {
+                found.push(need.realm);
+            } else {
+                found.extend(suspects);
+            }
+        }
+    }
+    found.sort_unstable_by_key(|ix| supervisor.plan.graph().order(*ix));
+    found.dedup();
+    found
+}
