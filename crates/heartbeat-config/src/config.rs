@@ -103,10 +103,8 @@ pub struct Heartbeat {
 pub struct ReceiverConfig {
     /// Its name.
     pub name: String,
-    /// The form in which it takes notifications.
-    pub kind: ReceiverKind,
-    /// An `http://` or `https://` URL. Its path may be a secret, so it is not in the `Debug` form.
-    pub url: String,
+    /// Where it takes notifications, and in which form. It may be a secret, so it is not in the `Debug` form.
+    pub target: ReceiverTarget,
     /// A PEM file of the only certificates to trust, instead of the system's roots.
     pub ca: Option<PathBuf>,
     /// The steps of incidents that it gets; `None` for the usual ones.
@@ -129,26 +127,27 @@ pub struct ReceiverConfig {
     pub fallback: Option<String>,
 }
 
-/// Kinds of receivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReceiverKind {
+/// Kinds of receivers, each with its `http://` or `https://` URL or its program.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ReceiverTarget {
     /// Incident documents.
-    Webhook,
+    Webhook(String),
     /// Alerts that are refreshed.
-    Alertmanager,
+    Alertmanager(String),
     /// A topic of an ntfy server.
-    Ntfy,
+    Ntfy(String),
     /// An incoming webhook of Slack.
-    Slack,
+    Slack(String),
     /// An integration of PagerDuty.
-    PagerDuty,
+    PagerDuty(String),
+    /// A program that reads incident documents.
+    Exec(Box<LaunchSpec>),
 }
 
 impl fmt::Debug for ReceiverConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReceiverConfig")
             .field("name", &self.name)
-            .field("kind", &self.kind)
             .field("on", &self.on)
             .field("realms", &self.realms)
             .finish_non_exhaustive()

@@ -67,6 +67,10 @@ impl Listing<'_> {
                         self.push(format!("{name}.{last}"), key.name, &entry);
                     }
                 }
+                // A word of its command may be a token.
+                (_, Some(entry)) if (table, key.name) == (Table::Notify, "exec") => {
+                    self.push(name, SECRET[0], &entry);
+                }
                 (_, Some(entry)) => self.push(name, key.name, &entry),
                 (_, None) if key.default_text().is_empty() => {}
                 (_, None) => self.keys.push(EffectiveKey {

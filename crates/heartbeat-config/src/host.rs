@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use heartbeat_process::{LaunchSpec, LogTarget, User};
 
 use crate::code::Code;
-use crate::config::Measure;
+use crate::config::{Measure, ReceiverConfig, ReceiverTarget};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Reader;
 use crate::realm::ReadRealm;
@@ -38,9 +38,30 @@ pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
             [("run", &config.launch), ("stop", &config.stop_command), ("restart", &config.restart_command)];
         let named = named.into_iter().filter_map(|(key, spec)| Some((key, spec.as_ref()?)));
         for (key, spec) in named.chain(hooks).chain(checks) {
-            program(reader, realm, key, spec);
+            program(reader, &Owner::of(realm), key, spec);
             redirection(reader, realm, key, spec);
         }
+    }
+}
+
+/// What a command belongs to: a realm or a receiver.
+struct Owner<'a> {
+    name: &'a str,
+    path: &'a [String],
+}
+
+impl<'a> Owner<'a> {
+    fn of(realm: &'a ReadRealm) -> Self {
+        Self { name: realm.spec.name.as_str(), path: &realm.path }
+    }
+}
+
+/// Looks for the programs of receivers.
+pub(crate) fn look_for_receivers(reader: &Reader<'_>, receivers: &[ReceiverConfig]) {
+    for receiver in receivers {
+        let ReceiverTarget::Exec(spec) = &receiver.target else { continue };
+        let path = ["notify", &receiver.name].map(ToOwned::to_owned);
+        program(reader, &Owner { name: &receiver.name, path: &path }, "exec", spec);
     }
 }
 
@@ -58,7 +79,8 @@ fn redirection(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchS
     let message = format!("`> {target}` empties the log of {} each time", realm.spec.name);
     let number = if target.ends_with(['1', 't']) { 1 } else { 2 };
     let help = format!("write >&{number}, or >> {target}: a log is a file, and `>` begins it anew");
-    push(reader, realm, key, Diagnostic::new(Code::EmptiesLog, message).help(help), "empties its log");
+    let diagnostic = Diagnostic::new(Code::EmptiesLog, message).help(help);
+    push(reader, &Owner::of(realm), key, diagnostic, "empties its log");
 }
 
 /// The target of a redirection that is no `>>`, where it is the output that the line has already.
@@ -75,9 +97,9 @@ fn emptied_by(line: &str) -> Option<&'static str> {
     })
 }
 
-fn push(reader: &Reader<'_>, realm: &ReadRealm, key: &str, diagnostic: Diagnostic, label: &str) {
-    let path: Vec<String> = realm.path.iter().cloned().chain([key.to_owned()]).collect();
-    let place = reader.place(&path).or_else(|| reader.key_place(&realm.path));
+fn push(reader: &Reader<'_>, owner: &Owner<'_>, key: &str, diagnostic: Diagnostic, label: &str) {
+    let path: Vec<String> = owner.path.iter().cloned().chain([key.to_owned()]).collect();
+    let place = reader.place(&path).or_else(|| reader.key_place(owner.path));
     reader.push(diagnostic.at(place, label));
 }
 
@@ -89,14 +111,15 @@ fn directory(reader: &Reader<'_>, realm: &ReadRealm, launch: &LaunchSpec) -> boo
     }
     let message = format!("{} is started in {}, which is no directory", realm.spec.name, dir.display());
     let help = "make it before the realm is started, or write another `dir`";
-    push(reader, realm, "dir", Diagnostic::new(Code::NoDirectory, message).help(help), "not there now");
+    let diagnostic = Diagnostic::new(Code::NoDirectory, message).help(help);
+    push(reader, &Owner::of(realm), "dir", diagnostic, "not there now");
     false
 }
 
-fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec) {
+fn program(reader: &Reader<'_>, owner: &Owner<'_>, key: &str, spec: &LaunchSpec) {
     let Some(program) = spec.argv.first() else { return };
     let (mut label, mut help) =
-        ("not there now", "install it before the realm is started, or write the whole path".to_owned());
+        ("not there now", "install it before it is needed, or write the whole path".to_owned());
     let why = match reader.files.ask(program.to_string_lossy().into_owned(), || found(program, spec)) {
         Found::Executable => return,
         Found::Nothing if ["CMD", "CMD-SHELL"].iter().any(|word| program == *word) => {
@@ -135,13 +158,14 @@ fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec)
             format!("{} may not be executed by {user}", path.display())
         }
     };
-    let name = &realm.spec.name;
+    let name = owner.name;
     let message = match key {
         "run" => format!("{name} cannot be started: {why}"),
         "health" => format!("a check of {name} cannot run: {why}"),
+        "exec" => format!("the program of the receiver {name} cannot run: {why}"),
         _ => format!("a command of `{key}` of {name} cannot run: {why}"),
     };
-    push(reader, realm, key, Diagnostic::new(Code::NoProgram, message).help(help), label);
+    push(reader, owner, key, Diagnostic::new(Code::NoProgram, message).help(help), label);
 }
 
 /// The words of a program's name that is a whole command line: `["sleep 100"]` names one program.

@@ -71,7 +71,9 @@ mod units;
 mod window;
 
 pub use code::Code;
-pub use config::{Config, Heartbeat, Loaded, Measure, Objective, RealmConfig, ReceiverConfig, ReceiverKind};
+pub use config::{
+    Config, Heartbeat, Loaded, Measure, Objective, RealmConfig, ReceiverConfig, ReceiverTarget,
+};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;

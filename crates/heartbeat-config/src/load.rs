@@ -211,10 +211,11 @@ fn assemble(
     let problems = RefCell::new(problems);
     let reader = Reader::new(&document, Variables::new(&variables), &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
-    let notify = receivers(&reader, &dir, &realms);
+    let notify = receivers(&reader, (&dir, &Inherited::of(sources)), &realms);
     let maintenance = windows(&reader, &realms);
     if purpose == Purpose::Check {
         host::look(&reader, &realms);
+        host::look_for_receivers(&reader, &notify);
     }
     let effective = if purpose == Purpose::List { effective::effective(&reader) } else { Vec::new() };
     let registering = Arc::new(RegistrationRules::of(&reader));
@@ -234,9 +235,9 @@ fn assemble(
     }
 }
 
-fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<ReceiverConfig> {
+fn receivers(reader: &Reader<'_>, place: (&Path, &Inherited), realms: &[ReadRealm]) -> Vec<ReceiverConfig> {
     match reader.document.root.get("notify") {
-        Some(Value::Dict(_, written)) => notify::read(reader, dir, written, realms),
+        Some(Value::Dict(_, written)) => notify::read(reader, place, written, realms),
         _ => Vec::new(),
     }
 }

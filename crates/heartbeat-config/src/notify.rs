@@ -1,17 +1,20 @@
 //! `[notify.NAME]`: who is told of incidents.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use heartbeat_process::{LaunchSpec, LogTarget};
 use heartbeat_status::wire::TEMPLATE_NAMES;
 use heartbeat_status::{IncidentStep, RealmName};
 use heartbeat_template::{FILTERS, TESTS, Template, TemplateError};
 
 use crate::code::Code;
-use crate::config::{ReceiverConfig, ReceiverKind};
+use crate::config::{ReceiverConfig, ReceiverTarget};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::refusal;
+use crate::inherited::Inherited;
 use crate::keys::{self, Table};
 use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
@@ -30,7 +33,7 @@ const STEPS: [(&str, IncidentStep); 4] = [
 /// All receivers.
 pub(crate) fn read(
     reader: &Reader<'_>,
-    dir: &Path,
+    of_programs: (&Path, &Inherited),
     written: &Dict,
     realms: &[ReadRealm],
 ) -> Vec<ReceiverConfig> {
@@ -50,7 +53,7 @@ pub(crate) fn read(
             reader.push(Diagnostic::new(Code::BadName, message).at(place, "this name").help(help));
         }
         reader.check_keys(Table::Notify, &path, values);
-        found.extend(receiver(reader, dir, name, &Section::new(path, values), realms));
+        found.extend(receiver(reader, of_programs, name, &Section::new(path, values), realms));
     }
     check_fallbacks(reader, written);
     found
@@ -59,20 +62,30 @@ pub(crate) fn read(
 /// Receivers are not reminded more often.
 const MIN_REPEAT: Duration = Duration::from_secs(60);
 
-/// The key of each kind of receiver, and what its URL is called.
-const KINDS: [(&str, ReceiverKind, &str); 5] = [
-    ("webhook", ReceiverKind::Webhook, "webhook"),
-    ("alertmanager", ReceiverKind::Alertmanager, "Alertmanager address"),
-    ("ntfy", ReceiverKind::Ntfy, "ntfy topic"),
-    ("slack", ReceiverKind::Slack, "Slack webhook"),
-    ("pagerduty", ReceiverKind::PagerDuty, "PagerDuty address"),
+/// A kind of receiver.
+struct Kind {
+    key: &'static str,
+    /// Of one with a URL: what makes its target, and what the URL is called.
+    of_url: Option<(OfUrl, &'static str)>,
+}
+
+/// Makes a target of a URL.
+type OfUrl = fn(String) -> ReceiverTarget;
+
+const KINDS: [Kind; 6] = [
+    Kind { key: "webhook", of_url: Some((ReceiverTarget::Webhook, "webhook")) },
+    Kind { key: "alertmanager", of_url: Some((ReceiverTarget::Alertmanager, "Alertmanager address")) },
+    Kind { key: "ntfy", of_url: Some((ReceiverTarget::Ntfy, "ntfy topic")) },
+    Kind { key: "slack", of_url: Some((ReceiverTarget::Slack, "Slack webhook")) },
+    Kind { key: "pagerduty", of_url: Some((ReceiverTarget::PagerDuty, "PagerDuty address")) },
+    Kind { key: "exec", of_url: None },
 ];
 /// Kinds of receivers of later versions, which are refused by name.
-const LATER: [&str; 2] = ["exec", "smtp"];
+const LATER: [&str; 1] = ["smtp"];
 
 fn receiver(
     reader: &Reader<'_>,
-    dir: &Path,
+    (dir, inherited): (&Path, &Inherited),
     name: &str,
     section: &Section<'_>,
     realms: &[ReadRealm],
@@ -81,25 +94,28 @@ fn receiver(
         section.get(key).and_then(|entry| Some(beside(reader, &entry, dir, &reader.text(&entry)?)))
     };
     let ca = path("ca");
-    let target = target(reader, name, section, ca.as_deref());
-    let kind = target.as_ref().map(|(kind, _)| *kind);
+    let kind = kind(reader, name, section);
+    if let Some((_, Kind { key, .. })) = &kind {
+        check_company(reader, name, section, key);
+    }
+    let target = kind.and_then(|(entry, kind)| match kind.of_url {
+        Some((make, what)) => url(reader, &entry, what, ca.as_deref()).map(make),
+        None => program(reader, &entry, (dir, inherited)),
+    });
     let on = section.get("on").map(|entry| steps(reader, &entry));
     let realms =
         section.get("realms").map(|entry| selector::chosen(reader, &entry, realms)).unwrap_or_default();
     let unless_acknowledged =
         section.get("unless").is_some_and(|entry| reader.word(&entry, &[("ack", ())]).is_some());
-    check_company(reader, name, section, kind);
     let secret_files = ["secret_file", "next_secret_file"].into_iter().filter_map(path).collect();
     let token_file = path("token_file");
     let delay = reader.duration(section, "delay").unwrap_or_default();
     let template = section.get("template").and_then(|entry| template(reader, &entry));
     let repeat = section.get("repeat").and_then(|entry| repeat(reader, &entry));
     let fallback = section.get("fallback").and_then(|entry| reader.text(&entry));
-    let (kind, url) = target?;
     Some(ReceiverConfig {
         name: name.to_owned(),
-        kind,
-        url: url?,
+        target: target?,
         ca,
         on,
         realms,
@@ -113,15 +129,10 @@ fn receiver(
     })
 }
 
-/// The kind of a receiver, and its URL unless that is refused.
-fn target(
-    reader: &Reader<'_>,
-    name: &str,
-    section: &Section<'_>,
-    ca: Option<&Path>,
-) -> Option<(ReceiverKind, Option<String>)> {
-    let mut kinds = KINDS.iter().filter_map(|(key, kind, what)| Some((section.get(key)?, kind, what)));
-    let Some((entry, kind, what)) = kinds.next() else {
+/// The kind of a receiver, and the key that says so.
+fn kind<'s>(reader: &Reader<'_>, name: &str, section: &'s Section<'_>) -> Option<(Entry<'s>, &'static Kind)> {
+    let mut kinds = KINDS.iter().filter_map(|kind| Some((section.get(kind.key)?, kind)));
+    let Some(found) = kinds.next() else {
         // One of those has been refused by name, and a word of another tool with ours.
         let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
         if !is_meant && !LATER.iter().any(|key| section.get(key).is_some()) {
@@ -132,21 +143,40 @@ fn target(
         }
         return None;
     };
-    for (other, ..) in kinds {
+    for (other, _) in kinds {
         let message = format!("receiver `{name}` is of two kinds");
         let help = "write another [notify.NAME] for it";
         reader.value_problem(&other, Code::BadReceiver, message, "the second kind", help);
     }
-    let url = reader.text(&entry)?;
-    let refused = refusal(&url, ca, what);
-    if let Some((why, help)) = &refused {
-        reader.value_problem(&entry, Code::BadReceiver, why.clone(), &format!("this {what}"), help);
-    }
-    Some((*kind, refused.is_none().then_some(url)))
+    Some(found)
+}
+
+/// A URL that can be posted to.
+fn url(reader: &Reader<'_>, entry: &Entry<'_>, what: &str, ca: Option<&Path>) -> Option<String> {
+    let url = reader.text(entry)?;
+    let Some((why, help)) = refusal(&url, ca, what) else { return Some(url) };
+    reader.value_problem(entry, Code::BadReceiver, why, &format!("this {what}"), &help);
+    None
+}
+
+/// A program of a receiver. It runs as heartbeatd, with the environment that a realm inherits.
+fn program(
+    reader: &Reader<'_>,
+    entry: &Entry<'_>,
+    (dir, inherited): (&Path, &Inherited),
+) -> Option<ReceiverTarget> {
+    let spec = LaunchSpec {
+        argv: reader.command(entry)?.into_iter().map(OsString::from).collect(),
+        inherited: inherited.in_place(None, dir),
+        dir: dir.to_owned(),
+        log: LogTarget::Capture,
+        ..LaunchSpec::default()
+    };
+    Some(ReceiverTarget::Exec(Box::new(spec)))
 }
 
 /// Keys that go with another key only.
-fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: Option<ReceiverKind>) {
+fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: &str) {
     let alone = |key: &str, why: &str, help: &str| {
         if let Some(entry) = section.get(key) {
             reader.value_problem(&entry, Code::BadReceiver, format!("`{key}` {why}"), "here", help);
@@ -162,16 +192,18 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: O
     if section.get("secret_file").is_none() {
         alone("next_secret_file", "goes with `secret_file`", "rename it to `secret_file`");
     }
-    let Some(kind) = kind else { return };
-    if kind != ReceiverKind::Webhook {
+    if kind != "webhook" {
         for key in ["secret_file", "next_secret_file"] {
             alone(key, "signs webhooks, and this receiver is none", "remove it");
         }
     }
-    if matches!(kind, ReceiverKind::Webhook | ReceiverKind::Alertmanager | ReceiverKind::Slack) {
+    if !["ntfy", "pagerduty"].contains(&kind) {
         alone("token_file", "is for `ntfy` and `pagerduty`", "remove it");
     }
-    if kind == ReceiverKind::Alertmanager {
+    if kind == "exec" {
+        alone("ca", "is for receivers with an https:// URL, and this one is a program", "remove it");
+    }
+    if kind == "alertmanager" {
         alone("repeat", "is not for `alertmanager`, which repeats by its own `repeat_interval`", "remove it");
         alone("on", "is not for `alertmanager`, which gets the state of every open incident", "remove it");
         alone(
@@ -180,7 +212,7 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: O
             "remove it",
         );
     }
-    if kind == ReceiverKind::PagerDuty && section.get("token_file").is_none() {
+    if kind == "pagerduty" && section.get("token_file").is_none() {
         let message = format!(
             "receiver `{name}` has no `token_file`, so PagerDuty does not know whose incidents these are"
         );

@@ -158,6 +158,7 @@ pub(crate) fn read(
             limits: limits.clone(),
             no_new_privileges,
             readiness: Readiness::default(),
+            input: Vec::new(),
         })
     };
     let check = |argv: Vec<String>| {

@@ -43,7 +43,7 @@ fn file(table: Table, name: &str, value: &str) -> String {
         Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
         Table::Notify => {
             let url = match name {
-                "webhook" | "alertmanager" | "ntfy" | "slack" => "",
+                "webhook" | "alertmanager" | "ntfy" | "slack" | "exec" => "",
                 "pagerduty" => "token_file = \"key\"\n",
                 "token_file" => "ntfy = \"http://127.0.0.1:1/x\"\n",
                 "next_secret_file" => "webhook = \"http://127.0.0.1:1/\"\nsecret_file = \"x\"\n",
@@ -138,7 +138,7 @@ fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
         (Table::Heartbeat, &["tls"][..]),
         (Table::Limits, &["memory_action"]),
-        (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
+        (Table::Notify, &["smtp", "from", "to", "channel"]),
         (Table::Health, &["redirects"]),
     ] {
         for name in names {

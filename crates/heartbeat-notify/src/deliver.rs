@@ -1,16 +1,15 @@
-//! One delivery attempt: a fresh connection, one request, one deadline.
+//! One delivery attempt: a fresh connection and one request, or one run of a program, with one deadline.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::{Answer, SYSTEM, Stream, connect, send};
-use heartbeat_status::wire::IncidentDocument;
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
 use crate::mirror::Sent;
-use crate::target::{Alert, Message, alerts};
-use crate::{DeliveryError, Endpoint, Receiver, retry_after};
+use crate::target::{Alert, Letter, Message, Way, alerts};
+use crate::{DeliveryError, Endpoint, Programs, Receiver, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,31 +36,46 @@ impl From<DeliveryError> for Failure {
     }
 }
 
-/// Posts the document, at `unix_s` seconds since 1970.
+/// Posts the message, at `unix_s` seconds since 1970.
 pub(crate) async fn post(
     receiver: &Receiver,
-    document: &IncidentDocument,
+    letter: &Letter,
+    programs: &dyn Programs,
     unix_s: u64,
 ) -> Result<(), Failure> {
-    let message = receiver.target.message(document, receiver.template.as_ref(), unix_s)?;
-    send_to(receiver.target.endpoint(), (Method::POST, message), unix_s).await
+    let message = receiver.target.message(letter, receiver.template.as_ref(), unix_s)?;
+    match receiver.target.way() {
+        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await,
+        Way::Program(program) => {
+            let ended = programs.run(program, message.body.to_vec()).await;
+            Ok(ended.map_err(|source| DeliveryError::Program { source })?)
+        }
+    }
 }
 
 /// Posts the newest state of incidents, all in one request.
 pub(crate) async fn post_all(receiver: &Receiver, states: &[Sent], unix_s: u64) -> Result<(), Failure> {
     let states = states.iter().map(|Sent { document, is_over }| Alert { document, is_over: *is_over });
-    send_to(receiver.target.endpoint(), (Method::POST, alerts(states, unix_s)?), unix_s).await
+    let message = alerts(states, unix_s)?;
+    match receiver.target.way() {
+        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await,
+        // Only an Alertmanager gets states.
+        Way::Program(_) => Ok(()),
+    }
 }
 
-/// What a receiver is sent for the document, as text: without the token, and without the path of the URL, which often
+/// What a receiver is sent, as text: without the token, and without the path of the URL, which often
 /// is the only secret of a webhook.
-pub(crate) fn shown(receiver: &Receiver, document: &IncidentDocument, unix_s: u64) -> String {
+pub(crate) fn shown(receiver: &Receiver, letter: &Letter, unix_s: u64) -> String {
     let target = &receiver.target;
-    let message = match target.message(document, receiver.template.as_ref(), unix_s) {
+    let message = match target.message(letter, receiver.template.as_ref(), unix_s) {
         Ok(message) => message,
         Err(error) => return error.to_string(),
     };
-    let mut text = format!("POST {} (path hidden)\n", target.endpoint());
+    let mut text = match target.way() {
+        Way::Http(endpoint) => format!("POST {endpoint} (path hidden)\n"),
+        Way::Program(program) => format!("the standard input of {program}\n"),
+    };
     for (name, value) in &message.headers {
         text.push_str(&format!("{name}: {value}\n"));
     }

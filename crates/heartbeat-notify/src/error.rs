@@ -6,6 +6,8 @@ use heartbeat_http::{ConnectError, ExchangeError, TlsError, TlsOptionsError};
 use http::StatusCode;
 use thiserror::Error;
 
+use crate::ProgramError;
+
 /// Why a receiver cannot be set up.
 ///
 /// The URL is in none of the texts: its path may be a secret. The caller knows which line of the configuration the
@@ -92,6 +94,12 @@ pub enum DeliveryError {
     Refused {
         /// A status other than 2xx.
         status: StatusCode,
+    },
+    /// The program did not take it.
+    #[error(transparent)]
+    Program {
+        /// How it ended.
+        source: ProgramError,
     },
     /// The document cannot be written as JSON; trying again would not help.
     #[error("the incident cannot be written as JSON: {source}")]

@@ -1,4 +1,5 @@
-//! Delivers heartbeatd's incidents to webhooks, Alertmanager, ntfy, Slack and PagerDuty, in order and with retries.
+//! Delivers heartbeatd's incidents to webhooks, Alertmanager, ntfy, Slack, PagerDuty and programs, in order and with
+//! retries.
 //!
 //! # What it is
 //! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
@@ -18,6 +19,9 @@
 //!   [`GIVE_UP_AFTER`]. It abandons a notification at once after a 4xx other than 408, 425 and 429. `410 Gone` disables
 //!   the receiver. The worker follows no redirect.
 //!
+//! A receiver of messages for people hears of [`STORM_INCIDENTS`] incidents within [`STORM_WINDOW`] one by one; of all
+//! others it gets one digest at the end of that time, under one key.
+//!
 //! A receiver that fails for [`FAILING_AFTER`] is reported, and so is its recovery. Its `fallback` then hears of the
 //! incident of heartbeatd itself that follows from the report, whichever realms that receiver asked for.
 //!
@@ -32,13 +36,16 @@
 //! [`MAX_QUEUED_NOTIFICATIONS`] each.
 //!
 //! # What it is not
-//! It does not decide what an incident is or how it develops: the core does. It opens no file.
+//! It does not decide what an incident is or how it develops: the core does. It opens no file, and starts programs by the way that the
+//! caller gives it ([`Programs`]).
 //!
 //! # How to use it
 //! ```
 //! use std::time::Duration;
 //!
-//! use heartbeat_notify::{Clock, Endpoint, Notifier, NotifyError, Receiver, Report, Target, Webhook};
+//! use heartbeat_notify::{
+//!     Clock, Endpoint, NoPrograms, Notifier, NotifyError, Receiver, Report, Target, Webhook,
+//! };
 //! use heartbeat_status::{Instant, WallTime};
 //!
 //! async fn example() -> Result<(), NotifyError> {
@@ -49,7 +56,7 @@
 //!         now: Box::new(|| Instant::from_millis(1)), // the caller's clocks
 //!         wall: Box::new(|| WallTime::from_millis(1_764_000_000_000)),
 //!     };
-//!     let notifier = Notifier::start(vec![ops], Vec::new(), runtime, clock, |report| match report {
+//!     let notifier = Notifier::start(vec![ops], Vec::new(), runtime, (clock, NoPrograms), |report| match report {
 //!         Report::GivenUp { receiver, error, .. } => println!("{receiver}: {error}"),
 //!         other => println!("{other:?}"),
 //!     });
@@ -68,12 +75,14 @@ mod error;
 mod failing;
 mod mirror;
 mod notifier;
+mod program;
 mod queue;
 mod receiver;
 mod report;
 mod restored;
 mod retry_after;
 mod secret;
+mod storm;
 mod target;
 mod test_message;
 mod worker;
@@ -85,11 +94,13 @@ pub use failing::FAILING_AFTER;
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use heartbeat_template::{Template, TemplateError};
 pub use notifier::{Admitted, Notification, Notifier};
+pub use program::{Exec, NoPrograms, PROGRAM_TIMEOUT, ProgramError, ProgramFuture, Programs};
 pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
+pub use storm::{STORM_INCIDENTS, STORM_WINDOW};
 pub use target::{ALERT_REFRESH, Alertmanager, Ntfy, PagerDuty, Slack, Target, Webhook};
 pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;

@@ -272,7 +272,13 @@ mod tests {
     fn an_end_that_an_earlier_heartbeatd_left_is_sent_and_an_open_incident_waits_for_its_state() {
         let mut mirror = Mirror::default();
         let over = state("a", 2, "db", IncidentStep::Resolved);
-        let due = EarlierState::Due { body: Arc::clone(&over), failures: 0, due_at: NOW, expires_at: NOW };
+        let due = EarlierState::Due {
+            body: Arc::clone(&over),
+            digest: None,
+            failures: 0,
+            due_at: NOW,
+            expires_at: NOW,
+        };
         let earlier = |id: &str, seq, step, open, state| Earlier { id: id.into(), seq, step, open, state };
         mirror.restore(
             NOW,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::queue::Earlier;
 use crate::worker::{Clock, DeliveryWorker, Document, Environment};
-use crate::{Receiver, Report, Restored, TestMessage, Tested, WhyDropped};
+use crate::{Programs, Receiver, Report, Restored, TestMessage, Tested, WhyDropped};
 
 /// The root of incidents about heartbeatd itself.
 const OURSELVES: &str = "heartbeatd";
@@ -26,6 +26,8 @@ pub struct Notification {
     pub receiver: String,
     /// What it gets.
     pub document: Arc<IncidentDocument>,
+    /// The key of the digest that it is part of.
+    pub digest: Option<Arc<str>>,
 }
 
 /// What follows from one event of an incident: write the notifications to the outbox, then [release](Notifier::release)
@@ -81,11 +83,12 @@ impl Notifier {
         receivers: Vec<Receiver>,
         restored: Vec<Restored>,
         runtime: Handle,
-        clock: Clock,
+        (clock, programs): (Clock, impl Programs + 'static),
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         let (closing, _) = watch::channel(false);
-        let environment = Environment { clock, report: Box::new(report), muted: Mutex::default(), closing };
+        let (report, programs) = (Box::new(report), Arc::new(programs));
+        let environment = Environment { clock, programs, report, muted: Mutex::default(), closing };
         let notifier =
             Self { runtime, environment: Arc::new(environment), running: Mutex::new(BTreeMap::new()) };
         notifier.open_all(receivers, restored);
@@ -147,9 +150,10 @@ impl Notifier {
         let mut admitted = Admitted::default();
         for (name, running) in &*self.running() {
             if running.worker.repeat_is_due(document) {
-                admitted.lost.extend(running.worker.repeat(&id, document));
+                let (digest, lost) = running.worker.repeat(&id, document);
+                admitted.lost.extend(lost);
                 let (receiver, document) = (name.clone(), Arc::clone(document));
-                admitted.notifications.push(Notification { receiver, document });
+                admitted.notifications.push(Notification { receiver, document, digest });
             }
         }
         admitted
@@ -176,7 +180,7 @@ impl Notifier {
         for (name, running) in &*running {
             let is_fallback = document.root == OURSELVES && fallbacks.contains(name);
             let (queued, lost) = running.worker.admit(&id, document, step, is_fallback);
-            let notification = |document| Notification { receiver: name.clone(), document };
+            let notification = |(document, digest)| Notification { receiver: name.clone(), document, digest };
             admitted.notifications.extend(queued.map(notification));
             admitted.lost.extend(lost);
         }
@@ -187,7 +191,7 @@ impl Notifier {
     pub fn release(&self, admitted: Admitted) {
         admitted.lost.into_iter().for_each(|report| (self.environment.report)(report));
         let running = self.running();
-        for Notification { receiver, document } in &admitted.notifications {
+        for Notification { receiver, document, .. } in &admitted.notifications {
             if let Some(running) = running.get(receiver) {
                 running.worker.release(&document.id, document.seq);
             }
@@ -207,8 +211,8 @@ impl Notifier {
         message: TestMessage,
     ) -> Option<impl Future<Output = Vec<Tested>> + Send + use<>> {
         let receiver = self.running().get(receiver)?.worker.receiver();
-        let now = (self.environment.clock.wall)();
-        Some(async move { message.send(&receiver, now).await })
+        let (now, programs) = ((self.environment.clock.wall)(), Arc::clone(&self.environment.programs));
+        Some(async move { message.send(&receiver, now, &*programs).await })
     }
 
     /// Replaces the receivers, from the next document on.

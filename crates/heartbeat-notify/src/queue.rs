@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use heartbeat_status::{IncidentStep, Instant};
 
+use crate::storm::Storm;
 use crate::{WhyDropped, backoff};
 
 /// How long the worker retries a notification, counted from the incident's event.
@@ -38,6 +39,8 @@ pub(crate) struct Queued<T> {
     /// The step that is sent: `opened` when a realm of the receiver joined an open incident.
     pub(crate) step: IncidentStep,
     pub(crate) body: T,
+    /// The key of the digest that it is part of.
+    pub(crate) digest: Option<Arc<str>>,
     /// Number of failed attempts.
     pub(crate) failures: u32,
     /// It is not in the outbox yet, so it must not go out.
@@ -51,8 +54,8 @@ pub(crate) struct Queued<T> {
 /// What the worker does next.
 #[derive(Debug)]
 pub(crate) enum Next<'a, T> {
-    /// Delivers the first notification.
-    Deliver(&'a Queued<T>),
+    /// Delivers the first notification, or all of the first digest in one message.
+    Deliver(&'a [Queued<T>]),
     /// Waits until the next attempt is due.
     Wait(Instant),
     /// Waits for another notification.
@@ -106,7 +109,7 @@ impl<T> Earlier<T> {
 #[derive(Clone, Debug)]
 pub(crate) enum EarlierState<T> {
     /// It is still due.
-    Due { body: T, failures: u32, due_at: Instant, expires_at: Instant },
+    Due { body: T, digest: Option<Arc<str>>, failures: u32, due_at: Instant, expires_at: Instant },
     /// It arrived.
     Delivered,
     /// It never arrives.
@@ -160,29 +163,43 @@ pub(crate) struct Queue<T> {
     incidents: BTreeMap<Arc<str>, OpenIncident>,
     /// Number of incidents so far.
     begun: u64,
-    /// The first notification is being delivered. It may have reached the receiver, so it is never dropped.
-    under_way: bool,
+    /// How many notifications are being delivered, the first ones. They may have reached the receiver, so they are never
+    /// dropped.
+    under_way: usize,
+    /// Folds many incidents into digests; `None` for a receiver that gets each by itself.
+    storm: Option<Storm>,
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn new(on: BTreeSet<IncidentStep>) -> Self {
-        Self::with_capacity(on, MAX_QUEUED_NOTIFICATIONS)
+    /// `folds`: of a storm, the receiver gets a digest.
+    pub(crate) fn new(on: BTreeSet<IncidentStep>, folds: bool) -> Self {
+        Self { storm: folds.then(Storm::default), ..Self::with_capacity(on, MAX_QUEUED_NOTIFICATIONS) }
     }
 
     /// A capacity is at least 2: one notification in delivery and one that waits.
     fn with_capacity(on: BTreeSet<IncidentStep>, capacity: usize) -> Self {
         let capacity = capacity.max(2);
         let (waiting, incidents) = (VecDeque::new(), BTreeMap::new());
-        Self { on, capacity, waiting, incidents, begun: 0, under_way: false }
+        Self { on, capacity, waiting, incidents, begun: 0, under_way: 0, storm: None }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Sets the steps that the receiver asks for. Queued notifications stay.
-    pub(crate) fn set_on(&mut self, on: BTreeSet<IncidentStep>) {
+    /// Sets the steps that the receiver asks for, and whether it gets digests. Queued notifications stay.
+    pub(crate) fn set(&mut self, on: BTreeSet<IncidentStep>, folds: bool) {
         self.on = on;
+        self.storm = folds.then(|| self.storm.take().unwrap_or_default());
+        if !folds {
+            self.waiting.iter_mut().for_each(|queued| queued.digest = None);
+            self.under_way = self.under_way.min(1);
+        }
+    }
+
+    /// The digest that a queued notification is part of.
+    pub(crate) fn digest_of(&self, id: &str, seq: u64) -> Option<Arc<str>> {
+        self.waiting.iter().rev().find(|queued| queued.seq == seq && *queued.id == *id)?.digest.clone()
     }
 
     pub(crate) fn asks_for(&self, step: IncidentStep) -> bool {
@@ -222,16 +239,17 @@ impl<T> Queue<T> {
             incident.last_seq = incident.last_seq.max(seq);
             incident.over |= step == IncidentStep::Resolved;
             match state {
-                EarlierState::Due { body, failures, due_at, expires_at } => {
+                EarlierState::Due { body, digest, failures, due_at, expires_at } => {
                     if incident.announced == Announced::Never {
                         incident.announced = Announced::NotYet;
                     }
-                    let held = false;
+                    let (held, digest) = (false, digest.filter(|_| self.storm.is_some()));
                     self.waiting.push_back(Queued {
                         id,
                         seq,
                         step,
                         body,
+                        digest,
                         failures,
                         held,
                         due_at,
@@ -247,7 +265,7 @@ impl<T> Queue<T> {
             waits(id) || !incident.over && (incident.by_opened || incident.announced == Announced::Yes)
         });
         // The first one may have reached the receiver, and only its acknowledgement was lost.
-        self.under_way = !self.waiting.is_empty();
+        self.under_way = self.together();
     }
 
     /// Admits an event, at `now`. `body` makes what goes out for the step that is sent. It is held until it is
@@ -275,6 +293,7 @@ impl<T> Queue<T> {
         if let Some(incident) = self.incidents.get_mut(id) {
             incident.queued_at = now;
         }
+        let digest = self.storm.as_mut().and_then(|storm| storm.take(now, id, seq));
         self.waiting.push_back(Queued {
             id: Arc::clone(id),
             seq,
@@ -282,7 +301,8 @@ impl<T> Queue<T> {
             body,
             failures: 0,
             held: true,
-            due_at: now,
+            due_at: digest.as_ref().map_or(now, |digest| digest.due_at),
+            digest: digest.map(|digest| digest.key),
             expires_at: now + GIVE_UP_AFTER,
         });
         while self.waiting.len() > self.capacity && self.drop_one(lost) {}
@@ -316,16 +336,31 @@ impl<T> Queue<T> {
         }
     }
 
-    /// What to do at `now`. A notification that is delivered stays first until it is delivered or abandoned.
+    /// What to do at `now`. What is delivered stays first until it is delivered or abandoned.
     pub(crate) fn next(&mut self, now: Instant) -> Next<'_, T> {
+        let together = self.together();
+        let Some(first) = self.waiting.front() else { return Next::Idle };
+        if self.waiting.range(..together).any(|queued| queued.held) {
+            return Next::Idle;
+        }
+        if first.due_at > now {
+            return Next::Wait(first.due_at);
+        }
+        if let (Some(storm), Some(key)) = (&mut self.storm, &first.digest) {
+            storm.close(key);
+        }
+        self.under_way = together;
+        Next::Deliver(&self.waiting.make_contiguous()[..together])
+    }
+
+    /// How many notifications the next message is about.
+    fn together(&self) -> usize {
         match self.waiting.front() {
-            Some(queued) if queued.held => Next::Idle,
-            Some(queued) if queued.due_at > now => Next::Wait(queued.due_at),
-            Some(queued) => {
-                self.under_way = true;
-                Next::Deliver(queued)
+            _ if self.under_way > 0 => self.under_way,
+            Some(Queued { digest: Some(key), .. }) => {
+                self.waiting.iter().take_while(|queued| queued.digest.as_ref() == Some(key)).count()
             }
-            None => Next::Idle,
+            first => usize::from(first.is_some()),
         }
     }
 
@@ -336,38 +371,40 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Decides what follows a failed attempt at the first notification; `chance` is in `0.0..1.0`.
+    /// Decides what follows a failed attempt; `chance` is in `0.0..1.0`.
     pub(crate) fn failed(&mut self, now: Instant, failed: Failed, chance: f64) -> AfterFailure {
-        let Some(queued) = self.waiting.front_mut().filter(|_| self.under_way) else {
+        for queued in self.waiting.range_mut(..self.under_way) {
+            queued.failures = queued.failures.saturating_add(1);
+        }
+        let Some(first) = self.waiting.front_mut().filter(|_| self.under_way > 0) else {
             return AfterFailure::Nothing;
         };
-        queued.failures = queued.failures.saturating_add(1);
-        let attempt = queued.failures;
+        let attempt = first.failures;
         let wait = backoff::wait(attempt, failed.retry_after, chance);
-        if !failed.is_transient || now + wait > queued.expires_at {
+        if !failed.is_transient || now + wait > first.expires_at {
             return AfterFailure::GivenUp(self.abandoned());
         }
-        queued.due_at = now + wait;
+        first.due_at = now + wait;
         AfterFailure::Retry { attempt, wait }
     }
 
-    /// Removes the first notification, which arrived; returns the number of attempts.
+    /// Removes what was delivered; returns the number of attempts.
     pub(crate) fn delivered(&mut self) -> u32 {
-        let Some(queued) = self.take_under_way() else {
-            return 0;
-        };
-        if let Some(incident) = self.incidents.get_mut(&queued.id) {
-            incident.announced = Announced::Yes;
+        let arrived = self.take_under_way();
+        for queued in &arrived {
+            if let Some(incident) = self.incidents.get_mut(&queued.id) {
+                incident.announced = Announced::Yes;
+            }
+            // A delivered notification loses nothing: this forgets the incident if it is over.
+            self.settle(&queued.id, WhyDropped::NotOpened, &mut Vec::new());
         }
-        // A delivered notification loses nothing: this forgets the incident if it is over.
-        self.settle(&queued.id, WhyDropped::NotOpened, &mut Vec::new());
-        queued.failures.saturating_add(1)
+        arrived.first().map_or(0, |first| first.failures.saturating_add(1))
     }
 
-    /// Removes the first notification undelivered. Returns what must not be sent without it.
+    /// Removes what was being delivered. Returns what must not be sent without it.
     fn abandoned(&mut self) -> Vec<Lost> {
         let mut lost = Vec::new();
-        if let Some(queued) = self.take_under_way() {
+        for queued in self.take_under_way() {
             self.settle(&queued.id, WhyDropped::NotOpened, &mut lost);
         }
         lost
@@ -375,13 +412,13 @@ impl<T> Queue<T> {
 
     /// Drops the queue and forgets all incidents.
     pub(crate) fn clear(&mut self, why: WhyDropped) -> Vec<Lost> {
-        self.under_way = false;
+        self.under_way = 0;
         self.incidents.clear();
         self.waiting.drain(..).map(|queued| Lost { id: queued.id, seq: queued.seq, why }).collect()
     }
 
-    fn take_under_way(&mut self) -> Option<Queued<T>> {
-        std::mem::take(&mut self.under_way).then(|| self.waiting.pop_front()).flatten()
+    fn take_under_way(&mut self) -> Vec<Queued<T>> {
+        self.waiting.drain(..std::mem::take(&mut self.under_way)).collect()
     }
 
     /// Decides whether an event is queued, and as which step.
@@ -477,9 +514,8 @@ impl<T> Queue<T> {
     }
 
     fn drop_oldest(&mut self, step: IncidentStep, lost: &mut Vec<Lost>) -> bool {
-        let under_way = usize::from(self.under_way);
-        let found = self.waiting.iter().skip(under_way).position(|queued| queued.step == step);
-        let Some(queued) = found.and_then(|index| self.waiting.remove(index + under_way)) else {
+        let found = self.waiting.iter().skip(self.under_way).position(|queued| queued.step == step);
+        let Some(queued) = found.and_then(|index| self.waiting.remove(index + self.under_way)) else {
             return false;
         };
         lost.push(Lost { id: queued.id.clone(), seq: queued.seq, why: WhyDropped::QueueFull });
@@ -488,11 +524,12 @@ impl<T> Queue<T> {
     }
 
     fn drop_unannounced(&mut self, lost: &mut Vec<Lost>) -> bool {
-        let under_way = self.waiting.front().filter(|_| self.under_way).map(|queued| &queued.id);
+        let under_way: BTreeSet<&Arc<str>> =
+            self.waiting.range(..self.under_way).map(|queued| &queued.id).collect();
         let unannounced = self
             .incidents
             .iter()
-            .filter(|(id, incident)| incident.announced == Announced::NotYet && Some(*id) != under_way);
+            .filter(|(id, incident)| incident.announced == Announced::NotYet && !under_way.contains(id));
         let Some(id) = unannounced
             .min_by_key(|(_, incident)| (!incident.over, incident.began))
             .map(|(id, _)| id.clone())

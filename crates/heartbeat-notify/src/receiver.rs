@@ -91,6 +91,11 @@ impl Receiver {
             && !(self.unless_acknowledged && document.ack.is_some())
     }
 
+    /// Of a storm it gets a digest.
+    pub(crate) fn folds(&self) -> bool {
+        self.target.folds(self.template.as_ref())
+    }
+
     /// Whether it may have to hear of an open incident later, though nothing happens to that.
     pub(crate) const fn waits(&self) -> bool {
         !self.delay.is_zero() || self.repeat.is_some()

@@ -1,6 +1,7 @@
 //! Reports of what happened to a notification.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::DeliveryError;
 
@@ -30,7 +31,7 @@ pub enum Report {
         /// The attempt that failed, from 1.
         attempt: u32,
         /// Why it failed.
-        error: DeliveryError,
+        error: Arc<DeliveryError>,
         /// Milliseconds until the next attempt.
         in_ms: u64,
     },
@@ -43,7 +44,7 @@ pub enum Report {
         /// Number of the event within the incident.
         seq: u64,
         /// Why the last attempt failed.
-        error: DeliveryError,
+        error: Arc<DeliveryError>,
     },
     /// It leaves the queue undelivered, or was not admitted.
     Dropped {

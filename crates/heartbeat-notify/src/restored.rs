@@ -39,6 +39,8 @@ pub enum RestoredState {
         attempts: u32,
         /// The time of the next attempt; `None` before the first.
         next_at: Option<WallTime>,
+        /// The key of the digest that it is part of.
+        digest: Option<String>,
     },
     /// The receiver accepted it.
     Delivered,
@@ -53,9 +55,10 @@ impl Restored {
 
     pub(crate) fn earlier(self, now: Instant, wall: WallTime) -> Earlier<Arc<IncidentDocument>> {
         let state = match self.state {
-            RestoredState::Due { document, queued_at, attempts, next_at } => {
+            RestoredState::Due { document, queued_at, attempts, next_at, digest } => {
                 let (due_at, expires_at) = deadlines(now, wall, queued_at, next_at);
-                EarlierState::Due { body: document, failures: attempts, due_at, expires_at }
+                let digest = digest.map(Into::into);
+                EarlierState::Due { body: document, digest, failures: attempts, due_at, expires_at }
             }
             RestoredState::Delivered => EarlierState::Delivered,
             RestoredState::Lost => EarlierState::Lost,

@@ -1,9 +1,12 @@
 //! A test of a receiver: an outage that did not happen, opened and resolved, on the way of every notification.
 
+use std::sync::Arc;
+
 use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
 
-use crate::{DeliveryError, Receiver, deliver};
+use crate::target::Letter;
+use crate::{DeliveryError, Programs, Receiver, deliver};
 
 /// The message of a test, and what became of it.
 #[derive(Debug)]
@@ -29,16 +32,22 @@ pub struct TestMessage {
 
 impl TestMessage {
     /// Sends both messages, and ends at the first that does not arrive.
-    pub(crate) async fn send(&self, receiver: &Receiver, now: WallTime) -> Vec<Tested> {
+    pub(crate) async fn send(
+        &self,
+        receiver: &Receiver,
+        now: WallTime,
+        programs: &dyn Programs,
+    ) -> Vec<Tested> {
         let unix_s = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
         let mut tested = Vec::new();
         for step in [IncidentStep::Opened, IncidentStep::Resolved] {
-            let document = self.document(&receiver.name, step, now);
-            let sent = deliver::shown(receiver, &document, unix_s);
+            let letter = Letter::one(Arc::new(self.document(&receiver.name, step, now)));
+            let sent = deliver::shown(receiver, &letter, unix_s);
             let result = match self.dry_run {
                 true => None,
                 false => {
-                    Some(deliver::post(receiver, &document, unix_s).await.map_err(|failure| failure.error))
+                    let sent = deliver::post(receiver, &letter, programs, unix_s).await;
+                    Some(sent.map_err(|failure| failure.error))
                 }
             };
             let goes_on = !matches!(result, Some(Err(_)));

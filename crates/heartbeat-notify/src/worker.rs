@@ -12,14 +12,19 @@ use crate::deliver::{self, Failure};
 use crate::failing::Failing;
 use crate::mirror::{self, Mirror, Sent};
 use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
-use crate::{DeliveryError, Receiver, Report, WhyDropped};
+use crate::target::Letter;
+use crate::{DeliveryError, Programs, Receiver, Report, WhyDropped};
 
 /// What is delivered.
 pub(crate) type Document = Arc<IncidentDocument>;
 
+/// What goes into the outbox: what a receiver gets, and the key of the digest that it is part of.
+pub(crate) type Outgoing = (Document, Option<Arc<str>>);
+
 /// The clocks, the report sink and the closing signal that all workers share.
 pub(crate) struct Environment {
     pub(crate) clock: Clock,
+    pub(crate) programs: Arc<dyn Programs>,
     pub(crate) report: Box<dyn Fn(Report) + Send + Sync>,
     /// Realms of which no receiver hears now.
     pub(crate) muted: Mutex<Arc<BTreeSet<String>>>,
@@ -83,8 +88,8 @@ impl State {
 
 /// What the task does next.
 enum Turn {
-    /// Delivers a notification.
-    Deliver(Receiver, Queued<Document>),
+    /// Delivers a notification, or a digest.
+    Deliver(Receiver, Vec<Queued<Document>>),
     /// Sends the newest state of incidents.
     Send(Receiver, Vec<Sent>),
     /// Waits for the next attempt or refresh.
@@ -107,7 +112,7 @@ impl State {
             };
         }
         match self.queue.next(now) {
-            Next::Deliver(queued) => Turn::Deliver(receiver, queued.clone()),
+            Next::Deliver(queued) => Turn::Deliver(receiver, queued.to_vec()),
             Next::Wait(until) => Turn::Wait(first(until)),
             Next::Idle => Turn::Idle(failing),
         }
@@ -133,7 +138,7 @@ impl DeliveryWorker {
         earlier: Vec<Earlier<Document>>,
         environment: Arc<Environment>,
     ) -> Self {
-        let mut queue = Queue::new(receiver.on.clone());
+        let mut queue = Queue::new(receiver.on.clone(), receiver.folds());
         let mut failing = Failing::default();
         // A restart of heartbeatd does not begin the time of a failing receiver anew.
         if let Some(since) = earlier.iter().filter_map(Earlier::failing_since).min() {
@@ -162,7 +167,7 @@ impl DeliveryWorker {
     /// Adopts the settings of `receiver`, which has the same name. Another target enables a receiver that was gone.
     pub(crate) fn adapt(&self, receiver: &Receiver) {
         let mut state = self.state();
-        state.queue.set_on(receiver.on.clone());
+        state.queue.set(receiver.on.clone(), receiver.folds());
         let (mut works, mut lost) = (false, Vec::new());
         if state.receiver.target.is_mirror() != receiver.target.is_mirror() {
             // The new kind begins with the incidents that are announced to it.
@@ -212,7 +217,7 @@ impl DeliveryWorker {
         document: &Document,
         (step, opens): (IncidentStep, bool),
         is_fallback: bool,
-    ) -> (Option<Document>, Vec<Report>) {
+    ) -> (Option<Outgoing>, Vec<Report>) {
         let mut queued = None;
         let muted = self.environment.muted();
         let mut state = self.state();
@@ -236,9 +241,9 @@ impl DeliveryWorker {
             }
             Some(_) => Vec::new(),
         };
-        let name = state.receiver.name.clone();
+        let (name, digest) = (state.receiver.name.clone(), state.queue.digest_of(id, document.seq));
         drop(state);
-        (queued, dropped(&name, lost))
+        (queued.map(|document| (document, digest)), dropped(&name, lost))
     }
 
     /// As [`admit`](Self::admit), for a receiver that is told the newest state.
@@ -248,7 +253,7 @@ impl DeliveryWorker {
         id: &Arc<str>,
         (document, step): (&Document, IncidentStep),
         concerned: bool,
-    ) -> (Option<Document>, Vec<Report>) {
+    ) -> (Option<Outgoing>, Vec<Report>) {
         if state.shut.is_some() {
             return (None, Vec::new());
         }
@@ -256,7 +261,7 @@ impl DeliveryWorker {
         let name = state.receiver.name.clone();
         drop(state);
         match noted {
-            Ok(is_new) => (is_new.then(|| Arc::clone(document)), Vec::new()),
+            Ok(is_new) => (is_new.then(|| (Arc::clone(document), None)), Vec::new()),
             Err(why) => (None, dropped(&name, vec![Lost { id: Arc::clone(id), seq: document.seq, why }])),
         }
     }
@@ -271,14 +276,14 @@ impl DeliveryWorker {
         !muted.contains(&document.root) && silent.is_some_and(|since| now.since(since) >= repeat)
     }
 
-    /// Queues `opened` again, held.
-    pub(crate) fn repeat(&self, id: &Arc<str>, document: &Document) -> Vec<Report> {
+    /// Queues `opened` again, held. Returns the digest that it is part of, and what is dropped instead.
+    pub(crate) fn repeat(&self, id: &Arc<str>, document: &Document) -> (Option<Arc<str>>, Vec<Report>) {
         let mut state = self.state();
         let now = (self.environment.clock.now)();
         let lost = state.queue.repeat(now, id, document.seq, Arc::clone(document));
-        let name = state.receiver.name.clone();
+        let (name, digest) = (state.receiver.name.clone(), state.queue.digest_of(id, document.seq));
         drop(state);
-        dropped(&name, lost)
+        (digest, dropped(&name, lost))
     }
 
     /// A notification may go out.
@@ -343,12 +348,18 @@ impl DeliveryWorker {
     }
 
     /// Makes one attempt and reports what follows from it.
-    async fn attempt(&self, receiver: &Receiver, queued: &Queued<Document>) {
-        let attempt = deliver::post(receiver, &queued.body, self.environment.clock.unix_s()).await;
+    async fn attempt(&self, receiver: &Receiver, queued: &[Queued<Document>]) {
+        let key = queued.first().and_then(|first| first.digest.as_deref());
+        let documents = queued.iter().map(|queued| Arc::clone(&queued.body)).collect();
+        let Some(letter) = Letter::about(key, documents) else { return };
+        let attempt = {
+            let (programs, unix_s) = (&*self.environment.programs, self.environment.clock.unix_s());
+            deliver::post(receiver, &letter, programs, unix_s).await
+        };
         let Err(Failure { error, retry_after }) = attempt else {
             return self.delivered(queued);
         };
-        let gone = matches!(error, DeliveryError::Gone);
+        let (gone, error) = (matches!(error, DeliveryError::Gone), Arc::new(error));
         let (name, after) = {
             let mut state = self.state();
             if state.shut.is_some() {
@@ -363,18 +374,34 @@ impl DeliveryWorker {
             }
             (state.receiver.name.clone(), after)
         };
-        let (receiver, id, seq) = (name.clone(), queued.id.to_string(), queued.seq);
+        self.report_failed((&name, gone), queued, &error, after);
+    }
+
+    fn report_failed(
+        &self,
+        (receiver, gone): (&str, bool),
+        queued: &[Queued<Document>],
+        error: &Arc<DeliveryError>,
+        after: AfterFailure,
+    ) {
+        let of = |queued: &Queued<Document>| {
+            (receiver.to_owned(), queued.id.to_string(), queued.seq, Arc::clone(error))
+        };
         match after {
             AfterFailure::Retry { attempt, wait } => {
                 let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
+                for (receiver, id, seq, error) in queued.iter().map(of) {
+                    self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
+                }
             }
             AfterFailure::GivenUp(lost) => {
-                self.report(Report::GivenUp { receiver, id, seq, error });
-                if gone {
-                    self.report(Report::Disabled { receiver: name.clone() });
+                for (receiver, id, seq, error) in queued.iter().map(of) {
+                    self.report(Report::GivenUp { receiver, id, seq, error });
                 }
-                self.report_all(dropped(&name, lost));
+                if gone {
+                    self.report(Report::Disabled { receiver: receiver.to_owned() });
+                }
+                self.report_all(dropped(receiver, lost));
             }
             AfterFailure::Nothing => {}
         }
@@ -404,11 +431,11 @@ impl DeliveryWorker {
         drop(state);
         let Some(Sent { document, .. }) = states.last() else { return };
         let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let (id, seq) = (document.id.clone(), document.seq);
+        let (id, seq, error) = (document.id.clone(), document.seq, Arc::new(error));
         self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
     }
 
-    fn delivered(&self, queued: &Queued<Document>) {
+    fn delivered(&self, queued: &[Queued<Document>]) {
         let (receiver, attempts, works) = {
             let mut state = self.state();
             if state.shut.is_some() {
@@ -418,7 +445,10 @@ impl DeliveryWorker {
             (state.receiver.name.clone(), attempts, state.failing.works())
         };
         self.report_works(works, &receiver);
-        self.report(Report::Delivered { receiver, id: queued.id.to_string(), seq: queued.seq, attempts });
+        for Queued { id, seq, .. } in queued {
+            let (receiver, id, seq) = (receiver.clone(), id.to_string(), *seq);
+            self.report(Report::Delivered { receiver, id, seq, attempts });
+        }
     }
 }
 

@@ -132,6 +132,8 @@ impl LaunchSpec {
             limits,
             no_new_privileges,
             readiness,
+            // Only commands have one, and each run has its own.
+            input: _,
         } = self;
         let path = |path: &Option<std::path::PathBuf>| {
             Bytes::of(path.iter().map(|path| path.as_os_str().as_bytes()))

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
@@ -303,11 +303,24 @@ fn set_up(
     // The standard input of the launcher is /dev/null, open for reading and writing.
     let null = io::stdin();
     let output = log.as_ref().map_or_else(|| null.as_fd(), AsFd::as_fd);
+    if !spec.input.is_empty() {
+        let input = input_file(&spec.input).map_err(failed_io(Step::Descriptors))?;
+        dup2_stdin(&input).map_err(failed(Step::Descriptors))?;
+    }
     dup2_stdout(output).map_err(failed(Step::Descriptors))?;
     dup2_stderr(output).map_err(failed(Step::Descriptors))?;
     // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
     sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))?;
     Ok(ready)
+}
+
+/// A memory file of which a program reads its input.
+fn input_file(input: &[u8]) -> io::Result<File> {
+    let memory = rustix::fs::memfd_create(c"hb-input", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Moves our socket off `number`, which the FIFO will take.

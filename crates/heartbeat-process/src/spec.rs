@@ -84,6 +84,10 @@ pub struct LaunchSpec {
     pub no_new_privileges: bool,
     /// What a realm is asked to report of itself; nothing for a command.
     pub readiness: Readiness,
+    /// What it reads from its standard input, which ends there. Empty: the standard input is `/dev/null`.
+    ///
+    /// It is in a memory file, so neither heartbeatd nor the program waits for the other.
+    pub input: Vec<u8>,
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -101,6 +105,7 @@ impl fmt::Debug for LaunchSpec {
             .field("limits", &self.limits)
             .field("no_new_privileges", &self.no_new_privileges)
             .field("readiness", &self.readiness)
+            .field("input_bytes", &self.input.len())
             .finish()
     }
 }
@@ -180,6 +185,7 @@ impl LaunchSpec {
                 put(&mut out, value.as_bytes());
             }
         }
+        put(&mut out, &self.input);
         out
     }
 
@@ -212,6 +218,7 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
         let (inherited, env) = (reader.variables()?.into(), reader.variables()?);
+        let input = reader.text()?.into_vec();
         let setting = Setting { soft_descriptors, run, ready, watched, check };
         // The launcher needs no pid file, and the setting has what it needs of the readiness.
         let (pidfile, readiness) = (None, Readiness::default());
@@ -228,6 +235,7 @@ impl LaunchSpec {
             limits,
             no_new_privileges,
             readiness,
+            input,
         };
         reader.rest.is_empty().then_some((spec, setting))
     }
@@ -363,6 +371,7 @@ mod tests {
             },
             no_new_privileges: true,
             readiness: Readiness::default(),
+            input: b"{}\n\0".to_vec(),
         }
     }
 

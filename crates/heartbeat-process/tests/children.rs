@@ -800,6 +800,7 @@ const TESTS: &[(&str, fn())] = &[
     ),
     ("a_captured_command_leaves_nothing_behind", commands::a_captured_command_leaves_nothing_behind),
     ("captures_leave_no_descriptors", commands::captures_leave_no_descriptors),
+    ("a_command_reads_its_input_to_the_end", commands::a_command_reads_its_input_to_the_end),
     ("a_realm_runs_as_its_user", users::a_realm_runs_as_its_user),
     (
         "the_directory_and_the_program_are_reached_with_the_rights_of_the_user",

@@ -51,6 +51,15 @@ impl Template {
         Ok(template)
     }
 
+    /// It says `title` or `text`: a message about several incidents has a place in it.
+    #[must_use]
+    pub fn has_words(&self) -> bool {
+        let environment = language::environment(MAX_STEPS);
+        let compiled = environment.template_from_str(&self.source);
+        let used = compiled.map(|compiled| compiled.undeclared_variables(false)).unwrap_or_default();
+        used.contains("title") || used.contains("text")
+    }
+
     /// The message for a document, cut at [`MAX_MESSAGE_BYTES`]. `title` and `text` are the words of heartbeatd.
     ///
     /// # Errors
@@ -127,6 +136,17 @@ mod tests {
             ),
             "1 EXIT Ada"
         );
+    }
+
+    #[test]
+    fn a_template_with_the_words_of_heartbeatd_has_a_place_for_a_digest() {
+        for (source, has_words) in [
+            ("{{ title }}", true),
+            ("{% if root %}{{ text | upper }}{% endif %}", true),
+            ("{{ root }} text", false),
+        ] {
+            assert_eq!(Template::new(source).unwrap().has_words(), has_words, "{source}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod notifying;
 mod operating;
 mod program;
 mod readiness;
+mod receiving;
 mod registering;
 mod reloading;
 mod remembering;

@@ -49,6 +49,14 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         Notify,
+        "exec",
+        Takes::Command,
+        "Program that heartbeatd runs for each step of an incident: it reads the `heartbeat.incident/1` document from its standard input, and takes it by exit code 0.",
+        "[\"/usr/local/bin/page-the-team\", \"--urgent\"]",
+    )
+    .also(&["command", "cmd", "script", "program", "run"]),
+    Key::new(
+        Notify,
         "secret_file",
         Takes::Text("path"),
         "File with the secret that signs a webhook: `whsec_BASE64` (HMAC-SHA256) or `whsk_BASE64` (Ed25519).",

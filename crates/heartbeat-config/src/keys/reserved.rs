@@ -5,7 +5,7 @@ use super::Table;
 const RESERVED: &[(Table, &[&str])] = &[
     (Table::Heartbeat, &["tls"]),
     (Table::Limits, &["memory_action"]),
-    (Table::Notify, &["exec", "smtp", "from", "to", "channel"]),
+    (Table::Notify, &["smtp", "from", "to", "channel"]),
     (Table::Health, &["redirects"]),
 ];
 

@@ -101,7 +101,7 @@ fn not_started(failure: StartFailure, message: String) -> ExecError {
 }
 
 /// The first line that is not empty, which is what a probe shows, quoted.
-fn quoted_line(output: &[u8]) -> Vec<u8> {
+pub(super) fn quoted_line(output: &[u8]) -> Vec<u8> {
     let line = output.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty());
     line.map(|line| printed::quoted(&String::from_utf8_lossy(line)).into_bytes()).unwrap_or_default()
 }

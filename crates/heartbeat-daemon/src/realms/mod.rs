@@ -7,6 +7,7 @@ pub(crate) mod flight_recorder;
 pub(crate) mod logs;
 pub(crate) mod owner;
 pub(crate) mod prober;
+pub(crate) mod receiver_programs;
 pub(crate) mod reference;
 pub(crate) mod resources;
 pub(crate) mod usage;

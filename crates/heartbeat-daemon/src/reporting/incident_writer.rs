@@ -237,6 +237,7 @@ fn deliveries(admitted: &Admitted) -> Vec<Delivery> {
         receiver: notification.receiver.clone(),
         document: Arc::clone(&notification.document),
         queued_at,
+        message: notification.digest.as_ref().map(ToString::to_string),
     };
     admitted.notifications.iter().map(delivery).collect()
 }

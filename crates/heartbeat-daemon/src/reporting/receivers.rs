@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::NotificationCount;
-use heartbeat_config::{ReceiverConfig, ReceiverKind};
+use heartbeat_config::{ReceiverConfig, ReceiverTarget};
 use heartbeat_notify::{
-    Alertmanager, Clock, Endpoint, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Receiver, Report,
-    Restored, RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook, WhyDropped,
+    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Programs,
+    Receiver, Report, Restored, RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook,
+    WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
@@ -93,24 +94,30 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
 
 fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
     let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
-    let url = match config.kind {
-        ReceiverKind::Alertmanager => format!("{}/api/v2/alerts", config.url.trim_end_matches('/')),
-        _ => config.url.clone(),
-    };
-    let endpoint = Endpoint::with_tls(&url, &options)?;
+    let at = |url: &str| Endpoint::with_tls(url, &options);
     let token = config.token_file.as_deref().map(token).transpose()?;
-    Ok(match (config.kind, token) {
-        (ReceiverKind::Webhook, _) => {
+    Ok(match (&config.target, token) {
+        (ReceiverTarget::Webhook(url), _) => {
             let secrets = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
-            Target::Webhook(Webhook { endpoint, secrets })
+            Target::Webhook(Webhook { endpoint: at(url)?, secrets })
         }
-        (ReceiverKind::Alertmanager, _) => Target::Alertmanager(Alertmanager { endpoint }),
-        (ReceiverKind::Ntfy, token) => Target::Ntfy(Ntfy { endpoint, token }),
-        (ReceiverKind::PagerDuty, Some(routing_key)) => {
-            Target::PagerDuty(PagerDuty { endpoint, routing_key })
+        (ReceiverTarget::Alertmanager(url), _) => {
+            let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
+            Target::Alertmanager(Alertmanager { endpoint: at(&url)? })
+        }
+        (ReceiverTarget::Ntfy(url), token) => Target::Ntfy(Ntfy { endpoint: at(url)?, token }),
+        (ReceiverTarget::PagerDuty(url), Some(routing_key)) => {
+            Target::PagerDuty(PagerDuty { endpoint: at(url)?, routing_key })
         }
         // The configuration accepts no integration without a key.
-        (ReceiverKind::Slack | ReceiverKind::PagerDuty, _) => Target::Slack(Slack { endpoint }),
+        (ReceiverTarget::Slack(url) | ReceiverTarget::PagerDuty(url), _) => {
+            Target::Slack(Slack { endpoint: at(url)? })
+        }
+        (ReceiverTarget::Exec(spec), _) => Target::Exec(Exec {
+            argv: spec.argv.clone(),
+            env: Arc::clone(&spec.inherited),
+            dir: spec.dir.clone(),
+        }),
     })
 }
 
@@ -132,12 +139,13 @@ pub(crate) fn start(
     outbox: Vec<OutboxEntry>,
     runtime: Handle,
     database: Arc<IncidentDb>,
+    programs: impl Programs + 'static,
     (problems, counts): (Arc<OwnProblems>, Arc<NotificationCounts>),
 ) -> Notifier {
     let clock = Clock { now: Box::new(clock::now), wall: Box::new(clock::wall) };
     let restored = outbox.into_iter().filter_map(restored).collect();
     let failing = Mutex::<BTreeMap<String, String>>::default();
-    Notifier::start(receivers, restored, runtime, clock, move |report| {
+    Notifier::start(receivers, restored, runtime, (clock, programs), move |report| {
         if let Some(attempt) = attempt(&report) {
             database.attempted(attempt);
         }
@@ -182,9 +190,13 @@ pub(crate) fn shown(entry: OutboxEntry) -> NotificationEntry {
 }
 
 fn restored(entry: OutboxEntry) -> Option<Restored> {
-    let OutboxEntry { receiver, incident, seq, open, queued_at, attempts, next_at, document, .. } = entry;
+    let OutboxEntry {
+        receiver, incident, seq, open, queued_at, attempts, next_at, document, message, ..
+    } = entry;
     let state = match (entry.state, document) {
-        (DeliveryState::Due, Some(document)) => RestoredState::Due { document, queued_at, attempts, next_at },
+        (DeliveryState::Due, Some(document)) => {
+            RestoredState::Due { document, queued_at, attempts, next_at, digest: message }
+        }
         (DeliveryState::Delivered, _) => RestoredState::Delivered,
         (DeliveryState::Due | DeliveryState::GivenUp | DeliveryState::Dropped, _) => RestoredState::Lost,
     };

@@ -33,6 +33,7 @@ use crate::realms::executor::Executor;
 use crate::realms::logs::{self, RealmLogs};
 use crate::realms::owner::Owners;
 use crate::realms::prober::Prober;
+use crate::realms::receiver_programs::ReceiverPrograms;
 use crate::realms::usage::Sampler;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
@@ -106,6 +107,7 @@ impl Assembled {
             prepared.outbox,
             runtime.handle().clone(),
             Arc::clone(&databases.incidents),
+            ReceiverPrograms(Arc::clone(&commands)),
             (Arc::clone(&problems), Arc::clone(&counts)),
         ));
 

@@ -34,7 +34,7 @@ impl Queue<IncidentStep> {
     /// The notification to deliver, whenever its attempt is due.
     fn first(&mut self) -> Option<&Queued<IncidentStep>> {
         match self.next(LATER) {
-            Next::Deliver(queued) => Some(queued),
+            Next::Deliver(queued) => queued.first(),
             Next::Wait(until) => panic!("not before {until:?}"),
             Next::Idle => None,
         }
@@ -212,7 +212,7 @@ fn other_steps_asked_for_later_keep_what_was_promised() {
     let mut queue = queue(&[NeedsPerson, Resolved], 9);
     queue.put("a", 1, Opened);
     queue.put("a", 2, NeedsPerson);
-    queue.set_on(ALL.into());
+    queue.set(ALL.into(), false);
     queue.put("a", 3, Resolved);
     assert_eq!(queue.drain(), told(&[("a", 2, NeedsPerson), ("a", 3, Resolved)]));
 }
@@ -331,7 +331,7 @@ impl Observed {
     }
 
     fn under_way(&self) -> Option<(Arc<str>, u64, IncidentStep)> {
-        let first = self.queue.waiting.front().filter(|_| self.queue.under_way);
+        let first = self.queue.waiting.front().filter(|_| self.queue.under_way > 0);
         first.map(|queued| (queued.id.clone(), queued.seq, queued.step))
     }
 
@@ -357,7 +357,7 @@ impl Observed {
                 }
                 self.abandoned.extend(under_way);
             }
-            Op::On(on) => self.queue.set_on(on),
+            Op::On(on) => self.queue.set(on, false),
         }
         assert!(!arrives || self.under_way() == under_way_before, "what may have arrived is not dropped");
         self.check();

@@ -1,6 +1,7 @@
 //! Kinds of receivers: a file per kind, which makes the request for an incident document.
 
 mod alertmanager;
+mod letter;
 mod ntfy;
 mod pagerduty;
 mod slack;
@@ -9,7 +10,6 @@ mod webhook;
 
 use bytes::Bytes;
 use heartbeat_status::IncidentStep;
-use heartbeat_status::wire::IncidentDocument;
 
 pub use alertmanager::{ALERT_REFRESH, Alertmanager};
 pub(crate) use alertmanager::{Alert, message as alerts};
@@ -18,9 +18,10 @@ pub use pagerduty::PagerDuty;
 pub use slack::Slack;
 pub use webhook::Webhook;
 
+pub(crate) use letter::{Letter, Weight};
 pub(crate) use text::Text;
 
-use crate::{DeliveryError, Endpoint, Template, Token};
+use crate::{DeliveryError, Endpoint, Exec, Template, Token};
 
 /// Where notifications go, and in which form.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,14 @@ pub enum Target {
     Slack(Slack),
     /// An alert of PagerDuty (Events API v2).
     PagerDuty(PagerDuty),
+    /// The incident document on the standard input of a program.
+    Exec(Exec),
+}
+
+/// How a message reaches a target.
+pub(crate) enum Way<'t> {
+    Http(&'t Endpoint),
+    Program(&'t Exec),
 }
 
 /// What a request has beside what every request has.
@@ -45,13 +54,14 @@ pub(crate) struct Message {
 }
 
 impl Target {
-    pub(crate) const fn endpoint(&self) -> &Endpoint {
+    pub(crate) const fn way(&self) -> Way<'_> {
         match self {
-            Self::Webhook(webhook) => &webhook.endpoint,
-            Self::Alertmanager(alertmanager) => &alertmanager.endpoint,
-            Self::Ntfy(ntfy) => &ntfy.endpoint,
-            Self::Slack(slack) => &slack.endpoint,
-            Self::PagerDuty(pagerduty) => &pagerduty.endpoint,
+            Self::Webhook(webhook) => Way::Http(&webhook.endpoint),
+            Self::Alertmanager(alertmanager) => Way::Http(&alertmanager.endpoint),
+            Self::Ntfy(ntfy) => Way::Http(&ntfy.endpoint),
+            Self::Slack(slack) => Way::Http(&slack.endpoint),
+            Self::PagerDuty(pagerduty) => Way::Http(&pagerduty.endpoint),
+            Self::Exec(exec) => Way::Program(exec),
         }
     }
 
@@ -60,22 +70,35 @@ impl Target {
         matches!(self, Self::Alertmanager(_))
     }
 
-    /// The request for a document, at `unix_s` seconds since 1970.
+    /// Of a storm it gets a digest: its messages are for people. A program gets each incident by itself.
+    pub(crate) fn folds(&self, template: Option<&Template>) -> bool {
+        match self {
+            Self::Ntfy(_) | Self::Slack(_) => true,
+            // The body is the message of the template, which has a place for the words of a digest, or has none.
+            Self::Webhook(_) | Self::Exec(_) => template.is_some_and(Template::has_words),
+            // One alert per incident, which ends by its own key. Both group by themselves.
+            Self::Alertmanager(_) | Self::PagerDuty(_) => false,
+        }
+    }
+
+    /// The request for a message, at `unix_s` seconds since 1970.
     pub(crate) fn message(
         &self,
-        document: &IncidentDocument,
+        letter: &Letter,
         template: Option<&Template>,
         unix_s: u64,
     ) -> Result<Message, DeliveryError> {
         match self {
-            Self::Webhook(webhook) => webhook.message(document, template, unix_s),
+            Self::Webhook(webhook) => webhook.message(letter, template, unix_s),
             Self::Alertmanager(_) => {
+                let document = &letter.newest;
                 let is_over = document.event.is(IncidentStep::Resolved);
                 alerts([Alert { document, is_over }], unix_s)
             }
-            Self::Ntfy(ntfy) => Ok(ntfy.message(document, &Text::of(document, template))),
-            Self::Slack(_) => slack::message(document, &Text::of(document, template)),
-            Self::PagerDuty(pagerduty) => pagerduty.message(document, &Text::of(document, template)),
+            Self::Ntfy(ntfy) => Ok(ntfy.message(letter, &letter.text(template))),
+            Self::Slack(_) => slack::message(letter, &letter.text(template)),
+            Self::PagerDuty(pagerduty) => pagerduty.message(letter, &letter.text(template)),
+            Self::Exec(_) => Ok(Message { headers: Vec::new(), body: letter.body(template)? }),
         }
     }
 
@@ -84,14 +107,9 @@ impl Target {
         match self {
             Self::Ntfy(ntfy) => ntfy.token.as_ref().map(Token::reveal),
             Self::PagerDuty(pagerduty) => Some(pagerduty.routing_key.reveal()),
-            Self::Webhook(_) | Self::Alertmanager(_) | Self::Slack(_) => None,
+            Self::Webhook(_) | Self::Alertmanager(_) | Self::Slack(_) | Self::Exec(_) => None,
         }
     }
-}
-
-/// The same at every attempt, so that the receiver recognises a repetition.
-fn key(document: &IncidentDocument) -> String {
-    format!("{}.{}", document.id, document.seq)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes, DeliveryError> {
@@ -103,6 +121,10 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, DeliveryError> {
 pub(crate) mod sample {
     use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
     use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
+
+    pub(crate) fn letter(document: IncidentDocument) -> super::Letter {
+        super::Letter::one(std::sync::Arc::new(document))
+    }
 
     pub(crate) fn document(step: IncidentStep) -> IncidentDocument {
         let at = |ms: i64| WallTime::from_millis(1_795_473_598_310 + ms);

@@ -1,11 +1,9 @@
 //! An alert of PagerDuty, by its Events API v2: one alert per incident, which it opens and resolves by a constant key.
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Severity};
 use serde_json::json;
 
-use super::text::Text;
-use super::{Message, json as body, key};
+use super::{Letter, Message, Text, json as body};
 use crate::{DeliveryError, Endpoint, Token};
 
 /// An integration of PagerDuty.
@@ -18,7 +16,8 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    pub(super) fn message(&self, document: &IncidentDocument, text: &Text) -> Result<Message, DeliveryError> {
+    pub(super) fn message(&self, letter: &Letter, text: &Text) -> Result<Message, DeliveryError> {
+        let document = &letter.newest;
         let is_over = document.event.is(IncidentStep::Resolved);
         let severity = if document.severity.is(Severity::Warning) { "warning" } else { "critical" };
         let event = json!({
@@ -35,7 +34,8 @@ impl PagerDuty {
                 "custom_details": { "text": text.plain(), "affected": document.affected },
             },
         });
-        let headers = vec![("content-type", "application/json".to_owned()), ("webhook-id", key(document))];
+        let headers =
+            vec![("content-type", "application/json".to_owned()), ("webhook-id", letter.key.clone())];
         Ok(Message { headers, body: body(&event)? })
     }
 }
@@ -43,7 +43,7 @@ impl PagerDuty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::sample::document;
+    use crate::target::sample::{document, letter};
 
     #[test]
     fn one_alert_per_incident() {
@@ -53,7 +53,7 @@ mod tests {
         };
         let event = |step| -> serde_json::Value {
             let document = document(step);
-            let message = pagerduty.message(&document, &Text::of(&document, None)).unwrap();
+            let message = pagerduty.message(&letter(document.clone()), &Text::of(&document, None)).unwrap();
             serde_json::from_slice(&message.body).unwrap()
         };
         let (opened, resolved) = (event(IncidentStep::Opened), event(IncidentStep::Resolved));

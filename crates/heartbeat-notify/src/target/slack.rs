@@ -1,10 +1,8 @@
 //! A message by an incoming webhook of Slack, or of a server that takes the same (Mattermost, Rocket.Chat).
 
-use heartbeat_status::wire::IncidentDocument;
 use serde_json::json;
 
-use super::text::Text;
-use super::{Message, json as body, key};
+use super::{Letter, Message, Text, json as body};
 use crate::{DeliveryError, Endpoint};
 
 /// Longest text of a section, in characters. Slack refuses more than 3,000.
@@ -19,7 +17,7 @@ pub struct Slack {
     pub endpoint: Endpoint,
 }
 
-pub(super) fn message(document: &IncidentDocument, text: &Text) -> Result<Message, DeliveryError> {
+pub(super) fn message(letter: &Letter, text: &Text) -> Result<Message, DeliveryError> {
     let section = |text: String| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } });
     let words = format!("*{}*\n{}", escaped(&text.title), escaped(&text.lines.join("\n")));
     let mut blocks = vec![section(cut(&words))];
@@ -28,7 +26,7 @@ pub(super) fn message(document: &IncidentDocument, text: &Text) -> Result<Messag
         let output = escaped(&text.output.join("\n")).replace('`', "\u{2019}");
         blocks.push(section(format!("{FENCE}\n{}\n{FENCE}", cut(&output))));
     }
-    let headers = vec![("content-type", "application/json".to_owned()), ("webhook-id", key(document))];
+    let headers = vec![("content-type", "application/json".to_owned()), ("webhook-id", letter.key.clone())];
     Ok(Message { headers, body: body(&json!({ "text": escaped(&text.title), "blocks": blocks }))? })
 }
 
@@ -44,7 +42,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::sample::document;
+    use crate::target::sample::{document, letter};
     use heartbeat_status::IncidentStep;
 
     #[test]
@@ -52,7 +50,7 @@ mod tests {
         let mut hostile = document(IncidentStep::Opened);
         hostile.message = "<!channel> & more".to_owned();
         hostile.log_tail = vec![format!("{FENCE} <@U1> ").repeat(2_000)];
-        let Message { body, .. } = message(&hostile, &Text::of(&hostile, None)).unwrap();
+        let Message { body, .. } = message(&letter(hostile.clone()), &Text::of(&hostile, None)).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(sent["text"], "[shop] postgres has failed: &lt;!channel&gt; &amp; more");
         let texts = sent["blocks"].as_array().unwrap().iter().map(|block| block["text"]["text"].as_str());

@@ -4,9 +4,12 @@ use heartbeat_status::wire::{IncidentDocument, TimelineEntry};
 use heartbeat_status::{IncidentStep, What, sanitise_line};
 
 use crate::Template;
+use crate::storm::STORM_WINDOW;
 
 /// Last lines of output in a message.
 const MAX_OUTPUT_LINES: usize = 5;
+/// Incidents of a digest that are named.
+const MAX_DIGEST_LINES: usize = 50;
 /// Affected realms that are named.
 const MAX_NAMES: usize = 10;
 /// Longest title, in characters.
@@ -58,6 +61,30 @@ impl Text {
                 Self { lines: [own.lines, vec![why]].concat(), ..own }
             }
         }
+    }
+
+    /// One message about the newest notification of each of these incidents.
+    pub(crate) fn digest(incidents: &[&IncidentDocument], template: Option<&Template>) -> Self {
+        let over = incidents.iter().filter(|document| document.event.is(IncidentStep::Resolved)).count();
+        let open = incidents.len() - over;
+        let counts = match (open, over) {
+            (open, 0) => format!("{open} open"),
+            (0, over) => format!("{over} over"),
+            (open, over) => format!("{open} open, {over} over"),
+        };
+        let ecosystem = incidents.first().map_or_else(String::new, |first| sanitise_line(&first.ecosystem));
+        let mut lines = vec![format!("These came within {} s:", STORM_WINDOW.as_secs())];
+        let own = format!("[{ecosystem}] ");
+        let line = |document: &&IncidentDocument| {
+            let title = Self::of(document, template).title;
+            format!("- {}", title.strip_prefix(&own).unwrap_or(&title))
+        };
+        lines.extend(incidents.iter().take(MAX_DIGEST_LINES).map(line));
+        let more = incidents.len().saturating_sub(MAX_DIGEST_LINES);
+        lines.extend((more > 0).then(|| format!("- and {more} more")));
+        lines.push("Type: heartbeat-cli incidents --open".to_owned());
+        let title = format!("[{ecosystem}] {} incidents at once: {counts}", incidents.len());
+        Self { title: cut(&title), lines, output: Vec::new() }
     }
 
     fn own(document: &IncidentDocument) -> Self {
@@ -208,6 +235,32 @@ mod tests {
             text.plain().contains("These are the words of heartbeatd, because the template takes more than"),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn a_digest_names_each_incident_once_with_its_newest_step() {
+        let mut incidents: Vec<IncidentDocument> = Vec::new();
+        for no in 0..60 {
+            let step = if no == 0 { IncidentStep::Resolved } else { IncidentStep::Opened };
+            let root = format!("realm-{no}\n");
+            incidents.push(IncidentDocument { root, ..document(step) });
+        }
+        let text = Text::digest(&incidents.iter().collect::<Vec<_>>(), None);
+        assert_eq!(text.title, "[shop] 60 incidents at once: 59 open, 1 over");
+        let expected = ["These came within 30 s:", "- realm-0 has recovered after 42 s"];
+        assert_eq!(text.lines[..2], expected.map(ToOwned::to_owned));
+        assert_eq!(
+            text.lines[50..],
+            [
+                "- realm-49 has failed: exit code 1 after 0.2 s",
+                "- and 10 more",
+                "Type: heartbeat-cli incidents --open"
+            ]
+            .map(ToOwned::to_owned)
+        );
+        let template = Template::new("{{ root | trim }} is {{ event }}").unwrap();
+        let text = Text::digest(&[&incidents[0], &incidents[1]], Some(&template));
+        assert_eq!(text.lines[1..3], ["- realm-0 is resolved", "- realm-1 is opened"].map(ToOwned::to_owned));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The incident document as JSON, following [Standard Webhooks](https://www.standardwebhooks.com).
 
-use heartbeat_status::wire::IncidentDocument;
-
-use super::{Message, Text, json, key};
+use super::{Letter, Message};
 use crate::{DeliveryError, Endpoint, Secret, Template};
 
 /// A receiver of incident documents.
@@ -17,19 +15,13 @@ pub struct Webhook {
 impl Webhook {
     pub(super) fn message(
         &self,
-        document: &IncidentDocument,
+        letter: &Letter,
         template: Option<&Template>,
         unix_s: u64,
     ) -> Result<Message, DeliveryError> {
-        // A template that fails costs no notification: the document goes out instead.
-        let own = template.and_then(|template| {
-            let text = Text::of(document, None);
-            template.render(document, (&text.title, &text.plain())).ok()
-        });
-        let is_json =
-            own.as_ref().is_none_or(|own| serde_json::from_str::<serde::de::IgnoredAny>(own).is_ok());
+        let (body, id) = (letter.body(template)?, letter.key.clone());
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
         let kind = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
-        let (body, id) = (own.map_or_else(|| json(document), |own| Ok(own.into()))?, key(document));
         let signatures: Vec<String> =
             self.secrets.iter().map(|secret| secret.sign(&id, unix_s, &body)).collect();
         let mut headers = vec![

@@ -1,11 +1,15 @@
 //! Several receivers, other settings, and the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_notify::{Alertmanager, MAX_QUEUED_NOTIFICATIONS, Receiver, Restored, RestoredState, Target};
+use heartbeat_notify::{
+    Alertmanager, MAX_QUEUED_NOTIFICATIONS, Ntfy, Receiver, Restored, RestoredState, STORM_INCIDENTS,
+    STORM_WINDOW, Target,
+};
 use heartbeat_status::IncidentStep::{self, Failed, Opened, Resolved, Updated};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{AckEntry, Open};
+use heartbeat_status::wire::{AckEntry, IncidentDocument, Open};
 
 use tokio::time::{sleep, timeout};
 
@@ -282,7 +286,8 @@ fn restored(receiver: &str, seq: u64, step: IncidentStep, state: RestoredState) 
 
 fn due(seq: u64, step: IncidentStep, attempts: u32) -> RestoredState {
     let next_at = (attempts > 0).then(|| WallTime::from_millis(WALL.as_millis() + 40_000));
-    RestoredState::Due { document: event("a", seq, step), queued_at: WALL, attempts, next_at }
+    let document = event("a", seq, step);
+    RestoredState::Due { document, queued_at: WALL, attempts, next_at, digest: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,6 +328,88 @@ async fn what_was_given_up_stays_given_up() {
     reports.wait_for("ops b.1 delivered").await;
     assert_eq!(server.ids(), ["b.1"]);
     assert_eq!(reports.all()[0], "ops a.2 dropped: NotOpened");
+}
+
+/// A topic, whose messages are for people.
+fn topic(server: &Server) -> Receiver {
+    let endpoint = server.endpoint();
+    Receiver { target: Target::Ntfy(Ntfy { endpoint, token: None }), ..receiver("phone", server) }
+}
+
+fn storm(
+    incidents: std::ops::RangeInclusive<u32>,
+    seq: u64,
+    step: IncidentStep,
+) -> Vec<Arc<IncidentDocument>> {
+    let of = |no| IncidentDocument { root: format!("realm-{no}"), ..document(&format!("i{no}"), seq, step) };
+    incidents.map(|no| Arc::new(of(no))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_storm_people_get_five_messages_and_a_digest_and_programs_each_incident() {
+    let (phone, program) = (Server::start([]).await, Server::start([]).await);
+    let (notifier, reports) = start(vec![topic(&phone), receiver("program", &program)]);
+    let before = clock();
+    storm(1..=40, 1, Opened).iter().for_each(|document| notifier.notify(document));
+    reports.wait_for("phone i5.1 delivered").await;
+    assert_eq!(clock(), before, "the first ones go out at once");
+    notifier.notify(&storm(7..=7, 2, Resolved)[0]);
+    reports.wait_for("phone i40.1 delivered").await;
+    assert_eq!(clock() - before, STORM_WINDOW);
+    assert_eq!(
+        phone.ids(),
+        ["i1.1", "i2.1", "i3.1", "i4.1", "i5.1", "i6.1"],
+        "the digest has the key of its first"
+    );
+    let digest = phone.heard()[STORM_INCIDENTS].clone();
+    assert_eq!(digest.header("title"), "[shop] 35 incidents at once: 34 open, 1 over");
+    let lines: Vec<&str> = digest.body.lines().collect();
+    assert_eq!(lines[1..3], ["- realm-6 has failed: exit code 1 after 0.2 s", "- realm-7 has recovered",]);
+    assert!(reports.all().contains(&"phone i7.2 delivered after 1".to_owned()), "{:?}", reports.all());
+    // Their end is one, too; each receiver hears of it.
+    storm(1..=40, 3, Resolved).iter().filter(|end| end.id != "i7").for_each(|end| notifier.notify(end));
+    reports.wait_for("phone i40.3 delivered").await;
+    assert_eq!(phone.heard().len(), 12);
+    assert_eq!(phone.heard()[11].header("title"), "[shop] 34 incidents at once: 34 over");
+    reports.wait_for("program i40.3 delivered").await;
+    assert_eq!(program.heard().len(), 80);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_keeps_its_key_and_its_members_over_failures_and_a_restart() {
+    let server = Server::start([Act::status("503 Not Now")]).await;
+    let due = |no: u32, digest: Option<&str>| Restored {
+        receiver: "phone".to_owned(),
+        id: format!("i{no}"),
+        seq: 1,
+        step: Opened,
+        open: true,
+        state: RestoredState::Due {
+            document: storm(no..=no, 1, Opened).remove(0),
+            queued_at: WALL,
+            attempts: 1,
+            next_at: None,
+            digest: digest.map(ToOwned::to_owned),
+        },
+    };
+    let earlier = vec![due(6, Some("i6.1")), due(7, Some("i6.1")), due(8, Some("i8.1")), due(9, None)];
+    let (notifier, reports) = start_again(vec![topic(&server)], earlier.clone());
+    notifier.notify(&storm(1..=1, 1, Opened)[0]);
+    reports.wait_for("phone i1.1 delivered").await;
+    assert_eq!(server.ids(), ["i6.1", "i6.1", "i8.1", "i9.1", "i1.1"]);
+    assert_eq!(server.heard()[1].body, server.heard()[0].body);
+    assert!(server.heard()[1].body.contains("realm-6") && server.heard()[1].body.contains("realm-7"));
+    assert_eq!(server.heard()[2].header("title"), "[shop] realm-8 has failed: exit code 1 after 0.2 s");
+    for line in
+        ["phone i7.1 retrying after 2: answered 503 Service Unavailable", "phone i7.1 delivered after 3"]
+    {
+        assert!(reports.all().contains(&line.to_owned()), "{:?}", reports.all());
+    }
+    // A program under the same name gets each.
+    let program = Server::start([]).await;
+    let (_notifier, reports) = start_again(vec![receiver("phone", &program)], earlier);
+    reports.wait_for("phone i9.1 delivered").await;
+    assert_eq!(program.ids(), ["i6.1", "i7.1", "i8.1", "i9.1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_notify::{Clock, Endpoint, Notifier, Receiver, Report, Restored, Target, Webhook};
+use heartbeat_notify::{Clock, Endpoint, NoPrograms, Notifier, Receiver, Report, Restored, Target, Webhook};
 use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,7 +207,7 @@ pub(crate) fn start_again(receivers: Vec<Receiver>, restored: Vec<Restored>) -> 
         heartbeat_status::Instant::from_millis(1_000) + (clock() - began)
     };
     let clock = Clock { now: Box::new(now), wall: Box::new(|| WALL) };
-    (Notifier::start(receivers, restored, Handle::current(), clock, report), reports)
+    (Notifier::start(receivers, restored, Handle::current(), (clock, NoPrograms), report), reports)
 }
 
 /// A webhook without a signature.

@@ -74,3 +74,21 @@ pub(super) fn captures_leave_no_descriptors() {
     }
     assert_eq!(descriptors(), before);
 }
+
+pub(super) fn a_command_reads_its_input_to_the_end() {
+    let bench = Bench::new();
+    let with_input = |id: u64, script: &str, input: Vec<u8>| {
+        let spec = LaunchSpec { log: LogTarget::Capture, input, ..bench.shell(script) };
+        bench.processes.run_command(CommandRunId(id), &spec, PATIENCE);
+        match bench.next() {
+            Notice::CommandDone { result, output, .. } => (result, String::from_utf8(output).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let ended = |output: &str| (CommandResult::Exited(Exit::code(0)), output.to_owned());
+    assert_eq!(with_input(1, "cat", b"one\ntwo\0".to_vec()), ended("one\ntwo"), "NULs at the end are cut");
+    // Longer than what fits into a message to the launcher, and than a pipe.
+    assert_eq!(with_input(2, "wc -c", vec![b'x'; 200_000]), ended("200000\n"));
+    assert_eq!(with_input(3, "exit 0", vec![b'x'; 200_000]), ended(""), "it need not read");
+    assert_eq!(with_input(4, "cat", Vec::new()), ended(""), "no input is /dev/null");
+}

@@ -21,7 +21,7 @@ use rows::Incidents;
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 const SCHEMA: Schema = Schema {
-    migrations: &[include_str!("v1.sql"), include_str!("v2.sql")],
+    migrations: &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")],
     durable: true,
     max_bytes: MAX_FILE_BYTES,
 };
@@ -44,6 +44,8 @@ pub struct Delivery {
     pub document: Arc<IncidentDocument>,
     /// The time at which it becomes due.
     pub queued_at: WallTime,
+    /// The key of the digest that it is part of.
+    pub message: Option<String>,
 }
 
 /// What became of a notification.
@@ -106,6 +108,8 @@ pub struct OutboxEntry {
     pub why: Option<String>,
     /// What the receiver gets, while it is due.
     pub document: Option<Arc<IncidentDocument>>,
+    /// The key of the digest that it is part of.
+    pub message: Option<String>,
 }
 
 /// A change, and who asked for it.

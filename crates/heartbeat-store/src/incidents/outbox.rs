@@ -11,8 +11,10 @@ use crate::incidents::{Attempt, AttemptOutcome, Delivery, OutboxEntry};
 
 /// Notifications that are not due and are kept for `notify log`, beside those of open incidents.
 const MAX_SETTLED_NOTIFICATIONS: i64 = 20_000;
-/// Columns of a row, less its checksum.
+/// Columns of a row before its checksum.
 const COLUMNS: usize = 12;
+/// The column behind the checksum: the message that it is part of.
+const MESSAGE: usize = COLUMNS + 1;
 
 fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
@@ -41,7 +43,7 @@ pub(super) fn add(connection: &Connection, delivery: &Delivery) -> rusqlite::Res
         Value::Null,
         text(document).into(),
     ];
-    put(connection, "outbox", row)
+    put(connection, "outbox", row, vec![delivery.message.clone().into()])
 }
 
 /// Writes what became of a notification that is due.
@@ -49,9 +51,10 @@ pub(super) fn attempted(connection: &Connection, attempt: &Attempt) -> rusqlite:
     let find = "SELECT * FROM outbox WHERE incident = ?1 AND seq = ?2 AND receiver = ?3 AND state = 'due'";
     let named = params![attempt.incident, number(attempt.seq), attempt.receiver];
     let row = connection.prepare(find)?.query_row(named, |row| {
-        (0..COLUMNS).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<Value>>>()
+        let values = (0..COLUMNS).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<Value>>>()?;
+        Ok((values, vec![row.get(MESSAGE)?]))
     });
-    let mut row = match row {
+    let (mut row, message) = match row {
         Ok(row) => row,
         Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(()),
         Err(error) => return Err(error),
@@ -69,10 +72,10 @@ pub(super) fn attempted(connection: &Connection, attempt: &Attempt) -> rusqlite:
     }
     (row[9], row[10]) = (next_at.map(WallTime::as_millis).into(), why.into());
     if state == DeliveryState::Due {
-        return put(connection, "outbox", row);
+        return put(connection, "outbox", row, message);
     }
     row[11] = String::new().into();
-    put(connection, "outbox", row)?;
+    put(connection, "outbox", row, message)?;
     // What decides whether an incident's end is sent stays.
     let newest = next(connection, "outbox")?;
     connection
@@ -136,6 +139,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
         next_at: time(9)?,
         why: row.get(10)?,
         document: parsed(&row.get::<_, String>(11)?),
-        open: row.get(COLUMNS + 1)?,
+        message: row.get(MESSAGE)?,
+        open: row.get(MESSAGE + 1)?,
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::IncidentDocument;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 
 use crate::StoreError;
@@ -126,15 +127,20 @@ impl Duty for Incidents {
 const TABLES: [(&str, &str); 4] =
     [("incident", "incident"), ("notification", "outbox"), ("audit entry", "audit"), ("note", "note")];
 
-/// The last column is the checksum of all others.
+/// The column with the checksum of those before it, and of those behind it that are not null: what later versions add.
+const CHECKSUM: &str = "checksum";
+
+/// The values of a row before its checksum, and those behind it.
+fn values_of(row: &Row<'_>) -> rusqlite::Result<(Vec<Value>, Vec<Value>)> {
+    let checksum = row.as_ref().column_index(CHECKSUM)?;
+    let values =
+        |columns: std::ops::Range<usize>| columns.map(|column| row.get(column)).collect::<Result<_, _>>();
+    Ok((values(0..checksum)?, values(checksum + 1..row.as_ref().column_count())?))
+}
+
 fn is_whole(row: &Row<'_>) -> bool {
-    let columns = row.as_ref().column_count();
-    let values: Option<Vec<Vec<u8>>> =
-        (0..columns - 1).map(|column| row.get_ref(column).ok().map(bytes_of)).collect();
-    let kept: Result<i64, _> = row.get(columns - 1);
-    let Some(values) = values else { return false };
-    let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-    kept.is_ok_and(|kept| kept == row_check(&slices))
+    let kept: rusqlite::Result<i64> = row.get(CHECKSUM);
+    values_of(row).is_ok_and(|(values, added)| kept.is_ok_and(|kept| kept == check_of(&values, &added)))
 }
 
 fn bytes_of(value: rusqlite::types::ValueRef<'_>) -> Vec<u8> {
@@ -147,19 +153,22 @@ fn bytes_of(value: rusqlite::types::ValueRef<'_>) -> Vec<u8> {
     }
 }
 
-fn check_of(values: &[rusqlite::types::Value]) -> i64 {
-    let bytes: Vec<Vec<u8>> = values.iter().map(|value| bytes_of(value.into())).collect();
+fn check_of(values: &[Value], added: &[Value]) -> i64 {
+    let added = added.iter().filter(|value| **value != Value::Null);
+    let bytes: Vec<Vec<u8>> = values.iter().chain(added).map(|value| bytes_of(value.into())).collect();
     let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     row_check(&slices)
 }
 
-/// Writes a row with its checksum.
+/// Writes a row with its checksum. `added`: the columns behind that.
 pub(super) fn put(
     connection: &Connection,
     table: &str,
-    mut values: Vec<rusqlite::types::Value>,
+    mut values: Vec<Value>,
+    added: Vec<Value>,
 ) -> rusqlite::Result<()> {
-    values.push(check_of(&values).into());
+    values.push(check_of(&values, &added).into());
+    values.extend(added);
     let marks = vec!["?"; values.len()].join(",");
     connection.execute(
         &format!("INSERT OR REPLACE INTO {table} VALUES ({marks})"),
@@ -169,14 +178,16 @@ pub(super) fn put(
 }
 
 fn copy(old: &Connection, new: &Connection, table: &str) -> rusqlite::Result<()> {
+    let columns = new.prepare(&format!("SELECT * FROM {table}"))?.column_count();
     let mut statement = old.prepare(&format!("SELECT * FROM {table}"))?;
     let mut rows = statement.query([])?;
     // What cannot be read is lost; what cannot be written is an error.
     while let Ok(Some(row)) = rows.next() {
         if is_whole(row) {
-            let columns = row.as_ref().column_count() - 1;
-            let values = (0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<_>>>()?;
-            put(new, table, values)?;
+            let (values, mut added) = values_of(row)?;
+            // An earlier version has written the file.
+            added.resize(columns.saturating_sub(values.len() + 1), Value::Null);
+            put(new, table, values, added)?;
         }
     }
     Ok(())
@@ -201,7 +212,7 @@ fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), Stor
             text(document).into(),
             record.state.clone().into(),
         ];
-        put(connection, "incident", row).map_err(failed())?;
+        put(connection, "incident", row, Vec::new()).map_err(failed())?;
     }
     for delivery in &batch.deliveries {
         outbox::add(connection, delivery).map_err(failed())?;
@@ -219,11 +230,12 @@ fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), Stor
             entry.target.clone().into(),
             entry.detail.clone().into(),
         ];
-        put(connection, "audit", row).map_err(failed())?;
+        put(connection, "audit", row, Vec::new()).map_err(failed())?;
         connection.execute("DELETE FROM audit WHERE n <= ?1", [n - MAX_AUDIT_ENTRIES]).map_err(failed())?;
     }
     for (name, body) in &batch.notes {
-        put(connection, "note", vec![name.clone().into(), body.clone().into()]).map_err(failed())?;
+        put(connection, "note", vec![name.clone().into(), body.clone().into()], Vec::new())
+            .map_err(failed())?;
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         receiver: receiver.to_owned(),
         document: record.document.clone(),
         queued_at,
+        message: (receiver == "pager").then(|| "0001.1".to_owned()),
     };
     let attempt = |receiver: &str, at: i64, outcome: AttemptOutcome| Attempt {
         receiver: receiver.to_owned(),
@@ -94,6 +95,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         next_at: None,
         why: None,
         document: None,
+        message: None,
     };
     let expected = [
         entry("ops", DeliveryState::Delivered),
@@ -103,6 +105,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
             next_at: Some(next_at),
             why: Some("answered 500 Internal Server Error".to_owned()),
             document: Some(record.document.clone()),
+            message: Some("0001.1".to_owned()),
             ..entry("pager", DeliveryState::Due)
         },
         OutboxEntry {
@@ -130,6 +133,7 @@ fn what_was_sent_of_an_incident_is_known_until_its_end_was_sent() {
             receiver: "ops".to_owned(),
             document: record.document.clone(),
             queued_at: WallTime::from_millis(0),
+            message: None,
         };
         (record, vec![delivery])
     };
@@ -187,10 +191,42 @@ fn a_database_of_the_first_form_gets_an_outbox() {
         receiver: "ops".to_owned(),
         document: record.document.clone(),
         queued_at: WallTime::from_millis(0),
+        message: None,
     };
     db.record(record, vec![delivery], None);
     assert_eq!(remembered(&db).outbox.len(), 1);
     assert_eq!(scene.reports.all(), []);
+}
+
+#[test]
+fn a_notification_of_the_second_form_stays_and_damage_to_a_message_is_seen() {
+    let scene = Scene::new();
+    let record = record(1, true);
+    let to = |receiver: &str, message: Option<&str>| Delivery {
+        receiver: receiver.to_owned(),
+        document: record.document.clone(),
+        queued_at: WallTime::from_millis(0),
+        message: message.map(ToOwned::to_owned),
+    };
+    let db = scene.incidents();
+    db.record(record.clone(), vec![to("ops", None)], None);
+    drop(db);
+    let path = scene.path("incidents.db");
+    let old = sqlite(&path);
+    old.execute_batch("ALTER TABLE outbox DROP COLUMN message").unwrap();
+    old.pragma_update(None, "user_version", 2).unwrap();
+    drop(old);
+    let db = scene.incidents();
+    let outbox = remembered(&db).outbox;
+    assert_eq!((outbox.len(), &outbox[0].message), (1, &None));
+    db.record(record.clone(), vec![to("chat", Some("0001.1"))], None);
+    assert_eq!(remembered(&db).outbox.len(), 2);
+    assert_eq!(scene.reports.all(), []);
+    drop(db);
+    sqlite(&path).execute("UPDATE outbox SET message = NULL WHERE receiver = 'chat'", []).unwrap();
+    let outbox = remembered(&scene.incidents()).outbox;
+    let receivers: Vec<&str> = outbox.iter().map(|entry| entry.receiver.as_str()).collect();
+    assert_eq!(receivers, ["ops"], "the other row is not what was written");
 }
 
 #[test]
@@ -237,7 +273,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_said_so() {
     sqlite(&path).pragma_update(None, "user_version", 9).unwrap();
     let db = scene.incidents();
     let why = scene.reports.failing();
-    assert!(why.contains("newer heartbeatd") && why.contains("up to 2"), "{why}");
+    assert!(why.contains("newer heartbeatd") && why.contains("up to 3"), "{why}");
     write(&db, 1, true).unwrap_err();
     drop(db);
     let version: i64 = sqlite(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
@@ -253,7 +289,7 @@ fn a_file_that_somebody_deletes_is_made_again_with_everything_that_was_in_it() {
     let db = start();
     let queued_at = WallTime::from_millis(1_000);
     let document = record(1, true).document;
-    let delivery = Delivery { receiver: "ops".to_owned(), document, queued_at };
+    let delivery = Delivery { receiver: "ops".to_owned(), document, queued_at, message: None };
     answer(|give| {
         let confirm = Box::new(move |written| give.send(written).unwrap());
         db.record(record(1, true), vec![delivery.clone()], Some(confirm));

@@ -1,0 +1,2 @@
+-- The message that a notification is part of. It stands behind the checksum, and counts in it where it is not null.
+ALTER TABLE outbox ADD COLUMN message TEXT;

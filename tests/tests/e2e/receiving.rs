@@ -1,0 +1,297 @@
+//! What receivers of each kind get of real outages.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::program::{run_program, told};
+use crate::servers::lacking;
+use crate::supervision::{Ecosystem, ports};
+use crate::surviving::until;
+
+/// A program of the Python environment with aiosmtpd, apprise and the reference library of Standard Webhooks.
+fn of_venv(program: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let found = root.join("target/voice-venv/bin").join(program);
+    if !found.exists() {
+        lacking(&format!("{} is not there", found.display()));
+        return None;
+    }
+    Some(found)
+}
+
+fn private(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+/// One request: its headers, in lower case, and its body.
+#[derive(Clone, Debug)]
+struct Request {
+    head: Vec<String>,
+    body: String,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.iter().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    }
+
+    fn read(stream: &TcpStream) -> Option<Self> {
+        let mut reader = BufReader::new(stream);
+        let (mut head, mut line) = (Vec::new(), String::new());
+        while reader.read_line(&mut line).ok()? > 2 {
+            head.push(line.trim().to_owned());
+            line.clear();
+        }
+        let mut request = Self { head, body: String::new() };
+        let mut body = vec![0; request.header("content-length").parse().ok()?];
+        reader.read_exact(&mut body).ok()?;
+        request.body = String::from_utf8(body).ok()?;
+        Some(request)
+    }
+}
+
+/// A server that accepts and remembers everything.
+struct Recorder {
+    url: String,
+    heard: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Recorder {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/alerts", listener.local_addr().unwrap());
+        let recorder = Self { url, heard: Arc::default() };
+        let heard = Arc::clone(&recorder.heard);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let Some(request) = Request::read(&stream) else { continue };
+                heard.lock().unwrap().push(request);
+                // heartbeatd may have ended meanwhile.
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+            }
+        });
+        recorder
+    }
+
+    fn heard(&self) -> Vec<Request> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+/// External realms that fail at once while nothing listens on their ports.
+fn external(names: &[String], ports: &[u16]) -> String {
+    let realm = |(name, port): (&String, &u16)| {
+        format!(
+            "[realm.{name}]\nhealth = {{ tcp = \"127.0.0.1:{port}\", interval = \"1s\", timeout = \"1s\", \
+             fail_after = 1, pass_after = 1, grace = \"0s\" }}\n"
+        )
+    };
+    names.iter().zip(ports).map(realm).collect()
+}
+
+#[test]
+fn a_storm_is_a_few_messages_for_a_person_and_every_incident_for_a_program() {
+    let (phone, program) = (Recorder::start(), Recorder::start());
+    let ports: [u16; 12] = ports();
+    let names: Vec<String> = (0..12).map(|no| format!("shop-{no}")).collect();
+    let receivers = format!(
+        "[notify.phone]\nntfy = \"{}\"\n[notify.program]\nwebhook = \"{}\"\n",
+        phone.url, program.url
+    );
+    let _eco = Ecosystem::start(&(receivers + &external(&names, &ports)));
+    let roots = |heard: &[Request]| -> Vec<String> {
+        let documents = heard.iter().filter_map(|request| serde_json::from_str::<Value>(&request.body).ok());
+        let roots = documents.map(|document| document["root"].as_str().unwrap_or_default().to_owned());
+        roots.filter(|root| names.contains(root)).collect()
+    };
+    until("every incident", || roots(&program.heard()).len() >= names.len());
+    let digest = |request: &&Request| request.header("title").contains(" incidents at once: ");
+    until("the digest", || phone.heard().iter().any(|request| digest(&request)));
+    let heard = phone.heard();
+    assert!(heard.len() <= 6, "five messages and a digest: {heard:#?}");
+    let all: String =
+        heard.iter().map(|request| format!("{}\n{}", request.header("title"), request.body)).collect();
+    let missing: Vec<&String> =
+        names.iter().filter(|name| !all.contains(&format!("{name} has failed"))).collect();
+    assert!(missing.is_empty(), "{missing:?} in {all}");
+}
+
+#[test]
+fn an_open_incident_is_repeated_with_the_next_number_until_a_person_takes_it() {
+    let ops = Recorder::start();
+    let [port] = ports();
+    let extra = format!("[notify.ops]\nwebhook = \"{}\"\nrepeat = \"1m\"\n", ops.url);
+    let eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[port])));
+    let of_mail = || -> Vec<Value> {
+        let documents =
+            ops.heard().into_iter().filter_map(|request| serde_json::from_str(&request.body).ok());
+        documents.filter(|document: &Value| document["root"] == "mail").collect()
+    };
+    until("the first", || !of_mail().is_empty());
+    until("the reminder", || of_mail().len() >= 2);
+    let heard = of_mail();
+    assert_eq!((&heard[0]["event"], &heard[1]["event"]), (&"opened".into(), &"opened".into()));
+    assert_eq!(heard[0]["id"], heard[1]["id"]);
+    assert!(heard[0]["seq"].as_u64() < heard[1]["seq"].as_u64(), "{heard:#?}");
+    let keys: Vec<String> =
+        ops.heard().iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len(), "{keys:?}");
+    let id = heard[0]["id"].as_str().unwrap().to_owned();
+    let acknowledged = eco.cli(&["ack", &id]);
+    assert_eq!(acknowledged.status.code(), Some(0));
+    // It ends as ever.
+    let _mail = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until("its end", || of_mail().last().is_some_and(|last| last["event"] == "resolved"));
+}
+
+/// An ecosystem that answers.
+fn ready(extra: &str) -> Ecosystem {
+    let eco = Ecosystem::start(extra);
+    let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    eco
+}
+
+/// A receiver `pager` that runs this line of shell, in an ecosystem where `mail` fails.
+fn with_program(line: &str, port: u16) -> Ecosystem {
+    let line = line.replace('\\', "\\\\").replace('"', "\\\"");
+    let extra = format!("[notify.pager]\nexec = [\"sh\", \"-c\", \"{line}\"]\n");
+    ready(&(extra + &external(&["mail".to_owned()], &[port])))
+}
+
+#[test]
+fn a_program_reads_the_document_and_its_exit_code_says_whether_it_took_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = ports();
+    let root = dir.path().display();
+    // The first run fails after it has read everything.
+    let line = format!(
+        "cat >> {root}/heard; echo >> {root}/heard; mkdir {root}/first 2>/dev/null && echo no line && exit 3; exit 0"
+    );
+    let eco = with_program(&line, port);
+    let heard = || -> Vec<Value> {
+        let text = std::fs::read_to_string(dir.path().join("heard")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    until("two attempts", || heard().len() >= 2);
+    let of = heard();
+    assert_eq!((&of[0]["id"], &of[0]["seq"]), (&of[1]["id"], &of[1]["seq"]), "one key");
+    assert_eq!(of[0]["schema"], "heartbeat.incident/1");
+    let _mail = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until("its end", || heard().last().is_some_and(|last| last["event"] == "resolved"));
+    let shown = eco.cli(&["notify", "test", "pager", "--dry-run"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", told(&shown));
+    let text = told(&shown);
+    assert!(text.contains("the standard input of sh (2 arguments hidden)"), "{text}");
+    assert!(!text.contains("first"), "the words of a command may be secrets: {text}");
+    let sent = eco.cli(&["notify", "test", "pager"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+}
+
+#[test]
+fn a_program_that_hangs_floods_or_reads_nothing_harms_no_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = ports();
+    let root = dir.path().display();
+    let deaf = with_program("exit 0", port);
+    let taken = deaf.cli(&["notify", "test", "pager"]);
+    assert_eq!(taken.status.code(), Some(0), "it need not read: {}", told(&taken));
+    let loud = with_program("yes no such team >&2; exit 1", port);
+    let refused = loud.cli(&["notify", "test", "pager"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(told(&refused).contains("exit code 1: no such team"), "{}", told(&refused));
+    let missing = "[notify.pager]\nexec = \"/nowhere/page\"\n";
+    let missing = ready(missing);
+    let refused = missing.cli(&["notify", "test", "pager"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(told(&refused).contains("/nowhere/page"), "{}", told(&refused));
+    // It is killed at its deadline, with all that it has started.
+    let line = format!("sleep 971 & echo $! > {root}/child; exec sleep 972");
+    let hangs = with_program(&line, port);
+    until("its child", || dir.path().join("child").exists());
+    let tested = hangs.cli(&["--timeout", "90s", "notify", "test", "pager"]);
+    assert_eq!(tested.status.code(), Some(1), "{}", told(&tested));
+    assert!(
+        told(&tested).contains("the program did not end within 30s, and was killed"),
+        "{}",
+        told(&tested)
+    );
+    let alive = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            words == b"sleep\0971\0"
+        })
+    };
+    drop(hangs);
+    until("the end of its child", || !alive());
+}
+
+#[test]
+fn apprise_brings_a_message_to_any_of_its_services() {
+    let Some(apprise) = of_venv("apprise") else { return };
+    let service = Recorder::start();
+    let dir = tempfile::tempdir().unwrap();
+    let url = service.url.replace("http://", "json://");
+    let services = private(dir.path(), "apprise.yml", &format!("urls:\n  - {url}\n"));
+    let extra = format!(
+        "[notify.team]\nexec = [\"{}\", \"--config\", \"{services}\"]\n\
+         template = \"\"\"{{{{ title }}}}\n{{{{ text }}}}\"\"\"\n",
+        apprise.display()
+    );
+    let eco = ready(&extra);
+    let sent = eco.cli(&["--timeout", "90s", "notify", "test", "team"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+    let heard = service.heard();
+    let message: Value = serde_json::from_str(&heard[0].body).unwrap();
+    let text = message["message"].as_str().unwrap();
+    assert!(text.contains("this is a test of the receiver team, nothing has failed"), "{message:#}");
+    assert!(text.contains("Type: heartbeat-cli why heartbeatd"), "{message:#}");
+    assert_eq!(heard.len(), 2);
+}
+
+/// What the reference library says of a request.
+const VERIFY: &str = "
+import json, sys
+from standardwebhooks.webhooks import Webhook
+headers, body, secrets = json.load(open(sys.argv[1]))
+for secret in secrets:
+    Webhook(secret).verify(body, headers)
+print('verified', len(secrets))
+";
+
+#[test]
+fn the_reference_library_verifies_both_signatures_of_a_rotation() {
+    let Some(python) = of_venv("python") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+    let [now, next] = [0, 1].map(|at| private(dir.path(), &format!("secret-{at}"), secrets[at]));
+    let program = Recorder::start();
+    let extra = format!(
+        "[notify.ops]\nwebhook = \"{}\"\nsecret_file = \"{now}\"\nnext_secret_file = \"{next}\"\n",
+        program.url
+    );
+    let eco = ready(&extra);
+    let sent = eco.cli(&["notify", "test", "ops"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+    let heard = program.heard();
+    for request in &heard {
+        let headers: std::collections::BTreeMap<&str, &str> =
+            ["webhook-id", "webhook-timestamp", "webhook-signature"]
+                .map(|name| (name, request.header(name)))
+                .into();
+        let file = dir.path().join("request.json");
+        std::fs::write(&file, serde_json::to_string(&(headers, &request.body, secrets)).unwrap()).unwrap();
+        let verified = run_program(&python, &["-c", VERIFY, file.to_str().unwrap()]);
+        assert!(String::from_utf8_lossy(&verified.stdout).contains("verified 2"), "{}", told(&verified));
+    }
+    assert_eq!(heard.len(), 2);
+}
