@@ -45,6 +45,14 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
     connect_first(sockets, &found).await
 }
 
+/// Connects to one address by a socket of the system.
+///
+/// # Errors
+/// [`ConnectError`]: it cannot be connected to.
+pub async fn connect_one(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    TcpStream::connect(address).await.map_err(|source| ConnectError::Io { source }).and_then(checked)
+}
+
 /// Connects to all of `addresses`, each [`ATTEMPT_DELAY`] after the one before, families in turn; the first that
 /// connects wins.
 ///

@@ -33,11 +33,17 @@ pub struct Answer {
 }
 
 /// The body of an answer. Dropping it closes the connection.
-pub struct Body {
-    incoming: Incoming,
-    wire: Wire,
-    /// Kept because hyper ends the exchange when it is dropped.
-    _sender: http1::SendRequest<Full<Bytes>>,
+pub struct Body(Source);
+
+enum Source {
+    /// All of it; empty once it was read.
+    Whole(Bytes),
+    Arriving {
+        incoming: Incoming,
+        wire: Wire,
+        /// Kept because hyper ends the exchange when it is dropped.
+        _sender: http1::SendRequest<Full<Bytes>>,
+    },
 }
 
 impl fmt::Debug for Body {
@@ -88,14 +94,22 @@ where
     });
     let (head, incoming) = answer.await.map_err(|error| broken(&error, false))?.into_parts();
     patience.end();
-    Ok(Answer { head, body: Body { incoming, wire, _sender: sender } })
+    Ok(Answer { head, body: Body(Source::Arriving { incoming, wire, _sender: sender }) })
 }
 
 impl Body {
+    /// A body that is there.
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(bytes))
+    }
+
     /// Lower bound of the bytes that are still to come, from what the server announced.
     #[must_use]
     pub fn announced_bytes(&self) -> u64 {
-        self.incoming.size_hint().lower()
+        match &self.0 {
+            Source::Whole(bytes) => bytes.len() as u64,
+            Source::Arriving { incoming, .. } => incoming.size_hint().lower(),
+        }
     }
 
     /// The next piece; `None` at the end. Cancel safe.
@@ -107,9 +121,16 @@ impl Body {
     }
 
     fn poll_chunk(&mut self, ctx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
+        let (incoming, wire) = match &mut self.0 {
+            Source::Whole(bytes) => {
+                let all = std::mem::take(bytes);
+                return Poll::Ready(Ok((!all.is_empty()).then_some(all)));
+            }
+            Source::Arriving { incoming, wire, .. } => (incoming, wire),
+        };
         loop {
-            self.wire.drive(ctx);
-            return match Pin::new(&mut self.incoming).poll_frame(ctx) {
+            wire.drive(ctx);
+            return match Pin::new(&mut *incoming).poll_frame(ctx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(None) => Poll::Ready(Ok(None)),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Err(broken(&error, true))),
@@ -143,17 +164,7 @@ impl Body {
 fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if let Some(io) = source.filter(|io| io.kind() != io::ErrorKind::UnexpectedEof) {
-        #[cfg(feature = "tls")]
-        if let Some(why) = crate::tls::alert_in(io) {
-            return ExchangeError::Tls { why };
-        }
-        // The decoder of chunks reports garbage as an error of input.
-        return match io.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                ExchangeError::NotHttp { why: io.to_string() }
-            }
-            _ => ExchangeError::Io { source: again(io) },
-        };
+        return io_failed(io);
     }
     if in_body {
         return ExchangeError::Cut;
@@ -167,6 +178,22 @@ fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
         return ExchangeError::Closed;
     }
     ExchangeError::NotHttp { why: error.to_string() }
+}
+
+/// The meaning of an error of the connection before the end of the head.
+pub(crate) fn io_failed(io: &io::Error) -> ExchangeError {
+    #[cfg(feature = "tls")]
+    if let Some(why) = crate::tls::alert_in(io) {
+        return ExchangeError::Tls { why };
+    }
+    match io.kind() {
+        io::ErrorKind::UnexpectedEof => ExchangeError::Closed,
+        // The decoder of chunks reports garbage as an error of input.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            ExchangeError::NotHttp { why: io.to_string() }
+        }
+        _ => ExchangeError::Io { source: again(io) },
+    }
 }
 
 /// Copies an I/O error, which is not `Clone`, by its number or kind.

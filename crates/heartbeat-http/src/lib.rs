@@ -5,7 +5,8 @@
 //! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
 //! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate.
 //! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
-//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks. With the feature `http2`, `send_http2` does the same over HTTP/2.
+//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks. [`send_rendered`] does the same for a request that is sent many times, at a fraction of the
+//! cost where the answer is small. With the feature `http2`, `send_http2` does the same over HTTP/2.
 //!
 //! # What it is not
 //! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:
@@ -28,6 +29,7 @@
 //! ```
 
 mod address;
+mod brief;
 mod connect;
 mod error;
 mod exchange;
@@ -40,7 +42,8 @@ mod stream;
 mod tls;
 
 pub use address::Address;
-pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first};
+pub use brief::{Brief, Rendered, Reply, send_rendered};
+pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first, connect_one};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
 pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
 #[cfg(feature = "http2")]

@@ -1,6 +1,7 @@
 //! What was said in one measurement, for a person who asks why a probe fails.
 
 use std::fmt::{self, Write};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,31 +68,60 @@ fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// The lines so far, each with its end. One text, because most conversations are dropped unread.
+/// What was noted so far. Most conversations are dropped unread, so little is done before somebody reads them.
 #[derive(Debug, Default)]
-pub(crate) struct Conversation(Mutex<String>);
+pub(crate) struct Conversation(Mutex<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// The lines, each with its end.
+    text: String,
+    /// The other end of a connection, which no line names yet.
+    peer: Option<SocketAddr>,
+}
 
 impl Conversation {
-    fn text(&self) -> MutexGuard<'_, String> {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn note_peer(&self, peer: SocketAddr) {
+        let mut notes = self.notes();
+        notes.name_peer();
+        notes.peer = Some(peer);
+    }
+
     pub(crate) fn note(&self, sign: char, line: fmt::Arguments<'_>) {
-        let mut text = self.text();
+        self.notes().note(sign, line);
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        let mut notes = self.notes();
+        notes.name_peer();
+        notes.text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Notes {
+    fn name_peer(&mut self) {
+        if let Some(peer) = self.peer.take() {
+            self.note('*', format_args!("connected to {peer}"));
+        }
+    }
+
+    fn note(&mut self, sign: char, line: fmt::Arguments<'_>) {
+        self.name_peer();
+        let text = &mut self.text;
         if text.len() >= MAX_BYTES {
             return;
         }
         text.push(sign);
         text.push(' ');
         // A line that is cut ends its formatting early.
-        let _ = Line { text: &mut text, left: MAX_LINE_CHARS }.write_fmt(line);
+        let _ = Line { text: &mut *text, left: MAX_LINE_CHARS }.write_fmt(line);
         let end = text.trim_end().len();
         text.truncate(end);
         text.push('\n');
-    }
-
-    pub(crate) fn into_lines(self) -> Vec<String> {
-        self.text().lines().map(str::to_owned).collect()
     }
 }
 

@@ -1,11 +1,15 @@
 //! HTTP: one request over a fresh connection, every phase timed separately.
 
-use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
+use std::time::Duration;
+
+use ::http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT,
+};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
-use heartbeat_http::{Answer, send};
+use heartbeat_http::{Answer, Brief, Rendered, Reply, send, send_rendered};
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
@@ -14,7 +18,7 @@ use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
-use crate::snippet::{self, coding, is_json};
+use crate::snippet::{self, coding, is_json, is_json_value};
 use crate::target::{Broken, Endpoint, Target, exchange_broken};
 use crate::tcp::contains;
 use crate::verdict::{Verdict, reported};
@@ -64,6 +68,8 @@ pub struct HttpProbe {
     method: Method,
     headers: HeaderMap,
     body: Bytes,
+    /// The request as it is sent, where it is a common one.
+    rendered: Option<Rendered>,
     expected: Box<Expected>,
 }
 
@@ -140,9 +146,15 @@ impl HttpProbe {
             method: Method::GET,
             headers,
             body: Bytes::new(),
+            rendered: None,
             expected: Box::default(),
         };
-        Ok((known, probe))
+        Ok((known, probe.render()))
+    }
+
+    fn render(self) -> Self {
+        let rendered = Rendered::new(&self.method, &self.path, &self.headers, &self.body);
+        Self { rendered, ..self }
     }
 
     /// Sends another method than GET.
@@ -151,7 +163,7 @@ impl HttpProbe {
     /// [`HttpError::Method`] when it is not a token.
     pub fn with_method(self, method: &str) -> Result<Self, HttpError> {
         let refused = |_| HttpError::Method { method: method.to_owned() };
-        Ok(Self { method: method.parse().map_err(refused)?, ..self })
+        Ok(Self { method: method.parse().map_err(refused)?, ..self }.render())
     }
 
     /// Adds a header, or replaces one of the defaults.
@@ -165,13 +177,13 @@ impl HttpProbe {
         // The value may be a secret, which Debug must not show.
         value.set_sensitive(true);
         self.headers.insert(header, value);
-        Ok(self)
+        Ok(self.render())
     }
 
     /// Sends this body with the request.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..self }
+        Self { body: body.into(), ..self }.render()
     }
 
     /// Sets the statuses that pass.
@@ -239,18 +251,48 @@ impl HttpProbe {
 
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let stream = self.target.connect(progress).await?;
-        let request = self.request()?;
+        progress.sent_unnoted = true;
+        let began = clock::now();
+        let reply = match &self.rendered {
+            Some(rendered) => send_rendered(stream, rendered).await,
+            None => send(stream, self.request()?).await.map(Reply::Long),
+        };
+        let reply = reply.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
+        progress.times.first_byte = Some(clock::now().since(began));
+        let answer = match reply {
+            Reply::Brief(brief) if !progress.notes_passes() && self.passes(&brief) => {
+                progress.times.body = (!self.expected.body_unread).then_some(Duration::ZERO);
+                return Ok((Outcome::Pass, brief.status().as_str().to_owned()));
+            }
+            reply => Answer::from(reply),
+        };
+        progress.sent_unnoted = false;
+        self.note_sent(progress);
+        progress.note('<', format_args!("{:?} {}", answer.head.version, answer.head.status));
+        progress.note_headers('<', &answer.head.headers);
+        self.evaluate(answer, progress).await
+    }
+
+    fn note_sent(&self, progress: &Progress<'_>) {
         let (path, query) =
             self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?(hidden)"));
         progress.note('>', format_args!("{} {path}{query} HTTP/1.1", self.method));
         progress.note_headers('>', &self.headers);
-        let began = clock::now();
-        let answer = send(stream, request).await;
-        let answer = answer.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
-        progress.times.first_byte = Some(clock::now().since(began));
-        progress.note('<', format_args!("{:?} {}", answer.head.version, answer.head.status));
-        progress.note_headers('<', &answer.head.headers);
-        self.evaluate(answer, progress).await
+    }
+
+    /// Whether an answer is all that is expected, and there is nothing to say about it.
+    fn passes(&self, answer: &Brief) -> bool {
+        let Expected { status, conditions, response_headers, body_unread, .. } = &*self.expected;
+        if !status.contains(answer.status().as_u16()) || !response_headers.is_empty() {
+            return false;
+        }
+        let (body, trusted) = (answer.body(), self.target.is_trusted());
+        let is_silent = || {
+            let json = answer.header(&CONTENT_TYPE).is_some_and(is_json_value);
+            !json || reported(body, trusted).is_none()
+        };
+        *body_unread
+            || (conditions.iter().all(|condition| condition.check(body, trusted).is_ok()) && is_silent())
     }
 
     fn request(&self) -> Result<Request<Bytes>, Broken> {
@@ -361,7 +403,7 @@ impl HttpProbe {
     }
 }
 
-talks!(HttpProbe, http => ProbeKind::Http, http.url());
+talks!(HttpProbe, http => ProbeKind::Http, http.url(), |http, progress| http.note_sent(progress));
 
 fn add(detail: &mut String, words: Option<String>) {
     if let Some(words) = words {

@@ -37,6 +37,9 @@ pub(crate) trait Kind {
         Duration::ZERO
     }
 
+    /// Notes the request that was sent, where [`Progress::sent_unnoted`] says that it has to be.
+    fn note_sent(&self, _: &Progress<'_>) {}
+
     /// Observes the target once. The driver drops the future at the deadline.
     async fn observe(&self, progress: &mut Progress<'_>) -> Seen;
 }
@@ -44,7 +47,7 @@ pub(crate) trait Kind {
 /// The `impl Kind` of a probe that talks to one server: its kind, its target for people, its field `target`, its method
 /// `talk`.
 macro_rules! talks {
-    ($probe:ty, $own:ident => $kind:expr, $target:expr) => {
+    ($probe:ty, $own:ident => $kind:expr, $target:expr $(, |$noting:ident, $progress:ident| $note:expr)?) => {
         impl crate::kind::Kind for $probe {
             fn kind(&self) -> heartbeat_status::ProbeKind {
                 let $own = self;
@@ -64,6 +67,11 @@ macro_rules! talks {
             fn connection_mut(&mut self) -> Option<&mut crate::target::Target> {
                 Some(&mut self.target)
             }
+
+            $(fn note_sent(&self, $progress: &crate::measure::Progress<'_>) {
+                let $noting = self;
+                $note
+            })?
 
             async fn observe(&self, progress: &mut crate::measure::Progress<'_>) -> crate::measure::Seen {
                 self.talk(progress).await

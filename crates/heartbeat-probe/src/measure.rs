@@ -1,6 +1,7 @@
 //! The frame of every measurement: one absolute deadline, the phases, and whether our own lag explains a failure.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -22,6 +23,9 @@ const LOOKS: u32 = 16;
 /// ... with at least this time between two checks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
+/// A detail of so few letters and digits is shown as it is.
+const MAX_WORD_BYTES: usize = 16;
+
 /// A timer that fires no later than this is on time: the granularity of the scheduler.
 const JITTER: Duration = Duration::from_millis(10);
 
@@ -36,6 +40,10 @@ pub(crate) struct Progress<'a> {
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<crate::secure::Note>,
     conversation: Option<&'a Conversation>,
+    notes_passes: bool,
+    /// The request is out, and the conversation does not have it yet: most conversations are of a pass, which the caller
+    /// does not read.
+    pub(crate) sent_unnoted: bool,
     /// The verdict, and when it was reached, while the measurement still collects details for it.
     settled: Option<(Broken, Instant)>,
 }
@@ -49,6 +57,8 @@ impl Default for Progress<'_> {
             #[cfg(feature = "tls")]
             certificate: None,
             conversation: None,
+            notes_passes: false,
+            sent_unnoted: false,
             settled: None,
         }
     }
@@ -60,6 +70,19 @@ impl Progress<'_> {
         if let Some(conversation) = self.conversation {
             conversation.note(sign, line);
         }
+    }
+
+    /// Notes the other end of a connection.
+    pub(crate) fn note_peer(&self, peer: SocketAddr) {
+        if let Some(conversation) = self.conversation {
+            conversation.note_peer(peer);
+        }
+    }
+
+    /// The caller reads the conversation even if the target passes.
+    #[cfg(feature = "http")]
+    pub(crate) const fn notes_passes(&self) -> bool {
+        self.notes_passes
     }
 
     /// Notes headers, without the values of those that are secret.
@@ -92,12 +115,14 @@ pub(crate) struct Turn<'a> {
     pub(crate) timeout: Duration,
     /// Where the conversation with the target is noted.
     pub(crate) conversation: Option<&'a Conversation>,
+    /// That of a pass, too.
+    pub(crate) notes_passes: bool,
 }
 
 impl Turn<'_> {
     /// A turn that has not waited and is not explained.
     pub(crate) const fn now(timeout: Duration) -> Self {
-        Self { queued_at: None, timeout, conversation: None }
+        Self { queued_at: None, timeout, conversation: None, notes_passes: false }
     }
 }
 
@@ -119,14 +144,16 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Runs `measurement` within its frame and returns its result.
+/// Runs `measurement` within its frame and returns its result. `note_sent` notes the request of one that did not come to
+/// that.
 pub(crate) async fn measure(
     frame: Frame<'_>,
     measurement: impl AsyncFnOnce(&mut Progress<'_>) -> Seen,
+    note_sent: impl FnOnce(&Progress<'_>),
 ) -> CheckResult {
     let started_at = clock::now();
-    let Turn { queued_at, timeout, conversation } = frame.turn;
-    let mut progress = Progress { conversation, timeout, ..Progress::default() };
+    let Turn { queued_at, timeout, conversation, notes_passes } = frame.turn;
+    let mut progress = Progress { conversation, notes_passes, timeout, ..Progress::default() };
     progress.times.queue = queued_at.map(|queued| started_at.since(queued));
     let mut lag = Duration::ZERO;
     let seen = within(timeout + frame.grace, started_at, &mut lag, measurement(&mut progress)).await;
@@ -154,9 +181,14 @@ pub(crate) async fn measure(
         }
         seen => (seen, detail),
     };
+    if progress.sent_unnoted && outcome != Outcome::Pass {
+        note_sent(&progress);
+    }
+    // Most details are a status.
+    let is_word = detail.len() < MAX_WORD_BYTES && detail.bytes().all(|byte| byte.is_ascii_alphanumeric());
     CheckResult {
         outcome,
-        detail: sanitise_line(&detail),
+        detail: if is_word { detail } else { sanitise_line(&detail) },
         started_at,
         finished_at,
         latency: answered.then_some(took),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, Instant, ProbeKind};
+use heartbeat_status::{CheckResult, Instant, Outcome, ProbeKind};
 
 use crate::conversation::{Conversation, Explanation};
 use crate::kind::Kind;
-use crate::measure::{Frame, Turn, measure};
+use crate::measure::{Frame, Progress, Turn, measure};
 use crate::target::Target;
 use crate::{Denied, ExecProbe, FileProbe, Networks, Observe, ObserverProbe, ProcessProbe, TcpProbe};
 
@@ -49,7 +49,8 @@ macro_rules! kinds {
                 match self {
                     $($(#[cfg(feature = $feature)])? Self::$variant(probe) => {
                         let frame = Frame { grace: probe.grace(), ..frame };
-                        measure(frame, async |progress| probe.observe(progress).await).await
+                        let observe = async |progress: &mut Progress<'_>| probe.observe(progress).await;
+                        measure(frame, observe, |progress| probe.note_sent(progress)).await
                     }),+
                 }
             }
@@ -159,10 +160,11 @@ impl Probe {
     /// Measures once and notes what is said: addresses, certificates, what is sent and received. Nothing is noted of a
     /// target that is restricted to [`Networks`].
     pub async fn explain(&self, timeout: Duration) -> Explanation {
-        self.explained(Turn::now(timeout)).await
+        self.explained(Turn { notes_passes: true, ..Turn::now(timeout) }).await
     }
 
-    /// The same after a wait since `queued_at`, as [`measure_queued`](Self::measure_queued) counts it.
+    /// The same after a wait since `queued_at`, as [`measure_queued`](Self::measure_queued) counts it. What a target says
+    /// that simply passes is not noted.
     pub async fn explain_queued(&self, queued_at: Instant, timeout: Duration) -> Explanation {
         self.explained(Turn { queued_at: Some(queued_at), ..Turn::now(timeout) }).await
     }
@@ -171,7 +173,8 @@ impl Probe {
         let conversation = Conversation::default();
         let shows = self.kind.connection().is_none_or(Target::is_trusted);
         let result = self.run(Turn { conversation: shows.then_some(&conversation), ..turn }).await;
-        Explanation { result, conversation: conversation.into_lines() }
+        let is_read = turn.notes_passes || result.outcome != Outcome::Pass;
+        Explanation { result, conversation: if is_read { conversation.into_lines() } else { Vec::new() } }
     }
 
     async fn run(&self, turn: Turn<'_>) -> CheckResult {

@@ -75,12 +75,21 @@ fn may_be_text(headers: &HeaderMap) -> bool {
 }
 
 fn media_type(headers: &HeaderMap) -> Option<String> {
-    let kind = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes()).to_ascii_lowercase();
-    Some(kind.split(';').next().unwrap_or_default().trim().to_owned())
+    Some(media_type_in(headers.get(CONTENT_TYPE)?.as_bytes()))
+}
+
+fn media_type_in(value: &[u8]) -> String {
+    let kind = String::from_utf8_lossy(value).to_ascii_lowercase();
+    kind.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
 fn is_json_type(kind: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// The value of a `Content-Type` names JSON.
+pub(crate) fn is_json_value(value: &[u8]) -> bool {
+    is_json_type(&media_type_in(value))
 }
 
 /// The answer says that its body is JSON.

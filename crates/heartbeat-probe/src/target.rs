@@ -1,5 +1,6 @@
 //! The target of a probe: an address or a Unix socket, the networks it may be in, the sockets that reach it, and TLS.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_http::{
-    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
+    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, connect_one, is_shortage,
 };
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
 use tokio::net::{TcpStream, UnixStream};
@@ -178,46 +179,57 @@ impl Target {
         };
         let sockets: &dyn Sockets = self.through.0.as_deref().unwrap_or(&SYSTEM);
         progress.phase = ProbePhase::Resolve;
-        let found = match address.ip() {
-            Some(ip) => vec![SocketAddr::new(ip, address.port())],
+        let literal;
+        let found: Cow<'_, [SocketAddr]> = match address.ip() {
+            Some(ip) => {
+                literal = [SocketAddr::new(ip, address.port())];
+                Cow::Borrowed(&literal)
+            }
             None => {
                 let began = clock::now();
                 let found = sockets.resolve(address.host(), address.port()).await;
                 progress.times.resolve = Some(clock::now().since(began));
-                found.map_err(unresolved)?
+                let found = found.map_err(unresolved)?;
+                let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+                progress.note('*', format_args!("{} is {addresses:?}", address.host()));
+                Cow::Owned(found)
             }
         };
-        if address.ip().is_none() {
-            let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
-            progress.note('*', format_args!("{} is {addresses:?}", address.host()));
-        }
         if found.is_empty() {
             return Err(unresolved(ResolveError::NotFound { host: address.host().to_owned() }));
         }
         let permitted = self.permitted(address, found)?;
         progress.phase = ProbePhase::Connect;
         let began = clock::now();
-        let connected = connect_first(sockets, &permitted).await;
+        let connected = match *permitted {
+            [only] if self.through.0.is_none() => connect_one(only).await,
+            _ => connect_first(sockets, &permitted).await,
+        };
         if connected.is_err() {
             progress.note('*', format_args!("no connection to {permitted:?}"));
         }
         let stream: TcpStream = connected.map_err(unconnected)?;
         progress.times.connect = Some(clock::now().since(began));
-        if let Ok(peer) = stream.peer_addr() {
-            progress.note('*', format_args!("connected to {peer}"));
+        let peer = if let [only] = *permitted { Some(only) } else { stream.peer_addr().ok() };
+        if let Some(peer) = peer {
+            progress.note_peer(peer);
         }
         progress.phase = ProbePhase::FirstByte;
         Ok(Stream::Tcp(stream))
     }
 
     /// The addresses in `found` that may be connected to.
-    fn permitted(&self, address: &Address, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
+    fn permitted<'f>(
+        &self,
+        address: &Address,
+        found: Cow<'f, [SocketAddr]>,
+    ) -> Result<Cow<'f, [SocketAddr]>, Broken> {
         let Some(networks) = &self.within else { return Ok(found) };
         let mut denied = None;
         let mut permitted = Vec::new();
-        for address in found {
+        for address in &*found {
             match networks.check(address.ip()) {
-                Ok(()) => permitted.push(address),
+                Ok(()) => permitted.push(*address),
                 Err(why) => denied = Some(why),
             }
         }
@@ -226,7 +238,7 @@ impl Target {
                 let detail = format!("{}: {why}", address.host());
                 Err(Broken::fail(FailReason::Unreachable, ProbePhase::Resolve, detail))
             }
-            None => Ok(permitted),
+            None => Ok(permitted.into()),
         }
     }
 }
@@ -374,7 +386,7 @@ mod tests {
 
     fn permitted(target: &Target, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
         let Endpoint::Network(address) = target.endpoint() else { panic!("{target:?}") };
-        target.permitted(address, found)
+        target.permitted(address, found.into()).map(Cow::into_owned)
     }
 
     #[test]

@@ -789,3 +789,21 @@ async fn an_explanation_has_the_conversation_without_the_secrets() {
     }
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[tokio::test]
+async fn of_a_server_that_does_not_answer_the_request_is_explained() {
+    let address = server(drain).await;
+    for explanation in [
+        Probe::from(http(&address)).explain(SHORT).await,
+        Probe::from(http(&address)).explain_queued(clock::now(), SHORT).await,
+    ] {
+        let lines = &explanation.conversation;
+        assert_eq!(lines[0], format!("* connected to {address}"), "{lines:?}");
+        assert_eq!(lines[1], "> GET /api/health/ HTTP/1.1", "{lines:?}");
+    }
+    let answering = answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let explained = Probe::from(http(&answering)).explain(LONG).await.conversation;
+    assert_eq!(explained.last().map(String::as_str), Some("< ok"), "{explained:?}");
+    let passes = Probe::from(http(&answering)).explain_queued(clock::now(), LONG).await;
+    assert_eq!((passes.result.outcome, passes.conversation), (Outcome::Pass, Vec::new()));
+}

@@ -108,6 +108,12 @@ impl Bed {
 
     /// Starts heartbeatd on realms, with everything of its own in the directory.
     pub(crate) fn daemon(&self, listen: Option<u16>, realms: &str) -> Running {
+        let file = self.configure(listen, realms);
+        Running(command(binary("heartbeatd")).args(["--config", &file]).spawn().unwrap())
+    }
+
+    /// Writes the configuration of a heartbeatd with everything of its own in the directory. Returns its file.
+    pub(crate) fn configure(&self, listen: Option<u16>, realms: &str) -> String {
         let listen = listen.map_or("off".to_owned(), |port| format!("127.0.0.1:{port}"));
         let root = self.dir.path().display();
         let text = format!(
@@ -115,7 +121,7 @@ impl Bed {
         );
         let file = self.path("heartbeat.toml");
         std::fs::write(&file, text).unwrap();
-        Running(command(binary("heartbeatd")).args(["--config", &file]).spawn().unwrap())
+        file
     }
 
     pub(crate) fn cli(&self) -> Command {
@@ -161,6 +167,15 @@ pub(crate) fn signal(pid: i32, signal: nix::sys::signal::Signal) {
 /// A port that no process listens on now.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until a program listens on a port.
+pub(crate) fn await_port(port: u16) {
+    let deadline = clock::now() + PATIENCE;
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(clock::now() < deadline, "nothing listens on port {port}");
+        pause(Duration::from_millis(1));
+    }
 }
 
 /// Lets time pass between two measurements.

@@ -1,8 +1,8 @@
 //! The figures of `docs/benchmarks.md`: `cargo bench -p heartbeat-tests --bench figures [-- NAME..]`.
 //!
 //! Each figure is a ratio against something simple that does the same work in the same run: a loop in C, a server that
-//! does nothing else, `/bin/true`. Names: crash, health, start, memory, status, readers, cli,
-//! boot, adoption; all of them by default.
+//! does nothing else, `/bin/true`. Names: crash, health, start, memory, probes, status,
+//! readers, cli, boot, adoption; all of them by default.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on panics")]
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
@@ -15,6 +15,7 @@ mod cli;
 mod crash;
 mod health;
 mod memory;
+mod probes;
 mod readers;
 mod serve;
 mod start;
@@ -38,11 +39,12 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let figures: [(&str, fn()); 9] = [
+    let figures: [(&str, fn()); 10] = [
         ("crash", crash::measure),
         ("health", health::measure),
         ("start", start::measure),
         ("memory", memory::measure),
+        ("probes", probes::measure),
         ("status", status::measure),
         ("readers", readers::measure),
         ("cli", cli::measure),

@@ -21,7 +21,8 @@ fn stat(pid: i32) -> Vec<String> {
     rest.split(' ').map(ToOwned::to_owned).collect()
 }
 
-fn ticks(pid: i32) -> u64 {
+/// Processor time of a process so far, in ticks.
+pub(crate) fn ticks(pid: i32) -> u64 {
     // utime and stime are fields 14 and 15 of the whole line.
     stat(pid).get(11..13).map_or(0, |times| times.iter().filter_map(|time| time.parse::<u64>().ok()).sum())
 }

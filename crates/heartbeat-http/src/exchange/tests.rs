@@ -3,11 +3,23 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
+use crate::{Rendered, Reply, send_rendered};
 
 const LONG: Duration = Duration::from_secs(10);
 
-/// A server that answers with these bytes, in pieces of this size, and closes.
-async fn asked(answer: &[u8], piece: usize) -> Result<(u16, String, Vec<(String, String)>), ExchangeError> {
+/// What is heard of an answer: its status, its body and its headers.
+type Heard = (u16, String, Vec<(String, String)>);
+
+/// A server that answers with these bytes, in pieces of this size, and closes. Both ways of sending hear the same.
+async fn asked(answer: &[u8], piece: usize) -> Result<Heard, ExchangeError> {
+    let heard = asked_by(answer, piece, false).await;
+    let rendered = asked_by(answer, piece, true).await;
+    let text = String::from_utf8_lossy(answer);
+    assert_eq!(format!("{heard:?}"), format!("{rendered:?}"), "{text:?} in pieces of {piece}");
+    heard
+}
+
+async fn asked_by(answer: &[u8], piece: usize, is_rendered: bool) -> Result<Heard, ExchangeError> {
     let (near, mut far) = duplex(64 * 1024);
     let answer = answer.to_vec();
     let server = tokio::spawn(async move {
@@ -15,6 +27,7 @@ async fn asked(answer: &[u8], piece: usize) -> Result<(u16, String, Vec<(String,
         while !request.ends_with(b"\r\n\r\n") {
             request.push(far.read_u8().await.unwrap());
         }
+        assert_eq!(String::from_utf8_lossy(&request), "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
         for piece in answer.chunks(piece) {
             // The other end hangs up once it has seen enough.
             if far.write_all(piece).await.is_err() {
@@ -25,7 +38,12 @@ async fn asked(answer: &[u8], piece: usize) -> Result<(u16, String, Vec<(String,
     });
     let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
     let exchange = async {
-        let mut answer = send(near, request).await?;
+        let mut answer = if is_rendered {
+            let rendered = Rendered::new(request.method(), "/", request.headers(), request.body()).unwrap();
+            send_rendered(near, &rendered).await?.into()
+        } else {
+            send(near, request).await?
+        };
         let (body, whole) = answer.body.read(64 * 1024).await?;
         assert!(whole);
         let headers = answer.head.headers.iter();
@@ -241,9 +259,13 @@ impl AsyncWrite for Endless {
 #[tokio::test]
 async fn informational_answers_without_end_are_no_http() {
     let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
-    let seen = send(Endless { piece: b"HTTP/1.1 100 Continue\r\n\r\n", asked: false }, request).await;
-    let Err(ExchangeError::NotHttp { why }) = seen else { panic!("{seen:?}") };
-    assert!(why.contains("128 KiB before the end of its head"), "{why}");
+    let rendered = Rendered::new(request.method(), "/", request.headers(), &[]).unwrap();
+    let endless = || Endless { piece: b"HTTP/1.1 100 Continue\r\n\r\n", asked: false };
+    for seen in [send(endless(), request).await, send_rendered(endless(), &rendered).await.map(Answer::from)]
+    {
+        let Err(ExchangeError::NotHttp { why }) = seen else { panic!("{seen:?}") };
+        assert!(why.contains("128 KiB before the end of its head"), "{why}");
+    }
 }
 
 #[tokio::test]
@@ -265,4 +287,74 @@ async fn some_informational_answers_are_passed_over() {
     let (body, whole) = seen.body.read(200_000).await.unwrap();
     assert_eq!((body.len(), whole), (100_000, true));
     server.await.unwrap();
+}
+
+/// The reply to a rendered request, when the answer arrives at once.
+async fn replied(method: &str, body: &[u8], answer: &'static [u8]) -> (String, Reply) {
+    let (near, mut far) = duplex(64 * 1024);
+    let headers = [(http::header::HOST, "x".parse().unwrap())].into_iter().collect();
+    let rendered = Rendered::new(&method.parse().unwrap(), "/a?b", &headers, body).unwrap();
+    let server = async {
+        let mut request = vec![0; 1024];
+        let read = far.read(&mut request).await.unwrap();
+        far.write_all(answer).await.unwrap();
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    };
+    let (reply, request) = tokio::join!(send_rendered(near, &rendered), server);
+    (request, reply.unwrap())
+}
+
+#[tokio::test]
+async fn a_small_answer_that_arrives_at_once_is_brief() {
+    let answer =
+        b"HTTP/1.0 503 Busy\r\nX-One : a\r\nno header\r\nx-one: b\r\nContent-Length: 2\r\n\r\nokmore";
+    let (request, reply) = replied("POST", b"{}", answer).await;
+    assert_eq!(request, "POST /a?b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
+    let Reply::Brief(brief) = reply else { panic!("{reply:?}") };
+    assert_eq!((brief.status().as_u16(), brief.body()), (503, &b"ok"[..]));
+    assert_eq!(brief.header(&http::HeaderName::from_static("x-one")), Some(&b"a"[..]));
+    assert_eq!(brief.header(&http::HeaderName::from_static("server")), None);
+    let answer = brief.into_answer();
+    assert_eq!(answer.head.headers.get_all("x-one").iter().count(), 2);
+    let (_, empty) = replied("GET", b"", b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n").await;
+    assert!(matches!(&empty, Reply::Brief(brief) if brief.body().is_empty()), "{empty:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_common_is_not_brief() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok"[..],
+        b"HTTP/1.1 200 OK\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ] {
+        let (_, reply) = replied("GET", b"", answer).await;
+        let text = String::from_utf8_lossy(answer);
+        let Reply::Long(answer) = reply else { panic!("{text}: {reply:?}") };
+        assert_eq!(answer.head.status, 200, "{text}");
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_rendered_is_left_to_hyper() {
+    let none = http::HeaderMap::new();
+    let long = vec![b'x'; 9 * 1024];
+    for (method, headers, body) in [
+        ("HEAD", &none, &b""[..]),
+        ("CONNECT", &none, b""),
+        ("POST", &none, &long),
+        ("POST", &[(http::header::CONTENT_LENGTH, "2".parse().unwrap())].into_iter().collect(), b"{}"),
+        (
+            "POST",
+            &[(http::header::TRANSFER_ENCODING, "chunked".parse().unwrap())].into_iter().collect(),
+            b"{}",
+        ),
+    ] {
+        assert_eq!(Rendered::new(&method.parse().unwrap(), "/", headers, body), None, "{method}");
+    }
+    let secret = [(http::header::AUTHORIZATION, "hunter2".parse().unwrap())].into_iter().collect();
+    let rendered = Rendered::new(&http::Method::GET, "/", &secret, b"").unwrap();
+    assert!(!format!("{rendered:?}").contains("hunter2"));
 }

@@ -134,6 +134,7 @@ async fn blocked_and_then(seen: Option<Seen>, blocked: Duration) -> CheckResult 
                 None => std::future::pending().await,
             }
         },
+        |_| {},
     )
     .await
 }
@@ -180,12 +181,12 @@ async fn our_own_lag_makes_no_answer_slow() {
 
 #[tokio::test]
 async fn a_verdict_that_stands_survives_the_deadline() {
-    let result = measure(Frame::new(Turn::now(TIMEOUT)), async |progress: &mut Progress<'_>| {
+    let observe = async |progress: &mut Progress<'_>| {
         progress.times.first_byte = Some(Duration::from_millis(1));
         progress.settle(Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, "503"));
         std::future::pending::<Seen>().await
-    })
-    .await;
+    };
+    let result = measure(Frame::new(Turn::now(TIMEOUT)), observe, |_| {}).await;
     let phase = Some(ProbePhase::FirstByte);
     assert_eq!(result.outcome, Outcome::Fail { reason: FailReason::UnexpectedStatus, phase });
     assert_eq!(result.detail, "503");
@@ -205,14 +206,14 @@ async fn our_own_lateness_makes_no_answer_slow() {
     for (slow, max_latency) in [(bound, None), (None, bound), (bound, bound)] {
         let frame = Frame { slow, max_latency, ..Frame::new(Turn::now(TIMEOUT)) };
         // The answer is there; this thread does not get to run, as on a starved machine.
-        let seen = measure(frame, async |_: &mut Progress<'_>| {
+        let observe = async |_: &mut Progress<'_>| {
             let began = clock::now();
             while clock::now().since(began) < late {
                 std::hint::spin_loop();
             }
             Ok((Outcome::Pass, String::new()))
-        });
-        let result = seen.await;
+        };
+        let result = measure(frame, observe, |_| {}).await;
         assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
         assert!(result.latency.is_some_and(|latency| latency >= late), "the whole time is shown");
     }
