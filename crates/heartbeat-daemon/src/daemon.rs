@@ -173,7 +173,7 @@ impl Daemon {
                 let mut handover = Handover::default();
                 self.listeners.hand_over(&mut handover).map_err(share)?;
                 for lock in &*self.locks.lock().unwrap_or_else(PoisonError::into_inner) {
-                    handover.descriptors.insert(lock.name().to_owned(), lock.share().map_err(share)?);
+                    lock.hand_over(&mut handover).map_err(share)?;
                 }
                 let soft = self.soft_descriptors.map(|soft| ("soft_descriptors".to_owned(), soft));
                 handover.numbers.extend(soft);

@@ -117,9 +117,12 @@ impl Processes {
         logs: Arc<dyn LogFiles>,
         sink: impl Fn(Notice) + Send + 'static,
     ) -> Result<Self, ProcessError> {
+        // One that is missing is made as soon as the disk lets the reaper.
         let records = |source| ProcessError::Records { path: settings.records.clone(), source };
-        if !std::fs::metadata(&settings.records).map_err(records)?.is_dir() {
-            return Err(records(std::io::ErrorKind::NotADirectory.into()));
+        match std::fs::metadata(&settings.records) {
+            Ok(found) if !found.is_dir() => return Err(records(std::io::ErrorKind::NotADirectory.into())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(records(error)),
+            Ok(_) | Err(_) => {}
         }
         let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
         let orders = Arc::new(ReaperQueue::new().map_err(make("order queue"))?);

@@ -99,13 +99,18 @@ impl ProcessRecord {
                 .is_some_and(|stat| stat.start_time == process.start_time && !matches!(stat.state, 'Z' | 'X'))
     }
 
-    /// Every record in `dir`, by file name, with its path. Skips temporary files of an interrupted write.
+    /// Every record in `dir`, by file name, with its path. Skips temporary files of an interrupted write. A directory
+    /// that is missing has none.
     ///
     /// # Errors
     /// The directory cannot be read. Each file has a result of its own.
     pub fn all(dir: &Path) -> std::io::Result<Vec<(PathBuf, Result<Self, RecordError>)>> {
         let mut paths = Vec::new();
-        for entry in fs::read_dir(dir)? {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().contains('.') {
                 paths.push(entry.path());

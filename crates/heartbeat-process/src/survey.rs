@@ -192,13 +192,21 @@ struct Found {
     stat: Stat,
     /// The word of its run.
     word: Option<String>,
-    /// It lives in a control group of the realm.
-    in_group: bool,
+    /// The control group of the realm that it lives in.
+    group: Option<PathBuf>,
     /// It was started under another state directory.
     foreign: bool,
 }
 
 impl Found {
+    /// It belongs to the run on record. A process in a control group is known by that alone.
+    fn is_of(&self, record: &ProcessRecord) -> bool {
+        match &self.group {
+            Some(group) => record.group.as_ref().is_none_or(|known| known == group),
+            None => !self.foreign && self.word == record.word,
+        }
+    }
+
     fn process(&self) -> (u32, Stat) {
         (self.pid, self.stat)
     }
@@ -236,7 +244,7 @@ impl Tagged {
             let users = search.realms.get(&name).map_or_else(|| Users::with(None), |spec| users_of(spec));
             if (!foreign || same_socket()) && users.have(pid) {
                 let word = value(&run).map(str::to_owned);
-                let process = Found { pid, stat, word, in_group: false, foreign };
+                let process = Found { pid, stat, word, group: None, foreign };
                 found.realms.entry(name).or_default().push(process);
             }
         }
@@ -251,16 +259,24 @@ impl Tagged {
                 let Some(stat) = living.get(&pid).copied() else { continue };
                 let known = self.realms.entry(realm.clone()).or_default();
                 known.retain(|known| known.pid != pid);
-                known.push(Found { pid, stat, word: None, in_group: true, foreign: false });
+                let group = Some(cgroup.dir().to_owned());
+                known.push(Found { pid, stat, word: None, group, foreign: false });
             }
         }
     }
 
-    /// Processes of the run on record: those in a control group of the realm, and those that carry its word.
+    /// Processes of the run on record: those in its control group, and those that carry its word.
     fn of(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
         let found = self.realms.get(&record.realm).into_iter().flatten();
-        let of_run = |found: &&Found| found.in_group || (!found.foreign && found.word == record.word);
-        found.filter(of_run).map(Found::process).collect()
+        found.filter(|found| found.is_of(record)).map(Found::process).collect()
+    }
+
+    /// Processes of a later run, which the disk has kept off the record.
+    fn beyond(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
+        let found = self.realms.get(&record.realm).into_iter().flatten();
+        let is_of_a_run = |found: &Found| found.group.is_some() || found.word.is_some();
+        let is_later = |found: &&Found| !found.foreign && is_of_a_run(found) && !found.is_of(record);
+        found.filter(is_later).map(Found::process).collect()
     }
 
     /// All processes of a realm that has none on record.
@@ -386,6 +402,11 @@ impl Context<'_> {
 
     fn ended(&self, record: ProcessRecord, exit: Exit) -> Survivor {
         let Some(process) = record.process else { return survivor(record, Condition::Nothing, Vec::new()) };
+        let later = self.tagged.beyond(&record);
+        if !later.is_empty() {
+            // Only its own record would prove what it is.
+            return stray(&record.realm.clone(), &later, Some(ProcessRecord { process: None, ..record }));
+        }
         let held: Vec<OwnedFd> =
             self.leftovers(&record).into_iter().filter_map(|(pid, stat)| hold(pid, &stat)).collect();
         let cgroup = record.group.clone().and_then(Cgroup::at);

@@ -5,6 +5,7 @@ mod beats;
 mod caring;
 mod cli;
 mod demo;
+mod disks;
 mod explaining;
 mod grpc;
 mod launching;

@@ -77,6 +77,13 @@ restart.verify_for = "1s"
         self.daemon = Running::start_program(program, &["--config", file.to_str().unwrap()], &[]);
     }
 
+    /// The same, by a line of shell, whose arguments are the command.
+    pub(crate) fn start_again_under(&mut self, line: &str) {
+        let (program, file) = (binary("heartbeatd"), self.dir.path().join("heartbeat.toml"));
+        let words = ["-c", line, "sh", program.to_str().unwrap(), "--config", file.to_str().unwrap()];
+        self.daemon = Running::start_program(std::path::Path::new("/bin/sh"), &words, &[]);
+    }
+
     /// Kills heartbeatd, and waits until it is gone.
     pub(crate) fn kill_daemon(&mut self) {
         self.daemon.signal(Signal::SIGKILL);

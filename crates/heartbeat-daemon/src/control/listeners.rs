@@ -19,11 +19,12 @@ use tokio::task::JoinHandle;
 
 use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
+use crate::storage::files;
 
 /// The key that hands over the identity of the socket.
 const SOCKET_INODE: &str = "socket_inode";
 
-/// Why a socket that another process removed cannot be restored.
+/// Why there is no socket at its path.
 #[derive(Debug, thiserror::Error)]
 enum RestoreError {
     /// Its directory is gone as well.
@@ -35,13 +36,30 @@ enum RestoreError {
         source: std::io::Error,
     },
     /// The socket cannot be bound.
-    #[error("the socket {} is gone, and cannot be restored", path.display())]
+    #[error("the socket {} is missing, and cannot be made", path.display())]
     Socket {
         /// Path of the socket.
         path: PathBuf,
         /// Cause of the failure.
         source: BindError,
     },
+}
+
+impl RestoreError {
+    fn socket(path: &Path, source: BindError) -> Self {
+        Self::Socket { path: path.to_owned(), source }
+    }
+
+    /// The failure with all of its causes, for a person.
+    fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
 }
 
 /// One listening socket. A copy of it stays here, so that clients which connect while it is not served wait.
@@ -60,9 +78,10 @@ impl Listening {
 
 #[derive(Debug)]
 struct State {
-    unix: Listening,
+    /// `None`: the disk refuses a socket at its path, and the caretaker tries again.
+    unix: Option<Listening>,
     /// The inode of the socket in its directory: another inode there is not heartbeatd's.
-    inode: u64,
+    inode: Option<u64>,
     tcp: Option<Listening>,
     /// The listeners are served; otherwise they only exist.
     open: bool,
@@ -101,7 +120,14 @@ impl Listeners {
             Some(listener) => heartbeat_api::permit_unix(&path, mode, group).map(|()| listener),
             None => heartbeat_api::bind_unix(&path, mode, group),
         };
-        let unix = unix.map_err(|source| DaemonError::Socket { path: path.clone(), source })?;
+        let unix = match unix {
+            Ok(listener) => Some(listener),
+            Err(source) if is_of_disk(&source) => {
+                problems.report(OwnProblemKind::Socket, RestoreError::socket(&path, source).in_full());
+                None
+            }
+            Err(source) => return Err(DaemonError::Socket { path, source }),
+        };
         let tcp = match heartbeat.listen {
             None => None,
             Some(address) => {
@@ -116,9 +142,10 @@ impl Listeners {
                 Some(Listening::new(listener.into()))
             }
         };
-        unix.set_nonblocking(true).map_err(share)?;
-        let inode = inode_of(&path).unwrap_or_default();
-        let state = State { unix: Listening::new(unix.into()), inode, tcp, open: false };
+        unix.as_ref().map_or(Ok(()), |unix| unix.set_nonblocking(true)).map_err(share)?;
+        let inode = unix.as_ref().and_then(|_| inode_of(&path));
+        let unix = unix.map(|unix| Listening::new(unix.into()));
+        let state = State { unix, inode, tcp, open: false };
         Ok(Self { api, runtime, problems, path, mode, group, state: Mutex::new(state) })
     }
 
@@ -131,7 +158,7 @@ impl Listeners {
         let mut state = self.state();
         state.open = true;
         let State { unix, tcp, .. } = &mut *state;
-        for (listening, is_unix) in [(Some(unix), true), (tcp.as_mut(), false)] {
+        for (listening, is_unix) in [(unix.as_mut(), true), (tcp.as_mut(), false)] {
             let Some(listening) = listening else { continue };
             if let Err(error) = self.serve(listening, is_unix) {
                 self.problems.report(OwnProblemKind::Socket, format!("cannot serve the API: {error}"));
@@ -182,8 +209,7 @@ impl Listeners {
         let mut state = self.state();
         state.open = false;
         let State { unix, tcp, .. } = &mut *state;
-        let all = std::iter::once(unix).chain(tcp.as_mut());
-        all.filter_map(|listening| {
+        unix.iter_mut().chain(tcp).filter_map(|listening| {
             listening.closing.send_replace(how);
             listening.serving.take()
         })
@@ -193,25 +219,25 @@ impl Listeners {
     /// Binds the socket again when it is gone from its path, but never over one on which another process answers.
     pub(crate) fn restore(&self) {
         let mut state = self.state();
-        if !state.open || inode_of(&self.path) == Some(state.inode) {
+        if !state.open {
+            return;
+        }
+        if state.inode.is_some() && inode_of(&self.path) == state.inode {
             return self.problems.clear(OwnProblemKind::Socket);
         }
         match self.bind_anew() {
             Ok(listener) => {
-                tracing::warn!(socket = %self.path.display(), "another process has removed the socket: it is restored");
-                // The old socket answers its connected clients; no other client finds it any more.
-                state.unix.closing.send_replace(Closing::Draining);
-                state.unix = Listening::new(listener.into());
-                state.inode = inode_of(&self.path).unwrap_or_default();
-                match self.serve(&mut state.unix, true) {
-                    Ok(()) => self.problems.clear(OwnProblemKind::Socket),
-                    Err(error) => {
-                        self.problems
-                            .report(OwnProblemKind::Socket, format!("cannot serve the API: {error}"));
-                    }
+                let mut unix = Listening::new(listener.into());
+                let served = self.serve(&mut unix, true).map_err(|error| format!("cannot serve the API: {error}"));
+                state.inode = inode_of(&self.path);
+                if let Some(old) = state.unix.replace(unix) {
+                    tracing::warn!(socket = %self.path.display(), "another process has removed the socket: it is restored");
+                    // The old socket answers its connected clients; no other client finds it any more.
+                    old.closing.send_replace(Closing::Draining);
                 }
+                self.problems.set(OwnProblemKind::Socket, served.err());
             }
-            Err(error) => self.problems.report(OwnProblemKind::Socket, words(&error)),
+            Err(error) => self.problems.report(OwnProblemKind::Socket, error.in_full()),
         }
     }
 
@@ -221,14 +247,16 @@ impl Listeners {
             made.map_err(|source| RestoreError::Parent { path: parent.to_owned(), source })?;
         }
         heartbeat_api::bind_unix(&self.path, self.mode, self.group)
-            .map_err(|source| RestoreError::Socket { path: self.path.clone(), source })
+            .map_err(|source| RestoreError::socket(&self.path, source))
     }
 
     /// Hands the listeners to the next heartbeatd under the same pid.
     pub(crate) fn hand_over(&self, handover: &mut Handover) -> std::io::Result<()> {
         let state = self.state();
-        handover.numbers.insert(SOCKET_INODE.to_owned(), state.inode);
-        handover.descriptors.insert("socket".to_owned(), state.unix.socket.try_clone()?);
+        handover.numbers.extend(state.inode.map(|inode| (SOCKET_INODE.to_owned(), inode)));
+        if let Some(unix) = &state.unix {
+            handover.descriptors.insert("socket".to_owned(), unix.socket.try_clone()?);
+        }
         if let Some(tcp) = &state.tcp {
             handover.descriptors.insert("tcp".to_owned(), tcp.socket.try_clone()?);
         }
@@ -237,7 +265,8 @@ impl Listeners {
 
     /// Removes the socket if it is heartbeatd's own. A leftover would only make the next start look twice.
     pub(crate) fn remove_socket(&self) {
-        if inode_of(&self.path) == Some(self.state().inode) {
+        let inode = self.state().inode;
+        if inode.is_some() && inode_of(&self.path) == inode {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -247,13 +276,8 @@ fn inode_of(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// A failure with all of its causes, for a person.
-fn words(error: &RestoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+/// The disk refuses a socket at that path, or the directory for it.
+fn is_of_disk(error: &BindError) -> bool {
+    let BindError::Socket { source, .. } = error else { return false };
+    files::is_of_disk(source) || source.kind() == std::io::ErrorKind::NotFound
 }

@@ -118,10 +118,10 @@ const fn is_of_disk(kind: OwnProblemKind) -> bool {
         | OwnProblemKind::Intent
         | OwnProblemKind::OpenIncidents
         | OwnProblemKind::History
-        | OwnProblemKind::Logs => true,
+        | OwnProblemKind::Logs
+        | OwnProblemKind::Directories => true,
         OwnProblemKind::Recovery
         | OwnProblemKind::Socket
-        | OwnProblemKind::Directories
         | OwnProblemKind::Starts
         | OwnProblemKind::Descriptors
         | OwnProblemKind::Loop

@@ -37,14 +37,12 @@ impl Care {
     /// One round, from the outside in: a directory first, then its content.
     pub(crate) fn round(&self) {
         let mut wrong: Vec<String> = self.directories.restore().into_iter().collect();
-        if wrong.is_empty() {
-            let restored = state_id::restore(&self.state_dir, &self.id);
-            wrong.extend(restored.err().map(|error| words(&error)));
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            wrong.extend(locks.iter_mut().filter_map(|lock| lock.restore().err()).map(|error| words(&error)));
-            drop(locks);
-            self.intent.restore();
-        }
+        let restored = state_id::restore(&self.state_dir, &self.id);
+        wrong.extend(restored.err().map(|error| words(&error)));
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.extend(locks.iter_mut().filter_map(|lock| lock.restore().err()).map(|error| words(&error)));
+        drop(locks);
+        self.intent.restore();
         self.incidents.look_after();
         self.history.look_after();
         let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));

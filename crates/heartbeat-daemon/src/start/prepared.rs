@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use heartbeat_api::Access;
 use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::{Endpoint, Receiver};
 use heartbeat_process::Handover;
-use heartbeat_status::RealmName;
+use heartbeat_status::{OwnProblemKind, RealmName};
 use heartbeat_store::{Keep, OutboxEntry};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ use crate::start::token_file;
 use crate::storage::databases::Databases;
 use crate::storage::directories::{Directories, records_dir};
 use crate::storage::lock::StateLock;
-use crate::storage::state_id;
+use crate::storage::state_id::{self, StateId};
 
 /// The configuration and the other arguments of a start.
 pub struct Start {
@@ -101,13 +101,15 @@ impl Prepared {
         let directories = Directories::of(heartbeat, &records);
         directories.prepare()?;
         let locks = vec![
-            take_lock(&mut handover, "lock", &heartbeat.state_dir)?,
-            take_lock(&mut handover, "daemon.lock", &records)?,
+            StateLock::take(&heartbeat.state_dir, "lock", &mut handover)?,
+            StateLock::take(&records, "daemon.lock", &mut handover)?,
         ];
-        let (instance_tag, lost_id) = state_id::of(&heartbeat.state_dir)?;
+        let StateId { id: instance_tag, lost: lost_id, .. } = state_id::of(&heartbeat.state_dir)?;
         let groups = control_groups(heartbeat, &instance_tag);
         let inbox = Arc::new(Inbox::default());
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
+        // What the disk has refused above.
+        problems.set(OwnProblemKind::Directories, directories.restore());
         let databases = Databases::open(&heartbeat.state_dir, keep(heartbeat), &problems)?;
         let search = (instance_tag.as_str(), groups.as_deref());
         let mut remembered = databases.remembered();
@@ -141,14 +143,6 @@ impl Prepared {
             registered,
             lost_id,
         })
-    }
-}
-
-/// The lock of a directory: the one that was handed over, or a new one.
-fn take_lock(handover: &mut Handover, name: &'static str, dir: &Path) -> Result<StateLock, DaemonError> {
-    match handover.descriptors.remove(name) {
-        Some(descriptor) => StateLock::inherit(descriptor, dir, name),
-        None => StateLock::take(dir, name),
     }
 }
 

@@ -20,11 +20,7 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     let records = records_dir(&config.heartbeat);
     let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };
     let mut count = 0;
-    let all = match ProcessRecord::all(&records) {
-        Ok(all) => all,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(unreadable(&records, error.to_string())),
-    };
+    let all = ProcessRecord::all(&records).map_err(|error| unreadable(&records, error.to_string()))?;
     for (path, record) in all {
         let record = record.map_err(|error| unreadable(&path, error.to_string()))?;
         if let Some(memory) = &record.memory {

@@ -1,4 +1,5 @@
-//! The directories of heartbeatd: made, checked, tightened, and made again when another process removes them.
+//! The directories of heartbeatd: made, checked, tightened, and made again when another process removes them. A disk
+//! that is full or read-only keeps no realm from running: heartbeatd starts without what it cannot make, and tries again.
 //!
 //! heartbeatd cannot believe a file that another user can write, so the state and the runtime directory belong to its
 //! own user, and no other user may write there.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use heartbeat_config::Heartbeat;
 
 use crate::error::DaemonError;
+use crate::storage::files::is_of_disk;
 
 /// Permission bits of a directory that only heartbeatd looks into.
 const PRIVATE: u32 = 0o700;
@@ -59,28 +61,29 @@ impl Directories {
         }
     }
 
-    /// Makes missing directories, tightens open ones, and refuses those of another user.
+    /// Makes missing directories, tightens open ones, and refuses those of another user. What the disk refuses is left
+    /// to [`Directories::restore`].
     pub(crate) fn prepare(&self) -> Result<(), DaemonError> {
         for directory in self.own.iter().chain([&self.records]) {
-            directory.make().map_err(|source| directory.error(source))?;
-            self.trust(directory).map_err(|source| directory.error(source))?;
+            match directory.make().and_then(|()| self.trust(directory)) {
+                Err(source) if !is_of_disk(&source) => return Err(directory.error(source)),
+                Ok(()) | Err(_) => {}
+            }
         }
         for directory in self.later.iter().filter(|directory| directory.path.symlink_metadata().is_ok()) {
             self.trust(directory).map_err(|source| directory.error(source))?;
         }
-        if let Some(parent) = &self.socket_parent {
-            make_socket_parent(parent).map_err(|source| DaemonError::Prepare {
-                what: "directory of the socket",
-                path: parent.clone(),
-                source,
-            })?;
+        match self.socket_parent.as_ref().map(|parent| (parent, make_socket_parent(parent))) {
+            Some((parent, Err(source))) if !is_of_disk(&source) => {
+                Err(DaemonError::Prepare { what: "directory of the socket", path: parent.clone(), source })
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes missing directories again. Returns what is wrong and cannot be repaired.
     pub(crate) fn restore(&self) -> Option<String> {
-        let failed = self.own.iter().find_map(|directory| {
+        let made = self.own.iter().find_map(|directory| {
             if directory.path.is_dir() {
                 return None;
             }
@@ -89,16 +92,16 @@ impl Directories {
                     tracing::warn!(path = %directory.path.display(), "the {} was gone and is made again", directory.what);
                     None
                 }
-                Err(error) => Some((directory, error)),
+                Err(error) => Some(directory.says(&format!("is missing, and cannot be made: {error}"))),
             }
         });
-        failed.map(|(directory, error)| {
-            format!(
-                "the {} {} is gone, and cannot be made again: {error}",
-                directory.what,
-                directory.path.display()
-            )
-        })
+        let refused = || {
+            self.own.iter().chain([&self.records]).find_map(|directory| {
+                let error = refusal(&directory.path)?;
+                Some(directory.says(&format!("cannot be written to: {error}")))
+            })
+        };
+        made.or_else(refused)
     }
 
     fn trust(&self, directory: &Directory) -> io::Result<()> {
@@ -179,6 +182,27 @@ impl Directory {
 
     fn error(&self, source: io::Error) -> DaemonError {
         DaemonError::Prepare { what: self.what, path: self.path.clone(), source }
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("the {} {} {what}", self.what, self.path.display())
+    }
+}
+
+/// Why no file can be made in a directory that is there: found without a write, so that it says the same at every look.
+fn refusal(dir: &Path) -> Option<io::Error> {
+    use rustix::fs::{Access, StatVfs, access, statvfs};
+    use rustix::io::Errno;
+    let is_full = |disk: StatVfs| {
+        let blocks = if nix::unistd::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+        // A file system that counts no files has no end of them.
+        (blocks == 0 && disk.f_blocks > 0) || (disk.f_ffree == 0 && disk.f_files > 0)
+    };
+    match access(dir, Access::WRITE_OK) {
+        // It may go at any moment, and then the next round makes it.
+        Err(Errno::NOENT) => None,
+        Err(errno) => Some(errno.into()),
+        Ok(()) => statvfs(dir).is_ok_and(is_full).then(|| Errno::NOSPC.into()),
     }
 }
 
@@ -290,6 +314,6 @@ mod tests {
         fs::remove_dir_all(base.path().join("run")).unwrap();
         fs::write(base.path().join("run"), "in the way").unwrap();
         let told = directories.restore().unwrap();
-        assert!(told.contains("runtime directory") && told.contains("cannot be made again"), "{told}");
+        assert!(told.contains("runtime directory") && told.contains("cannot be made"), "{told}");
     }
 }

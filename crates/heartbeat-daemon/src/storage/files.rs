@@ -32,6 +32,13 @@ pub(crate) enum FileError {
     },
 }
 
+/// A disk that is full, read-only or failing: heartbeatd tries again later, and nothing waits for it.
+pub(crate) fn is_of_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let failing = error.raw_os_error() == Some(nix::libc::EIO);
+    failing || matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut other = path.as_os_str().to_owned();
     other.push(ending);
@@ -136,9 +143,11 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
     };
     match unframe(magic, &bytes) {
         Ok(body) => {
-            // At once: the next writer begins with that name anew.
-            std::fs::rename(&fresh, path).map_err(failed)?;
-            Ok(Some(body.to_owned()))
+            // At once: the next writer begins with that name anew. On a read-only disk there is none.
+            match std::fs::rename(&fresh, path) {
+                Err(error) if !is_of_disk(&error) => Err(failed(error)),
+                Ok(()) | Err(_) => Ok(Some(body.to_owned())),
+            }
         }
         Err(what) => Err(damaged(&fresh, what)),
     }

@@ -5,5 +5,6 @@ pub(crate) mod directories;
 pub(crate) mod files;
 pub(crate) mod intent;
 pub(crate) mod lock;
+pub(crate) mod stand_in;
 pub(crate) mod state_id;
 pub(crate) mod stored;

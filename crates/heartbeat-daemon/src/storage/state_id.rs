@@ -1,5 +1,7 @@
 //! The id of a state directory, made once: it marks the processes of one ecosystem.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::DaemonError;
@@ -19,40 +21,68 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The id of `state_dir`, made and written when there is none. The second value describes damage: then the id is a new
-/// one, and heartbeatd no longer recognises processes of the old one.
+/// The id of a state directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateId {
+    pub(crate) id: String,
+    /// There was none before.
+    pub(crate) is_new: bool,
+    /// The damage of the file: the id is another one then, and heartbeatd no longer recognises processes of the old
+    /// one.
+    pub(crate) lost: Option<String>,
+}
+
+/// The id of `state_dir`, made and written when there is none. On a disk that cannot be written to it is the same at
+/// every start until the host boots, so that heartbeatd recognises what it marks with it.
 ///
 /// # Errors
-/// [`DaemonError::Prepare`] when a new id cannot be written: what it marks could never be found again.
-pub(crate) fn of(state_dir: &Path) -> Result<(String, Option<String>), DaemonError> {
+/// [`DaemonError::Prepare`] when a new id cannot be written, and that is no fault of the disk.
+pub(crate) fn of(state_dir: &Path) -> Result<StateId, DaemonError> {
     let damage = match files::read(&path(state_dir), MAGIC) {
-        Ok(Some(id)) if is_id(id.trim()) => return Ok((id.trim().to_owned(), None)),
+        Ok(Some(id)) if is_id(id.trim()) => {
+            return Ok(StateId { id: id.trim().to_owned(), is_new: false, lost: None });
+        }
         Ok(Some(_)) => Some(files::damaged(&path(state_dir), "no id").to_string()),
         Ok(None) => None,
         Err(error) => match unframed(state_dir) {
             Some(id) => {
                 write(state_dir, &id)?;
-                return Ok((id, None));
+                return Ok(StateId { id, is_new: false, lost: None });
             }
             None => Some(error.to_string()),
         },
     };
-    let id = format!("{:016x}", random::number());
+    let number = if damage.is_some() { random::number() } else { number_of(state_dir) };
+    let id = format!("{number:016x}");
     write(state_dir, &id)?;
-    let damage = damage.map(|damage| {
+    let lost = damage.map(|damage| {
         format!("{damage}; a new id is made, and realms that still run under the old one are taken for those of another heartbeatd")
     });
-    Ok((id, damage))
+    Ok(StateId { id, is_new: true, lost })
 }
 
-/// Writes the id again when its file has disappeared.
+/// The same for a directory during a boot of the host. Containers may have the same path, and another root.
+fn number_of(state_dir: &Path) -> u64 {
+    let root = std::fs::metadata("/").map(|root| (root.dev(), root.ino())).ok();
+    let mut hasher = DefaultHasher::new();
+    (heartbeat_process::boot_id(), root, std::path::absolute(state_dir).ok()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Writes the id again when its file has disappeared, or could not be written before.
 pub(crate) fn restore(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
-    if path(state_dir).symlink_metadata().is_ok() { Ok(()) } else { write(state_dir, id) }
+    let written = files::look(&path(state_dir), MAGIC);
+    let is_there = written.is_ok_and(|text| text.is_some_and(|text| text.trim() == id));
+    if is_there { Ok(()) } else { write(state_dir, id) }
 }
 
+/// A disk that refuses it is a problem that the caretaker reports, and the next round tries again.
 fn write(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
-    let prepare = |source| DaemonError::Prepare { what: "state id", path: path(state_dir), source };
-    files::write(&path(state_dir), MAGIC, &format!("{id}\n"), true).map_err(prepare)
+    match files::write(&path(state_dir), MAGIC, &format!("{id}\n"), true) {
+        Err(error) if files::is_of_disk(&error) || !state_dir.is_dir() => Ok(()),
+        Err(source) => Err(DaemonError::Prepare { what: "state id", path: path(state_dir), source }),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// An id as it was written before it had a checksum: [`files::read`] has set it aside.
@@ -68,6 +98,11 @@ fn unframed(state_dir: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The id, and the damage.
+    fn of(state_dir: &Path) -> Result<(String, Option<String>), DaemonError> {
+        super::of(state_dir).map(|StateId { id, lost, .. }| (id, lost))
+    }
 
     #[test]
     fn an_id_stays_and_damage_is_reported() {
@@ -91,6 +126,23 @@ mod tests {
         std::fs::remove_file(path(dir.path())).unwrap();
         restore(dir.path(), &id).unwrap();
         assert_eq!(of(dir.path()).unwrap(), (id, None), "another process has removed it");
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_written_is_the_same_at_every_start() {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, other) = (base.path().join("state"), base.path().join("other"));
+        let first = super::of(&dir).unwrap();
+        assert!(first.is_new && is_id(&first.id) && !dir.exists());
+        assert_eq!(super::of(&dir).unwrap(), first);
+        assert_ne!(super::of(&other).unwrap().id, first.id);
+        std::fs::create_dir(&dir).unwrap();
+        restore(&dir, &first.id).unwrap();
+        assert_eq!(super::of(&dir).unwrap(), StateId { is_new: false, ..first.clone() });
+        // Damage that could not be set aside.
+        std::fs::write(path(&dir), "damage").unwrap();
+        restore(&dir, &first.id).unwrap();
+        assert_eq!(super::of(&dir).unwrap(), StateId { is_new: false, ..first });
     }
 
     #[test]
