@@ -268,11 +268,16 @@ fn set_up(
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
-    // A log that cannot be opened does not stop a start: the output goes to memory, or to /dev/null if there is none.
+    // A log that cannot be opened, or has not answered, does not stop a start: the output goes to memory, or to
+    // /dev/null if there is none.
     // heartbeatd sees that by the descriptor, and learns why when it tries to write to the log itself.
     let open_log = || {
         begin(Step::Log);
-        let opened = logs.open(&spec.log, spec.user.as_ref(), setting.run);
+        let opened = if setting.log_in_memory {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            logs.open(&spec.log, spec.user.as_ref(), setting.run)
+        };
         opened.or_else(|_| logs.memory()).ok()
     };
     let log = match &spec.log {

@@ -201,12 +201,7 @@ impl LaunchError {
             step.as_str(),
             limit.as_secs_f32()
         );
-        let failure = match step {
-            // heartbeatd's own place, not the realm's.
-            Step::Log => StartFailure::HostExhausted,
-            _ => StartFailure::ProgramUnusable,
-        };
-        Self { step, failure, errno: None, message }
+        Self { step, failure: StartFailure::ProgramUnusable, errno: None, message }
     }
 
     /// The launch did not get as far as the program.

@@ -12,7 +12,7 @@ use crate::notify::NotifyListener;
 use crate::queue::{ReaperCommand, ReaperQueue};
 use crate::reaper::Reaper;
 use crate::record::Origin;
-use crate::run::{Launching, Owner, Places, ProcessTree, Request, Run};
+use crate::run::{Launching, Only, Owner, Places, ProcessTree, Request, Run, Wanted};
 use crate::spawn::{Launch, SpawnQueue, Spawner};
 use crate::tags::{command_tagged, random_word, tagged, tell_where};
 use crate::{
@@ -22,18 +22,6 @@ use crate::{
 
 /// The spawn thread makes a launcher after this long without a start.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
-
-struct Wanted {
-    owner: Owner,
-    realm: Option<RealmName>,
-    spec: LaunchSpec,
-    limit: Option<Duration>,
-    identity: IdentityDigest,
-    /// The word that tells its processes from those of every other run.
-    word: Option<String>,
-    /// Only check whether its program can be used.
-    check: bool,
-}
 
 /// Runs commands, from any thread; a clone is the same handle. No call waits. Once its [`Processes`] is closed, it runs
 /// nothing and gives no answer.
@@ -63,7 +51,7 @@ impl Commander {
             limit: Some(timeout),
             identity: IdentityDigest::default(),
             word: None,
-            check: false,
+            only: Only::default(),
         });
     }
 
@@ -79,7 +67,7 @@ impl Commander {
             limit: Some(timeout),
             identity: IdentityDigest::default(),
             word: None,
-            check: true,
+            only: Only { check: true, ..Only::default() },
         });
     }
 
@@ -132,8 +120,8 @@ impl Processes {
         let spawner = Spawner::new(&settings, Arc::clone(&orders));
         let origin = Origin::read(settings.instance_tag.clone());
         let groups = settings.groups.clone();
-        let reaper = Reaper::new(settings, origin, Arc::clone(&orders), logs, Box::new(sink))
-            .map_err(make("reaper"))?;
+        let queues = (Arc::clone(&orders), Arc::clone(&spawns));
+        let reaper = Reaper::new(settings, origin, queues, logs, Box::new(sink)).map_err(make("reaper"))?;
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         if let Some(groups) = groups {
@@ -162,7 +150,7 @@ impl Processes {
             limit: None,
             identity,
             word: Some(word),
-            check: false,
+            only: Only::default(),
         });
     }
 
@@ -257,7 +245,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
                 None => return,
             },
         };
-        let Wanted { owner, realm, mut spec, limit, identity, check, word } = next;
+        let Wanted { owner, realm, mut spec, limit, identity, only, word } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let cgroup = match (&realm, owner) {
             (Some(realm), Owner::Realm(key)) => spawner.cgroup(realm, key.run),
@@ -270,7 +258,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
         spawner.replace_up_to(reaper.distrusted());
         let handed = heard.and_then(|notify_listener| {
             tell_where(&mut spec, notify_listener.as_ref());
-            match spawner.hand_over(&spec, cgroup.as_ref(), run, notify_listener.as_ref(), check) {
+            match spawner.hand_over(&spec, cgroup.as_ref(), run, notify_listener.as_ref(), only) {
                 Ok(launch) => Ok((launch, notify_listener)),
                 Err(error) => {
                     // No realm will write to it.
@@ -289,16 +277,19 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
                 let request = Request {
                     program,
                     places: places(&spec),
-                    identity,
-                    log: spec.log,
-                    user: spec.user,
-                    pidfile: spec.pidfile,
-                    readiness: spec.readiness,
+                    identity: identity.clone(),
+                    log: spec.log.clone(),
+                    user: spec.user.clone(),
+                    pidfile: spec.pidfile.clone(),
+                    readiness: spec.readiness.clone(),
                     unbounded,
                     time_limit: limit,
                 };
+                let again =
+                    Wanted { owner, realm: realm.clone(), spec, limit, identity, word: word.clone(), only };
+                let again = Some(Box::new(again));
                 let run = Run {
-                    launch: Launching { socket: Some(socket), launcher, ..Launching::default() },
+                    launch: Launching { socket: Some(socket), launcher, again, ..Launching::default() },
                     tree: ProcessTree { cgroup, word, ..ProcessTree::default() },
                     capture,
                     notify_listener: notify_listener.map(Box::new),

@@ -33,7 +33,8 @@ use crate::notify::Places;
 use crate::queue::{ReaperCommand, ReaperQueue};
 use crate::record::Origin;
 use crate::record_store::RecordStore;
-use crate::run::{Owner, Run, Stage};
+use crate::run::{Owner, Run, Stage, Wanted};
+use crate::spawn::SpawnQueue;
 use crate::tags::{COMMAND_TAG, command_tag, realm_tags};
 use crate::timer::{OneShot, drain, periodic};
 use crate::tree::ProcScan;
@@ -78,6 +79,8 @@ type Sink = Box<dyn Fn(Notice) + Send>;
 pub(crate) struct Reaper {
     epoll: OwnedFd,
     orders: Arc<ReaperQueue>,
+    /// For a launch that is made once more.
+    spawns: Arc<SpawnQueue<Wanted>>,
     /// Counts every SIGCHLD.
     child_events: BorrowedFd<'static>,
     runs: Runs,
@@ -100,7 +103,7 @@ impl Reaper {
     pub(crate) fn new(
         settings: Settings,
         origin: Origin,
-        orders: Arc<ReaperQueue>,
+        (orders, spawns): (Arc<ReaperQueue>, Arc<SpawnQueue<Wanted>>),
         logs: Arc<dyn LogFiles>,
         sink: Sink,
     ) -> io::Result<Self> {
@@ -122,6 +125,7 @@ impl Reaper {
         Ok(Self {
             epoll,
             orders,
+            spawns,
             child_events,
             runs: Runs::default(),
             children: Children::new(settings.collects_orphans),

@@ -12,13 +12,35 @@ use crate::cgroup::Cgroup;
 use crate::members::Users;
 use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::notify::{NotifyListener, Readiness};
-use crate::{IdentityDigest, Limits, LogTarget, User, exit, sys};
+use crate::{IdentityDigest, LaunchSpec, Limits, LogTarget, User, exit, sys};
 
 /// The realm or command that a run belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Realm(Key),
     Command(CommandRunId),
+}
+
+/// What a launch leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Only {
+    /// Only check whether its program can be used.
+    pub(crate) check: bool,
+    /// Its log has not answered: its output goes to memory.
+    pub(crate) log_in_memory: bool,
+}
+
+/// One start, as the spawn thread is asked for it.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) owner: Owner,
+    pub(crate) realm: Option<RealmName>,
+    pub(crate) spec: LaunchSpec,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) identity: IdentityDigest,
+    /// The word that tells its processes from those of every other run.
+    pub(crate) word: Option<String>,
+    pub(crate) only: Only,
 }
 
 /// How far a run has come.
@@ -78,6 +100,10 @@ pub(crate) struct Launching {
     pub(crate) is_set_up: bool,
     pub(crate) said_exec: bool,
     pub(crate) failure: Option<LaunchError>,
+    /// The order for the launch, to give it once more.
+    pub(crate) again: Option<Box<Wanted>>,
+    /// The log has not answered: the launch is made again, with the output in memory.
+    pub(crate) is_without_log: bool,
 }
 
 /// The main process: first the copy of the launcher, then the program, and perhaps another one of its tree later.

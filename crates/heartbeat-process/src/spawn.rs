@@ -23,6 +23,7 @@ use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{NotifyListener, Places};
 use crate::queue::ReaperQueue;
+use crate::run::Only;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, reserved_fds, sys};
 
@@ -129,7 +130,7 @@ impl Spawner {
         cgroup: Option<&Cgroup>,
         run: Option<RunId>,
         notify_listener: Option<&NotifyListener>,
-        check: bool,
+        only: Only,
     ) -> Result<Launch, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
@@ -149,7 +150,9 @@ impl Spawner {
         let fifo = notify_listener.and_then(|notify_listener| notify_listener.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();
-        let setting = Setting { soft_descriptors: self.soft_descriptors, run, ready, watched, check };
+        let Only { check, log_in_memory } = only;
+        let soft_descriptors = self.soft_descriptors;
+        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory };
         let bytes = spec.encode(&setting);
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));

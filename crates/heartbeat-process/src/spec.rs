@@ -123,6 +123,8 @@ pub(crate) struct Setting {
     pub(crate) watched: bool,
     /// Only check whether the program can be used, and exit with 0 in its place.
     pub(crate) check: bool,
+    /// Its log has not answered before: the output goes to memory.
+    pub(crate) log_in_memory: bool,
 }
 
 /// Most descriptors that heartbeatd holds for one run of a command: both ends of its socket, its pidfd, its output, and
@@ -153,6 +155,7 @@ impl LaunchSpec {
         put_u32(&mut out, number);
         put_u32(&mut out, u32::from(setting.watched));
         put_u32(&mut out, u32::from(setting.check));
+        put_u32(&mut out, u32::from(setting.log_in_memory));
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -198,6 +201,7 @@ impl LaunchSpec {
         let ready = ready.filter(|(fifo, _)| !fifo.as_os_str().is_empty());
         let watched = reader.u32()? != 0;
         let check = reader.u32()? != 0;
+        let log_in_memory = reader.u32()? != 0;
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -219,7 +223,7 @@ impl LaunchSpec {
         let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
         let (inherited, env) = (reader.variables()?.into(), reader.variables()?);
         let input = reader.text()?.into_vec();
-        let setting = Setting { soft_descriptors, run, ready, watched, check };
+        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory };
         // The launcher needs no pid file, and the setting has what it needs of the readiness.
         let (pidfile, readiness) = (None, Readiness::default());
         let spec = Self {
@@ -387,6 +391,7 @@ mod tests {
                 ready: Some(("/run/hb/ready/db".into(), 3)),
                 watched: true,
                 check: true,
+                log_in_memory: true,
             };
             let bytes = spec.encode(&setting);
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));

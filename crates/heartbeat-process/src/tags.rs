@@ -52,8 +52,7 @@ pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyL
         return;
     };
     let watchdog = spec.readiness.watchdog.map(|time| time.as_micros().to_string());
-    let told =
-        [("NOTIFY_SOCKET", Some(socket.path().into())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
+    let told = [("NOTIFY_SOCKET", Some(socket.address())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
     // The launcher sets `WATCHDOG_PID`, since only the launcher knows the pid.
     spec.env.retain(|(name, _)| name != "WATCHDOG_PID" && told.iter().all(|(known, _)| name != known));
     for (name, value) in told {

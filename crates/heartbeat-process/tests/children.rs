@@ -764,6 +764,18 @@ const TESTS: &[(&str, fn())] = &[
         notify::the_first_word_is_not_lost_and_the_last_comes_before_the_end,
     ),
     ("messages_are_believed_from_the_tree_alone", notify::messages_are_believed_from_the_tree_alone),
+    (
+        "a_sender_that_only_knows_the_mark_is_not_believed",
+        notify::a_sender_that_only_knows_the_mark_is_not_believed,
+    ),
+    (
+        "without_a_directory_realms_start_and_are_heard",
+        notify::without_a_directory_realms_start_and_are_heard,
+    ),
+    (
+        "a_realm_without_a_path_is_heard_by_the_next_one",
+        notify::a_realm_without_a_path_is_heard_by_the_next_one,
+    ),
     ("what_is_no_message_does_no_harm", notify::what_is_no_message_does_no_harm),
     (
         "a_flood_is_bounded_and_what_matters_comes_through",
@@ -822,7 +834,10 @@ const TESTS: &[(&str, fn())] = &[
         "a_file_system_that_does_not_answer_fails_the_start_and_is_named",
         environment::a_file_system_that_does_not_answer_fails_the_start_and_is_named,
     ),
-    ("a_log_that_is_never_opened_fails_the_start", environment::a_log_that_is_never_opened_fails_the_start),
+    (
+        "a_log_that_does_not_answer_is_kept_in_memory",
+        environment::a_log_that_does_not_answer_is_kept_in_memory,
+    ),
     ("a_program_is_checked_and_not_started", environment::a_program_is_checked_and_not_started),
     ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
     (
@@ -908,6 +923,14 @@ const TESTS: &[(&str, fn())] = &[
     (
         "a_full_disk_below_the_records_misses_no_restart",
         adopting::a_full_disk_below_the_records_misses_no_restart,
+    ),
+    (
+        "a_run_that_is_not_on_record_is_not_started_again",
+        adopting::a_run_that_is_not_on_record_is_not_started_again,
+    ),
+    (
+        "an_exit_is_on_record_before_the_process_is_collected",
+        adopting::an_exit_is_on_record_before_the_process_is_collected,
     ),
     ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
     ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),

@@ -19,9 +19,9 @@ closed_list! {
         History = "history",
         /// The output of realms cannot be kept, or not within its bound.
         Logs = "logs",
-        /// The Unix socket is gone and cannot be restored.
+        /// The Unix socket is missing and cannot be made.
         Socket = "socket",
-        /// A directory of heartbeatd is gone, or cannot be used.
+        /// A directory of heartbeatd is missing, full or read-only.
         Directories = "directories",
         /// Realms cannot be started because the host is short of processes, memory or descriptors.
         Starts = "starts",
@@ -51,10 +51,10 @@ impl OwnProblemKind {
                 "restart a realm whose log was moved or removed; for a log that cannot be written, make room on that disk or make the log directory writable, and heartbeatd resumes it by itself"
             }
             Self::Socket => {
-                "end the process that holds the socket, or remove what is in its place; heartbeatd restores it by itself"
+                "end the process that holds the socket, remove what is in its place, or make room on that disk; heartbeatd makes the socket by itself"
             }
             Self::Directories => {
-                "make the directory writable for heartbeatd; heartbeatd makes what is missing by itself"
+                "make room on that disk, or make the directory writable for heartbeatd; heartbeatd makes what is missing by itself"
             }
             Self::Starts => {
                 "free memory or processes, or raise the limits of heartbeatd; the starts are tried again by themselves"

@@ -65,10 +65,7 @@ impl Bench {
     /// Runs a line of shell where heartbeatd sees its disks.
     fn inside(&self, script: &str, argument: &str) -> std::process::Output {
         let target = processes_with(&self.sleep)[0].to_string();
-        run_program(
-            std::path::Path::new("nsenter"),
-            &["-m", "-t", &target, "sh", "-c", script, argument],
-        )
+        run_program(std::path::Path::new("nsenter"), &["-m", "-t", &target, "sh", "-c", script, argument])
     }
 
     fn has(&self, script: &str) {
@@ -135,9 +132,7 @@ impl Bench {
         }
         let notes = self.json("/api/status/")["daemon"].to_string();
         assert!(notes.contains(self.fault.words), "{notes}");
-        until("its incident", || {
-            self.eco.get("/api/incidents/").contains("\"root\":\"heartbeatd\"")
-        });
+        until("its incident", || self.eco.get("/api/incidents/").contains("\"root\":\"heartbeatd\""));
     }
 
     /// A second heartbeatd is refused, and the first is named.
@@ -154,7 +149,11 @@ impl Bench {
     fn recovers(mut self) {
         self.end();
         until("the end of the problem", || !self.eco.get("/api/health/").contains(self.fault.words));
-        let socket = format!("/proc/{}/root{}/run/heartbeat.sock", self.eco.daemon.pid(), self.eco.dir.path().display());
+        let socket = format!(
+            "/proc/{}/root{}/run/heartbeat.sock",
+            self.eco.daemon.pid(),
+            self.eco.dir.path().display()
+        );
         let host = format!("unix:{socket}");
         until("its socket", || {
             crate::program::run("heartbeat-cli", &["-H", &host, "status"]).status.code() != Some(5)
@@ -181,10 +180,12 @@ fn at_the_first_start(fault: Fault, dirs: &'static [&'static str], number: u32) 
     let before = REALMS.map(|name| bench.pid_of(name));
     bench.kill_and_start_again();
     // Where no record could be written nothing proves that they are its own: it starts no second copy.
-    until("what is found", || REALMS.iter().all(|name| {
-        let status = &bench.realm(name)["status"];
-        status == "up" || status == "unknown"
-    }));
+    until("what is found", || {
+        REALMS.iter().all(|name| {
+            let status = &bench.realm(name)["status"];
+            status == "up" || status == "unknown"
+        })
+    });
     assert!(before.iter().all(|pid| !gone(*pid)), "no realm is harmed");
     assert_eq!(processes_with(&bench.sleep).len(), 1, "no second copy");
     if dirs.contains(&"run") {
@@ -219,7 +220,11 @@ fn after_a_kill(fault: Fault, dirs: &'static [&'static str], number: u32) {
         let status = &bench.realm("lonely")["status"];
         status == "up" || status == "unknown"
     });
-    assert_eq!(processes_with(&bench.sleep), [i32::try_from(lonely).unwrap()], "the same, and no second copy");
+    assert_eq!(
+        processes_with(&bench.sleep),
+        [i32::try_from(lonely).unwrap()],
+        "the same, and no second copy"
+    );
     if bench.realm("lonely")["status"] == "unknown" {
         kill(pid(lonely), Signal::SIGKILL).unwrap();
     }

@@ -209,11 +209,13 @@ impl Listeners {
         let mut state = self.state();
         state.open = false;
         let State { unix, tcp, .. } = &mut *state;
-        unix.iter_mut().chain(tcp).filter_map(|listening| {
-            listening.closing.send_replace(how);
-            listening.serving.take()
-        })
-        .collect()
+        unix.iter_mut()
+            .chain(tcp)
+            .filter_map(|listening| {
+                listening.closing.send_replace(how);
+                listening.serving.take()
+            })
+            .collect()
     }
 
     /// Binds the socket again when it is gone from its path, but never over one on which another process answers.
@@ -228,7 +230,8 @@ impl Listeners {
         match self.bind_anew() {
             Ok(listener) => {
                 let mut unix = Listening::new(listener.into());
-                let served = self.serve(&mut unix, true).map_err(|error| format!("cannot serve the API: {error}"));
+                let served =
+                    self.serve(&mut unix, true).map_err(|error| format!("cannot serve the API: {error}"));
                 state.inode = inode_of(&self.path);
                 if let Some(old) = state.unix.replace(unix) {
                     tracing::warn!(socket = %self.path.display(), "another process has removed the socket: it is restored");

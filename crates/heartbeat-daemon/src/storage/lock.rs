@@ -46,11 +46,7 @@ impl StateLock {
     ///
     /// # Errors
     /// [`DaemonError::Held`] names the holder; [`DaemonError::Prepare`] when the lock cannot be used at all.
-    pub(crate) fn take(
-        dir: &Path,
-        name: &'static str,
-        handover: &mut Handover,
-    ) -> Result<Self, DaemonError> {
+    pub(crate) fn take(dir: &Path, name: &'static str, handover: &mut Handover) -> Result<Self, DaemonError> {
         let mut handed = |name: &str| {
             let descriptor = handover.descriptors.remove(name)?;
             Some(Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock))
@@ -62,8 +58,7 @@ impl StateLock {
             source: errno.into(),
         };
         let (file, directory) = (file.map_err(failed)?, directory.map_err(failed)?);
-        let mut lock =
-            Self { dir: dir.to_owned(), name, directory, file, is_signed: false, stand_in: None };
+        let mut lock = Self { dir: dir.to_owned(), name, directory, file, is_signed: false, stand_in: None };
         lock.complete()?;
         Ok(lock)
     }

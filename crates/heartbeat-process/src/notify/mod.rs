@@ -2,7 +2,7 @@
 //! end is a descriptor of the realm (s6's notification-fd).
 //!
 //! Both lie at a fixed path, so that a later heartbeatd can open them again, and the realm can go on writing when
-//! heartbeatd ends. Any process may send to the socket. The kernel names the sender, and the reaper believes only
+//! heartbeatd ends. Where the disk refuses them they have no path: a start waits for no disk. Any process may send to the socket. The kernel names the sender, and the reaper believes only
 //! processes of the realm's tree ([`crate::reaper`]). heartbeatd makes only what the realm is asked for: a realm that
 //! reports nothing costs nothing.
 
@@ -10,6 +10,7 @@ mod fifo;
 mod socket;
 mod words;
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use heartbeat_status::{RealmName, Said};
 
-use crate::reserved_fds;
+use crate::{reserved_fds, tree};
 
 pub(crate) use fifo::{Line, ReadyFifo};
 pub(crate) use socket::{MAX_DATAGRAM_BYTES, NotifySocket};
@@ -67,9 +68,30 @@ impl Places {
         reserved_fds::with(|| in_dir(&self.sockets, 0o711, |dir| NotifySocket::bind(dir, realm)))
     }
 
+    /// The socket of a realm that is about to start.
+    fn new_socket(&self, realm: &RealmName) -> io::Result<NotifySocket> {
+        let in_kernel = |_| reserved_fds::with(|| NotifySocket::bind_in_kernel(&self.sockets, realm));
+        self.bind(realm).or_else(in_kernel)
+    }
+
+    /// The FIFO of a realm that is about to start.
+    fn new_fifo(&self, realm: &RealmName) -> io::Result<ReadyFifo> {
+        let made = reserved_fds::with(|| in_dir(&self.fifos, 0o700, |dir| ReadyFifo::make(dir, realm)));
+        made.or_else(|_| reserved_fds::with(ReadyFifo::in_kernel))
+    }
+
     /// The socket of a realm that runs already. If it cannot be bound now, every look around tries again.
     pub(crate) fn socket_of(&self, realm: &RealmName) -> NotifySocket {
         self.bind(realm).unwrap_or_else(|_| NotifySocket::missing(&self.sockets, realm))
+    }
+
+    /// The same for a realm that an earlier heartbeatd has started: where that has told it to report.
+    fn socket_again(&self, realm: &RealmName, pid: u32) -> NotifySocket {
+        let entries = tree::environment_entries(pid, &["NOTIFY_SOCKET=@"]);
+        let address = entries.first().and_then(|entry| entry.strip_prefix("NOTIFY_SOCKET="));
+        let again = address
+            .and_then(|address| NotifySocket::bind_again(&self.sockets, realm, OsStr::new(address))?.ok());
+        again.unwrap_or_else(|| self.socket_of(realm))
     }
 }
 
@@ -96,20 +118,19 @@ impl NotifyListener {
         }
         let mut notify_listener = Self::new();
         if asked.notify {
-            notify_listener.socket = Some(places.bind(realm)?);
+            notify_listener.socket = Some(places.new_socket(realm)?);
         }
         if asked.ready_fd.is_some() {
-            notify_listener.fifo =
-                Some(reserved_fds::with(|| in_dir(&places.fifos, 0o700, |dir| ReadyFifo::make(dir, realm)))?);
+            notify_listener.fifo = Some(places.new_fifo(realm)?);
         }
         Ok(Some(notify_listener))
     }
 
-    /// Opens the socket and the FIFO again for a realm that runs already, as far as possible.
-    pub(crate) fn again(places: &Places, realm: &RealmName, asked: &Readiness) -> Option<Self> {
+    /// Opens the socket and the FIFO again for a realm that runs already, as far as possible. `pid` is its main process.
+    pub(crate) fn again(places: &Places, realm: &RealmName, asked: &Readiness, pid: u32) -> Option<Self> {
         let mut notify_listener = Self::new();
         if asked.notify {
-            notify_listener.socket = Some(places.socket_of(realm));
+            notify_listener.socket = Some(places.socket_again(realm, pid));
         }
         if asked.ready_fd.is_some() {
             notify_listener.fifo = reserved_fds::with(|| ReadyFifo::open(&places.fifos, realm)).ok();

@@ -54,7 +54,7 @@ impl Reaper {
                 run.stage = if launching { Stage::Launching } else { Stage::Started };
                 run.main.pidfd = held.pop();
                 run.notify_listener =
-                    NotifyListener::again(&self.places, &realm, &run.request.readiness).map(Box::new);
+                    NotifyListener::again(&self.places, &realm, &run.request.readiness, pid).map(Box::new);
                 run.log_in_memory = self.logs.take_over(
                     &run.request.log,
                     run.request.user.as_ref(),

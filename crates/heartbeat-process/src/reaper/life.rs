@@ -12,7 +12,7 @@ use crate::channel::{self, LaunchMessage};
 use crate::members::hold;
 use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
 use crate::record::ProcessId;
-use crate::run::{Owner, Run, Stage};
+use crate::run::{Only, Owner, Run, Stage, Wanted};
 use crate::spawn::captured;
 use crate::tree::{self, ProcScan};
 use crate::trusted::name_of;
@@ -173,18 +173,23 @@ impl Reaper {
         });
         let (owner, silent, captured) =
             (run.owner, run.silent, run.launch.said_exec && run.capture.is_some());
+        let again = run.launch.again.take().filter(|_| run.launch.is_without_log);
         if captured {
             self.kill_command(id);
         }
         self.forget(id);
-        if !silent {
-            self.tell_failure(owner, error);
+        if silent {
+            return;
         }
+        let Some(wanted) = again else { return self.tell_failure(owner, error) };
+        self.runs.expect(owner);
+        self.spawns.push(Wanted { only: Only { log_in_memory: true, ..wanted.only }, ..*wanted });
     }
 
     pub(super) fn started(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Started;
+        run.launch.again = None;
         self.deadlines.clear(id);
         let (owner, limit) = (run.owner, run.request.time_limit);
         match owner {
@@ -317,6 +322,8 @@ impl Reaper {
                     let step = tree::command_name(run.main.pid).and_then(|name| Step::of_name(&name));
                     match step {
                         Some(step) => {
+                            // A log never prevents a start.
+                            run.launch.is_without_log = step == Step::Log;
                             LaunchError::unanswered(step, &failed_object(run, step, 0), self.launch_timeout)
                         }
                         None => LaunchError::new(Step::Timeout, None, &what),
@@ -392,6 +399,7 @@ impl Reaper {
 
     pub(super) fn cancel_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
+        run.launch.is_without_log = false;
         let what = format!("of {}, which was cancelled", run.request.program);
         run.launch.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
         // Exec may have been faster: then the signal ends the program, and its exit says so. The reaper ends a copy

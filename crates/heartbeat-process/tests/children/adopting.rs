@@ -544,13 +544,76 @@ pub(crate) fn a_full_disk_below_the_records_misses_no_restart() {
     }
 }
 
+/// A disk has kept the newest run off the record: nothing proves what it is, and nothing is started beside it.
+pub(crate) fn a_run_that_is_not_on_record_is_not_started_again() {
+    let bench = Bench::new();
+    let path = ProcessRecord::path(bench.dir.path(), &name());
+    bench.launch(1, &bench.shell("exec sleep 665"));
+    bench.started();
+    let old = std::fs::read(&path).unwrap();
+    bench.processes.signal(key(1), Signal::KILL);
+    super::exit_of(&bench.next());
+    bench.launch(2, &bench.shell("exec sleep 665"));
+    let pid = bench.started();
+    std::fs::write(&path, old).unwrap();
+    let found = look(&bench);
+    match &found.realms[0].condition {
+        Condition::Unverifiable { what } => assert!(what.contains(&pid.to_string()), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    bench.processes.signal(key(2), Signal::KILL);
+    super::exit_of(&bench.next());
+    let found = look(&bench);
+    assert!(
+        matches!(found.realms[0].condition, Condition::Ended { empty: true, .. } | Condition::Nothing),
+        "{found:?}"
+    );
+}
+
+/// The system call in which the thread of the reaper waits; `None` while it runs, or where the kernel does not say.
+fn call_of_reaper() -> Option<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|entry| entry.path());
+    let is_reaper = |task: &PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "hb-reaper")
+    };
+    let reaper = tasks.into_iter().find(is_reaper)?;
+    let call = std::fs::read_to_string(reaper.join("syscall")).ok()?;
+    call.split(' ').next().filter(|number| number.parse::<u32>().is_ok()).map(str::to_owned)
+}
+
+/// Once the process is collected, only the record knows how it ended: a heartbeatd that dies in between must find one
+/// of the two. The record is a pipe here, so the reaper waits while it writes.
+pub(crate) fn an_exit_is_on_record_before_the_process_is_collected() {
+    let bench = Bench::new();
+    if std::fs::read("/proc/self/syscall").is_err() {
+        return println!("  skipped: this kernel does not say in which system call a thread waits");
+    }
+    bench.launch(1, &bench.shell("exec sleep 664"));
+    let pid = bench.started();
+    let idle = std::cell::RefCell::new(None);
+    until(|| {
+        *idle.borrow_mut() = call_of_reaper();
+        idle.borrow().is_some()
+    });
+    let path = ProcessRecord::path(bench.dir.path(), &name());
+    until(|| std::fs::remove_file(&path).is_ok());
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    kill_main(pid);
+    until(|| call_of_reaper().is_some_and(|call| Some(call) != *idle.borrow()));
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The pipe gets a reader before the test may fail: the reaper goes on.
+    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    assert!(state.contains(") Z "), "it was collected before its exit was on record: {state:?}");
+    assert!(matches!(bench.next(), Notice::RecordsFail { .. } | Notice::Exited { .. }));
+}
+
 pub(crate) fn an_exit_is_on_record_until_the_next_start() {
     let bench = Bench::new();
     bench.processes.remember(&name(), Some("{}".into()), true);
     bench.launch(1, &bench.shell("exit 3"));
     bench.started();
     let exit = super::exit_of(&bench.next()).0;
-    // The reaper writes the record before it collects the process, and so before it reports the end.
+    // The record comes before the report.
     let path = ProcessRecord::path(bench.dir.path(), &name());
     assert_eq!(ProcessRecord::read(&path).unwrap().exit, Some((RunId(1), exit)));
     until(|| ProcessRecord::read(&path).unwrap().process.is_none());

@@ -182,16 +182,28 @@ pub(super) fn a_file_system_that_does_not_answer_fails_the_start_and_is_named() 
     bench.started();
 }
 
-pub(super) fn a_log_that_is_never_opened_fails_the_start() {
+pub(super) fn a_log_that_does_not_answer_is_kept_in_memory() {
     let bench = Bench::within(SHORT_LIMIT);
     let path = bench.dir.path().join(HANGING_LOG);
     let log = LogTarget::File { path: path.clone(), max_bytes: 1 << 20, keep: 2 };
-    bench.launch(1, &LaunchSpec { log, ..bench.shell("exit 0") });
-    let error = start_failed(bench.next());
-    assert_eq!((error.step, error.failure), (Step::Log, StartFailure::HostExhausted), "{error:?}");
-    let expected = format!(
-        "cannot open the log {} for sh: its file system has not answered within 0.5 s",
-        path.display()
-    );
-    assert_eq!(error.message, expected);
+    let spec = LaunchSpec { log: log.clone(), ..bench.shell("exec sleep 660") };
+    let key = bench.launch(1, &spec);
+    bench.started();
+    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
+    // What is cancelled meanwhile is not started.
+    let guard = nix::unistd::getppid().as_raw().unsigned_abs();
+    let comm = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let key = bench.launch(2, &spec);
+    adopting::until(|| descendants(guard).iter().any(|pid| comm(pid) == "hb-log\n"));
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(start_failed(bench.next()).failure, StartFailure::NeverTried);
+    // A hook writes there, too.
+    let hook = LaunchSpec { log, ..bench.shell("exit 7") };
+    bench.processes.run_command(CommandRunId(1), &hook, PATIENCE);
+    match bench.next() {
+        Notice::CommandDone { result: CommandResult::Exited(exit), .. } => assert_eq!(exit, Exit::code(7)),
+        other => panic!("{other:?}"),
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::io::{IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use heartbeat_process::{Condition, Readiness};
+use heartbeat_process::{Condition, ProcessRecord, Readiness};
 use heartbeat_status::{Beat, Said};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket,
@@ -19,22 +21,31 @@ pub(super) fn asked() -> Readiness {
     Readiness { notify: true, watchdog: Some(Duration::from_millis(1_500)), ready_fd: None }
 }
 
-fn path() -> PathBuf {
-    std::env::var_os("NOTIFY_SOCKET").unwrap().into()
+/// A path, or `@` and a name in the kernel.
+fn address() -> UnixAddr {
+    let address = std::env::var_os("NOTIFY_SOCKET").unwrap();
+    match address.as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(&PathBuf::from(address)),
+    }
+    .unwrap()
+}
+
+fn send_with(text: &[u8], control: &[ControlMessage<'_>]) {
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None).unwrap();
+    let to = address();
+    sendmsg(fd.as_raw_fd(), &[IoSlice::new(text)], control, MsgFlags::empty(), Some(&to)).unwrap();
 }
 
 fn send(text: &[u8]) {
-    UnixDatagram::unbound().unwrap().send_to(text, path()).unwrap();
+    send_with(text, &[]);
 }
 
 /// Sends a message with a descriptor, and waits until the receiver has closed that.
 fn send_and_wait(text: &str) {
     let (mut theirs, ours) = std::io::pipe().unwrap();
-    let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None).unwrap();
-    let (to, fds) = (UnixAddr::new(&path()).unwrap(), [ours.as_raw_fd()]);
-    let control = [ControlMessage::ScmRights(&fds)];
-    sendmsg(fd.as_raw_fd(), &[IoSlice::new(text.as_bytes())], &control, MsgFlags::empty(), Some(&to))
-        .unwrap();
+    let fds = [ours.as_raw_fd()];
+    send_with(text.as_bytes(), &[ControlMessage::ScmRights(&fds)]);
     drop(ours);
     let _ = theirs.read(&mut [0]);
 }
@@ -168,6 +179,100 @@ pub(super) fn messages_are_believed_from_the_tree_alone() {
     assert_eq!(said(&bench, key), status("end"), "nothing that was said by others");
     assert!(!gone(pid));
     end(&bench, key);
+}
+
+/// Sends everything that would harm a realm, from a process of another session that knows the mark.
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
+fn forge(program: &Path, socket: &Path, uid: Option<u32>, word: Option<&str>) {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(program).args(["say", FORGED]).env("NOTIFY_SOCKET", socket);
+    command.env("HEARTBEAT_REALM", "db").env("HEARTBEAT_STATE", instance_tag());
+    command.envs(word.map(|word| ("HEARTBEAT_RUN", word)));
+    if let Some(uid) = uid {
+        command.uid(uid);
+    }
+    assert!(command.status().unwrap().success(), "the message was sent, and read");
+}
+
+const FORGED: &str = "READY=1\\nSTATUS=forged\\nWATCHDOG=trigger\\nSTOPPING=1\\nMAINPID=1";
+
+/// The mark of a realm is no secret, and the word of a run belongs to its user.
+pub(super) fn a_sender_that_only_knows_the_mark_is_not_believed() {
+    const NOBODY: u32 = 65_534;
+    let bench = Bench::new();
+    let is_root = nix::unistd::geteuid().is_root();
+    // Every user can run it there.
+    let program = bench.dir.path().join("sender");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(bench.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let go = bench.dir.path().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (go, sender) = (go.display(), program.display());
+    // A process in its own session that has given up its user.
+    let other =
+        if is_root { format!("setpriv --reuid={NOBODY} {sender} say '{FORGED}'; ") } else { String::new() };
+    let script = format!(
+        "exec 3<> {go}; {sender} say STATUS=begin; {other}read line <&3; {sender} say STATUS=end; exec sleep 661"
+    );
+    let key = bench.launch(1, &LaunchSpec { readiness: asked(), ..bench.shell(&script) });
+    let pid = bench.started();
+    assert_eq!(said(&bench, key), status("begin"));
+    let record = ProcessRecord::path(bench.dir.path(), &name());
+    let word = ProcessRecord::read(&record).unwrap().word.unwrap();
+    let socket = bench.dir.path().join("run/notify/db");
+    forge(&program, &socket, None, None);
+    forge(&program, &socket, None, Some("0123456789abcdef"));
+    if is_root {
+        forge(&program, &socket, Some(NOBODY), Some(&word));
+    }
+    std::fs::write(bench.dir.path().join("go"), "go\n").unwrap();
+    assert_eq!(said(&bench, key), status("end"), "nothing that was forged");
+    assert!(!gone(pid));
+    end(&bench, key);
+}
+
+/// Another file lies where the directories would: no socket and no FIFO can be made.
+pub(super) fn without_a_directory_realms_start_and_are_heard() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().join("run");
+    std::fs::write(&dir, "in the way").unwrap();
+    let asked = Readiness { ready_fd: Some(3), ..asked() };
+    let script =
+        "SAY STATUS=started; echo ready >&3; case $NOTIFY_SOCKET in @*) exec sleep 662;; esac; exit 9";
+    let key = bench.launch(1, &talker(&bench, script, asked));
+    bench.started();
+    let mut sum = Said::default();
+    while !sum.ready || sum.status.is_none() {
+        let Said { ready, status, .. } = said(&bench, key);
+        sum = Said { ready: sum.ready || ready, status: sum.status.or(status), ..Said::default() };
+    }
+    end(&bench, key);
+    // With the directory there is a path again.
+    std::fs::remove_file(&dir).unwrap();
+    let key = bench.launch(2, &talker(&bench, "SAY READY=1; exec sleep 662", self::asked()));
+    bench.started();
+    assert_eq!(said(&bench, key), ready());
+    assert!(dir.join("notify/db").exists());
+    end(&bench, key);
+}
+
+/// The next heartbeatd listens where the one before has told the realm to report.
+pub(super) fn a_realm_without_a_path_is_heard_by_the_next_one() {
+    let bench = Bench::new();
+    std::fs::write(bench.dir.path().join("run"), "in the way").unwrap();
+    let exe = std::env::current_exe().unwrap();
+    let go = bench.dir.path().join("go");
+    let script = format!(
+        "NOTIFY=1; while [ ! -e {go} ]; do sleep 0.02; done; {exe} say READY=1; exec sleep 663",
+        go = go.display(),
+        exe = exe.display()
+    );
+    let pid = Victim::start(bench.dir.path(), &script).kill();
+    assert!(matches!(adopt(&bench), Condition::Alive { pid: found, .. } if found == pid));
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(said(&bench, key(1)), ready());
+    end(&bench, key(1));
 }
 
 pub(super) fn what_is_no_message_does_no_harm() {
