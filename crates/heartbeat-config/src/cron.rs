@@ -37,7 +37,7 @@ pub(crate) enum CronError {
     },
     /// A field with something else than numbers, ranges, steps and names.
     #[error(
-        "`{field}` is not a {name} of a cron pattern: it takes {least} to {most}, lists, ranges and steps"
+        "`{field}` is not a {name} of a cron pattern: it takes {least} to {most}, lists, ranges and steps within them"
     )]
     Field {
         /// The field as given.
@@ -166,7 +166,9 @@ fn field(
                 (from, if step.is_some() { most } else { from })
             }
         };
-        let step = step.map_or(Some(1), |step| step.parse().ok().filter(|step| *step > 0));
+        // A longer step than the field is holds but once, which nobody writes as a step.
+        let fits = |step: &usize| (1..=(most - least) as usize).contains(step);
+        let step = step.map_or(Some(1), |step| step.parse().ok().filter(fits));
         let step: usize = step.ok_or_else(refused)?;
         if from > to {
             return Err(refused());
@@ -229,6 +231,14 @@ mod tests {
             "* * * * 8",
             "5-1 * * * *",
             "*/0 * * * *",
+            "*/60 * * * *",
+            "*/99999999999 * * * *",
+            "0 */24 * * *",
+            "0 0 */31 * *",
+            "0 0 1 */12 *",
+            "0 0 30 2 *",
+            "0 0 31 4,6,9,11 *",
+            "5/60 * * * *",
             "a * * * *",
             "1- * * * *",
             "-1 * * * *",

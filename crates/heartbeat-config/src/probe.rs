@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use figment::value::Value;
 use heartbeat_probe::{
-    DnsError, DnsProbe, FileProbe, GrpcProbe, HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe,
-    ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
+    DnsError, DnsProbe, ExpectationError, FileProbe, GrpcProbe, HttpError, HttpProbe, PostgresProbe, Probe,
+    RedisProbe, ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
 };
 
 use crate::code::Code;
@@ -206,6 +206,11 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
     let refused = |error: ServerError| {
         reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
     };
+    let unexpected = |error: ExpectationError| {
+        let entry = section.get("expect").unwrap_or_else(|| entry.clone());
+        let help = "expect = \"< 100\" compares numbers, every other text is looked for in the answer";
+        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "this comparison", help);
+    };
     // What else is wrong with it is said in the same run.
     let options = tls::is_set(section).then(|| tls::options(reader, section, dir));
     let password = section.get("password_file").and_then(|entry| secret(reader, &entry, dir));
@@ -219,14 +224,18 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
             options.map_or_else(|| RedisProbe::new(&url), |options| RedisProbe::with_tls(&url, &options));
         let mut probe = made.map_err(refused).ok()?;
         probe = password.into_iter().fold(probe, RedisProbe::with_password);
-        probe = command.into_iter().fold(probe, |probe, (words, expect)| probe.with_command(words, &expect));
+        if let Some((words, expect)) = command {
+            probe = probe.with_command(words, &expect).map_err(unexpected).ok()?;
+        }
         return Some(probe.into());
     }
     let made =
         options.map_or_else(|| PostgresProbe::new(&url), |options| PostgresProbe::with_tls(&url, &options));
     let mut probe = made.map_err(refused).ok()?;
     probe = password.into_iter().fold(probe, PostgresProbe::with_password);
-    probe = query.into_iter().fold(probe, |probe, (sql, expect)| probe.with_query(sql, &expect));
+    if let Some((sql, expect)) = query {
+        probe = probe.with_query(sql, &expect).map_err(unexpected).ok()?;
+    }
     Some(probe.into())
 }
 

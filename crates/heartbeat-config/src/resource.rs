@@ -79,6 +79,20 @@ pub(crate) fn read(
     let max_fds =
         section.get("max_fds").and_then(|entry| reader.number::<u64>(&entry, "a number of descriptors"));
     let free = section.get("min_disk_free").and_then(|entry| reader.parsed(&entry, "10%", disk_free));
+    let is_nothing = [
+        ("max_memory", max_memory == Some(0), "every process needs memory, so this bound fails for ever"),
+        ("max_fds", max_fds == Some(0), "every process has descriptors, so this bound fails for ever"),
+        (
+            "min_disk_free",
+            matches!(free, Some(DiskFree::Bytes(0) | DiskFree::Percent(0))),
+            "a full disk has this much, so this bound passes for ever",
+        ),
+    ];
+    for (key, _, why) in is_nothing.iter().filter(|(_, is_nothing, _)| *is_nothing) {
+        if let Some(entry) = section.get(key) {
+            refuse(&entry, Code::BadProbe, format!("`{key}` is nothing: {why}"), "leave it out for no bound");
+        }
+    }
     let path = section
         .get("path")
         .and_then(|entry| Some((beside(reader, &entry, dir, &reader.text(&entry)?), entry)));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use heartbeat_status::Signal;
 
+/// Longest duration: a hundred years. A longer one stands for "never", which another value of its key says.
+const MAX_DURATION: Duration = Duration::from_secs(36_500 * 24 * 3_600);
 /// Most processor time of a realm in percent of one processor: 10 000 of them.
 const MAX_PROCESSOR_PERCENT: u32 = 1_000_000;
 
@@ -98,7 +100,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             part.and_then(|part| millis.checked_add(part)).ok_or_else(|| format!("`{text}` is too long"))?;
         rest = &rest[letters..];
     }
-    Ok(Duration::from_millis(millis))
+    let found = Duration::from_millis(millis);
+    if found > MAX_DURATION { Err(format!("`{text}` is too long: the most is 36500d")) } else { Ok(found) }
 }
 
 /// As [`duration`], or a number of years of 365 days: `2y`.

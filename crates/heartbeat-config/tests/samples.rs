@@ -61,6 +61,51 @@ const CASES: &[(&str, &str, &str)] = &[
         "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ rot }} failed\"\n",
     ),
     (
+        "redis_comparison_without_number",
+        "HB111",
+        "[realm.db]\nport = 6379\nhealth = { redis = \"redis://127.0.0.1:6379\", command = \"LLEN celery\", expect = \"< abc\" }\n",
+    ),
+    (
+        "postgres_comparison_without_number",
+        "HB111",
+        "[realm.db]\nport = 5432\nhealth = { postgres = \"postgres://127.0.0.1:5432\", query = \"select 1\", expect = \"<= \" }\n",
+    ),
+    (
+        "json_comparison_without_number",
+        "HB111",
+        "[realm.web]\nport = 8001\nhealth = { http = \"http://127.0.0.1:8001/\", json = { \"/queue\" = \"< many\" } }\n",
+    ),
+    (
+        "bound_of_no_memory",
+        "HB110",
+        "[realm.db]\nrun = \"db\"\nhealth = { resource = true, max_memory = \"0B\" }\n",
+    ),
+    (
+        "bound_of_no_descriptors",
+        "HB110",
+        "[realm.db]\nrun = \"db\"\nhealth = { resource = true, max_fds = 0 }\n",
+    ),
+    (
+        "bound_of_no_disk",
+        "HB110",
+        "[realm.db]\nrun = \"db\"\nhealth = { resource = true, min_disk_free = \"0%\" }\n",
+    ),
+    (
+        "window_with_an_endless_step",
+        "HB129",
+        "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"api\"]\nstart = \"*/99999999999 2 * * *\"\nfor = \"2h\"\nreason = \"backup\"\n",
+    ),
+    (
+        "window_on_no_day",
+        "HB129",
+        "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"api\"]\nstart = \"0 2 30 2 *\"\nfor = \"2h\"\nreason = \"backup\"\n",
+    ),
+    (
+        "duration_beyond_a_century",
+        "HB105",
+        "[realm.api]\nport = 8001\nhealth = { http = \"http://127.0.0.1:8001/\", interval = \"99999999999d\" }\n",
+    ),
+    (
         "template_without_end",
         "HB126",
         "[realm.api]\nport = 8001\n\n[notify.ops]\nntfy = \"http://127.0.0.1:3000/a\"\ntemplate = \"{{ [1] * 100000000 }}\"\n",

@@ -51,7 +51,8 @@ impl Condition {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return Err(HttpError::Pointer { pointer: pointer.to_owned() });
         }
-        let compared = Expectation::parse(expected.as_str().unwrap_or_default());
+        let compared =
+            Expectation::parse(expected.as_str().unwrap_or_default()).map_err(HttpError::Expectation)?;
         Ok(Self::Json { pointer: pointer.to_owned(), expected, compared })
     }
 
@@ -144,5 +145,7 @@ mod tests {
         };
         assert!(detail.contains('…') && detail.chars().count() < 120, "a piece of it is enough: {detail}");
         assert!(Condition::json("queue", 0.into()).is_err());
+        let compared = Condition::json("/queue", "< abc".into()).unwrap_err();
+        assert!(matches!(compared, HttpError::Expectation(_)), "{compared}");
     }
 }

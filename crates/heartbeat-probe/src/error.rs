@@ -51,6 +51,8 @@ pub enum HttpError {
         /// The text as given.
         pointer: String,
     },
+    /// A comparison with something that is not a number.
+    Expectation(crate::ExpectationError),
     /// Not a set of statuses.
     Status {
         /// The text as given.
@@ -77,6 +79,7 @@ impl fmt::Display for HttpError {
             }
             #[cfg(feature = "regex")]
             Self::Pattern { pattern, why } => write!(f, "`{pattern}` is not a regular expression: {why}"),
+            Self::Expectation(error) => error.fmt(f),
             Self::Pointer { pointer } => {
                 write!(f, "`{pointer}` is not a JSON pointer (RFC 6901): it begins with `/`")
             }

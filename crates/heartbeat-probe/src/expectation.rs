@@ -34,13 +34,41 @@ pub(crate) struct Comparison {
     bound: f64,
 }
 
+/// A comparison with something that is not a number: no answer could satisfy it as a number, nor is it meant as a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectationError {
+    /// The text as given.
+    pub text: String,
+}
+
+impl std::fmt::Display for ExpectationError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "`{}` compares with something that is not a number; a comparison is like `< 100`",
+            self.text
+        )
+    }
+}
+
+impl std::error::Error for ExpectationError {}
+
 impl Expectation {
-    pub(crate) fn parse(text: &str) -> Self {
-        let compared = OPERATORS.iter().find_map(|(sign, operator)| {
-            let bound: f64 = text.trim().strip_prefix(sign)?.trim().parse().ok()?;
-            bound.is_finite().then_some(Comparison { operator: *operator, bound })
-        });
-        compared.map_or_else(|| Self::Text(text.to_owned()), Self::Number)
+    /// A text that begins with an operator is a comparison, unless it is a text like `<html>`.
+    pub(crate) fn parse(text: &str) -> Result<Self, ExpectationError> {
+        let trimmed = text.trim();
+        let operator =
+            OPERATORS.iter().find_map(|(sign, found)| Some((sign, *found, trimmed.strip_prefix(sign)?)));
+        let Some((sign, operator, right)) = operator else { return Ok(Self::Text(text.to_owned())) };
+        match right.trim().parse() {
+            Ok(bound) if f64::is_finite(bound) => Ok(Self::Number(Comparison { operator, bound })),
+            _ if sign.len() == 1
+                && right.starts_with(|letter: char| letter.is_alphabetic() || "!/?<>".contains(letter)) =>
+            {
+                Ok(Self::Text(text.to_owned()))
+            }
+            _ => Err(ExpectationError { text: text.to_owned() }),
+        }
     }
 
     /// Checks a text that a server answered: a number that satisfies the comparison, or a text that contains the
@@ -93,12 +121,19 @@ mod tests {
             ("== 0", 0.0, 1.0),
             ("!= 0", 1.0, 0.0),
         ] {
-            let Expectation::Number(comparison) = Expectation::parse(text) else { panic!("{text}") };
+            let Ok(Expectation::Number(comparison)) = Expectation::parse(text) else { panic!("{text}") };
             assert!(comparison.holds(passes) && !comparison.holds(fails), "{text}");
             assert!(!comparison.holds(f64::NAN) || text.starts_with("!="), "{text}");
         }
-        for text in ["ok", "<html>", "< many", "<", "", "< NaN", "< inf"] {
-            assert_eq!(Expectation::parse(text), Expectation::Text(text.to_owned()));
+        for text in ["ok", "<html>", "<!DOCTYPE html>", "</a>", "<?xml", "<NaN>", ">>> ", "a < 5", "= 5", ""]
+        {
+            assert_eq!(Expectation::parse(text), Ok(Expectation::Text(text.to_owned())));
+        }
+        for text in [
+            "< many", "<", "< NaN", "< inf", "<= abc", ">=", "== ok", "==ok", "!= ok", "< 5 6", "<5x", ">-",
+            "< 1e999",
+        ] {
+            assert_eq!(Expectation::parse(text), Err(ExpectationError { text: text.to_owned() }));
         }
     }
 }

@@ -87,6 +87,8 @@ pub use error::TcpError;
 #[cfg(feature = "tls")]
 pub use error::TlsProbeError;
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
+#[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+pub use expectation::ExpectationError;
 pub use file::FileProbe;
 #[cfg(feature = "grpc")]
 pub use grpc::GrpcProbe;

@@ -7,7 +7,7 @@ use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhas
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
-use crate::expectation::Expectation;
+use crate::expectation::{Expectation, ExpectationError};
 use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
@@ -97,9 +97,11 @@ impl RedisProbe {
 
     /// Sends `command` after PING. Passes when its reply contains `expect`, or satisfies a comparison such as
     /// `"< 100"`.
-    #[must_use]
-    pub fn with_command(self, command: Vec<String>, expect: &str) -> Self {
-        Self { command: Some((command, Expectation::parse(expect))), ..self }
+    ///
+    /// # Errors
+    /// [`ExpectationError`] for a comparison with something that is not a number.
+    pub fn with_command(self, command: Vec<String>, expect: &str) -> Result<Self, ExpectationError> {
+        Ok(Self { command: Some((command, Expectation::parse(expect)?)), ..self })
     }
 
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
@@ -295,7 +297,7 @@ mod tests {
     #[test]
     fn a_reply_meets_its_expectation_or_not() {
         let met = |expect: &str, reply: Reply| {
-            outcome(met(&["LLEN", "celery"], &Expectation::parse(expect), reply))
+            outcome(met(&["LLEN", "celery"], &Expectation::parse(expect).unwrap(), reply))
         };
         let text = |text: &str| Reply::Text(text.to_owned());
         let fail = |reason| Outcome::Fail { reason, phase: Some(ProbePhase::FirstByte) };

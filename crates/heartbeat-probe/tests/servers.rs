@@ -101,7 +101,7 @@ async fn the_depth_of_a_queue_is_a_condition() {
         (b"*3\r\n", fail(FailReason::ConditionFailed), "LLEN celery: a list of 3 is not a number"),
     ] {
         let address = answers(&[b"+PONG\r\n", reply]).await;
-        let result = measured(redis(&address).with_command(command(), "< 100")).await;
+        let result = measured(redis(&address).with_command(command(), "< 100").unwrap()).await;
         assert_eq!((result.outcome, result.detail.as_str()), (outcome, detail));
     }
 }
@@ -117,7 +117,8 @@ async fn a_redis_that_is_none_or_has_no_end_is_found_out() {
         server(|mut stream| async move { while stream.write_all(&[b'x'; 4096]).await.is_ok() {} }).await;
     assert_eq!(measured(redis(&endless)).await.outcome, fail(FailReason::Protocol));
     let huge = answers(&[b"+PONG\r\n", b"$999999999\r\n"]).await;
-    let result = measured(redis(&huge).with_command(vec!["GET".to_owned(), "x".to_owned()], "y")).await;
+    let result =
+        measured(redis(&huge).with_command(vec!["GET".to_owned(), "x".to_owned()], "y").unwrap()).await;
     assert_eq!(result.outcome, fail(FailReason::BodyTooLarge), "{result:?}");
     let result = at_deadline(redis(&answers(&[]).await)).await;
     assert_eq!(result.outcome, fail(FailReason::HeadersTimeout), "{result:?}");
@@ -170,7 +171,7 @@ async fn a_query_has_one_value() {
         let body = [&[0, 1], length.to_be_bytes().as_slice(), text.as_bytes()].concat();
         [b"D".as_slice(), &(u32::try_from(body.len()).unwrap() + 4).to_be_bytes(), &body].concat()
     };
-    let query = |address: &str| postgres(address).with_query("select 1", "< 100");
+    let query = |address: &str| postgres(address).with_query("select 1", "< 100").unwrap();
     let result = measured(query(&session(&row("99")).await)).await;
     assert_eq!((result.outcome, result.detail.as_str()), (Outcome::Pass, "the query yields 99"));
     let result = measured(query(&session(&row("100")).await)).await;

@@ -12,6 +12,8 @@ use heartbeat_status::{Instant, RealmName, Snapshot, Status};
 use rustix::process::{Pid, PidfdFlags};
 use sd_notify::NotifyState;
 
+/// Longest interval of a watchdog. A longer one, such as the infinity of systemd, stands for none.
+const MAX_WATCHDOG: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// Most messages that wait for the manager; the rest is dropped.
 const MAX_MESSAGES_QUEUED: usize = 4_096;
 /// Prefix of the names of descriptors kept for realms.
@@ -44,6 +46,15 @@ pub(crate) struct Manager {
     status: String,
 }
 
+/// Half of the watchdog's interval; `None` for an interval that stands for none.
+fn beat_of(interval: Duration) -> Option<Duration> {
+    if interval.is_zero() || interval > MAX_WATCHDOG {
+        tracing::warn!(?interval, "WATCHDOG_USEC is not the interval of a watchdog: heartbeatd feeds none");
+        return None;
+    }
+    Some(interval / 2)
+}
+
 impl Manager {
     /// Looks for a service manager in the environment.
     pub(crate) fn find() -> Self {
@@ -61,7 +72,7 @@ impl Manager {
         let thread = std::thread::Builder::new().name("hb-manager".to_owned());
         match thread.spawn(move || tell_all(&queue)) {
             Ok(thread) => {
-                let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+                let beat = sd_notify::watchdog_enabled().and_then(beat_of);
                 with(Some(messages), Some(thread), beat)
             }
             // Without the thread heartbeatd works all the same, and the manager reports that it got no message.

@@ -9,7 +9,7 @@ use heartbeat_status::{DegradedReason, FailReason, InconclusiveReason, Outcome, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
-use crate::expectation::Expectation;
+use crate::expectation::{Expectation, ExpectationError};
 use crate::kind::talks;
 use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
@@ -102,9 +102,11 @@ impl PostgresProbe {
 
     /// Sends `query` once the session is ready. Passes when the first column of the first row contains `expect`, or
     /// satisfies a comparison such as `"< 100"`.
-    #[must_use]
-    pub fn with_query(self, query: impl Into<String>, expect: &str) -> Self {
-        Self { query: Some((query.into(), Expectation::parse(expect))), ..self }
+    ///
+    /// # Errors
+    /// [`ExpectationError`] for a comparison with something that is not a number.
+    pub fn with_query(self, query: impl Into<String>, expect: &str) -> Result<Self, ExpectationError> {
+        Ok(Self { query: Some((query.into(), Expectation::parse(expect)?)), ..self })
     }
 
     /// The first message of a session.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use heartbeat_status::{Beat, Said, sanitise_line};
 
+/// Longest interval of a watchdog. A longer one stands for none, as systemd's infinity does.
+const MAX_WATCHDOG: Duration = Duration::from_secs(366 * 24 * 3_600);
+
 /// Returns what a message says, and which process it names as the main one. `None`: it is no message.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(Said, Option<u32>)> {
     // Some programs also send the NUL at the end of their string.
@@ -20,7 +23,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Said, Option<u32>)> {
             ("STATUS", _) => said.status = Some(sanitise_line(value)),
             ("WATCHDOG", "1") => said.beat = said.beat.or(Some(Beat::Alive)),
             ("WATCHDOG", "trigger") => said.beat = Some(Beat::Trigger),
-            ("WATCHDOG_USEC", _) => said.watchdog = micros().or(said.watchdog),
+            ("WATCHDOG_USEC", _) => {
+                let endless =
+                    |interval: Duration| if interval > MAX_WATCHDOG { Duration::ZERO } else { interval };
+                said.watchdog = micros().map(endless).or(said.watchdog);
+            }
             ("EXTEND_TIMEOUT_USEC", _) => said.extend = micros().or(said.extend),
             ("MAINPID", _) => main = value.parse().ok().filter(|pid| *pid != 0).or(main),
             // heartbeatd has answered BARRIER=1 by closing the descriptor that came with it. It ignores ERRNO,
@@ -62,6 +69,8 @@ mod tests {
         assert_eq!(parse(b"MAINPID=0"), Some((Said::default(), None)));
         let most = format!("EXTEND_TIMEOUT_USEC={}", u64::MAX);
         assert!(parse(most.as_bytes()).unwrap().0.extend.is_some());
+        let endless = format!("WATCHDOG_USEC={}", u64::MAX);
+        assert_eq!(parse(endless.as_bytes()).unwrap().0.watchdog, Some(Duration::ZERO), "no watchdog");
     }
 
     #[test]
