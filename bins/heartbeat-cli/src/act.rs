@@ -190,7 +190,7 @@ async fn act(
 }
 
 /// Refusals that no confirmation changes: a realm that heartbeatd does not start, a stuck one, ...
-fn impossible(plan: &ActionDocument) -> Option<Failure> {
+pub(crate) fn impossible(plan: &ActionDocument) -> Option<Failure> {
     match plan.refusal.as_deref() {
         None | Some("held" | "would-break") => None,
         Some(_) => {

@@ -188,18 +188,7 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SAMPLE: &str = r#"{ "schema": "heartbeat.incident/1", "event": "resolved", "id": "0193a1b2-0000-7000-8000-00c0ffee1234",
-        "seq": 3, "ecosystem": "shop", "root": "db", "reason": "Exited", "message": "exit code 1 after 0.2 s",
-        "severity": "critical", "affected": ["api"], "opened_at": "2026-11-23T22:39:58.310Z",
-        "resolved_at": "2026-11-23T22:40:08.310Z", "duration_s": 10.0, "resolution": "healthy again",
-        "ack": { "at": "2026-11-23T22:40:00.000Z", "by": "Ada", "note": "looking \u001b[1mat it" },
-        "timeline": [ { "at": "2026-11-23T22:39:58.310Z", "realm": "db", "what": "Exited", "detail": "exit code 1" } ],
-        "log_tail": ["FATAL: \u001b[31mport in use"], "links": { "self": "/api/incidents/x/" } }"#;
-
-    fn sample() -> IncidentDocument {
-        serde_json::from_str(SAMPLE).unwrap()
-    }
+    use crate::sample::incident as sample;
 
     #[test]
     fn a_line_an_incident_and_none_says_so() {

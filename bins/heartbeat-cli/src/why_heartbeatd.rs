@@ -1,8 +1,8 @@
 //! `why heartbeatd`: what is wrong with heartbeatd itself, since when, and what to do about it.
 
 use heartbeat_client::Client;
-use heartbeat_status::Status;
-use heartbeat_status::wire::{HealthDocument, OwnProblemEntry, StatusDocument};
+use heartbeat_status::wire::{HealthDocument, IncidentDocument, OwnProblemEntry, StatusDocument};
+use heartbeat_status::{Reason, Status, WallTime};
 
 use crate::age::{age, clock, human_seconds_f64, latency};
 use crate::console::Console;
@@ -14,6 +14,9 @@ use crate::style::{Hue, Style, hue, wrap};
 /// The name under which heartbeatd itself is a root of incidents; no realm can have it.
 pub(crate) const NAME: &str = "heartbeatd";
 
+/// Open incidents that are looked at: there is at most one per kind of problem, among those of the realms.
+const MAX_INCIDENTS: usize = 100;
+
 /// Explains heartbeatd itself: exit 0 when it is healthy, 3 otherwise.
 pub(crate) async fn run(client: &Client, console: &mut Console) -> Outcome {
     let health = client.health().await?;
@@ -23,8 +26,11 @@ pub(crate) async fn run(client: &Client, console: &mut Console) -> Outcome {
         return Ok(exit);
     }
     let ecosystem = client.summary().await?;
+    // Without the list of incidents, the rest is true all the same.
+    let open =
+        client.incidents(true, MAX_INCIDENTS, None).await.map(|found| found.incidents).unwrap_or_default();
     let columns = if console.terminal { console.width() } else { usize::MAX };
-    console.print(&explain(&health, &ecosystem, columns, console.style))?;
+    console.print(&explain(&health, &ecosystem, &open, columns, console.style))?;
     Ok(exit)
 }
 
@@ -32,7 +38,13 @@ fn is_healthy(health: &HealthDocument) -> bool {
     health.status == "pass"
 }
 
-fn explain(health: &HealthDocument, ecosystem: &StatusDocument, columns: usize, style: Style) -> String {
+fn explain(
+    health: &HealthDocument,
+    ecosystem: &StatusDocument,
+    open: &[IncidentDocument],
+    columns: usize,
+    style: Style,
+) -> String {
     let now = ecosystem.generated_at;
     let name = style.paint(Hue::Strong, NAME);
     let answer = if is_healthy(health) {
@@ -52,6 +64,13 @@ fn explain(health: &HealthDocument, ecosystem: &StatusDocument, columns: usize, 
     for problem in &health.problems {
         page.line("problem", &problem_line(problem, now, style));
         page.line("you can", &style.text(&problem.advice));
+    }
+    let is_over = |incident: &&IncidentDocument| {
+        let lasts = health.problems.iter().any(|problem| problem.message == incident.message);
+        incident.root == NAME && !lasts && (incident.reason.is(Reason::OwnProblem) || is_healthy(health))
+    };
+    for incident in open.iter().filter(is_over) {
+        page.line("incident", &incident_line(incident, now, style));
     }
     let lag = health.lag_ms;
     page.line("lag", &format!("its loop is {} late (p99), {} at most", latency(lag.p99), latency(lag.max)));
@@ -83,7 +102,25 @@ fn explain(health: &HealthDocument, ecosystem: &StatusDocument, columns: usize, 
     page.out
 }
 
-fn problem_line(problem: &OwnProblemEntry, now: heartbeat_status::WallTime, style: Style) -> String {
+/// An incident that outlives its problem.
+fn incident_line(incident: &IncidentDocument, now: WallTime, style: Style) -> String {
+    let end = if incident.reason.is(Reason::OwnProblem) {
+        "it is over; the incident ends by itself once it has stayed away for 5 s, or 30 s after a start of heartbeatd".to_owned()
+    } else {
+        format!(
+            "it is still open, and ends by itself; `heartbeat-cli incident {}` says more",
+            style.text(&incident.id)
+        )
+    };
+    format!(
+        "since {} ({}): {}: {end}",
+        clock(incident.opened_at),
+        age(incident.opened_at, now),
+        style.text(&incident.message)
+    )
+}
+
+fn problem_line(problem: &OwnProblemEntry, now: WallTime, style: Style) -> String {
     format!(
         "{} since {} ({}): {}",
         style.text(&problem.kind.to_string()),
@@ -121,7 +158,7 @@ mod tests {
             message: "cannot write the record of app: Read-only \u{1b}[1mfile system".to_owned(),
             advice: kind.advice().to_owned(),
         };
-        let text = explain(&health(vec![problem]), &ecosystem, 200, Style::default());
+        let text = explain(&health(vec![problem]), &ecosystem, &[], 200, Style::default());
         let first = text.lines().next().unwrap();
         assert!(first.starts_with("heartbeatd is ") && first.contains("unhealthy since "), "{text}");
         assert!(first.ends_with("cannot write the record of app: Read-only ?[1mfile system"), "{text}");
@@ -130,11 +167,36 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_that_outlives_its_problem_is_told_with_its_end() {
+        let ecosystem = sample::calm();
+        let mut incident = sample::incident();
+        incident.root = NAME.to_owned();
+        (incident.reason, incident.message) = (Reason::OwnProblem.into(), "cannot write intent".to_owned());
+        let open = [incident.clone(), sample::incident()];
+        let text = explain(&health(Vec::new()), &ecosystem, &open, 400, Style::default());
+        assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("  incident ")).collect();
+        assert!(
+            matches!(lines[..], [line] if line.contains("cannot write intent: it is over; the incident ends by itself")),
+            "{text}"
+        );
+        let kind = OwnProblemKind::Intent;
+        let lasting = OwnProblemEntry {
+            kind: kind.into(),
+            since: ecosystem.generated_at,
+            message: incident.message,
+            advice: kind.advice().to_owned(),
+        };
+        let text = explain(&health(vec![lasting]), &ecosystem, &open, 400, Style::default());
+        assert!(!text.contains("  incident "), "{text}");
+    }
+
+    #[test]
     fn a_configuration_that_cannot_be_loaded_is_told_with_its_age() {
         let mut ecosystem = sample::calm();
         ecosystem.daemon.config_problem = Some("HB101: unknown key `rum`".to_owned());
         ecosystem.daemon.config_problem_since = Some(ecosystem.generated_at);
-        let text = explain(&health(Vec::new()), &ecosystem, 200, Style::default());
+        let text = explain(&health(Vec::new()), &ecosystem, &[], 200, Style::default());
         assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
         assert!(
             text.contains("the file on disk cannot be loaded since ") && text.contains("`rum`"),
@@ -144,7 +206,7 @@ mod tests {
 
     #[test]
     fn health_is_reported_as_plainly_as_a_fault() {
-        let text = explain(&health(Vec::new()), &sample::calm(), 200, Style::default());
+        let text = explain(&health(Vec::new()), &sample::calm(), &[], 200, Style::default());
         assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
         assert!(text.contains("its loop is 1.2ms late (p99), 9.8ms at most"), "{text}");
         assert!(!text.contains("problem") && !text.contains("incidents"), "{text}");

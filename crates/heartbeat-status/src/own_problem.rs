@@ -42,7 +42,7 @@ impl OwnProblemKind {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Recovery => {
-                "look at the files that were set aside (their names end in .damaged), and at the realms named: `heartbeat-cli why REALM`"
+                "nothing has to be done about a file: one that was set aside stands beside its place, under a name that ends in .damaged; one that was removed is made anew; and this ends by itself 10 min after the last of them was found. For a realm that is named, it ends when that realm is up, or by `heartbeat-cli reset REALM`"
             }
             Self::Records | Self::Intent | Self::OpenIncidents | Self::History => {
                 "make room on that disk, or make the directory writable; heartbeatd writes again by itself"

@@ -103,6 +103,14 @@ fn a_signal_is_sent_and_a_realm_that_does_not_run_refuses_it() {
     let refused = eco.cli(&["signal", "HUP", "resting"]);
     assert_ne!(refused.status.code(), Some(0));
     assert!(told(&refused).contains("resting has no process"), "{}", told(&refused));
+    // A pattern leaves out what has no process; a name among others refuses the whole.
+    let all = eco.cli(&["signal", "HUP", "all"]);
+    assert_eq!(all.status.code(), Some(0), "{}", told(&all));
+    assert!(told(&all).contains("left out: resting (resting has no process"), "{}", told(&all));
+    assert!(told(&all).contains("sent HUP to listener"), "{}", told(&all));
+    let both = eco.cli(&["signal", "HUP", "listener", "resting"]);
+    assert_eq!(both.status.code(), Some(7), "{}", told(&both));
+    assert!(!told(&both).contains("sent"), "{}", told(&both));
     let unknown = eco.cli(&["signal", "HOP", "listener"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", told(&unknown));
     assert!(told(&unknown).contains("unknown signal `HOP`; did you mean HUP?"), "{}", told(&unknown));

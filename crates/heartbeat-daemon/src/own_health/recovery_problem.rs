@@ -154,6 +154,8 @@ mod tests {
         let damages = vec![damaged(None, "intent is damaged")];
         let mut problem = RecoveryProblem::new(Instant::ZERO, damages, Arc::clone(&problems));
         assert_eq!(problem.deadline(), Some(Instant::ZERO + TOLD_FOR));
+        let minutes = format!("{} min", TOLD_FOR.as_secs() / 60);
+        assert!(OwnProblemKind::Recovery.advice().contains(&minutes), "the advice says when it ends");
         problem.pass(Instant::ZERO + TOLD_FOR / 2);
         assert_eq!(problems.list().len(), 1);
         // Another one while heartbeatd runs, and the same again.
