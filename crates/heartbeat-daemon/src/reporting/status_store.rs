@@ -33,6 +33,8 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct StatusStore {
     snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Changes of meaning outside the core, which its revisions do not count. Held while a snapshot is replaced.
+    beside: Mutex<u64>,
     count: watch::Sender<u64>,
     past: Mutex<Past>,
     incidents: Mutex<IncidentStore>,
@@ -64,6 +66,7 @@ impl StatusStore {
         let name = config.current().heartbeat.name.clone();
         Self {
             snapshot: watch::Sender::new(Arc::new(first)),
+            beside: Mutex::default(),
             count: watch::Sender::new(0),
             past: Mutex::new(past),
             incidents: Mutex::new(IncidentStore::new(name)),
@@ -98,13 +101,19 @@ impl StatusStore {
         self.config.current().revision
     }
 
-    /// Records the result of reading the configuration on disk: why it does not take effect, or that it does.
+    /// Records the result of reading the configuration on disk: why it does not take effect, or that it does. It is a
+    /// change of meaning, so the revision moves and every reader sees it at once.
     pub(crate) fn set_config_problem(&self, problem: Option<ConfigProblem>) {
         let mut known = self.config_problem.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().map(|(problem, _)| problem) != problem.as_ref() {
             // The problem is the same one even if the file now has another mistake, so its start time stays.
             let since = known.take().map_or_else(clock::now, |(_, since)| since);
             *known = problem.map(|problem| (problem, since));
+            drop(known);
+            let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            *beside += 1;
+            self.snapshot.send_modify(|snapshot| Arc::make_mut(snapshot).revision += 1);
+            drop(beside);
             self.count.send_modify(|count| *count += 1);
         }
     }
@@ -175,7 +184,7 @@ impl StatusStore {
     }
 
     /// Replaces the snapshot and wakes every reader that waits for a change.
-    pub(crate) fn publish(&self, snapshot: Snapshot, lag: (Duration, Duration)) {
+    pub(crate) fn publish(&self, mut snapshot: Snapshot, lag: (Duration, Duration)) {
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note_restarts(&snapshot);
         {
             let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +193,10 @@ impl StatusStore {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.lag_p99_nanos.store(nanos(lag.0), Ordering::Relaxed);
         self.lag_max_nanos.store(nanos(lag.1), Ordering::Relaxed);
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.revision += *beside;
         self.snapshot.send_replace(Arc::new(snapshot));
+        drop(beside);
         self.count.send_modify(|count| *count += 1);
     }
 
@@ -445,6 +457,28 @@ mod tests {
         assert_eq!(about().config_problem, Some((problem("HB102"), since)), "another mistake, the same time");
         sample.statuses.set_config_problem(None);
         assert_eq!(about().config_problem, None);
+    }
+
+    #[test]
+    fn a_problem_of_the_configuration_and_its_end_move_the_revision_and_later_ones_stay_above_it() {
+        let mut sample = sample(REALMS);
+        let statuses = Arc::clone(&sample.statuses);
+        let revision = || statuses.snapshot().revision;
+        let (before, changes) = (revision(), statuses.changes());
+        let problem = || Some(ConfigProblem::new("HB101: `secret`", "HB101"));
+        sample.statuses.set_config_problem(problem());
+        assert_eq!((revision(), *changes.borrow()), (before + 1, 1));
+        sample.statuses.set_config_problem(problem());
+        assert_eq!((revision(), *changes.borrow()), (before + 1, 1), "the same problem");
+        sample.statuses.set_config_problem(None);
+        assert_eq!(revision(), before + 2);
+        let same = sample.supervisor.snapshot(clock::now());
+        sample.statuses.publish(same, (Duration::ZERO, Duration::ZERO));
+        assert_eq!(revision(), before + 2, "the core has nothing new");
+        sample.supervisor.handle(clock::now(), heartbeat_supervisor::Input::Boot);
+        let next = sample.supervisor.snapshot(clock::now());
+        sample.statuses.publish(next, (Duration::ZERO, Duration::ZERO));
+        assert!(revision() > before + 2);
     }
 
     #[tokio::test]
