@@ -3,7 +3,7 @@
 use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, ProcessEntry, RealmEntry};
 use heartbeat_status::{Flag, ProbeKind, WallTime, shortened, without_markup};
 
-use crate::age::{age, cpu, human_seconds_f64, latency, size};
+use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
 use crate::headline::status_of;
 use crate::style::{Hue, Style, hue};
 
@@ -181,9 +181,19 @@ fn is_muted(realm: &RealmEntry) -> bool {
 /// Who mutes the realm and how that ends, if it is muted.
 pub(crate) fn mute(realm: &RealmEntry, style: Style) -> Option<String> {
     let name = style.text(&realm.name);
-    is_muted(realm).then(|| {
-        format!("by an operator (`heartbeat-cli unmute {name}` ends it) or a maintenance window: nothing is sent about it")
-    })
+    let Some(mute) = &realm.mute else {
+        // An older heartbeatd says no more than the flag.
+        return is_muted(realm).then(|| {
+            format!("by an operator (`heartbeat-cli unmute {name}` ends it) or a maintenance window: nothing is sent about it")
+        });
+    };
+    let (until, by, reason) = (moment(mute.until), style.text(&mute.by), style.text(&mute.reason));
+    let end = if mute.by.starts_with("maintenance ") {
+        String::new()
+    } else {
+        format!("; `heartbeat-cli unmute {name}` ends it")
+    };
+    Some(format!("until {until} by {by} ({reason}): nothing is sent about it{end}"))
 }
 
 /// What happens next by itself; `None` for nothing.
@@ -341,6 +351,7 @@ fn process(realm: &RealmEntry, style: Style) -> Cell {
 mod tests {
     use super::*;
     use crate::sample;
+    use heartbeat_status::wire::MuteEntry;
 
     fn text(realm: &RealmEntry, column: Column) -> String {
         cell(realm, column, sample::outage().generated_at, Style::default()).text
@@ -395,6 +406,18 @@ mod tests {
         api.flags.push(Flag::Muted.into());
         assert!(text(&api, Column::Why).starts_with("muted; needs postgres"), "{}", text(&api, Column::Why));
         assert!(mute(&api, Style::default()).unwrap().contains("`heartbeat-cli unmute api` ends it"));
+        let mut entry = MuteEntry { reason: "move".to_owned(), until: api.since, by: "uid 1000".to_owned() };
+        api.mute = Some(entry.clone());
+        let said = mute(&api, Style::default()).unwrap();
+        assert!(said.starts_with("until 2026-11-23 22:39:59"), "{said}");
+        assert!(
+            said.contains(" by uid 1000 (move): nothing is sent about it; `heartbeat-cli unmute api`"),
+            "{said}"
+        );
+        entry.by = "maintenance night".to_owned();
+        api.mute = Some(entry);
+        let said = mute(&api, Style::default()).unwrap();
+        assert!(said.ends_with(" by maintenance night (move): nothing is sent about it"), "{said}");
     }
 
     #[test]

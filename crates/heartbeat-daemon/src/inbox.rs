@@ -4,14 +4,14 @@
 //! one exit per process, one result per measurement. Only operators can send more requests than the inbox takes; it
 //! refuses and counts those.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::Commanded;
 use heartbeat_config::{Changes, Config};
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Said};
+use heartbeat_status::{CheckId, CheckResult, Mute, OwnProblemKind, RealmIx, RunId, Said};
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
@@ -68,7 +68,7 @@ pub(crate) enum Request {
         problem: Option<IntentError>,
     },
     /// Notifications about exactly these realms are muted.
-    Muted(BTreeSet<String>),
+    Muted(BTreeMap<String, Mute>),
     /// A part of heartbeatd has a problem, or works again.
     OwnProblem {
         /// The part of heartbeatd.

@@ -80,7 +80,7 @@ pub use snapshot::{
 };
 pub use start_failure::StartFailure;
 pub use status::{
-    Desired, Flag, NeedState, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why,
+    Desired, Flag, Mute, NeedState, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why,
 };
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{clock_span, is_hostile, sanitise, sanitise_line, shortened, without_markup};

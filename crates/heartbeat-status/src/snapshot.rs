@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{
-    Desired, Exit, Flag, Health, Incident, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo,
-    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict, WallTime,
-    Why,
+    Desired, Exit, Flag, Health, Incident, Instant, Mute, Outcome, Pause, Phase, PhaseTimes, Progress,
+    RealmInfo, RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict,
+    WallTime, Why,
 };
 
 closed_list! {
@@ -179,6 +179,8 @@ pub struct RealmStatus {
     pub health: Health,
     /// Pause overlay.
     pub pause: Option<Pause>,
+    /// Whether receivers hear nothing of it; the core decides nothing by it.
+    pub mute: Option<Mute>,
     /// The one word.
     pub status: Status,
     /// Why, since when, what next.
@@ -222,6 +224,7 @@ impl RealmStatus {
             && self.health == other.health
             && self.desired == other.desired
             && self.pause == other.pause
+            && self.mute == other.mute
             && self.flags == other.flags
             && self.process.pid == other.process.pid
             && self.process.run == other.process.run

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::{Health, Instant};
+use crate::{Health, Instant, WallTime};
 
 closed_list! {
     /// What an operator wants; remembered over restarts.
@@ -297,6 +297,17 @@ pub struct Pause {
     pub reason: String,
     /// Until when; `None` until an operator resumes the realm.
     pub until: Option<Instant>,
+}
+
+/// A mute: receivers of notifications hear nothing of the realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mute {
+    /// Why, as the operator or the configuration says.
+    pub reason: String,
+    /// Until when.
+    pub until: WallTime,
+    /// Who: `uid 1000`, or `maintenance night` for a window.
+    pub by: String,
 }
 
 closed_list! {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{About, LagEntry, ProbeEntry, RealmDocument};
 use heartbeat_status::{
-    DaemonPhase, Desired, FailReason, Flag, Health, Instant, LastResult, Next, NextAction, Outcome, Pause,
-    Phase, PhaseTimes, ProbeInfo, ProbeKind, ProbePhase, ProbeStatus, Progress, RealmInfo, RealmIx,
+    DaemonPhase, Desired, FailReason, Flag, Health, Instant, LastResult, Mute, Next, NextAction, Outcome,
+    Pause, Phase, PhaseTimes, ProbeInfo, ProbeKind, ProbePhase, ProbeStatus, Progress, RealmInfo, RealmIx,
     RealmKind, RealmName, RealmStatus, Reason, Role, RunId, SaidState, Says, Snapshot, StartFailure, Status,
     Thresholds, Verdict, WallAnchor, WallTime, Why,
 };
@@ -78,6 +78,7 @@ fn up() -> RealmStatus {
         phase: Phase::Running,
         health: Health::Healthy,
         pause: None,
+        mute: None,
         status: Status::Up,
         why: Why { reason: Reason::Healthy, message: "healthy".to_owned(), since: AT, next },
         start_failure: None,
@@ -118,6 +119,10 @@ fn every_change_of_meaning_moves_the_revision() {
         ("health", |realm| realm.health = Health::Degraded),
         ("desired", |realm| realm.desired = Desired::Down),
         ("a pause", |realm| realm.pause = Some(Pause { reason: "a look".to_owned(), until: None })),
+        ("a mute", |realm| {
+            let (reason, by) = ("a move".to_owned(), "uid 0".to_owned());
+            realm.mute = Some(Mute { reason, until: WallTime::from_millis(1), by });
+        }),
         ("pid", |realm| realm.process.pid = Some(8)),
         ("generation", |realm| realm.process.run = RunId(8)),
         ("what it reports", |realm| {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Gate, Health, Instant, NeedState, RunId, Status};
+use heartbeat_status::{Gate, Health, Instant, Mute, NeedState, RunId, Status};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
@@ -17,7 +17,7 @@ pub(crate) struct Shown {
     pub(crate) refuses_since: Option<Instant>,
     pub(crate) flapping: bool,
     /// Receivers hear nothing of it: shown as a flag, and no decision depends on it.
-    pub(crate) muted: bool,
+    pub(crate) mute: Option<Mute>,
     /// The realm is down, and the next step is a restart for its health.
     pub(crate) restart_due: bool,
     /// Limits of its processes that the kernel does not enforce.
@@ -59,7 +59,7 @@ impl Default for Shown {
             excuse: NeedState::Ready,
             refuses_since: None,
             flapping: false,
-            muted: false,
+            mute: None,
             restart_due: false,
             unbounded: Vec::new(),
             vouch_after: None,

@@ -1,12 +1,12 @@
 //! One realm as all readers see it.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    Desired, EdgeKind, Flag, NeedState, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, Reason,
-    RestartCounts, Snapshot, Status,
+    Desired, EdgeKind, Flag, Mute, NeedState, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus,
+    Reason, RestartCounts, Snapshot, Status,
 };
 
 use crate::evidence::Hold;
@@ -16,11 +16,11 @@ use crate::{Plan, Supervisor, why};
 
 impl Supervisor {
     /// The realms of which receivers of notifications hear nothing now. The core shows it, and does nothing else with it.
-    pub fn set_muted(&mut self, muted: &BTreeSet<RealmIx>) {
+    pub fn set_muted(&mut self, mut muted: BTreeMap<RealmIx, Mute>) {
         for (realm, info) in self.realms.iter_mut().zip(self.plan.infos()) {
-            let is_muted = muted.contains(&info.ix);
-            realm.shown.dirty |= realm.shown.muted != is_muted;
-            realm.shown.muted = is_muted;
+            let mute = muted.remove(&info.ix);
+            realm.shown.dirty |= realm.shown.mute != mute;
+            realm.shown.mute = mute;
         }
     }
 
@@ -101,7 +101,7 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
     if realm.shown.flapping {
         flags.insert(Flag::Flapping);
     }
-    if realm.shown.muted {
+    if realm.shown.mute.is_some() {
         flags.insert(Flag::Muted);
     }
     if supervisor.suspected_by(ix).next().is_some() {
@@ -129,6 +129,7 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         phase: realm.state.phase(),
         health: realm.shown.health,
         pause: realm.wish.pause.clone(),
+        mute: realm.shown.mute.clone(),
         status: realm.shown.status,
         why,
         stopped_at: stop.and_then(|hold| hold.at),

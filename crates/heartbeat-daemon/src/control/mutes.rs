@@ -1,14 +1,14 @@
 //! Mutes of operators and maintenance windows: of which realms receivers hear nothing now, and which realms a window
 //! pauses. Neither touches supervision; the core shows the flag.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use heartbeat_config::{MaintenanceConfig, MaintenanceEffect};
 use heartbeat_notify::Notifier;
 use heartbeat_status::wire::Action;
-use heartbeat_status::{RealmName, WallTime};
+use heartbeat_status::{Mute, WallTime};
 use heartbeat_supervisor::Command;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
@@ -40,7 +40,7 @@ struct State {
     /// Mutes of operators, by realm.
     asked: BTreeMap<String, StoredMute>,
     /// The muted realms, as last applied; `None` when they must be applied again.
-    muted: Option<BTreeSet<String>>,
+    muted: Option<BTreeMap<String, Mute>>,
     /// The end of each window, by name, whose pauses have been commanded.
     paused: BTreeMap<String, WallTime>,
 }
@@ -56,11 +56,20 @@ pub(crate) struct Mutes {
 /// What holds at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Moment<'c> {
-    muted: BTreeSet<String>,
+    /// The mute of each muted realm that ends last.
+    muted: BTreeMap<String, Mute>,
     /// Windows that pause, with their ends.
     pausing: Vec<(&'c MaintenanceConfig, WallTime)>,
     /// When something changes next.
     next: Option<WallTime>,
+}
+
+impl Moment<'_> {
+    fn mute(&mut self, realm: &str, mute: Mute) {
+        if self.muted.get(realm).is_none_or(|known| known.until < mute.until) {
+            self.muted.insert(realm.to_owned(), mute);
+        }
+    }
 }
 
 /// What holds at `now`.
@@ -72,7 +81,8 @@ fn moment<'c>(
     let mut moment = Moment::default();
     let mut borders = Vec::new();
     for (realm, mute) in asked.iter().filter(|(_, mute)| now < mute.until) {
-        moment.muted.insert(realm.clone());
+        let by = mute.by.map_or_else(|| "an operator".to_owned(), |uid| format!("uid {uid}"));
+        moment.mute(realm, Mute { reason: mute.reason.clone(), until: mute.until, by });
         borders.push(mute.until);
     }
     for window in windows {
@@ -80,7 +90,11 @@ fn moment<'c>(
         let Some(end) = window.open_until(now) else { continue };
         borders.push(end);
         match window.effect {
-            MaintenanceEffect::Mute => moment.muted.extend(window.realms.iter().map(RealmName::to_string)),
+            MaintenanceEffect::Mute => {
+                let by = format!("maintenance {}", window.name);
+                let mute = Mute { reason: window.reason.clone(), until: end, by };
+                window.realms.iter().for_each(|realm| moment.mute(realm.as_str(), mute.clone()));
+            }
             MaintenanceEffect::Pause => moment.pausing.push((window, end)),
         }
     }
@@ -134,7 +148,7 @@ impl Mutes {
         if state.muted.as_ref() != Some(&muted) {
             state.muted = Some(muted.clone());
             if let Some(notifier) = self.ways.notifier.upgrade() {
-                notifier.mute(muted.clone());
+                notifier.mute(muted.keys().cloned().collect());
             }
             self.ways.inbox.request(Request::Muted(muted));
             // What is still open after a mute is sent now.
@@ -186,6 +200,7 @@ impl Mutes {
 mod tests {
     use super::*;
     use heartbeat_config::WindowStart;
+    use heartbeat_status::RealmName;
 
     fn at(seconds: i64) -> WallTime {
         WallTime::from_millis(1_795_473_598_000 + seconds * 1_000)
@@ -210,10 +225,14 @@ mod tests {
             window("night", "db", MaintenanceEffect::Mute, 40),
             window("move", "web", MaintenanceEffect::Pause, 60),
         ];
-        let muted = |seconds: i64| moment(at(seconds), &asked, &windows).muted.contains("db");
+        let muted = |seconds: i64| moment(at(seconds), &asked, &windows).muted.contains_key("db");
         for seconds in 0..200 {
             assert_eq!(muted(seconds), seconds < 140, "{seconds}");
         }
+        let who = |seconds: i64| moment(at(seconds), &asked, &windows).muted["db"].clone();
+        assert_eq!(who(0), Mute { reason: "move".to_owned(), until: at(50), by: "an operator".to_owned() });
+        let night = Mute { reason: "backup".to_owned(), until: at(140), by: "maintenance night".to_owned() };
+        assert_eq!((who(40), who(139)), (night.clone(), night), "the one that ends last");
         let pausing = |seconds: i64| moment(at(seconds), &asked, &windows).pausing.len();
         assert_eq!((pausing(59), pausing(60), pausing(159), pausing(160)), (0, 1, 1, 0));
         let next: Vec<Option<WallTime>> =

@@ -1,11 +1,11 @@
 //! The loop's decisions about a batch, made before it acts on any of them: a function of the batch and of the phase.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use heartbeat_api::Commanded;
 use heartbeat_config::Config;
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, DaemonPhase, RealmIx, RunFact};
+use heartbeat_status::{CheckId, CheckResult, DaemonPhase, Mute, RealmIx, RunFact};
 use heartbeat_supervisor::{ActionPlan, Command, Input};
 use tokio::sync::oneshot;
 
@@ -55,7 +55,7 @@ pub(crate) enum Decision {
     /// Reports a file that was damaged or removed.
     NoteDamage(String),
     /// Shows which realms are muted.
-    ShowMuted(BTreeSet<String>),
+    ShowMuted(BTreeMap<String, Mute>),
     /// Gives the executor a notice of the process adapter.
     Notice(Notice),
     /// Gives the core a result, and history its latency.

@@ -194,8 +194,9 @@ impl Driver {
             }
             Decision::ShowMuted(realms) => {
                 let plan = self.supervisor.plan_in_force();
-                let muted = realms.iter().filter_map(|realm| plan.find(realm)).collect();
-                self.supervisor.set_muted(&muted);
+                let muted = realms.into_iter().filter_map(|(realm, mute)| Some((plan.find(&realm)?, mute)));
+                let muted = muted.collect();
+                self.supervisor.set_muted(muted);
                 self.state.unpublished = true;
             }
             Decision::Notice(notice) => {

@@ -45,7 +45,7 @@ pub use notification::{
 };
 pub use open::Open;
 pub use realm::{
-    ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
+    ExitEntry, LastEntry, MuteEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
     ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::{About, ConfigProblem};

@@ -53,6 +53,9 @@ pub struct RealmEntry {
     /// Pause overlay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseEntry>,
+    /// The mute that ends last, while receivers hear nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mute: Option<MuteEntry>,
     /// Remarks.
     pub flags: Vec<Open<Flag>>,
     /// Since when the status holds.
@@ -113,6 +116,17 @@ pub struct PauseEntry {
     /// Until when; absent until resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<WallTime>,
+}
+
+/// A mute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MuteEntry {
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: WallTime,
+    /// Who: `uid 1000`, or `maintenance night` for a window of the configuration.
+    pub by: String,
 }
 
 /// What happens next.

@@ -7,14 +7,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, NeedEntry, NextEntry, Open,
-    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, ProcessUsage, REALM_SCHEMA, RealmDocument, RealmEntry,
-    RealmFigures, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry,
-    SloEntry, StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
+    DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, MuteEntry, NeedEntry,
+    NextEntry, Open, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, ProcessUsage, REALM_SCHEMA,
+    RealmDocument, RealmEntry, RealmFigures, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry,
+    STATUS_SCHEMA, SaysEntry, SloEntry, StatusDocument, Summary, TransitionEntry, millis, seconds,
+    whole_millis,
 };
 use crate::{
-    ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
-    ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor,
+    ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Mute, Outcome, PhaseTimes, ProbeInfo,
+    ProbePhase, ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor,
 };
 
 /// Why the configuration on disk does not take effect, in two forms. The whole text quotes files, in which secrets may
@@ -298,6 +299,11 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         pause: realm.pause.as_ref().map(|pause| PauseEntry {
             reason: pause.reason.clone(),
             until: pause.until.map(|until| about.anchor.wall(until)),
+        }),
+        mute: realm.mute.as_ref().map(|Mute { reason, until, by }| MuteEntry {
+            reason: reason.clone(),
+            until: *until,
+            by: by.clone(),
         }),
         flags: realm.flags.iter().map(|flag| (*flag).into()).collect(),
         since: realm.stopped_at.unwrap_or_else(|| about.anchor.wall(realm.why.since)),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
-    Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds,
+    CommandId, EventKind, Exit, Flag, IncidentStep, Mute, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind,
+    Reason, Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds, WallTime,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StepAction};
 
@@ -56,11 +56,22 @@ fn with_port(name: &str) -> RealmSpec {
 fn a_mute_is_shown_and_changes_nothing_else() {
     let mut d = Drive::up(vec![bare("a")]);
     let before = d.sup.snapshot(d.now);
-    d.sup.set_muted(&[A].into());
+    let mute = |until: i64| Mute {
+        reason: "move".to_owned(),
+        until: WallTime::from_millis(until),
+        by: "uid 1000".to_owned(),
+    };
+    d.sup.set_muted([(A, mute(5_000))].into());
     let muted = d.sup.snapshot(d.now);
+    assert_eq!(d.status(A).mute, Some(mute(5_000)));
     assert!(d.status(A).flags.contains(&Flag::Muted));
     assert_eq!((muted.revision, d.status(A).status), (before.revision + 1, before.realms[A.index()].status));
-    d.sup.set_muted(&[].into());
+    d.sup.set_muted([(A, mute(5_000))].into());
+    assert_eq!(d.sup.snapshot(d.now).revision, muted.revision, "the same mute");
+    d.sup.set_muted([(A, mute(6_000))].into());
+    assert_eq!(d.sup.snapshot(d.now).revision, muted.revision + 1, "a longer one");
+    d.sup.set_muted([].into());
+    assert_eq!(d.status(A).mute, None);
     assert!(!d.status(A).flags.contains(&Flag::Muted));
 }
 

@@ -332,7 +332,12 @@ fn a_new_realm_in_a_free_place_has_nothing_of_the_removed_one() {
         assert_eq!((old.process.run.generation(), old.restarts.total), (5, 4), "{old:#?}");
         d.wait_answering(secs(20), |_| FAIL);
         d.order(Action::Pause, B);
-        d.sup.set_muted(&[B].into());
+        let mute = heartbeat_status::Mute {
+            reason: "move".to_owned(),
+            until: heartbeat_status::WallTime::from_millis(0),
+            by: "uid 0".to_owned(),
+        };
+        d.sup.set_muted([(B, mute)].into());
         let before = d.run(B);
         d.reload(vec![bare("a"), retired(restartable())], &[]);
         d.exit(B, Exit::signal(Signal::TERM));
@@ -341,7 +346,7 @@ fn a_new_realm_in_a_free_place_has_nothing_of_the_removed_one() {
         let mut other = restartable();
         other.name = heartbeat_status::RealmName::new("other").expect("a name");
         d.reload(vec![bare("a"), other.clone()], &[]);
-        d.sup.set_muted(&[].into());
+        d.sup.set_muted([].into());
         // The same realm in a place that no realm had before.
         let mut fresh = Drive::up(vec![bare("a")]);
         fresh.reload(vec![bare("a"), other], &[]);
