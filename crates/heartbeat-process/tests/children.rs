@@ -921,6 +921,10 @@ const TESTS: &[(&str, fn())] = &[
     ),
     ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
     (
+        "leftovers_that_could_not_be_watched_are_looked_at_again",
+        trees::leftovers_that_could_not_be_watched_are_looked_at_again,
+    ),
+    (
         "a_full_disk_below_the_records_misses_no_restart",
         adopting::a_full_disk_below_the_records_misses_no_restart,
     ),

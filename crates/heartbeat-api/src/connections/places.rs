@@ -597,22 +597,21 @@ mod tests {
         let under_way = answered.activity.begin();
         let idle = places.take(OVER_TCP).await.unwrap();
         let later = places.take(OVER_TCP).await.unwrap();
-        let closes = tokio::spawn(async move {
-            idle.activity.evicted().await;
-            drop(idle);
-        });
+        let closes = closing(idle);
         let new = places.take(OVER_TCP).await.expect("the idle one gives way");
         closes.await.unwrap();
         let new_request = new.activity.begin();
         let later_request = later.activity.begin();
         assert!(places.take(OVER_TCP).await.is_none(), "all are being answered");
-        // The answer is complete but not yet with the kernel: the server must not cut it off.
+        let (activity, closes) = (Arc::clone(&answered.activity), closing(answered));
         drop(under_way);
-        assert!(places.take(OVER_TCP).await.is_none());
-        answered.activity.note_flushed();
+        assert!(places.take(OVER_TCP).await.is_none(), "the answer is complete but not yet with the kernel");
+        activity.note_flushed();
+        let newest = places.take(OVER_TCP).await.expect("the answered one gives way");
+        closes.await.unwrap();
         // A connection that does not close in time keeps its place.
         assert!(places.take(OVER_TCP).await.is_none());
-        drop((answered, new_request, later_request, later, new));
+        drop((newest, new_request, later_request, later, new));
         assert!(places.take(OVER_TCP).await.is_some());
     }
 

@@ -223,13 +223,24 @@ mod tests {
         WallTime,
     };
     use std::path::PathBuf;
+    use std::time::Duration;
 
     /// No other heartbeatd on this host has realms of these names.
     const REALMS: &str =
         "[realm.zq-db]\nrun = \"true\"\n[realm.zq-web]\nrun = \"true\"\nneeds = [\"zq-db\"]\n";
 
     const KEEP: heartbeat_store::Keep =
-        heartbeat_store::Keep { history: std::time::Duration::from_secs(86_400), max_bytes: 1 << 20 };
+        heartbeat_store::Keep { history: Duration::from_secs(86_400), max_bytes: 1 << 20 };
+
+    /// Bounds a hang: the end of a database waits no longer than its own bound, whatever is on disk by then.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Waits until the database has written all that it was given, and done what was to follow.
+    fn on_disk(databases: &Databases) {
+        let (give, take) = std::sync::mpsc::sync_channel(1);
+        databases.incidents.flush(Box::new(move |written| drop(give.send(written))));
+        take.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
 
     struct Disk {
         dir: tempfile::TempDir,
@@ -250,8 +261,11 @@ mod tests {
             sample.statuses.save_incidents(boot, &databases.incidents);
             let ecosystem = sample.statuses.ecosystem(boot, restarts);
             databases.incidents.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap());
+            on_disk(&databases);
             drop(databases);
-            self.remembered = open().remembered();
+            let databases = open();
+            on_disk(&databases);
+            self.remembered = databases.remembered();
         }
 
         fn records(&self) -> PathBuf {
@@ -372,7 +386,7 @@ mod tests {
         assert_eq!(back[0].document, document("01-1"));
         let databases = Databases::open(disk.dir.path(), KEEP, &sample.problems).unwrap();
         databases.retire_file(ecosystem_path(&disk.records()));
-        drop(databases);
+        on_disk(&databases);
         assert!(!ecosystem_path(&disk.records()).exists());
     }
 

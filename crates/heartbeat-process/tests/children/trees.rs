@@ -298,6 +298,39 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
     setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
 }
 
+pub(crate) fn leftovers_that_could_not_be_watched_are_looked_at_again() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const MAX_DESCRIPTORS: u64 = 250;
+    let bench = Bench::new();
+    let launch = |realm, script| {
+        let key = Key { realm: RealmIx(realm), run: RunId(1) };
+        bench.processes.launch(key, &RealmName::new(&format!("db{realm}")).unwrap(), &bench.shell(script));
+        (key, bench.started())
+    };
+    let (many, main_of_many) = launch(
+        1,
+        "for at in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do setsid sleep 657 & done; exec sleep 657",
+    );
+    let (one, main_of_one) = launch(2, "setsid sleep 658 & exec sleep 659");
+    until(|| processes_called(&["sleep", "657"]).len() == 17 && !nobody_called(&["sleep", "659"]));
+    until(|| !nobody_called(&["sleep", "658"]));
+    let left = processes_called(&["sleep", "658"])[0].file_name().unwrap().to_str().unwrap().parse();
+    let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, MAX_DESCRIPTORS, before.1).unwrap();
+    let all = take_all_descriptors();
+    // The first one takes the reserve of descriptors for what it leaves behind; nothing is left for the second one.
+    for main in [main_of_many, main_of_one] {
+        kill_main(main);
+        assert_eq!(exit_of(&bench.next()), (Exit::signal(Signal::KILL), false));
+    }
+    drop(all);
+    setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
+    kill_main(left.unwrap());
+    assert_eq!(bench.next(), Notice::Emptied { key: one });
+    bench.processes.signal(many, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key: many });
+}
+
 /// A process of another launcher, in a session of its own, that carries the tag of a run.
 #[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
 fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {

@@ -36,6 +36,7 @@ fn a_failing_ready_probe_makes_it_unhealthy_and_restarts_nothing() {
     second_answers(&mut d, secs(120), FAIL);
     let status = d.status(A);
     assert_eq!((status.status, status.health, status.restarts.total), (Status::Down, Health::Unhealthy, 0));
+    assert!(status.probes[1].interval >= Some(secs(5)), "no measurement hurries for a restart: {status:?}");
     assert_eq!((d.signals(), d.word(B)), (vec![], Status::Up));
     d.exit(B, Exit::code(1));
     assert_eq!((d.word(B), d.starts()), (Status::Blocked, vec![]), "it holds what needs it");
