@@ -189,6 +189,9 @@ pub(crate) enum Command {
         /// Number of incidents
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
         limit: usize,
+        /// Write all that is known of the incident to this new .tar.gz file
+        #[arg(long, value_name = "FILE", requires = "id")]
+        export: Option<PathBuf>,
     },
     /// Acknowledge an incident
     Ack {

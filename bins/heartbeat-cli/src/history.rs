@@ -45,8 +45,8 @@ fn plain(step: &HistoryStep) -> String {
         |latency| format!("{}\t{}\t{}\t{}", latency.p50, latency.p95, latency.p99, latency.max),
     );
     let max = |level: Option<LevelEntry>| level.map_or_else(String::new, |level| level.max.to_string());
-    let UsageTimes { cpu_percent, rss_bytes, fds } = step.usage;
-    let usage = format!("{}\t{}\t{}", max(cpu_percent), max(rss_bytes), max(fds));
+    let UsageTimes { cpu_percent, rss_bytes, fds, load, disk_percent } = step.usage;
+    let usage = [cpu_percent, rss_bytes, fds, load, disk_percent].map(max).join("\t");
     format!("{}\t{up_s}\t{degraded_s}\t{down_s}\t{unknown_s}\t{paused_s}\t{latency}\t{usage}", step.at)
 }
 
@@ -102,11 +102,13 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
 /// A quantity that has a line: its label, its level within a time, and its text.
 type Line = (&'static str, fn(&UsageTimes) -> Option<LevelEntry>, fn(f64) -> String);
 
-/// What the processes of a realm use.
-const QUANTITIES: [Line; 3] = [
+/// What the processes of a realm use, and what the host uses.
+const QUANTITIES: [Line; 5] = [
     ("cpu", |usage| usage.cpu_percent, age::cpu),
     ("memory", |usage| usage.rss_bytes, age::size),
     ("fds", |usage| usage.fds, |count| format!("{count:.0}")),
+    ("load", |usage| usage.load, |load| format!("{load:.2}")),
+    ("disk", |usage| usage.disk_percent, |percent| format!("{percent:.0}%")),
 ];
 
 /// The worst status within a column, so that a second of downtime still shows in a day.
@@ -183,7 +185,7 @@ mod tests {
         assert!(lines(&young, Style::default())[1].starts_with("status   ·█?  99"), "an older gap is one");
         assert_eq!(shown[3], "cpu       █    p50 2.0%, max 50%");
         assert_eq!(shown[4], "memory    █    p50 4.0MiB, max 8.0MiB");
-        assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == 13));
+        assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == 15));
         assert!(plain(&document.steps[1]).ends_with("\t50\t8388608\t"), "{}", plain(&document.steps[1]));
     }
 }

@@ -1,17 +1,21 @@
 //! `incidents`: the list, and the story of one.
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{AckRequest, IncidentDocument, IncidentsDocument};
+use heartbeat_status::wire::{
+    AckRequest, IncidentDocument, IncidentsDocument, OpeningEvidence, ProcessStateEntry,
+};
 
-use crate::age::moment;
+use crate::age::{moment, size};
 use crate::console::Console;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
-use crate::probe;
 use crate::style::Style;
+use crate::{notification, probe};
 
 /// Characters of an identifier that tell incidents apart for a person: its random end.
 const SHORT_ID_CHARS: usize = 8;
+/// Changes of the configuration in the story of an incident.
+const MAX_CHANGES_SHOWN: usize = 10;
 /// Incidents looked through for the end of an identifier.
 const MAX_SEARCHED_INCIDENTS: usize = 2_000;
 /// Incidents that heartbeatd gives at a time.
@@ -136,22 +140,72 @@ pub(crate) async fn one(client: &Client, id: &str, console: &mut Console) -> Out
         console.json(&incident)?;
     } else {
         story(&incident, console.style).iter().try_for_each(|line| console.prose(line, 4))?;
-        // What was said is extra: heartbeatd keeps it in memory only, and the realm may be gone.
-        if let Ok(root) = client.realm_with_transcripts(&incident.root).await {
-            let said = probe::before(&root, incident.opened_at, console.style);
-            if !said.is_empty() {
-                console.prose(
-                    &format!(
-                        "last failed measurement of {} before it was opened:",
-                        console.style.text(&incident.root)
-                    ),
-                    4,
-                )?;
-                said.iter().try_for_each(|line| console.prose(&format!("  {line}"), 4))?;
-            }
-        }
+        more(client, &incident, console).await?;
     }
     Ok(Exit::Holds)
+}
+
+/// What else heartbeatd knows. A heartbeatd that does not know it has told the story all the same.
+async fn more(client: &Client, incident: &IncidentDocument, console: &mut Console) -> Result<(), Failure> {
+    let style = console.style;
+    let opened = client.evidence(&incident.id).await.ok().and_then(|evidence| evidence.opened);
+    for line in opened.iter().flat_map(|opened| evidence(opened, &incident.root, style)) {
+        console.prose(&line, 4)?;
+    }
+    let notifications = client.notifications(&incident.id).await.map(|document| document.notifications);
+    let notifications = notifications.unwrap_or_default();
+    if !notifications.is_empty() {
+        console.line("notifications:")?;
+    }
+    notifications
+        .iter()
+        .try_for_each(|entry| console.prose(&format!("  {}", notification::line(entry, style)), 4))
+}
+
+/// What heartbeatd saw when it opened the incident.
+fn evidence(opened: &OpeningEvidence, root: &str, style: Style) -> Vec<String> {
+    let root = style.text(root);
+    let mut lines = Vec::new();
+    let conversation = probe::before(&opened.failures, opened.at, style);
+    if !conversation.is_empty() {
+        lines.push(format!("last failed measurement of {root} before it was opened:"));
+        lines.extend(conversation.iter().map(|line| format!("  {line}")));
+    }
+    if !opened.processes.is_empty() {
+        lines.push(format!("processes of {root} when it was opened:"));
+        lines.extend(
+            opened.processes.iter().map(|process| format!("  {}", style.text(&process_line(process)))),
+        );
+    }
+    if let Some(config) = opened.config.as_ref().filter(|config| !config.changes.is_empty()) {
+        lines.push(format!(
+            "configuration {}, in force since {}, changed:",
+            config.revision,
+            moment(config.since)
+        ));
+        let shown = config.changes.iter().take(MAX_CHANGES_SHOWN);
+        lines.extend(shown.map(|change| format!("  {}", style.text(change))));
+        if config.changes.len() > MAX_CHANGES_SHOWN || config.more_changes {
+            lines.push("  and more: --export has them".to_owned());
+        }
+    }
+    lines
+}
+
+/// A process in one line.
+pub(crate) fn process_line(process: &ProcessStateEntry) -> String {
+    let waits = process.waits_in.as_deref().map_or_else(String::new, |function| format!(" in {function}"));
+    let fds = process.fds.map_or_else(String::new, |count| format!(", {count} descriptors"));
+    format!(
+        "{} {} (child of {}): {}{waits}, threads {}, {:.2} s of processor time, {}{fds}",
+        process.pid,
+        process.name,
+        process.parent,
+        process.state,
+        process.threads,
+        process.cpu_s,
+        size(process.rss_bytes as f64)
+    )
 }
 
 fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
@@ -189,6 +243,25 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::sample::incident as sample;
+
+    #[test]
+    fn the_evidence_has_what_was_said_the_processes_and_the_change_of_the_configuration() {
+        let text = r#"{ "at": "2026-11-23T22:39:58.400Z", "before": [],
+            "processes": [ { "pid": 7, "parent": 1, "name": "postgres", "state": "D", "waits_in": "io_schedule",
+                "threads": 2, "cpu_s": 1.25, "rss_bytes": 2097152, "fds": 9 } ],
+            "failures": [ { "at": "2026-11-23T22:39:58.000Z", "probe": "tcp", "outcome": "fail",
+                "transcript": ["> ping", "< no"] } ],
+            "config": { "revision": 2, "since": "2026-11-23T22:39:00.000Z", "keys": [],
+                "changes": ["- realm.db.port = 1", "+ realm.db.port = 2"] } }"#;
+        let shown = evidence(&serde_json::from_str(text).unwrap(), "db", Style::default()).join("\n");
+        for part in [
+            "> ping\n",
+            "7 postgres (child of 1): D in io_schedule, threads 2, 1.25 s of processor time, 2.0MiB, 9 descriptors",
+            "+ realm.db.port = 2",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
 
     #[test]
     fn a_line_an_incident_and_none_says_so() {

@@ -15,6 +15,7 @@
 mod act;
 mod advice;
 mod age;
+mod archive;
 mod args;
 mod ask;
 mod beat;
@@ -30,6 +31,7 @@ mod doctor;
 mod events;
 mod exit;
 mod explain;
+mod export;
 mod global;
 mod graph;
 mod headline;
@@ -43,6 +45,7 @@ mod logs;
 mod man;
 mod mute;
 mod nagios;
+mod notification;
 mod notify;
 mod page;
 mod plan;
@@ -251,8 +254,11 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
             register::unregister(&connect(console), realm, *dry_run, console).await
         }
         Some(Command::Daemon { what }) => daemon::run(&connect(console), *what, limit, console).await,
+        Some(Command::Incidents { id: Some(id), export: Some(path), .. }) => {
+            export::run(&connect(console), id, path, console).await
+        }
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
-        Some(Command::Incidents { id: None, open, limit }) => {
+        Some(Command::Incidents { id: None, open, limit, .. }) => {
             incidents::list(&connect(console), *open, *limit, console).await
         }
         Some(Command::Notify { what: args::Notify::Log { id } }) => {

@@ -1,14 +1,14 @@
 //! `notify`: a test of a receiver, and the notifications of an incident.
 
 use heartbeat_client::Client;
+use heartbeat_status::WallTime;
 use heartbeat_status::wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
-use heartbeat_status::{DeliveryState, WallTime};
 
-use crate::age::moment;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
 use crate::incidents::full;
+use crate::notification::line;
 use crate::style::Style;
 
 /// The notifications of an incident.
@@ -67,38 +67,15 @@ fn lines(document: &NotificationsDocument, style: Style) -> Vec<String> {
         return vec!["no receiver was to hear of this incident".to_owned()];
     }
     let mut lines = vec![format!("{:<12}  {:<9}  {:<23}  RESULT", "RECEIVER", "EVENT", "SINCE")];
-    lines.extend(document.notifications.iter().map(|entry| {
-        let event = entry.event.to_string();
-        let (receiver, since) = (style.text(&entry.receiver), moment(entry.queued_at));
-        format!("{receiver:<12}  {event:<9}  {since:<23}  {}", result(entry, style))
-    }));
+    lines.extend(document.notifications.iter().map(|entry| line(entry, style)));
     lines
-}
-
-fn result(entry: &NotificationEntry, style: Style) -> String {
-    let attempts = match entry.attempts {
-        0 => String::new(),
-        1 => " after 1 attempt".to_owned(),
-        attempts => format!(" after {attempts} attempts"),
-    };
-    let why = entry.why.as_ref().map_or_else(String::new, |why| format!(": {}", style.text(why)));
-    let next = entry.next_at.map_or_else(String::new, |at| format!("; the next at {}", moment(at)));
-    let at = entry.attempted_at.map_or_else(String::new, |at| format!(" at {}", moment(at)));
-    match entry.state.known() {
-        Some(DeliveryState::Delivered) => format!("delivered{attempts}{at}"),
-        Some(DeliveryState::GivenUp) => format!("given up{attempts}{at}{why}"),
-        Some(DeliveryState::Dropped) => format!("not sent{why}"),
-        Some(DeliveryState::Due) if entry.attempts > 0 => format!("not delivered yet{attempts}{why}{next}"),
-        Some(DeliveryState::Due) => "to be sent".to_owned(),
-        None => format!("{}{attempts}{why}", entry.state),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::IncidentStep;
     use heartbeat_status::wire::NOTIFICATIONS_SCHEMA;
+    use heartbeat_status::{DeliveryState, IncidentStep};
 
     #[test]
     fn a_test_says_whether_it_arrived_and_a_dry_run_what_would_be_sent() {

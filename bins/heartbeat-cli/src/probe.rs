@@ -7,7 +7,7 @@ use heartbeat_client::Client;
 use heartbeat_config::{Config, Measure, Sources, load, nearest};
 use heartbeat_probe::{Explanation, Probe, UrlError};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{ProbeFailureEntry, RealmDocument};
+use heartbeat_status::wire::ProbeFailureEntry;
 
 use crate::age::moment;
 use crate::args::ProbeArgs;
@@ -118,11 +118,11 @@ fn recorded(failure: &ProbeFailureEntry, style: Style) -> Vec<String> {
 }
 
 /// The last failure shortly before `at` with what was said in it: an incident that began then began with it.
-pub(crate) fn before(document: &RealmDocument, at: WallTime, style: Style) -> Vec<String> {
+pub(crate) fn before(failures: &[ProbeFailureEntry], at: WallTime, style: Style) -> Vec<String> {
     let is_near = |failure: &&ProbeFailureEntry| {
         (0..=MAX_BEFORE_MS).contains(&(at.as_millis() - failure.at.as_millis()))
     };
-    let found = document.probe_failures.iter().find(is_near);
+    let found = failures.iter().find(is_near);
     found.map_or_else(Vec::new, |failure| recorded(failure, style))
 }
 
@@ -150,13 +150,12 @@ mod tests {
             serde_json::json!({ "at": at, "probe": "http", "outcome": "fail", "reason": "HeadersTimeout",
                 "detail": detail, "transcript": ["> GET / HTTP/1.1", "< \u{1b}[2Jx"] })
         };
-        let mut document: RealmDocument = serde_json::from_str(crate::sample::REALM).unwrap();
         let entries = serde_json::json!([
             failure("2026-11-23T22:40:00.000Z", "later"),
             failure("2026-11-23T22:39:58.000Z", "too late"),
         ]);
-        document.probe_failures = serde_json::from_value(entries).unwrap();
-        let at = |text: &str| before(&document, text.parse().unwrap(), Style::default());
+        let failures: Vec<ProbeFailureEntry> = serde_json::from_value(entries).unwrap();
+        let at = |text: &str| before(&failures, text.parse().unwrap(), Style::default());
         let said = at("2026-11-23T22:39:58.310Z");
         assert!(said[0].ends_with("http: too late"), "{said:?}");
         assert_eq!(said[1..], ["  > GET / HTTP/1.1", "  < ?[2Jx"], "nothing that moves the cursor");

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::wire::{
-    About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument, ReportDocument,
-    StripsDocument, TransitionEntry,
+    About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, HolderEntry, IncidentDocument,
+    NotificationEntry, NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
+    ReportDocument, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -299,6 +299,8 @@ pub trait Backend: Send + Sync + 'static {
     fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>>;
     /// One incident on record.
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
+    /// The evidence of an incident; otherwise why the store cannot read it.
+    fn evidence(&self, incident: String) -> BoxFuture<Result<EvidenceDocument, HistoryError>>;
     /// The notifications of an incident, in order; otherwise why the store cannot read them.
     fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
     /// Counts of attempts to notify receivers, in a constant order. Must not wait.

@@ -113,6 +113,7 @@ impl Shared {
             }
             Endpoint::Incidents => incidents::list(ecosystem, &query, caller).await,
             Endpoint::Incident => incidents::one(ecosystem, name, caller).await,
+            Endpoint::Evidence => incidents::evidence(ecosystem, name).await,
             Endpoint::Notifications => incidents::notifications(ecosystem, name).await,
             Endpoint::TestReceiver => notifying::test(ecosystem, name, &body).await,
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,

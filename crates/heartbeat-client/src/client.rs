@@ -6,10 +6,10 @@ use std::time::Duration;
 use heartbeat_http::Answer as Opened;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
-    AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, MuteDocument, MuteRequest,
-    NotificationsDocument, NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem, RealmDocument,
-    RegistrationDocument, ReloadDocument, ReloadRequest, SloDocument, StatusDocument, Wait,
+    AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, EvidenceDocument, GraphDocument,
+    HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, MuteDocument,
+    MuteRequest, NotificationsDocument, NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem,
+    RealmDocument, RegistrationDocument, ReloadDocument, ReloadRequest, SloDocument, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -353,6 +353,14 @@ impl Client {
     /// [`ClientError::NotFound`] when the incident is not remembered.
     pub async fn notifications(&self, id: &str) -> Result<NotificationsDocument, ClientError> {
         self.read(&format!("/api/incidents/{}/notifications/", segment(id)), self.deadline).await
+    }
+
+    /// What heartbeatd saw when it opened an incident, and when it resolved it.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when the incident is not remembered.
+    pub async fn evidence(&self, id: &str) -> Result<EvidenceDocument, ClientError> {
+        self.read(&format!("/api/incidents/{}/evidence/", segment(id)), self.deadline).await
     }
 
     /// Mutes a realm: receivers of notifications hear nothing of it for a while.

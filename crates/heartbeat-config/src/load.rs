@@ -16,7 +16,7 @@ use crate::defaults;
 use crate::diagnostic::Report;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
-use crate::effective::{self, EffectiveKey};
+use crate::effective::{self, Audience, EffectiveKey};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Silent};
 use crate::heartbeat;
@@ -92,6 +92,14 @@ pub fn check(sources: &Sources) -> Result<Loaded, Report> {
 /// As [`load`].
 pub fn effective(sources: &Sources) -> Result<Vec<EffectiveKey>, Report> {
     within_bounds(sources, &[], Purpose::List).map(|loaded| loaded.effective)
+}
+
+/// As [`effective`], for a reader elsewhere: without arguments of commands, texts that a probe sends, and queries of URLs.
+///
+/// # Errors
+/// As [`load`].
+pub fn shareable(sources: &Sources) -> Result<Vec<EffectiveKey>, Report> {
+    within_bounds(sources, &[], Purpose::Share).map(|loaded| loaded.effective)
 }
 
 /// [`check`] beside realms that are registered at run time, by name. The files have to load without them; that they
@@ -191,6 +199,8 @@ enum Purpose {
     Check,
     /// To list every key with its source.
     List,
+    /// The same for a reader elsewhere.
+    Share,
 }
 
 fn assemble(
@@ -217,7 +227,11 @@ fn assemble(
         host::look(&reader, &realms);
         host::look_for_receivers(&reader, &notify);
     }
-    let effective = if purpose == Purpose::List { effective::effective(&reader) } else { Vec::new() };
+    let effective = match purpose {
+        Purpose::List => effective::effective(&reader, Audience::Owner),
+        Purpose::Share => effective::effective(&reader, Audience::Elsewhere),
+        Purpose::Run | Purpose::Check => Vec::new(),
+    };
     let registering = Arc::new(RegistrationRules::of(&reader));
     let plan = plan(&reader, &heartbeat, realms);
     let problems = problems.into_inner();

@@ -72,17 +72,20 @@ impl UsageReader {
     pub fn read_exactly(&self, place: &RunPlace, max_memory: u64) -> Option<Usage> {
         let pids = match self.group(place) {
             Some(group) => group.members().ok()?,
-            None => {
-                let tree = Tree::tagged(place.main, place.realm.as_str(), &self.instance_tag);
-                tree.pids().iter().chain(tree.strays()).copied().collect()
-            }
+            None => self.tagged(place),
         };
         let usage = usage_of(&pids, memory_of(&pids, max_memory))?;
         let of_group = self.group(place).and_then(|group| processor_time_of_group(group.dir()));
         Some(Usage { cpu: of_group.unwrap_or(usage.cpu), ..usage })
     }
 
-    fn group(&self, place: &RunPlace) -> Option<Cgroup> {
+    /// The processes of a run that has no control group.
+    pub(crate) fn tagged(&self, place: &RunPlace) -> Vec<u32> {
+        let tree = Tree::tagged(place.main, place.realm.as_str(), &self.instance_tag);
+        tree.pids().iter().chain(tree.strays()).copied().collect()
+    }
+
+    pub(crate) fn group(&self, place: &RunPlace) -> Option<Cgroup> {
         Cgroup::of_run(self.groups.as_deref()?, &place.realm, place.run).filter(|group| group.has(place.main))
     }
 }
@@ -133,12 +136,15 @@ fn processor_time(pid: u32) -> Option<Duration> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may contain anything.
     let times = line[line.rfind(')')? + 1..].split_ascii_whitespace().skip(FIRST).take(4);
-    let ticks: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    Some(Duration::from_millis(ticks.saturating_mul(1_000) / per_second))
+    Some(ticks(times.filter_map(|time| time.parse::<u64>().ok()).sum()))
 }
 
-fn descriptors(pid: u32) -> Option<u64> {
+/// Ticks of the kernel's clock as time.
+pub(crate) fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
+pub(crate) fn descriptors(pid: u32) -> Option<u64> {
     let dir = format!("/proc/{pid}/fd");
     // Linux has the number as the size of the directory since 6.2.
     match fs::metadata(&dir).ok()?.len() {

@@ -111,12 +111,7 @@ restart.verify_for = "1s"
 
     /// The body of a GET at the read-only address.
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = std::net::TcpStream::connect(&self.listen).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.listen);
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+        body_of(&self.listen, path)
     }
 
     pub(crate) fn status_of(&self, name: &str) -> String {
@@ -126,6 +121,16 @@ restart.verify_for = "1s"
     pub(crate) fn pid_of(&self, name: &str) -> i64 {
         self.realm(name)["process"]["pid"].as_i64().unwrap_or_default()
     }
+}
+
+/// The body of an answer of the API at `listen`.
+pub(crate) fn body_of(listen: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(listen).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
 }
 
 /// Ports that no other ecosystem of this run is given, below those of outgoing connections.

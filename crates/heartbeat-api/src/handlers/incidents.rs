@@ -62,6 +62,16 @@ pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Re
     json_for(caller.is_public(), StatusCode::OK, &shown(&incident, caller))
 }
 
+/// Answers `GET /api/incidents/{id}/evidence/`.
+pub(crate) async fn evidence(ecosystem: &dyn Backend, id: &str) -> Result<Answer, ApiError> {
+    let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
+    let evidence = ecosystem.evidence(incident.id.clone()).await.map_err(|error| {
+        let detail = format!("the evidence of this incident cannot be read now: {}", error.source);
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-evidence-now", detail)
+    })?;
+    json(StatusCode::OK, &evidence)
+}
+
 /// Answers `GET /api/incidents/{id}/notifications/`.
 pub(crate) async fn notifications(ecosystem: &dyn Backend, id: &str) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;

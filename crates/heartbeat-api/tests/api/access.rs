@@ -24,6 +24,7 @@ const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/api/incidents/0193/", &["GET", "HEAD"], "", true),
     ("/api/incidents/0193/ack/", &["POST"], "{}", false),
     ("/api/notify/ops/test/", &["POST"], r#"{"dry_run":true}"#, false),
+    ("/api/incidents/0193/evidence/", &["GET", "HEAD"], "", false),
     ("/api/incidents/0193/notifications/", &["GET", "HEAD"], "", false),
     ("/metrics", &["GET", "HEAD"], "", true),
     ("/api/history/", &["GET", "HEAD"], "", true),

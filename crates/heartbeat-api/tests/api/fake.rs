@@ -13,11 +13,11 @@ use heartbeat_api::{
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep,
-    INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry, NOTIFY_TEST_SCHEMA, NotificationEntry,
-    NotifyTestDocument, NotifyTestEntry, ProbeFailureEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
-    REPORT_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm, ReportDocument, STRIPS_SCHEMA,
-    StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, EvidenceDocument, HISTORY_SCHEMA,
+    HistoryDocument, HistoryStep, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
+    NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument, NotifyTestEntry, ProbeFailureEntry,
+    REGISTRATION_SCHEMA, RELOAD_SCHEMA, REPORT_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm,
+    ReportDocument, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
@@ -552,6 +552,12 @@ impl Backend for Fake {
             incidents: Vec::new(),
             more_incidents: false,
         };
+        Box::pin(std::future::ready(Ok(document)))
+    }
+
+    fn evidence(&self, incident: String) -> BoxFuture<Result<EvidenceDocument, HistoryError>> {
+        let schema = heartbeat_status::wire::EVIDENCE_SCHEMA.to_owned();
+        let document = EvidenceDocument { schema, incident, opened: None, resolved: None };
         Box::pin(std::future::ready(Ok(document)))
     }
 

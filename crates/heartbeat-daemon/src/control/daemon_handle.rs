@@ -11,8 +11,8 @@ use heartbeat_api::{
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
-    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, NotifyTestDocument,
-    ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
+    About, AckEntry, EvidenceDocument, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
+    NotifyTestDocument, ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -141,6 +141,11 @@ impl Backend for DaemonHandle {
     fn report(&self, question: ReportQuestion) -> Boxed<Result<ReportDocument, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { report::report(&records, question).await })
+    }
+
+    fn evidence(&self, incident: String) -> Boxed<Result<EvidenceDocument, HistoryError>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.evidence(incident).await })
     }
 
     fn notifications(&self, incident: String) -> Boxed<Result<Vec<NotificationEntry>, HistoryError>> {

@@ -1,5 +1,6 @@
 //! Input from people and programs: the API's listeners, signals, reloads, registrations, upgrades.
 
+pub(crate) mod config_listings;
 pub(crate) mod daemon_handle;
 pub(crate) mod listeners;
 pub(crate) mod mutes;

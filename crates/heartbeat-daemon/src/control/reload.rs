@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
+use crate::clock;
+use crate::control::config_listings::ConfigListings;
 use crate::control::registrations;
 use crate::control::reload_error::ReloadError;
 use crate::inbox::{Inbox, Request};
@@ -30,6 +32,8 @@ pub(crate) struct Reloader {
     pub(crate) intent: IntentWriter,
     /// One after the other: a configuration that was read first must not take effect last.
     pub(crate) turn: Mutex<Turn>,
+    /// The configuration in force and the one before, as evidence.
+    pub(crate) listings: Arc<ConfigListings>,
 }
 
 /// The state that the task with the turn may change.
@@ -48,7 +52,8 @@ impl Reloader {
         intent: IntentWriter,
         registered: BTreeMap<String, Value>,
     ) -> Self {
-        Self { sources, inbox, statuses, intent, turn: Mutex::new(Turn { registered }) }
+        let (turn, listings) = (Mutex::new(Turn { registered }), Arc::default());
+        Self { sources, inbox, statuses, intent, turn, listings }
     }
 
     /// Whether there is a configuration on disk that can be read again.
@@ -61,7 +66,19 @@ impl Reloader {
         let turn = self.turn.lock().await;
         let reloaded = self.read_and_apply(&turn, dry_run).await?;
         self.statuses.set_config_problem(reloaded.as_ref().err().and_then(ReloadError::problem));
+        if let Ok(reloaded) = &reloaded
+            && !dry_run
+        {
+            self.list(reloaded.config_revision);
+        }
         Some(reloaded)
+    }
+
+    /// Lists the configuration that is in force now, on a thread that may wait for files.
+    pub(crate) fn list(&self, revision: u64) {
+        let (Some(sources), listings) = (self.sources.clone(), Arc::clone(&self.listings)) else { return };
+        let since = clock::now();
+        tokio::task::spawn_blocking(move || listings.list(&sources, revision, since));
     }
 
     async fn read_and_apply(

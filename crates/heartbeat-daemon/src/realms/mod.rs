@@ -4,6 +4,7 @@ pub(crate) mod beats;
 pub(crate) mod commands;
 pub(crate) mod executor;
 pub(crate) mod flight_recorder;
+pub(crate) mod host;
 pub(crate) mod logs;
 pub(crate) mod owner;
 pub(crate) mod prober;

@@ -1,7 +1,7 @@
 //! The resource usage of a realm's processes, and the free space of a disk, compared with the bounds of a `resource`
 //! probe.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use heartbeat_config::{DiskFree, ResourceBounds};
@@ -9,6 +9,7 @@ use heartbeat_probe::{Observe, Observing, Probe};
 use heartbeat_process::Usage;
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, RealmName};
 
+use crate::realms::host::space;
 use crate::realms::usage::Sampler;
 
 const MIB: u64 = 1024 * 1024;
@@ -97,12 +98,6 @@ impl Watch {
     }
 }
 
-/// The bytes of a file system that are free for those who are not root, and its size.
-fn space(path: &Path) -> Result<(u64, u64), rustix::io::Errno> {
-    let found = rustix::fs::statvfs(PathBuf::from(path))?;
-    Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
-}
-
 fn of_the_disk(path: &Path, least: DiskFree, (free, size): (u64, u64)) -> (bool, String) {
     let percent = u64::try_from(u128::from(free) * 100 / u128::from(size.max(1))).unwrap_or(100);
     let is_over = match least {
@@ -118,6 +113,7 @@ mod tests {
     use super::*;
     use heartbeat_process::UsageReader;
     use heartbeat_status::RunId;
+    use std::path::PathBuf;
 
     fn watch(bounds: ResourceBounds) -> Watch {
         let reader = UsageReader::new(None, "no-such-mark".to_owned());

@@ -2,15 +2,17 @@
 //! `resource` probe.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_process::{RunPlace, Usage, UsageReader};
 use heartbeat_status::wire::ProcessUsage;
 use heartbeat_status::{Instant, RealmName, RunId};
-use heartbeat_store::{Measured, Quantity, Sketch};
+use heartbeat_store::{HOST, Measured, Quantity, Sketch};
 
 use crate::clock;
+use crate::realms::host;
 use crate::reporting::status_store::StatusStore;
 
 /// Every realm is looked at this often ...
@@ -40,12 +42,13 @@ pub(crate) struct Sampler {
     mains: Mutex<BTreeMap<RealmName, RunPlace>>,
     looks: Mutex<BTreeMap<RealmName, Look>>,
     minute: Mutex<BTreeMap<RealmName, [Sketch; 3]>>,
+    host: Mutex<Vec<(Quantity, Sketch)>>,
 }
 
 impl Sampler {
     pub(crate) fn new(reader: UsageReader) -> Self {
-        let (mains, looks, minute) = Default::default();
-        Self { reader, mains, looks, minute }
+        let (mains, looks, minute, host) = Default::default();
+        Self { reader, mains, looks, minute, host }
     }
 
     /// The main process of a realm is this one now.
@@ -62,18 +65,20 @@ impl Sampler {
     }
 
     /// Looks at every realm again and again, until the runtime ends.
-    pub(crate) async fn watch(self: Arc<Self>, statuses: Arc<StatusStore>) {
+    pub(crate) async fn watch(self: Arc<Self>, statuses: Arc<StatusStore>, state_dir: Arc<Path>) {
         loop {
-            let (sampler, store) = (Arc::clone(&self), Arc::clone(&statuses));
+            let (sampler, store, dir) = (Arc::clone(&self), Arc::clone(&statuses), Arc::clone(&state_dir));
             // Reading /proc takes a while on a busy host. A look that was lost is followed by another one.
-            let took = tokio::task::spawn_blocking(move || sampler.look(&store)).await.unwrap_or_default();
+            let took =
+                tokio::task::spawn_blocking(move || sampler.look(&store, &dir)).await.unwrap_or_default();
             tokio::time::sleep(pause(took)).await;
         }
     }
 
     /// The processor time that it took.
-    fn look(&self, statuses: &StatusStore) -> Duration {
+    fn look(&self, statuses: &StatusStore, state_dir: &Path) -> Duration {
         let began = clock::thread_cpu();
+        self.note_host(host::look(state_dir));
         let snapshot = statuses.snapshot();
         let running = snapshot.realms.iter().filter_map(|realm| {
             let realm_name = realm.info.name.clone();
@@ -83,6 +88,19 @@ impl Sampler {
         let usages = self.reader.read_all(&places);
         statuses.set_usage(self.noted(clock::now(), &places, &usages));
         clock::thread_cpu().saturating_sub(began)
+    }
+
+    /// Notes what the host uses, for history.
+    fn note_host(&self, seen: Vec<(Quantity, f64)>) {
+        let mut host = locked(&self.host);
+        for (quantity, number) in seen {
+            let known = host.iter().position(|(of, _)| *of == quantity);
+            let at = known.unwrap_or_else(|| {
+                host.push((quantity, Sketch::default()));
+                host.len() - 1
+            });
+            host[at].1.add_number(number);
+        }
     }
 
     /// Notes the usage of each run for history; the figures for documents.
@@ -143,7 +161,10 @@ impl Sampler {
                 values,
             })
         };
-        std::mem::take(&mut *locked(&self.minute)).into_iter().flat_map(of).collect()
+        let realms = std::mem::take(&mut *locked(&self.minute)).into_iter().flat_map(of);
+        let host = std::mem::take(&mut *locked(&self.host)).into_iter();
+        let host = host.map(|(quantity, values)| Measured { realm: HOST.to_owned(), quantity, values });
+        realms.chain(host).collect()
     }
 }
 

@@ -135,6 +135,8 @@ fn usage(levels: &Levels) -> UsageTimes {
         cpu_percent: levels.cpu.map(|cpu| level(cpu, 0.01, 10.0)),
         rss_bytes: levels.memory.map(|memory| level(memory, 1024.0, 1.0)),
         fds: levels.descriptors.map(|count| level(count, 1.0, 1.0)),
+        load: levels.load.map(|load| level(load, 0.01, 100.0)),
+        disk_percent: levels.disk.map(|percent| level(percent, 0.01, 10.0)),
     }
 }
 

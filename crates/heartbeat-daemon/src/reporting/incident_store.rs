@@ -53,6 +53,8 @@ pub(crate) struct Step {
     pub(crate) document: IncidentDocument,
     /// The realm whose output belongs to the incident.
     pub(crate) output_of: Option<RealmIx>,
+    /// The realms as readers knew them before this step.
+    pub(crate) before: Arc<Snapshot>,
 }
 
 impl Entry {
@@ -98,7 +100,7 @@ impl IncidentStore {
     pub(crate) fn note(
         &mut self,
         event: &Event,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         anchor: WallAnchor,
         random: impl FnOnce() -> [u8; 10],
     ) -> Option<Step> {
@@ -126,7 +128,7 @@ impl IncidentStore {
     fn step(
         &mut self,
         event: &Event,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         anchor: WallAnchor,
         random: impl FnOnce() -> [u8; 10],
         (step, incident, note): (IncidentStep, &Arc<Incident>, &Option<String>),
@@ -157,7 +159,8 @@ impl IncidentStore {
         }
         push_line(&mut document.timeline, line);
         let output_of = incident.root.filter(|_| step == IncidentStep::Opened);
-        Some(Step { step, incident: Arc::clone(incident), document: document.clone(), output_of })
+        let (incident, document, before) = (Arc::clone(incident), document.clone(), Arc::clone(snapshot));
+        Some(Step { step, incident, document, output_of, before })
     }
 
     fn opened(&self, incident: &Arc<Incident>, anchor: WallAnchor, random: [u8; 10]) -> Entry {

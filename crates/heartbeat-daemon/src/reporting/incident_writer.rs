@@ -15,6 +15,7 @@ use heartbeat_store::{Delivery, IncidentDb};
 
 use crate::clock;
 use crate::error::DaemonError;
+use crate::reporting::evidence::Witness;
 use crate::reporting::incident_store::Step;
 use crate::reporting::status_store::StatusStore;
 
@@ -29,6 +30,9 @@ pub(crate) const LOG_TAIL_LINES: usize = 20;
 pub(crate) const LOG_TAIL_BYTES: u64 = 64 * 1_024;
 /// Notifications go out after this even if they are not on disk: a disk that does not answer holds none of them.
 const ON_DISK_WAIT: Duration = Duration::from_secs(2);
+
+/// Most incidents of one write that the witness looks at: of those that fail together, the first tell most.
+const MAX_LOOKS_PER_WRITE: usize = 8;
 
 /// How often the writer announces open incidents to receivers with a delay.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
@@ -59,9 +63,10 @@ impl IncidentWriter {
         database: Arc<IncidentDb>,
         boot: String,
         notifier: Arc<Notifier>,
+        witness: Witness,
     ) -> Result<Self, DaemonError> {
         let (entries, queue) = sync_channel(MAX_ENTRIES_QUEUED);
-        let writer = Writer { statuses, database, boot, notifier };
+        let writer = Writer { statuses, database, boot, notifier, witness };
         let thread = std::thread::Builder::new()
             .name("hb-incidents".to_owned())
             .spawn(move || writer.run(&queue))
@@ -134,14 +139,16 @@ struct Writer {
     database: Arc<IncidentDb>,
     boot: String,
     notifier: Arc<Notifier>,
+    witness: Witness,
 }
 
 impl Writer {
     fn run(self, queue: &Receiver<Box<Entry>>) {
         while let Some(first) = self.next(queue) {
             let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
-            let admitted: Vec<Admitted> =
-                std::iter::once(first).chain(more).flat_map(|entry| self.write(*entry)).collect();
+            let entries: Vec<Box<Entry>> = std::iter::once(first).chain(more).collect();
+            self.keep_evidence(&entries);
+            let admitted: Vec<Admitted> = entries.into_iter().flat_map(|entry| self.write(*entry)).collect();
             if admitted.is_empty() {
                 continue;
             }
@@ -165,6 +172,25 @@ impl Writer {
             Ok(entry) => Some(entry),
             Err(RecvTimeoutError::Timeout) => Some(Box::new(Entry::Announce)),
             Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Gives the database what the witness sees now. Processes may end soon, so it looks first.
+    fn keep_evidence(&self, entries: &[Box<Entry>]) {
+        let steps = entries.iter().filter_map(|entry| match &**entry {
+            Entry::Step(step, _) => Some(step),
+            Entry::Ended(_) | Entry::Announce => None,
+        });
+        let telling = steps.filter(|step| matches!(step.step, IncidentStep::Opened | IncidentStep::Resolved));
+        for step in telling.take(MAX_LOOKS_PER_WRITE) {
+            let (part, body) = match step.step {
+                IncidentStep::Opened => {
+                    ("opened", serde_json::to_string(&self.witness.opening(&step.incident, &step.before)))
+                }
+                _ => ("resolved", serde_json::to_string(&self.witness.resolving(&step.incident))),
+            };
+            // Its fields are text, numbers and lists of them: nothing in it can fail.
+            self.database.keep_evidence(&step.document.id, part, &body.unwrap_or_default());
         }
     }
 

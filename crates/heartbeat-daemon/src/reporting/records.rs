@@ -7,8 +7,8 @@ use heartbeat_api::{
 };
 use heartbeat_notify::{Notifier, TestMessage, Tested};
 use heartbeat_status::wire::{
-    AckEntry, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument,
-    NotifyTestEntry, StripsDocument,
+    AckEntry, EVIDENCE_SCHEMA, EvidenceDocument, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA,
+    NotificationEntry, NotifyTestDocument, NotifyTestEntry, StripsDocument,
 };
 use heartbeat_status::{RealmIx, Snapshot, WallTime};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
@@ -77,6 +77,20 @@ impl Records {
     /// Counts of the results of attempts to notify receivers.
     pub(crate) fn notification_counts(&self) -> Vec<NotificationCount> {
         self.counts.list()
+    }
+
+    /// The evidence of an incident.
+    pub(crate) async fn evidence(&self, incident: String) -> Result<EvidenceDocument, HistoryError> {
+        let id = incident.clone();
+        let parts = answer(|give| self.database.evidence(id, give)).await.map_err(unreadable)?;
+        let body = |name: &str| parts.iter().find(|(part, _)| part == name).map(|(_, body)| body.as_str());
+        // A version that knows more may have written it.
+        Ok(EvidenceDocument {
+            schema: EVIDENCE_SCHEMA.to_owned(),
+            incident,
+            opened: body("opened").and_then(|body| serde_json::from_str(body).ok()),
+            resolved: body("resolved").and_then(|body| serde_json::from_str(body).ok()),
+        })
     }
 
     /// The notifications of an incident.

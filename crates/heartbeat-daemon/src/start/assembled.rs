@@ -35,6 +35,7 @@ use crate::realms::owner::Owners;
 use crate::realms::prober::Prober;
 use crate::realms::receiver_programs::ReceiverPrograms;
 use crate::realms::usage::Sampler;
+use crate::reporting::evidence::Witness;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
 use crate::reporting::objectives::ObjectiveWatch;
@@ -120,21 +121,51 @@ impl Assembled {
         let lost = prepared.lost_id.into_iter().map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
         let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
-        let incident_writer = IncidentWriter::open(
-            Arc::clone(&statuses),
-            Arc::clone(&databases.incidents),
-            heartbeat_process::boot_id(),
-            Arc::clone(&notifier),
-        )?;
-        for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
-            incident_writer.ended(document);
-        }
-
         let writes = Arc::clone(&inbox);
         let intent =
             IntentFile::open(&active.heartbeat.state_dir, recovery.intent(), move |version, problem| {
                 writes.request(Request::IntentWritten { version, problem });
             })?;
+        let reloader = Arc::new(Reloader::new(
+            prepared.sources,
+            Arc::clone(&inbox),
+            Arc::clone(&statuses),
+            intent.writer(),
+            prepared.registered,
+        ));
+        {
+            let _within = runtime.enter();
+            reloader.list(active.revision);
+        }
+        let upgrader = Arc::new(Upgrader::new(prepared.program, Arc::clone(&commands), Arc::clone(&inbox)));
+        let beats = Arc::new(Beats::open(&active.heartbeat.state_dir, recovery.open.anchor()));
+        let reader = UsageReader::new(prepared.groups.clone(), instance_tag.clone());
+        let sampler = Arc::new(Sampler::new(reader));
+        let prober = Prober::new(
+            runtime.handle().clone(),
+            Arc::clone(&inbox),
+            config.clone(),
+            (active.heartbeat.max_probes_in_flight, budget.probes),
+            Arc::new(Owners::new(instance_tag.clone(), Arc::clone(&sampler))),
+            commands,
+            Arc::clone(&beats),
+        );
+        let witness = Witness {
+            statuses: Arc::clone(&statuses),
+            reader: UsageReader::new(prepared.groups, instance_tag.clone()),
+            failures: prober.failures(),
+            listings: Arc::clone(&reloader.listings),
+        };
+        let incident_writer = IncidentWriter::open(
+            Arc::clone(&statuses),
+            Arc::clone(&databases.incidents),
+            heartbeat_process::boot_id(),
+            Arc::clone(&notifier),
+            witness,
+        )?;
+        for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
+            incident_writer.ended(document);
+        }
         let mutes = Arc::new(Mutes::new(
             recovery.intent().mutes,
             Ways {
@@ -149,26 +180,6 @@ impl Assembled {
         mutes.apply();
         incident_writer.announce();
         runtime.spawn(Arc::clone(&mutes).keep());
-        let reloader = Arc::new(Reloader::new(
-            prepared.sources,
-            Arc::clone(&inbox),
-            Arc::clone(&statuses),
-            intent.writer(),
-            prepared.registered,
-        ));
-        let upgrader = Arc::new(Upgrader::new(prepared.program, Arc::clone(&commands), Arc::clone(&inbox)));
-        let beats = Arc::new(Beats::open(&active.heartbeat.state_dir, recovery.open.anchor()));
-        let reader = UsageReader::new(prepared.groups, instance_tag.clone());
-        let sampler = Arc::new(Sampler::new(reader));
-        let prober = Prober::new(
-            runtime.handle().clone(),
-            Arc::clone(&inbox),
-            config.clone(),
-            (active.heartbeat.max_probes_in_flight, budget.probes),
-            Arc::new(Owners::new(instance_tag.clone(), Arc::clone(&sampler))),
-            commands,
-            Arc::clone(&beats),
-        );
         let handle = DaemonHandle {
             inbox: Arc::clone(&inbox),
             statuses: Arc::clone(&statuses),
@@ -216,7 +227,8 @@ impl Assembled {
                 sampler.set_main(&realm.info.name, realm.process.run, pid);
             }
         }
-        runtime.spawn(Arc::clone(&sampler).watch(Arc::clone(&statuses)));
+        let state_dir = Arc::from(active.heartbeat.state_dir.as_path());
+        runtime.spawn(Arc::clone(&sampler).watch(Arc::clone(&statuses), state_dir));
         let probing_lag = ProbingLag::default();
         runtime.spawn(probing_lag.clone().watch());
         let pinger = Pinger::start(runtime.handle(), Arc::clone(&statuses), Arc::clone(&problems));

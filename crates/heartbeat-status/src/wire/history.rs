@@ -71,6 +71,12 @@ pub struct UsageTimes {
     /// Open descriptors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fds: Option<LevelEntry>,
+    /// Load of the host, in the history of `heartbeatd` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LevelEntry>,
+    /// Used space of the file system below `state_dir`, in the history of `heartbeatd` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_percent: Option<LevelEntry>,
 }
 
 /// A quantity over time, each figure within 2 %.

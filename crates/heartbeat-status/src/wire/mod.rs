@@ -9,6 +9,7 @@
 
 mod action;
 mod document;
+mod evidence;
 mod headline;
 mod history;
 mod incident;
@@ -30,6 +31,7 @@ pub use action::{
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };
+pub use evidence::{ConfigEvidence, EvidenceDocument, OpeningEvidence, ProcessStateEntry, ResolvingEvidence};
 pub use history::{
     AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures, StripEntry,
     StripsDocument, TimesEntry, UsageTimes,
@@ -66,6 +68,8 @@ pub const HISTORY_SCHEMA: &str = "heartbeat.history/1";
 pub const REPORT_SCHEMA: &str = "heartbeat.report/1";
 /// Schema name of the objectives.
 pub const SLO_SCHEMA: &str = "heartbeat.slo/1";
+/// Schema name of the evidence of an incident.
+pub const EVIDENCE_SCHEMA: &str = "heartbeat.evidence/1";
 /// Schema name of the strips of all realms.
 pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 /// Schema name of one incident.

@@ -37,6 +37,10 @@ pub enum Quantity {
     Memory,
     /// Open descriptors.
     Descriptors,
+    /// Load of the host in hundredths: processes that run or wait for a disk, as an average of a minute.
+    Load,
+    /// Used space of the file system below `state_dir` in hundredths of a percent.
+    Disk,
 }
 
 impl Quantity {
@@ -48,6 +52,8 @@ impl Quantity {
             Self::Cpu => Cow::Borrowed("=cpu"),
             Self::Memory => Cow::Borrowed("=memory"),
             Self::Descriptors => Cow::Borrowed("=fds"),
+            Self::Load => Cow::Borrowed("=load"),
+            Self::Disk => Cow::Borrowed("=disk"),
         }
     }
 

@@ -101,6 +101,16 @@ pub(super) fn first_seen(connection: &Connection, realm: i64) -> rusqlite::Resul
     connection.query_row("SELECT min(at) FROM transition WHERE realm = ?1", [realm], |row| row.get(0))
 }
 
+/// When heartbeatd was seen first.
+pub(super) fn first_life(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT min(began) FROM life", [], |row| row.get(0))
+}
+
+/// The changes of heartbeatd itself: it is up while it lives.
+pub(super) fn as_changes(lives: &[Life]) -> Vec<Change> {
+    lives.iter().map(|life| Change { life: life.no, at_ms: life.began_ms, class: Class::Up }).collect()
+}
+
 /// Changes of a realm within a window, and what it was when the window began: by life and in order. `lives` are those
 /// of the window.
 pub(super) fn changes(

@@ -27,6 +27,8 @@ pub use batch::{Measured, Quantity, StatusChange};
 pub use objectives::{Objective, Standing};
 use recorder::Recorder;
 
+/// The name under which history has the host and heartbeatd itself. No realm may be called so.
+pub const HOST: &str = "heartbeatd";
 /// Smallest `history_max`, in bytes.
 pub const MIN_HISTORY_BYTES: u64 = 1024 * 1024;
 /// Steps that a question may have.
@@ -69,6 +71,10 @@ pub struct Levels {
     pub memory: Option<Summary>,
     /// [`Quantity::Descriptors`].
     pub descriptors: Option<Summary>,
+    /// [`Quantity::Load`].
+    pub load: Option<Summary>,
+    /// [`Quantity::Disk`].
+    pub disk: Option<Summary>,
 }
 
 impl Levels {
@@ -77,6 +83,8 @@ impl Levels {
             Quantity::Cpu => Some(&mut self.cpu),
             Quantity::Memory => Some(&mut self.memory),
             Quantity::Descriptors => Some(&mut self.descriptors),
+            Quantity::Load => Some(&mut self.load),
+            Quantity::Disk => Some(&mut self.disk),
             Quantity::Latency(_) => None,
         }
     }
@@ -247,12 +255,17 @@ fn summed<'a>(sketches: impl IntoIterator<Item = &'a Sketch>) -> Option<Summary>
 
 fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Option<RealmHistory>> {
     let HistoryQuery { realm, probe, window, step_ms } = query;
-    let Some(no) = lives::known_realm(connection, realm)? else { return Ok(None) };
-    let Some(first_seen_ms) = lives::first_seen(connection, no)? else { return Ok(None) };
+    let lives = lives::lives(connection, window)?;
+    let (first_seen_ms, changes) = if realm == HOST {
+        let Some(first) = lives::first_life(connection)? else { return Ok(None) };
+        (first, lives::as_changes(&lives))
+    } else {
+        let Some(no) = lives::known_realm(connection, realm)? else { return Ok(None) };
+        let Some(first) = lives::first_seen(connection, no)? else { return Ok(None) };
+        (first, lives::changes(connection, no, &lives, window)?)
+    };
     // Before it was there nothing is missing.
     let known = window.start.max(first_seen_ms).min(window.end)..window.end;
-    let lives = lives::lives(connection, window)?;
-    let changes = lives::changes(connection, no, &lives, window)?;
     let mut steps: Vec<Step> = (0_i64..)
         .zip(accounts(&lives, &changes, window, *step_ms))
         .map(|(nth, account)| Step {
@@ -282,7 +295,8 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
         found.latency = whole;
         found.steps.iter_mut().zip(steps).for_each(|(step, latency)| step.latency = latency);
     }
-    for quantity in [Quantity::Cpu, Quantity::Memory, Quantity::Descriptors] {
+    let quantities = [Quantity::Cpu, Quantity::Memory, Quantity::Descriptors, Quantity::Load, Quantity::Disk];
+    for quantity in quantities {
         let Some((series, _)) = series_of(connection, realm, Some(&quantity))? else { continue };
         let (whole, steps) = levels(connection, series, query, found.steps.len())?;
         let places = found.steps.iter_mut().map(|step| &mut step.usage).zip(steps);

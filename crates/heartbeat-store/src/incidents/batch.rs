@@ -11,6 +11,8 @@ const MAX_INCIDENTS: usize = 10_000;
 const MAX_DELIVERIES: usize = 10_000;
 /// Entries of the audit that wait.
 const MAX_AUDIT_ENTRIES: usize = 10_000;
+/// Parts of evidence that wait.
+const MAX_EVIDENCE_PARTS: usize = 500;
 /// Names under which something is remembered.
 const MAX_NOTES: usize = 16;
 
@@ -21,6 +23,8 @@ pub(crate) struct Batch {
     pub(super) attempts: VecDeque<Attempt>,
     pub(super) audit: VecDeque<AuditEntry>,
     pub(super) notes: BTreeMap<String, String>,
+    /// By incident and part.
+    pub(super) evidence: BTreeMap<(String, &'static str), Vec<u8>>,
     pub(super) confirms: Vec<Confirm>,
     /// What was given up since the last report.
     given_up: u64,
@@ -60,11 +64,17 @@ impl Batch {
         }
     }
 
+    pub(super) fn keep_evidence(&mut self, incident: &str, part: &'static str, body: Vec<u8>) {
+        self.evidence.insert((incident.to_owned(), part), body);
+        self.bound();
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         let lists = [self.deliveries.is_empty(), self.attempts.is_empty(), self.audit.is_empty()];
         self.incidents.is_empty()
             && lists.into_iter().all(|empty| empty)
             && self.notes.is_empty()
+            && self.evidence.is_empty()
             && self.confirms.is_empty()
     }
 
@@ -75,6 +85,7 @@ impl Batch {
         self.attempts.extend(later.attempts);
         self.audit.extend(later.audit);
         self.notes.extend(later.notes);
+        self.evidence.extend(later.evidence);
         self.confirms.extend(later.confirms);
         self.given_up += later.given_up;
         self.bound();
@@ -94,6 +105,9 @@ impl Batch {
         self.given_up += trim(&mut self.deliveries, MAX_DELIVERIES);
         self.given_up += trim(&mut self.attempts, MAX_DELIVERIES);
         self.given_up += trim(&mut self.audit, MAX_AUDIT_ENTRIES);
+        while self.evidence.len() > MAX_EVIDENCE_PARTS {
+            self.given_up += u64::from(self.evidence.pop_first().is_some());
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `incidents.db`: every incident with its story, what is still to be delivered, and who has changed what.
 
 mod batch;
+mod evidence;
 mod outbox;
 mod rows;
 
@@ -21,7 +22,12 @@ use rows::Incidents;
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 const SCHEMA: Schema = Schema {
-    migrations: &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")],
+    migrations: &[
+        include_str!("v1.sql"),
+        include_str!("v2.sql"),
+        include_str!("v3.sql"),
+        include_str!("v4.sql"),
+    ],
     durable: true,
     max_bytes: MAX_FILE_BYTES,
 };
@@ -198,6 +204,21 @@ impl IncidentDb {
     /// Remembers `body` under `name`, in place of what was remembered under it.
     pub fn note(&self, name: &str, body: String) {
         self.worker.push(|batch| batch.note(name, body));
+    }
+
+    /// Keeps a part of the evidence of an incident, in place of what it kept of it before.
+    pub fn keep_evidence(&self, incident: &str, part: &'static str, body: &str) {
+        let body = evidence::deflated(body);
+        self.worker.push(|batch| batch.keep_evidence(incident, part, body));
+    }
+
+    /// The evidence of an incident: each part with its body.
+    pub fn evidence(
+        &self,
+        incident: String,
+        answer: impl FnOnce(Result<Vec<(String, String)>, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| evidence::of_incident(connection, &incident), answer);
     }
 
     /// Has it confirmed that everything before is on disk.

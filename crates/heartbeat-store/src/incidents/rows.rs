@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 use crate::StoreError;
 use crate::bytes::row_check;
 use crate::file;
-use crate::incidents::{AuditEntry, Batch, IncidentRecord, Page, Remembered, outbox};
+use crate::incidents::{AuditEntry, Batch, IncidentRecord, Page, Remembered, evidence, outbox};
 use crate::worker::{Confirm, Duty};
 
 /// Entries of the audit that are kept; the oldest go first.
@@ -106,6 +106,7 @@ impl Duty for Incidents {
                 break;
             }
             outbox::prune(connection).map_err(self.failed("prune"))?;
+            evidence::prune(connection).map_err(self.failed("prune"))?;
         }
         Ok(())
     }
@@ -124,8 +125,13 @@ impl Duty for Incidents {
 }
 
 /// What a row of each table is, and the table.
-const TABLES: [(&str, &str); 4] =
-    [("incident", "incident"), ("notification", "outbox"), ("audit entry", "audit"), ("note", "note")];
+const TABLES: [(&str, &str); 5] = [
+    ("incident", "incident"),
+    ("notification", "outbox"),
+    ("audit entry", "audit"),
+    ("note", "note"),
+    ("evidence", "evidence"),
+];
 
 /// The column with the checksum of those before it, and of those behind it that are not null: what later versions add.
 const CHECKSUM: &str = "checksum";
@@ -236,6 +242,9 @@ fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), Stor
     for (name, body) in &batch.notes {
         put(connection, "note", vec![name.clone().into(), body.clone().into()], Vec::new())
             .map_err(failed())?;
+    }
+    for ((incident, part), body) in &batch.evidence {
+        evidence::keep(connection, incident, part, body).map_err(failed())?;
     }
     Ok(())
 }

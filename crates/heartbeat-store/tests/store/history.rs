@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_status::{Reason, Status};
 use heartbeat_store::{
-    Account, Class, HistoryDb, HistoryQuery, Measured, Quantity, RealmHistory, Sketch, StatusChange,
+    Account, Class, HOST, HistoryDb, HistoryQuery, Measured, Quantity, RealmHistory, Sketch, StatusChange,
 };
 
 use crate::scene::{Scene, answer, sqlite};
@@ -327,4 +327,27 @@ fn usage_has_a_history_of_its_own_beside_every_probe() {
     history.glance(START_MS + 2 * MINUTE_MS, move |glances| give.send(glances.unwrap()).unwrap());
     let glances = take.recv().unwrap();
     assert_eq!(glances["api"].latencies.keys().collect::<Vec<_>>(), ["=cpu"]);
+}
+
+#[test]
+fn the_host_has_a_history_and_heartbeatd_is_up_while_it_lives() {
+    let scene = Scene::new();
+    let history = scene.history();
+    let of_host = |history: &HistoryDb| {
+        let query =
+            HistoryQuery { realm: HOST.to_owned(), probe: None, window: 0..4 * MINUTE_MS, step_ms: 60_000 };
+        answer(|give| history.history(query, move |answer| give.send(answer.unwrap()).unwrap()))
+    };
+    assert_eq!(of_host(&history), None);
+    history.begin("boot".to_owned(), MINUTE_MS);
+    let mut load = Sketch::default();
+    load.add_number(150.0);
+    let measured = Measured { realm: HOST.to_owned(), quantity: Quantity::Load, values: load };
+    history.minute(2 * MINUTE_MS - 1, vec![measured]);
+    history.alive(3 * MINUTE_MS);
+    let found = of_host(&history).unwrap();
+    assert_eq!((found.first_seen_ms, millis(found.account)[0]), (MINUTE_MS, 2 * 60_000));
+    let load = found.steps[1].usage.load.unwrap();
+    assert!((load.p50() - 150.0).abs() <= 3.0, "{load:?}");
+    assert_eq!((found.usage.disk, found.latency), (None, None));
 }

@@ -179,6 +179,7 @@ fn a_database_of_the_first_form_gets_an_outbox() {
         "TABLE outbox",
         "TABLE audit",
         "TABLE note",
+        "TABLE evidence",
     ] {
         old.execute_batch(&format!("DROP {drop}")).unwrap();
     }
@@ -213,7 +214,7 @@ fn a_notification_of_the_second_form_stays_and_damage_to_a_message_is_seen() {
     drop(db);
     let path = scene.path("incidents.db");
     let old = sqlite(&path);
-    old.execute_batch("ALTER TABLE outbox DROP COLUMN message").unwrap();
+    old.execute_batch("ALTER TABLE outbox DROP COLUMN message; DROP TABLE evidence").unwrap();
     old.pragma_update(None, "user_version", 2).unwrap();
     drop(old);
     let db = scene.incidents();
@@ -227,6 +228,34 @@ fn a_notification_of_the_second_form_stays_and_damage_to_a_message_is_seen() {
     let outbox = remembered(&scene.incidents()).outbox;
     let receivers: Vec<&str> = outbox.iter().map(|entry| entry.receiver.as_str()).collect();
     assert_eq!(receivers, ["ops"], "the other row is not what was written");
+}
+
+#[test]
+fn the_newest_thousand_incidents_have_evidence_over_a_restart() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    let evidence = |db: &IncidentDb, no: u64| {
+        let id = format!("{no:08}");
+        answer(|give| db.evidence(id, move |answer| give.send(answer).unwrap())).unwrap()
+    };
+    assert_eq!(evidence(&db, 1), []);
+    for no in 0..=1_000 {
+        db.keep_evidence(&format!("{no:08}"), "opened", &format!("what was seen of {no}"));
+        // Before more waits than memory may hold.
+        if no % 100 == 0 {
+            evidence(&db, no);
+        }
+    }
+    db.keep_evidence("00001000", "resolved", "the end");
+    let part = |part: &str, body: &str| (part.to_owned(), body.to_owned());
+    let expected = [part("opened", "what was seen of 1000"), part("resolved", "the end")];
+    assert_eq!(evidence(&db, 1_000), expected);
+    assert_eq!(evidence(&db, 0), [], "the oldest goes");
+    drop(db);
+    let db = scene.incidents();
+    assert_eq!(evidence(&db, 1_000), expected);
+    assert_eq!(evidence(&db, 1), [part("opened", "what was seen of 1")]);
+    assert_eq!(scene.reports.all(), []);
 }
 
 #[test]
@@ -273,7 +302,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_said_so() {
     sqlite(&path).pragma_update(None, "user_version", 9).unwrap();
     let db = scene.incidents();
     let why = scene.reports.failing();
-    assert!(why.contains("newer heartbeatd") && why.contains("up to 3"), "{why}");
+    assert!(why.contains("newer heartbeatd") && why.contains("up to 4"), "{why}");
     write(&db, 1, true).unwrap_err();
     drop(db);
     let version: i64 = sqlite(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
