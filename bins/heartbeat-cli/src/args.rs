@@ -180,6 +180,7 @@ pub(crate) enum Command {
         what: Departing,
     },
     /// List incidents, newest first, or show one in full
+    #[command(alias = "incident")]
     Incidents {
         /// Identifier of one incident, or the end of it
         id: Option<String>,

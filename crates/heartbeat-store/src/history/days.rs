@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::availability::{Account, Class, account};
 use crate::bytes::{Reader, push_varint};
 use crate::history::chunk::{pack, unpack};
-use crate::history::lives;
+use crate::history::lives::{self, ChangeReader};
 use crate::history::tiers::DAY_MS;
 
 /// Writes the oldest day that is over and not written yet; true when there was one.
@@ -35,42 +35,43 @@ pub(super) fn write_one(connection: &Connection, now_ms: i64) -> rusqlite::Resul
 }
 
 /// What every realm was on a day, from its changes.
-fn of_day(connection: &Connection, day: i64) -> rusqlite::Result<BTreeMap<i64, Account>> {
+fn of_day(connection: &Connection, day: i64) -> rusqlite::Result<Vec<(i64, Account)>> {
     let window = day * DAY_MS..(day + 1) * DAY_MS;
     let lives_of_day = lives::lives(connection, &window)?;
-    let mut accounts = BTreeMap::new();
+    let mut reader = ChangeReader::new(connection)?;
+    let mut accounts = Vec::new();
     for (realm, _) in lives::realms(connection)? {
-        let Some(first) = lives::first_seen(connection, realm)?.filter(|first| *first < window.end) else {
+        let Some(first) = reader.first_seen(realm)?.filter(|first| *first < window.end) else {
             continue;
         };
         let window = window.start.max(first)..window.end;
-        let changes = lives::changes(connection, realm, &lives_of_day, &window)?;
-        accounts.insert(realm, account(&lives_of_day, &changes, &window));
+        let changes = reader.changes(realm, &lives_of_day, &window)?;
+        accounts.push((realm, account(&lives_of_day, &changes, &window)));
     }
     Ok(accounts)
 }
 
 /// What every realm was on a day that is over; empty when nothing is on record. A day that is damaged is computed anew.
-fn read(connection: &Connection, day: i64) -> rusqlite::Result<BTreeMap<i64, Account>> {
+fn read(connection: &Connection, day: i64) -> rusqlite::Result<Vec<(i64, Account)>> {
     let packed: Option<Vec<u8>> =
         connection.query_row("SELECT data FROM day WHERE day = ?1", [day], |row| row.get(0)).optional()?;
-    let Some(packed) = packed else { return Ok(BTreeMap::new()) };
+    let Some(packed) = packed else { return Ok(Vec::new()) };
     match unpack(&packed).as_deref().and_then(parse) {
         Some(accounts) => Ok(accounts),
         None => of_day(connection, day),
     }
 }
 
-fn parse(raw: &[u8]) -> Option<BTreeMap<i64, Account>> {
+fn parse(raw: &[u8]) -> Option<Vec<(i64, Account)>> {
     let mut bytes = Reader::new(raw);
-    let mut accounts = BTreeMap::new();
+    let mut accounts = Vec::new();
     while !bytes.is_empty() {
         let realm = i64::try_from(bytes.varint()?).ok()?;
         let mut account = Account::default();
         for class in Class::ALL {
             account.add(class, bytes.varint()?);
         }
-        accounts.insert(realm, account);
+        accounts.push((realm, account));
     }
     Some(accounts)
 }
@@ -96,10 +97,11 @@ pub(super) fn strips(
     }
     let begun = today * DAY_MS..now_ms;
     let lives_of_day = lives::lives(connection, &begun)?;
+    let mut reader = ChangeReader::new(connection)?;
     for (realm, strip) in &mut by_realm {
-        let first = lives::first_seen(connection, *realm)?.unwrap_or(begun.end);
+        let first = reader.first_seen(*realm)?.unwrap_or(begun.end);
         let window = begun.start.max(first)..begun.end;
-        let changes = lives::changes(connection, *realm, &lives_of_day, &window)?;
+        let changes = reader.changes(*realm, &lives_of_day, &window)?;
         if let Some(slot) = strip.last_mut() {
             *slot = account(&lives_of_day, &changes, &window);
         }

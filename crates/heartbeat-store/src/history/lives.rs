@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use crate::availability::{Change, Class, Life};
 use crate::bytes::row_check;
@@ -96,11 +96,6 @@ pub(super) fn lives(connection: &Connection, window: &Range<i64>) -> rusqlite::R
     lives.collect()
 }
 
-/// When a realm was seen first.
-pub(super) fn first_seen(connection: &Connection, realm: i64) -> rusqlite::Result<Option<i64>> {
-    connection.query_row("SELECT min(at) FROM transition WHERE realm = ?1", [realm], |row| row.get(0))
-}
-
 /// When heartbeatd was seen first.
 pub(super) fn first_life(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT min(began) FROM life", [], |row| row.get(0))
@@ -111,37 +106,57 @@ pub(super) fn as_changes(lives: &[Life]) -> Vec<Change> {
     lives.iter().map(|life| Change { life: life.no, at_ms: life.began_ms, class: Class::Up }).collect()
 }
 
-/// Changes of a realm within a window, and what it was when the window began: by life and in order. `lives` are those
-/// of the window.
-pub(super) fn changes(
-    connection: &Connection,
-    realm: i64,
-    lives: &[Life],
-    window: &Range<i64>,
-) -> rusqlite::Result<Vec<Change>> {
-    let row = |row: &rusqlite::Row<'_>| {
-        let (at_ms, life, class, status): (i64, i64, i64, String) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        let whole = row.get::<_, i64>(4)? == check(realm, at_ms, life, class, &status);
-        // What was damaged says nothing.
-        let class = u8::try_from(class).ok().and_then(Class::from_number).filter(|_| whole);
-        Ok(Change { life, at_ms, class: class.unwrap_or(Class::Unknown) })
-    };
-    let mut changes = Vec::new();
-    let mut before = connection.prepare(
-        "SELECT at, life, class, status, checksum FROM transition WHERE realm = ?1 AND at < ?2 AND life = ?3
-            ORDER BY at DESC, n DESC LIMIT 1",
-    )?;
-    for life in lives.iter().filter(|life| life.began_ms < window.start) {
-        changes.extend(before.query_row(params![realm, window.start, life.no], row).optional()?);
+/// Reads the changes of one realm after another.
+pub(super) struct ChangeReader<'a> {
+    first: Statement<'a>,
+    before: Statement<'a>,
+    within: Statement<'a>,
+}
+
+impl<'a> ChangeReader<'a> {
+    pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            first: connection.prepare("SELECT min(at) FROM transition WHERE realm = ?1")?,
+            before: connection.prepare(
+                "SELECT at, life, class, status, checksum FROM transition WHERE realm = ?1 AND at < ?2 AND life = ?3
+                    ORDER BY at DESC, n DESC LIMIT 1",
+            )?,
+            within: connection.prepare(
+                "SELECT at, life, class, status, checksum FROM transition WHERE realm = ?1 AND at >= ?2 AND at < ?3
+                    ORDER BY at, n",
+            )?,
+        })
     }
-    let mut within = connection.prepare(
-        "SELECT at, life, class, status, checksum FROM transition WHERE realm = ?1 AND at >= ?2 AND at < ?3
-            ORDER BY at, n",
-    )?;
-    for change in within.query_map(params![realm, window.start, window.end], row)? {
-        changes.push(change?);
+
+    /// When a realm was seen first.
+    pub(super) fn first_seen(&mut self, realm: i64) -> rusqlite::Result<Option<i64>> {
+        self.first.query_row([realm], |row| row.get(0))
     }
-    changes.sort_by_key(|change| change.life);
-    Ok(changes)
+
+    /// Changes of a realm within a window, and what it was when the window began: by life and in order. `lives` are
+    /// those of the window.
+    pub(super) fn changes(
+        &mut self,
+        realm: i64,
+        lives: &[Life],
+        window: &Range<i64>,
+    ) -> rusqlite::Result<Vec<Change>> {
+        let row = |row: &rusqlite::Row<'_>| {
+            let (at_ms, life, class, status): (i64, i64, i64, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            let whole = row.get::<_, i64>(4)? == check(realm, at_ms, life, class, &status);
+            // What was damaged says nothing.
+            let class = u8::try_from(class).ok().and_then(Class::from_number).filter(|_| whole);
+            Ok(Change { life, at_ms, class: class.unwrap_or(Class::Unknown) })
+        };
+        let mut changes = Vec::new();
+        for life in lives.iter().filter(|life| life.began_ms < window.start) {
+            changes.extend(self.before.query_row(params![realm, window.start, life.no], row).optional()?);
+        }
+        for change in self.within.query_map(params![realm, window.start, window.end], row)? {
+            changes.push(change?);
+        }
+        changes.sort_by_key(|change| change.life);
+        Ok(changes)
+    }
 }

@@ -24,6 +24,7 @@ use crate::worker::{Reporter, Worker};
 
 use batch::Write;
 pub use batch::{Measured, Quantity, StatusChange};
+use lives::ChangeReader;
 pub use objectives::{Objective, Standing};
 use recorder::Recorder;
 
@@ -261,8 +262,9 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
         (first, lives::as_changes(&lives))
     } else {
         let Some(no) = lives::known_realm(connection, realm)? else { return Ok(None) };
-        let Some(first) = lives::first_seen(connection, no)? else { return Ok(None) };
-        (first, lives::changes(connection, no, &lives, window)?)
+        let mut reader = ChangeReader::new(connection)?;
+        let Some(first) = reader.first_seen(no)? else { return Ok(None) };
+        (first, reader.changes(no, &lives, window)?)
     };
     // Before it was there nothing is missing.
     let known = window.start.max(first_seen_ms).min(window.end)..window.end;
@@ -364,11 +366,12 @@ fn accounts_of(
     let from = windows.iter().map(|window| window.start).min().unwrap_or(0);
     let to = windows.iter().map(|window| window.end).max().unwrap_or(0);
     let lives = lives::lives(connection, &(from..to))?;
+    let mut reader = ChangeReader::new(connection)?;
     let mut found = BTreeMap::new();
     for realm in realms {
         let Some(no) = lives::known_realm(connection, realm)? else { continue };
-        let first = lives::first_seen(connection, no)?.unwrap_or(to);
-        let changes = lives::changes(connection, no, &lives, &(from..to))?;
+        let first = reader.first_seen(no)?.unwrap_or(to);
+        let changes = reader.changes(no, &lives, &(from..to))?;
         let of = |window: &Range<i64>| {
             account(&lives, &changes, &(window.start.max(first).min(window.end)..window.end))
         };

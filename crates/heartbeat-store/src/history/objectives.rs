@@ -5,7 +5,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::availability::{Account, account};
-use crate::history::{Quantity, lives, series_of, tiers};
+use crate::history::lives::{self, ChangeReader};
+use crate::history::{Quantity, series_of, tiers};
 use crate::sketch::Summary;
 use crate::slo::BURN_RULES;
 
@@ -41,10 +42,11 @@ pub(super) fn standings(
     objectives: &[Objective],
     now_ms: i64,
 ) -> rusqlite::Result<Vec<Standing>> {
+    let mut reader = ChangeReader::new(connection)?;
     let mut found = Vec::with_capacity(objectives.len());
     for objective in objectives {
         let Some(no) = lives::known_realm(connection, &objective.realm)? else { continue };
-        let Some(first) = lives::first_seen(connection, no)? else { continue };
+        let Some(first) = reader.first_seen(no)? else { continue };
         let longest = BURN_RULES.iter().map(|rule| rule.long).chain([objective.window]).max();
         let since = |window: Duration| {
             let ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
@@ -53,7 +55,7 @@ pub(super) fn standings(
         };
         let all = since(longest.unwrap_or_default());
         let lives_of_all = lives::lives(connection, &all)?;
-        let changes = lives::changes(connection, no, &lives_of_all, &all)?;
+        let changes = reader.changes(no, &lives_of_all, &all)?;
         let of = |window: Duration| account(&lives_of_all, &changes, &since(window));
         found.push(Standing {
             account: of(objective.window),
