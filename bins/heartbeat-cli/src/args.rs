@@ -813,7 +813,7 @@ mod tests {
         let refused = parse(&["api", "5s"]).unwrap_err();
         assert!(refused.exit_code() == 2 && refused.to_string().contains("--wait=5s"), "{refused}");
         assert_eq!(parse(&["--json", "-o", "table"]).unwrap_err().exit_code(), 2);
-        assert!(parse(&["-H", "https://x"]).unwrap_err().to_string().contains("TLS"));
+        assert!(parse(&["-H", "ftp://x"]).unwrap_err().to_string().contains("https://NAME"));
     }
 }
 

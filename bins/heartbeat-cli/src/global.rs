@@ -1,9 +1,11 @@
 //! The options that every command has.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::time::Duration;
 
 use clap::{ColorChoice, ValueEnum};
-use heartbeat_client::Host;
+use heartbeat_client::{Host, Token};
 
 use crate::age::parse_duration;
 
@@ -11,9 +13,12 @@ use crate::age::parse_duration;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where heartbeatd listens: unix:PATH, or http://ADDRESS:PORT (read-only) [default: the configured socket]
+    /// Where heartbeatd listens: unix:PATH, https://NAME:PORT or http://ADDRESS:PORT [default: the configured socket]
     #[arg(short = 'H', long, global = true, value_name = "HOST", value_parser = parse_host)]
     pub(crate) host: Option<Host>,
+    /// File with the token of heartbeatd's `token_file`, for https:// and loopback addresses
+    #[arg(long = "token-file", global = true, value_name = "FILE", value_parser = read_token)]
+    pub(crate) token: Option<Token>,
     /// Output format [default: table on a terminal, otherwise plain]
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub(crate) output: Option<Format>,
@@ -83,6 +88,16 @@ impl Format {
     pub(crate) const fn is_of_report(self) -> bool {
         matches!(self, Self::Html | Self::Md | Self::Csv)
     }
+}
+
+/// Longest token file that is read, in bytes.
+const MAX_TOKEN_FILE_BYTES: u64 = 4 * 1_024;
+
+fn read_token(path: &str) -> Result<Token, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text));
+    read.map_err(|error| format!("{path} cannot be read: {error}"))?;
+    Token::new(&text).ok_or_else(|| format!("{path} holds no token: it is empty, or has blanks in it"))
 }
 
 fn parse_host(text: &str) -> Result<Host, String> {

@@ -196,6 +196,10 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
             console.note(&format!("asking {host}"));
         }
         let client = Client::new(host);
+        let client = match &cli.global.token {
+            Some(token) => client.with_token(token.clone()),
+            None => client,
+        };
         match limit.filter(|_| !waits(cli.command.as_ref())) {
             Some(limit) => client.with_deadline(limit),
             None => client,

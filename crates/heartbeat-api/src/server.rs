@@ -95,7 +95,7 @@ impl Api {
         serving::serve(Arc::clone(&self.shared), side, places, closing).await;
     }
 
-    /// Serves a loopback address in the same way: read-only, or with the token of [`Access`].
+    /// Serves an address in the same way: read-only, or with the token of [`Access`]; by TLS where it has a certificate.
     pub async fn serve_tcp(&self, listener: TcpListener, closing: watch::Receiver<Closing>) {
         let listen = match listener.local_addr() {
             Ok(listen) => listen,
@@ -105,6 +105,7 @@ impl Api {
             }
         };
         let places = Places::of_tcp(self.shared.tcp_places.subscribe());
-        serving::serve(Arc::clone(&self.shared), TcpSide { listener, listen }, places, closing).await;
+        let side = TcpSide { listener, listen, tls: self.shared.access.tls.clone() };
+        serving::serve(Arc::clone(&self.shared), side, places, closing).await;
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use heartbeat_http::TlsServer;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +26,7 @@ use crate::connections::client_stream::ClientStream;
 use crate::connections::closing::{Closing, closes, is_draining, last_call};
 use crate::connections::connection::Connection;
 use crate::connections::places::{Answering, Places};
+use crate::connections::tcp_session::TcpSession;
 use crate::dispatch::Shared;
 use crate::limits::{
     ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_NEXT_REQUEST, GRACE, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
@@ -34,9 +36,15 @@ use crate::requests::role::{Peer, Role};
 
 /// A socket that accepts connections.
 pub(crate) trait Listener: Send {
+    /// A connection that the kernel has accepted.
+    type Accepted: Send + 'static;
+    /// A connection on which requests come.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Caller)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Accepted, Caller)>> + Send;
+
+    /// Shakes hands with the client where the listener does. Its connection has its place meanwhile.
+    fn open(accepted: Self::Accepted) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 pub(crate) struct UnixSide {
@@ -58,6 +66,7 @@ impl UnixSide {
 }
 
 impl Listener for UnixSide {
+    type Accepted = UnixStream;
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Caller)> {
@@ -66,21 +75,32 @@ impl Listener for UnixSide {
         let role = Role::of(&peer, self.own_uid, self.socket_group);
         Ok((stream, Caller::Unix { role, uid: peer.uid }))
     }
+
+    async fn open(accepted: UnixStream) -> io::Result<UnixStream> {
+        Ok(accepted)
+    }
 }
 
 pub(crate) struct TcpSide {
     pub(crate) listener: TcpListener,
     pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<watch::Receiver<TlsServer>>,
 }
 
 impl Listener for TcpSide {
-    type Stream = TcpStream;
+    type Accepted = (TcpStream, Option<TlsServer>);
+    type Stream = TcpSession;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Caller)> {
+    async fn accept(&self) -> io::Result<(Self::Accepted, Caller)> {
         let (stream, _) = self.listener.accept().await?;
         // Without this, the last segment of a body may wait for an acknowledgement. A failure costs only that delay.
         let _ = stream.set_nodelay(true);
-        Ok((stream, Caller::Tcp { listen: self.listen }))
+        let tls = self.tls.as_ref().map(|tls| tls.borrow().clone());
+        Ok(((stream, tls), Caller::Tcp { listen: self.listen }))
+    }
+
+    async fn open((stream, tls): Self::Accepted) -> io::Result<TcpSession> {
+        TcpSession::open(stream, tls).await
     }
 }
 
@@ -121,8 +141,15 @@ pub(crate) async fn serve<L: Listener>(
                 };
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
+                    let answering = async {
+                        match timeout(shared.limits.head_timeout, L::open(stream)).await {
+                            Ok(Ok(stream)) => answer_all(shared, connection, stream).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a connection ended in its handshake"),
+                            Err(_) => tracing::debug!("a connection ended: no handshake in time"),
+                        }
+                    };
                     tokio::select! {
-                        () = answer_all(shared, connection, stream) => {}
+                        () = answering => {}
                         () = place.activity.evicted() => {}
                     }
                     drop(place);

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::events::{Events, LogLines};
 use crate::resume::{Progress, progress};
-use crate::transport::{Answer, Question, ask, open, protocol, whole};
-use crate::{ClientError, Host};
+use crate::transport::{Answer, Peer, Question, ask, open, protocol, whole};
+use crate::{ClientError, Host, Token};
 
 /// Default deadline of a question that only reads what heartbeatd already knows.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
@@ -90,6 +90,7 @@ impl fmt::Display for BeatEvent {
 #[derive(Clone, Debug)]
 pub struct Client {
     host: Host,
+    token: Option<Token>,
     deadline: Duration,
 }
 
@@ -108,7 +109,7 @@ impl Client {
     /// A client of the heartbeatd at `host`, with a deadline of 5 s a question.
     #[must_use]
     pub const fn new(host: Host) -> Self {
-        Self { host, deadline: READ_DEADLINE }
+        Self { host, token: None, deadline: READ_DEADLINE }
     }
 
     /// The same with another deadline for questions that only read; a refresh may take 10 s more, and an action
@@ -117,6 +118,18 @@ impl Client {
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// The same with the token of heartbeatd's `token_file`. It is sent over TLS and to loopback addresses; a question to
+    /// another host over plain HTTP fails instead. The Unix socket needs none.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    fn peer(&self) -> Peer<'_> {
+        Peer { host: &self.host, token: self.token.as_ref() }
     }
 
     /// Where it asks.
@@ -244,14 +257,14 @@ impl Client {
     /// Asks; a second time where heartbeatd is about to be replaced and has not taken the question.
     async fn ask(&self, question: Question<'_>) -> Result<Answer, ClientError> {
         let again = question.clone();
-        let answer = ask(&self.host, question).await?;
+        let answer = ask(self.peer(), question).await?;
         let refused = problem_of(&answer)
             .is_some_and(|problem| problem.kind == SHUTTING_DOWN && problem.applied != Some(true));
         if !refused {
             return Ok(answer);
         }
         // The next heartbeatd answers on the same socket. Where there is none, the first answer says why.
-        Ok(ask(&self.host, again).await.unwrap_or(answer))
+        Ok(ask(self.peer(), again).await.unwrap_or(answer))
     }
 
     /// Incidents, the newest first: at most `limit`, only unresolved ones with `open`, and with `after` only those that
@@ -320,7 +333,7 @@ impl Client {
             body: Some(body),
             deadline: self.deadline,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(ask(self.peer(), question).await?)
     }
 
     /// Sends a heartbeat for the `push` probe of a realm; `run` tells runs apart that are under way at a time.
@@ -344,7 +357,7 @@ impl Client {
             body: Some(message.as_bytes().to_vec()),
             deadline: self.deadline,
         };
-        self.parse::<serde_json::Value>(ask(&self.host, question).await?).map(|_| ())
+        self.parse::<serde_json::Value>(ask(self.peer(), question).await?).map(|_| ())
     }
 
     /// What was sent about an incident.
@@ -389,7 +402,7 @@ impl Client {
             body: Some(body),
             deadline: self.deadline,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(ask(self.peer(), question).await?)
     }
 
     /// Sends a test to a receiver, or shows what it would be sent.
@@ -411,7 +424,7 @@ impl Client {
             body: Some(body),
             deadline: self.deadline.max(NOTIFY_TEST_LIMIT),
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(ask(self.peer(), question).await?)
     }
 
     /// One incident.
@@ -582,7 +595,7 @@ impl Client {
             body: None,
             deadline: self.deadline,
         };
-        let opened = open(&self.host, question).await?;
+        let opened = open(self.peer(), question).await?;
         if opened.head.status.is_success() {
             return Ok(opened);
         }

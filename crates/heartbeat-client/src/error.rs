@@ -12,7 +12,7 @@ use crate::Host;
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// A host that is neither `unix:PATH` nor `http://ADDRESS[:PORT]`.
+    /// A host that is neither `unix:PATH` nor `http://ADDRESS[:PORT]` nor `https://NAME[:PORT]`.
     #[error("`{text}` is not a host: {why}")]
     BadHost {
         /// What was given.

@@ -20,14 +20,21 @@ pub const SYSTEM_SOCKET: &str = "/run/heartbeat/heartbeat.sock";
 ///
 /// assert_eq!("unix:/tmp/h.sock".parse::<Host>().unwrap(), Host::Unix("/tmp/h.sock".into()));
 /// assert_eq!("http://[::1]".parse::<Host>().unwrap().to_string(), "http://[::1]:4327");
-/// assert!("https://example.org".parse::<Host>().is_err());
+/// assert_eq!("https://box.lan:443".parse::<Host>().unwrap().to_string(), "https://box.lan:443");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// A Unix socket: the door for everything, by default.
     Unix(PathBuf),
-    /// Plain HTTP over TCP: read-only.
+    /// Plain HTTP over TCP: read-only without a token.
     Tcp {
+        /// Name or address, without brackets.
+        name: String,
+        /// Port of the listener.
+        port: u16,
+    },
+    /// HTTP over TLS. The certificate has to be for the name, and issued by one of the system's roots.
+    Tls {
         /// Name or address, without brackets.
         name: String,
         /// Port of the listener.
@@ -72,8 +79,20 @@ impl Host {
     pub(crate) fn authority(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
-            Self::Tcp { name, port } if name.contains(':') => format!("[{name}]:{port}"),
-            Self::Tcp { name, port } => format!("{name}:{port}"),
+            Self::Tcp { name, port } | Self::Tls { name, port } if name.contains(':') => {
+                format!("[{name}]:{port}")
+            }
+            Self::Tcp { name, port } | Self::Tls { name, port } => format!("{name}:{port}"),
+        }
+    }
+
+    /// No network between this process and heartbeatd sees what is sent in plain text.
+    pub(crate) fn is_private(&self) -> bool {
+        match self {
+            Self::Unix(_) | Self::Tls { .. } => true,
+            Self::Tcp { name, .. } => {
+                name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+            }
         }
     }
 }
@@ -83,6 +102,7 @@ impl fmt::Display for Host {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp { .. } => write!(f, "http://{}", self.authority()),
+            Self::Tls { .. } => write!(f, "https://{}", self.authority()),
         }
     }
 }
@@ -101,12 +121,13 @@ impl FromStr for Host {
                 Ok(Self::Unix(path.into()))
             };
         }
-        if text.starts_with("https://") {
-            return Err(bad("TLS is not built into this version; use `unix:PATH` or `http://ADDRESS:PORT`"));
-        }
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or_else(|| bad("expected `unix:PATH` or `http://ADDRESS[:PORT]`"))?;
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => {
+                return Err(bad("expected `unix:PATH`, `http://ADDRESS[:PORT]` or `https://NAME[:PORT]`"));
+            }
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@']) {
             return Err(bad("only an address and a port, without a path or a user"));
@@ -121,9 +142,10 @@ impl FromStr for Host {
         let plain =
             name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
         if name.is_empty() || !plain {
-            return Err(bad("expected an address or a name after `http://`"));
+            return Err(bad("expected an address or a name after `http://` or `https://`"));
         }
-        Ok(Self::Tcp { name: name.to_owned(), port })
+        let name = name.to_owned();
+        Ok(if secure { Self::Tls { name, port } } else { Self::Tcp { name, port } })
     }
 }
 
@@ -155,7 +177,14 @@ mod tests {
 
     #[test]
     fn hosts_read_back_as_they_print() {
-        for text in ["unix:/run/a.sock", "http://127.0.0.1:4327", "http://[::1]:80", "http://box.lan:1"] {
+        for text in [
+            "unix:/run/a.sock",
+            "http://127.0.0.1:4327",
+            "http://[::1]:80",
+            "http://box.lan:1",
+            "https://box.lan:443",
+            "https://[::1]:1",
+        ] {
             assert_eq!(text.parse::<Host>().unwrap().to_string(), text);
         }
         assert_eq!("unix:///run/a.sock".parse::<Host>().unwrap().to_string(), "unix:/run/a.sock");
@@ -168,7 +197,8 @@ mod tests {
             "",
             "unix:",
             "/run/a.sock",
-            "https://x",
+            "ftp://x",
+            "https://",
             "http://",
             "http://::1",
             "http://x:0",
@@ -181,6 +211,18 @@ mod tests {
         ] {
             let error = text.parse::<Host>().unwrap_err();
             assert!(matches!(error, ClientError::BadHost { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_token_crosses_no_network_in_plain_text() {
+        for private in
+            ["unix:/run/a.sock", "http://localhost", "http://127.0.0.9", "http://[::1]", "https://box.lan"]
+        {
+            assert!(private.parse::<Host>().unwrap().is_private(), "{private}");
+        }
+        for public in ["http://box.lan", "http://10.0.0.1", "http://localhost.evil.example"] {
+            assert!(!public.parse::<Host>().unwrap().is_private(), "{public}");
         }
     }
 

@@ -34,12 +34,14 @@ mod error;
 mod events;
 mod host;
 mod resume;
+mod token;
 mod transport;
 
 pub use client::{BeatEvent, Client, GraphFormat, HistoryRange};
 pub use error::ClientError;
 pub use events::{Events, LogLines};
 pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
+pub use token::Token;
 pub use transport::MAX_BODY_BYTES;
 
 /// The examples of the README, as tests.

@@ -5,16 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use heartbeat_http::{Address, Answer as Opened, ConnectError, ExchangeError, SYSTEM, send};
-use http::{Method, Request, StatusCode, header};
+use heartbeat_http::{
+    Address, Answer as Opened, ConnectError, ExchangeError, SYSTEM, Stream, Tls, TlsOptions, send,
+};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::{ClientError, DEFAULT_PORT, Host};
+use crate::{ClientError, DEFAULT_PORT, Host, Token};
 
 /// Longest answer accepted, in bytes: a status document of about 30,000 realms.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+
+/// The protocol that is offered in a TLS handshake.
+const ALPN: &[u8] = b"http/1.1";
 
 /// What is asked.
 #[derive(Clone)]
@@ -37,11 +42,18 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// Who is asked, and with which token.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) token: Option<&'a Token>,
+}
+
 /// Asks, within the question's deadline.
-pub(crate) async fn ask(host: &Host, question: Question<'_>) -> Result<Answer, ClientError> {
+pub(crate) async fn ask(peer: Peer<'_>, question: Question<'_>) -> Result<Answer, ClientError> {
     let (after, connected) = (question.deadline, AtomicBool::new(false));
-    let asking = async { whole(host, connect(host, question, &connected).await?).await };
-    timeout(after, asking).await.unwrap_or_else(|_| Err(timed_out(host, after, &connected)))
+    let asking = async { whole(peer.host, connect(peer, question, &connected).await?).await };
+    timeout(after, asking).await.unwrap_or_else(|_| Err(timed_out(peer.host, after, &connected)))
 }
 
 fn timed_out(host: &Host, after: Duration, connected: &AtomicBool) -> ClientError {
@@ -49,33 +61,55 @@ fn timed_out(host: &Host, after: Duration, connected: &AtomicBool) -> ClientErro
 }
 
 /// The head of an answer, within the question's deadline; its body comes as it comes.
-pub(crate) async fn open(host: &Host, question: Question<'_>) -> Result<Opened, ClientError> {
+pub(crate) async fn open(peer: Peer<'_>, question: Question<'_>) -> Result<Opened, ClientError> {
     let (after, connected) = (question.deadline, AtomicBool::new(false));
-    let opening = connect(host, question, &connected);
-    timeout(after, opening).await.unwrap_or_else(|_| Err(timed_out(host, after, &connected)))
+    let opening = connect(peer, question, &connected);
+    timeout(after, opening).await.unwrap_or_else(|_| Err(timed_out(peer.host, after, &connected)))
 }
 
-async fn connect(host: &Host, question: Question<'_>, connected: &AtomicBool) -> Result<Opened, ClientError> {
+async fn connect(
+    peer: Peer<'_>,
+    question: Question<'_>,
+    connected: &AtomicBool,
+) -> Result<Opened, ClientError> {
+    let host = peer.host;
+    if peer.token.is_some() && !host.is_private() {
+        let detail =
+            format!("the token would cross the network in plain text: use https:// instead of {host}");
+        return Err(ClientError::Forbidden { detail });
+    }
     match host {
         Host::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|error| cannot_connect(host, error))?;
             connected.store(true, Ordering::Relaxed);
-            exchange(host, stream, question).await
+            exchange(Peer { token: None, ..peer }, stream, question).await
         }
-        Host::Tcp { name, port } => {
-            let address =
-                if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
-            let address = Address::parse(&address, None);
-            let address = address.ok_or_else(|| protocol(host, "this is not an address".to_owned()))?;
-            let stream = heartbeat_http::connect(&SYSTEM, &address).await;
-            let stream = stream.map_err(|error| match error {
-                ConnectError::Io { source } => cannot_connect(host, source),
-                other => unreachable(host, other.to_string(), other),
-            })?;
+        Host::Tcp { .. } => {
+            let stream = over_tcp(host).await?;
             connected.store(true, Ordering::Relaxed);
-            exchange(host, stream, question).await
+            exchange(peer, stream, question).await
+        }
+        Host::Tls { name, .. } => {
+            // The files of the system are read once per process.
+            let tls = Tls::new(&TlsOptions::default())
+                .map_err(|error| unreachable(host, format!("no secure connection: {error}"), error))?;
+            let stream = over_tcp(host).await?;
+            connected.store(true, Ordering::Relaxed);
+            let secured = tls.handshake_now(Stream::Tcp(stream), name, Some(ALPN)).await;
+            let secured = secured
+                .map_err(|error| unreachable(host, format!("no secure connection: {error}"), error))?;
+            exchange(peer, secured.stream, question).await
         }
     }
+}
+
+async fn over_tcp(host: &Host) -> Result<TcpStream, ClientError> {
+    let address = Address::parse(&host.authority(), None);
+    let address = address.ok_or_else(|| protocol(host, "this is not an address".to_owned()))?;
+    heartbeat_http::connect(&SYSTEM, &address).await.map_err(|error| match error {
+        ConnectError::Io { source } => cannot_connect(host, source),
+        other => unreachable(host, other.to_string(), other),
+    })
 }
 
 fn cannot_connect(host: &Host, error: io::Error) -> ClientError {
@@ -107,11 +141,11 @@ pub(crate) fn unreachable(
     ClientError::Unreachable { host: host.clone(), why, source: Box::new(source) }
 }
 
-async fn exchange<S>(host: &Host, stream: S, question: Question<'_>) -> Result<Opened, ClientError>
+async fn exchange<S>(peer: Peer<'_>, stream: S, question: Question<'_>) -> Result<Opened, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let request = request(host, &question);
+    let (host, request) = (peer.host, request(peer, &question));
     let request = request.map_err(|error| protocol(host, format!("the request cannot be made: {error}")))?;
     send(stream, request).await.map_err(|error| broken(host, "the connection broke", error))
 }
@@ -143,16 +177,21 @@ pub(crate) fn protocol(host: &Host, why: String) -> ClientError {
     ClientError::Protocol { host: host.clone(), why }
 }
 
-fn request(host: &Host, question: &Question<'_>) -> Result<Request<Bytes>, http::Error> {
+fn request(peer: Peer<'_>, question: &Question<'_>) -> Result<Request<Bytes>, http::Error> {
     let mut request = Request::builder()
         .method(question.method.clone())
         .uri(question.path)
-        .header(header::HOST, host.authority())
+        .header(header::HOST, peer.host.authority())
         .header(header::USER_AGENT, concat!("heartbeat-client/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, question.accept)
         .header(header::CONNECTION, "close");
     if question.body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    if let Some(token) = peer.token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
     }
     if let Some(id) = question.last_event_id {
         request = request.header("last-event-id", id);

@@ -86,8 +86,8 @@ codes! {
     BadName = "117",
     /// A number is outside of its range.
     OutOfRange = "118",
-    /// `listen` is no loopback address, or `hosts` has what is not the name of a host. Other addresses need TLS, which this
-    /// version does not have; put a reverse proxy in front.
+    /// `listen` is no loopback address and `tls` or `token_file` is missing, `tls` has no certificate or no key, or `hosts`
+    /// has what is not the name of a host.
     BadListen = "119",
     /// A realm has neither `run` nor `port` nor `health`: there is nothing to start and nothing to watch.
     NothingToDo = "120",

@@ -47,6 +47,15 @@ pub struct Config {
     pub registering: Arc<RegistrationRules>,
 }
 
+/// PEM files of the TCP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// The certificate and its chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 /// `[heartbeat]`; the meaning and the defaults stand in the table of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -62,6 +71,8 @@ pub struct Heartbeat {
     pub socket_group: Option<u32>,
     /// Names in the `Host` header that mean this heartbeatd, besides its own address.
     pub hosts: Vec<String>,
+    /// The certificate of the TCP listener, if it speaks TLS.
+    pub tls: Option<ListenerTls>,
     /// The file with the token that requests over TCP carry.
     pub token_file: Option<PathBuf>,
     /// The directory of state that survives a reboot.

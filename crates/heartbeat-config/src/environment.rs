@@ -54,6 +54,7 @@ fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<St
     let (table, key) = match rest {
         [key] => (table, *key),
         ["fuse", key] if table == Table::Heartbeat => (Table::Fuse, *key),
+        ["tls", key] if table == Table::Heartbeat => (Table::Tls, *key),
         ["start", key] => (Table::Start, *key),
         ["stop", key] => (Table::Stop, *key),
         ["restart", key] => (Table::Restart, *key),

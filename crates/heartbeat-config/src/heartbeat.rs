@@ -8,11 +8,11 @@ use heartbeat_probe::{Network, Probe, UrlError};
 use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
 use crate::code::Code;
-use crate::config::Heartbeat;
+use crate::config::{Heartbeat, ListenerTls};
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint;
-use crate::reader::{Entry, Reader, Section};
+use crate::reader::{Entry, Reader, Section, beside};
 use crate::sources::{EARLY_KEYS, Sources};
 use crate::units;
 
@@ -72,6 +72,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
     Heartbeat {
         name: text("name").unwrap_or_else(host_name),
         listen: listen(reader, section),
+        tls: tls(reader, section, dir),
         socket_mode: section
             .get("socket_mode")
             .and_then(|entry| reader.mode(&entry, "0660"))
@@ -268,8 +269,16 @@ fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => return Some(address),
         Ok(address) => {
-            let message = format!("{address} is not a loopback address");
-            let help = "anything else needs TLS and a token, which this version does not support; use 127.0.0.1 and a reverse proxy";
+            let missing: Vec<&str> =
+                ["tls", "token_file"].into_iter().filter(|key| section.get(key).is_none()).collect();
+            if missing.is_empty() {
+                return Some(address);
+            }
+            let message = format!(
+                "{address} is not a loopback address, and there is no `{}`",
+                missing.join("` and no `")
+            );
+            let help = "add tls = { cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" } and token_file = \"/etc/heartbeat/token\", or use 127.0.0.1 and a reverse proxy";
             reader.value_problem(&entry, Code::BadListen, message, "not loopback", help);
         }
         Err(_) => reader.value_problem(
@@ -281,6 +290,23 @@ fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
         ),
     }
     None
+}
+
+/// Both files, relative to the file that names them.
+fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<ListenerTls> {
+    let entry = section.get("tls")?;
+    let below = section.table(reader, "tls");
+    let path = |key: &str| {
+        let entry = below.get(key)?;
+        Some(beside(reader, &entry, dir, &reader.text(&entry)?))
+    };
+    let (cert, key) = (path("cert"), path("key"));
+    for key in ["cert", "key"].into_iter().filter(|key| below.get(key).is_none()) {
+        let message = format!("`tls` has no `{key}`: it takes a certificate and its private key");
+        let help = "tls = { cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" }";
+        reader.value_problem(&entry, Code::BadListen, message, "here", help);
+    }
+    Some(ListenerTls { cert: cert?, key: key? })
 }
 
 fn host_name() -> String {

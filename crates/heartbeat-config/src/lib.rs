@@ -72,7 +72,7 @@ mod window;
 
 pub use code::Code;
 pub use config::{
-    Config, Heartbeat, Loaded, Measure, Objective, RealmConfig, ReceiverConfig, ReceiverTarget,
+    Config, Heartbeat, ListenerTls, Loaded, Measure, Objective, RealmConfig, ReceiverConfig, ReceiverTarget,
 };
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};

@@ -340,9 +340,11 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
     let heartbeat_path = vec!["heartbeat".to_owned()];
     let heartbeat = table("heartbeat").unwrap_or(&nothing);
     reader.check_keys(Table::Heartbeat, &heartbeat_path, heartbeat);
-    if let Some(Value::Dict(_, fuse)) = heartbeat.get("fuse") {
-        let path = heartbeat_path.iter().cloned().chain(["fuse".to_owned()]).collect();
-        reader.check_keys(Table::Fuse, &path, fuse);
+    for (name, below) in [("fuse", Table::Fuse), ("tls", Table::Tls)] {
+        if let Some(Value::Dict(_, keys)) = heartbeat.get(name) {
+            let path = heartbeat_path.iter().cloned().chain([name.to_owned()]).collect();
+            reader.check_keys(below, &path, keys);
+        }
     }
     let heartbeat = heartbeat::read(reader, &Section::new(heartbeat_path, heartbeat), sources, &dir);
     let defaults_path = vec!["defaults".to_owned()];

@@ -213,6 +213,7 @@ fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<MergeError> {
         ("socket_mode", old.socket_mode == new.socket_mode),
         ("socket_group", old.socket_group == new.socket_group),
         ("hosts", old.hosts == new.hosts),
+        ("tls", old.tls == new.tls),
         ("token_file", old.token_file == new.token_file),
         ("state_dir", old.state_dir == new.state_dir),
         ("runtime_dir", old.runtime_dir == new.runtime_dir),

@@ -25,6 +25,7 @@ const fn definition_name(table: Table) -> &'static str {
         Table::Root => "root",
         Table::Heartbeat => "heartbeat",
         Table::Fuse => "fuse",
+        Table::Tls => "tls",
         Table::Notify => "receiver",
         Table::Maintenance => "maintenance",
         Table::Realm => "realm",

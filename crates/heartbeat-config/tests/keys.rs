@@ -41,6 +41,11 @@ fn file(table: Table, name: &str, value: &str) -> String {
         Table::Root => format!("{name} = {value}\n"),
         Table::Heartbeat => format!("[heartbeat]\n{name} = {value}\n"),
         Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
+        Table::Tls => {
+            let others = ["cert", "key"].into_iter().filter(|other| *other != name);
+            let others = others.map(|other| format!("{other} = \"x\"\n")).collect::<String>();
+            format!("[heartbeat.tls]\n{others}{name} = {value}\n")
+        }
         Table::Notify => {
             let url = match name {
                 "webhook" | "alertmanager" | "ntfy" | "slack" | "exec" => "",
@@ -136,7 +141,7 @@ fn the_words_of_a_key_are_those_that_are_read() {
 #[test]
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
-        (Table::Heartbeat, &["tls"][..]),
+        (Table::Tls, &["client_ca"][..]),
         (Table::Limits, &["memory_action"]),
         (Table::Notify, &["smtp", "from", "to", "channel"]),
         (Table::Health, &["redirects"]),

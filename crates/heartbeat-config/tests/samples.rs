@@ -211,6 +211,21 @@ const CASES: &[(&str, &str, &str)] = &[
     ("ready_fd_of_output", "HB102", "[realm.api]\nrun = \"api\"\nstart.ready_fd = 1\n"),
     ("nothing_to_watch", "HB120", "[realm.mail]\ntitle = \"Mail\"\n"),
     ("syntax", "HB001", "[realm.api]\nrun = \"gunicorn shop.wsgi\nport = 8001\n"),
+    (
+        "tls_without_key",
+        "HB119",
+        "[heartbeat]\nlisten = \"127.0.0.1:4327\"\ntls = { cert = \"cert.pem\" }\n\n[realm.api]\nport = 8001\n",
+    ),
+    (
+        "tls_without_token",
+        "HB119",
+        "[heartbeat]\nlisten = \"0.0.0.0:4327\"\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n\n[realm.api]\nport = 8001\n",
+    ),
+    (
+        "tls_client_ca",
+        "HB103",
+        "[heartbeat]\ntls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"ca.pem\" }\n\n[realm.api]\nport = 8001\n",
+    ),
     ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),
     ("wrong_word", "HB106", "[realm.api]\nrun = \"api\"\nrestart = { policy = \"allways\" }\n"),
     ("environment_variable", "HB102", "[realm.from-env]\nport = 8001\n"),

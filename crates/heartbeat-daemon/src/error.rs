@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use heartbeat_api::BindError;
+use heartbeat_http::TlsOptionsError;
 use heartbeat_logs::KeeperError;
 use heartbeat_notify::{NotifyError, SecretError, TemplateError};
 use heartbeat_process::ProcessError;
@@ -108,6 +109,12 @@ pub enum DaemonError {
         path: PathBuf,
         /// The fault of the file.
         source: TokenFileError,
+    },
+    /// heartbeatd never listens without the TLS that is configured.
+    #[error("heartbeatd does not listen without the certificate and the key of `tls`")]
+    Tls {
+        /// The fault of a file.
+        source: TlsOptionsError,
     },
     /// A receiver of notifications cannot be used.
     #[error("the receiver {name} cannot be told")]

@@ -51,7 +51,7 @@ pub use http2::{Http2Answer, Http2Body, send_http2};
 pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};
 pub use stream::Stream;
 #[cfg(feature = "tls")]
-pub use tls::{Certificate, Secured, Tls, TlsError, TlsOptions, TlsOptionsError};
+pub use tls::{Certificate, Secured, Tls, TlsError, TlsOptions, TlsOptionsError, TlsServer, TlsServerStream};
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

@@ -29,4 +29,5 @@ mod supervision;
 mod surviving;
 mod systemd;
 mod telling;
+mod tls;
 mod trees;

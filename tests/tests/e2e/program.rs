@@ -34,6 +34,11 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Output {
     command(&binary(name)).args(args).output().unwrap()
 }
 
+/// The same with more in its environment.
+pub(crate) fn run_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
+    command(&binary(name)).args(args).envs(env.iter().copied()).output().unwrap()
+}
+
 /// Runs any program to its end.
 pub(crate) fn run_program(program: &Path, args: &[&str]) -> Output {
     command(program).args(args).output().unwrap()

@@ -6,3 +6,4 @@ pub(crate) mod connection;
 pub(crate) mod listener;
 pub(crate) mod places;
 pub(crate) mod port_owner;
+pub(crate) mod tcp_session;

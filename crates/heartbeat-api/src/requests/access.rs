@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use heartbeat_http::TlsServer;
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Version};
+use tokio::sync::watch;
 
 use crate::answers::answer::values;
 use crate::answers::problem::ApiError;
@@ -14,8 +16,8 @@ use crate::requests::rule::{Rule, Verbs};
 use crate::requests::token::Token;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Port of an authority that names none.
-const HTTP_PORT: u16 = 80;
+/// Ports of an authority that names none, by HTTP and by HTTPS.
+const DEFAULT_PORTS: [u16; 2] = [80, 443];
 /// The scheme of RFC 6750 and the blank behind it.
 const BEARER: &[u8] = b"Bearer ";
 
@@ -28,6 +30,8 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Requests over TCP carry this token; without one, TCP is read-only.
     pub token: Option<Token>,
+    /// The certificate of the TCP listener, which a reload may renew; without one, it speaks plain HTTP.
+    pub tls: Option<watch::Receiver<TlsServer>>,
 }
 
 /// One connection's caller.
@@ -143,7 +147,11 @@ fn is_named(authority: &str, hosts: &[String]) -> bool {
 
 fn is_ours(authority: &str, listen: SocketAddr) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else { return false };
-    if authority.as_str().contains('@') || authority.port_u16().unwrap_or(HTTP_PORT) != listen.port() {
+    let is_port = match authority.port_u16() {
+        Some(port) => port == listen.port(),
+        None => DEFAULT_PORTS.contains(&listen.port()),
+    };
+    if authority.as_str().contains('@') || !is_port {
         return false;
     }
     let host = authority.host();
@@ -151,7 +159,8 @@ fn is_ours(authority: &str, listen: SocketAddr) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host == "127.0.0.1"
         || host == "[::1]"
-        || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip == listen.ip())
+        // A listener of all addresses has each of them; a page that a browser was led to has a name.
+        || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip == listen.ip() || listen.ip().is_unspecified())
 }
 
 /// The browser says that the request comes from another origin or another site.
@@ -195,6 +204,8 @@ mod tests {
             assert!(!is_ours(other, listen), "{other}");
         }
         assert!(is_ours("localhost", "127.0.0.1:80".parse().unwrap()));
+        let all = "0.0.0.0:443".parse().unwrap();
+        assert!(is_ours("10.1.2.3", all) && is_ours("[fd00::1]:443", all) && !is_ours("evil.example", all));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
-use super::Table::{Fuse, Heartbeat, Root};
+use super::Table::{Fuse, Heartbeat, Root, Tls};
 use super::{Key, Table, Takes};
 use crate::defaults::{self, duration, quoted, size};
 
@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
         Heartbeat,
         "listen",
         Takes::Text("address or \"off\""),
-        "Loopback address of the read-only HTTP API. If the port is in use, heartbeatd names the process that holds it and exits.",
+        "Address of the HTTP API over TCP, which is read-only without `token_file`. Another one than loopback needs `tls` and `token_file`. If the port is in use, heartbeatd names the process that holds it and exits.",
         "\"127.0.0.1:4327\"",
     )
     .default(|| quoted(&defaults::LISTEN.to_string())),
@@ -95,6 +95,15 @@ pub(super) const KEYS: &[Key] = &[
         "File with a token of at least 32 bytes that only root or heartbeatd's own user can read. Every request over TCP then needs `Authorization: Bearer TOKEN`.",
         "\"/etc/heartbeat/token\"",
     ),
+    Key::new(
+        Heartbeat,
+        "tls",
+        Takes::Table(Tls),
+        "Certificate of the TCP listener, which then speaks HTTPS alone. A reload reads both files again.",
+        "{ cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" }",
+    ),
+    Key::new(Tls, "cert", Takes::Text("path"), "PEM file of the certificate and its chain.", "\"/etc/heartbeat/cert.pem\""),
+    Key::new(Tls, "key", Takes::Text("path"), "PEM file of the private key.", "\"/etc/heartbeat/key.pem\""),
     Key::new(
         Heartbeat,
         "state_dir",

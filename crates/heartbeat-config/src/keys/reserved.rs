@@ -3,7 +3,7 @@
 use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
-    (Table::Heartbeat, &["tls"]),
+    (Table::Tls, &["client_ca"]),
     (Table::Limits, &["memory_action"]),
     (Table::Notify, &["smtp", "from", "to", "channel"]),
     (Table::Health, &["redirects"]),

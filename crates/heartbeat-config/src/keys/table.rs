@@ -9,6 +9,8 @@ pub enum Table {
     Heartbeat,
     /// `[heartbeat.fuse]`
     Fuse,
+    /// `[heartbeat.tls]`
+    Tls,
     /// `[notify.NAME]`
     Notify,
     /// `[maintenance.NAME]`
@@ -35,10 +37,11 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Root,
         Self::Heartbeat,
         Self::Fuse,
+        Self::Tls,
         Self::Realm,
         Self::Need,
         Self::Health,
@@ -59,6 +62,7 @@ impl Table {
             Self::Root => "the file",
             Self::Heartbeat => "[heartbeat]",
             Self::Fuse => "fuse",
+            Self::Tls => "tls",
             Self::Notify => "a receiver",
             Self::Maintenance => "a maintenance window",
             Self::Realm => "a realm",
@@ -80,6 +84,7 @@ impl Table {
             Self::Root => "top level",
             Self::Heartbeat => "[heartbeat]",
             Self::Fuse => "[heartbeat.fuse]",
+            Self::Tls => "[heartbeat.tls]",
             Self::Notify => "[notify.NAME]",
             Self::Maintenance => "[maintenance.NAME]",
             Self::Realm => "[realm.NAME]",
@@ -101,6 +106,7 @@ impl Table {
             Self::Root | Self::Realm => key.to_owned(),
             Self::Heartbeat => format!("heartbeat.{key}"),
             Self::Fuse => format!("heartbeat.fuse.{key}"),
+            Self::Tls => format!("heartbeat.tls.{key}"),
             Self::Notify => format!("notify.{key}"),
             Self::Maintenance => format!("maintenance.{key}"),
             Self::Need => format!("needs.{key}"),

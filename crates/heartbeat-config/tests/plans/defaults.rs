@@ -40,6 +40,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         socket_mode,
         socket_group,
         hosts,
+        tls,
         token_file,
         state_dir,
         runtime_dir,
@@ -65,7 +66,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     assert_eq!(socket.to_str(), Some("/run/heartbeat/heartbeat.sock"));
     assert_eq!(socket_mode, 0o660);
     assert!(ping.is_none());
-    assert!(socket_group.is_none() && hosts.is_empty() && token_file.is_none());
+    assert!(socket_group.is_none() && hosts.is_empty() && tls.is_none() && token_file.is_none());
     assert_eq!(state_dir.to_str(), Some("/var/lib/heartbeat"));
     assert_eq!(runtime_dir.to_str(), Some("/run/heartbeat"));
     assert_eq!((log.as_str(), log_format.as_str()), ("info", "auto"));

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
+use heartbeat_http::TlsServer;
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
 use heartbeat_status::{RealmKind, RealmName};
 use serde_json::Value;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::clock;
@@ -17,6 +18,7 @@ use crate::control::registrations;
 use crate::control::reload_error::ReloadError;
 use crate::inbox::{Inbox, Request};
 use crate::reporting::status_store::StatusStore;
+use crate::start::prepared;
 use crate::storage::intent::IntentWriter;
 
 /// Reading the configuration takes at most this, so that the turn always ends. A single file that does not answer is
@@ -27,6 +29,8 @@ const READ_LIMIT: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub(crate) struct Reloader {
     sources: Option<Sources>,
+    /// The certificate of the TCP listener, where it speaks TLS.
+    tls: Option<watch::Sender<TlsServer>>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) statuses: Arc<StatusStore>,
     pub(crate) intent: IntentWriter,
@@ -47,13 +51,14 @@ impl Reloader {
     /// `sources` is where the configuration came from; `None` for one that a program made.
     pub(crate) fn new(
         sources: Option<Sources>,
+        tls: Option<watch::Sender<TlsServer>>,
         inbox: Arc<Inbox>,
         statuses: Arc<StatusStore>,
         intent: IntentWriter,
         registered: BTreeMap<String, Value>,
     ) -> Self {
         let (turn, listings) = (Mutex::new(Turn { registered }), Arc::default());
-        Self { sources, inbox, statuses, intent, turn, listings }
+        Self { sources, tls, inbox, statuses, intent, turn, listings }
     }
 
     /// Whether there is a configuration on disk that can be read again.
@@ -107,6 +112,11 @@ impl Reloader {
             Ok(read) => read,
             Err(report) => return Some(Err(ReloadError::Invalid(report))),
         };
+        // The files of the certificate may have changed although the configuration has not.
+        let certificate = match prepared::tls(&config.heartbeat) {
+            Ok(certificate) => certificate,
+            Err(source) => return Some(Err(ReloadError::Tls { source })),
+        };
         for aside in aside.iter().filter(|_| !dry_run) {
             tracing::warn!("{aside}");
         }
@@ -115,7 +125,11 @@ impl Reloader {
         if !self.inbox.request(Request::Reload { config: Box::new(config), dry_run, reply }) {
             return None;
         }
-        Some(answer.await.ok()?.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))
+        let applied = answer.await.ok()?;
+        if let (Ok(_), false, Some(tls), Some(certificate)) = (&applied, dry_run, &self.tls, certificate) {
+            tls.send_replace(certificate);
+        }
+        Some(applied.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))
     }
 
     /// The same for a signal: no client waits, so the result goes to the log.
@@ -180,6 +194,7 @@ mod tests {
         let inbox = Arc::clone(&sample.inbox);
         let reloader = Reloader::new(
             sources,
+            None,
             Arc::clone(&inbox),
             Arc::clone(&sample.statuses),
             intent.writer(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_config::{MergeError, Report};
+use heartbeat_http::TlsOptionsError;
 use heartbeat_notify::NotifyError;
 use heartbeat_status::sanitise_line;
 use heartbeat_status::wire::ConfigProblem;
@@ -45,6 +46,12 @@ pub(crate) enum ReloadError {
         /// Cause of the failure.
         source: NotifyError,
     },
+    /// The certificate of the TCP listener cannot be used.
+    #[error("`tls` cannot be used: {source}")]
+    Tls {
+        /// Cause of the failure.
+        source: TlsOptionsError,
+    },
     /// heartbeatd takes no configuration any more.
     #[error("heartbeatd is stopping everything")]
     Stopping,
@@ -71,7 +78,11 @@ impl ReloadError {
             // It has no text of any file.
             Self::NotRead { .. } => return Some(ConfigProblem::new(self.to_string(), self.to_string())),
             Self::Invalid(report) => report.errors().next().map(heartbeat_config::Diagnostic::public),
-            Self::Unmerged(_) | Self::Descriptors(_) | Self::Receiver { .. } | Self::Ping { .. } => None,
+            Self::Unmerged(_)
+            | Self::Descriptors(_)
+            | Self::Receiver { .. }
+            | Self::Ping { .. }
+            | Self::Tls { .. } => None,
         };
         let mistakes = self.mistakes();
         let first = sanitise_line(mistakes.first().map_or("", String::as_str));

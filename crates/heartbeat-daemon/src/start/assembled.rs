@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use heartbeat_api::{Api, Limits};
+use heartbeat_api::{Access, Api, Limits};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Notice, Processes, Settings, UsageReader};
 use heartbeat_status::{OwnProblemKind, RealmName};
 use heartbeat_supervisor::Supervisor;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::control::daemon_handle::DaemonHandle;
@@ -126,8 +127,11 @@ impl Assembled {
             IntentFile::open(&active.heartbeat.state_dir, recovery.intent(), move |version, problem| {
                 writes.request(Request::IntentWritten { version, problem });
             })?;
+        let tls = prepared.tls.map(watch::Sender::new);
+        let access = Access { tls: tls.as_ref().map(watch::Sender::subscribe), ..prepared.access };
         let reloader = Arc::new(Reloader::new(
             prepared.sources,
+            tls,
             Arc::clone(&inbox),
             Arc::clone(&statuses),
             intent.writer(),
@@ -203,7 +207,7 @@ impl Assembled {
             ..Limits::default()
         };
         let listeners = Arc::new(Listeners::bind(
-            Api::new(Arc::new(handle), limits, prepared.access),
+            Api::new(Arc::new(handle), limits, access),
             runtime.handle().clone(),
             Arc::clone(&problems),
             &active.heartbeat,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use heartbeat_api::Access;
 use heartbeat_config::{Config, Heartbeat, Sources};
+use heartbeat_http::{TlsOptionsError, TlsServer};
 use heartbeat_notify::{Endpoint, Receiver};
 use heartbeat_process::Handover;
 use heartbeat_status::{OwnProblemKind, RealmName};
@@ -66,6 +67,7 @@ pub(crate) struct Prepared {
     /// The endpoint of the dead man's signal.
     pub(crate) ping: Option<Endpoint>,
     pub(crate) access: Access,
+    pub(crate) tls: Option<TlsServer>,
     /// Where adoption records lie.
     pub(crate) records: PathBuf,
     pub(crate) directories: Directories,
@@ -97,6 +99,7 @@ impl Prepared {
             .map_err(|source| DaemonError::Receiver { name: "ping".to_owned(), source: source.into() })?;
         let heartbeat = &config.heartbeat;
         let access = access(heartbeat)?;
+        let tls = tls(heartbeat).map_err(|source| DaemonError::Tls { source })?;
         let records = records_dir(heartbeat);
         let directories = Directories::of(heartbeat, &records);
         directories.prepare()?;
@@ -130,6 +133,7 @@ impl Prepared {
             receivers,
             ping,
             access,
+            tls,
             records,
             directories,
             locks: Arc::new(Mutex::new(locks)),
@@ -155,7 +159,14 @@ fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
         socket_group: heartbeat.socket_group,
         hosts: heartbeat.hosts.clone(),
         token: heartbeat.token_file.as_ref().map(read).transpose()?,
+        tls: None,
     })
+}
+
+/// The certificate of the TCP listener.
+pub(crate) fn tls(heartbeat: &Heartbeat) -> Result<Option<TlsServer>, TlsOptionsError> {
+    let files = heartbeat.tls.as_ref().filter(|_| heartbeat.listen.is_some());
+    files.map(|files| TlsServer::new(&files.cert, &files.key)).transpose()
 }
 
 /// How far history reaches.

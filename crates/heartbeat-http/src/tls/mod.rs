@@ -8,6 +8,7 @@
 mod certificate;
 mod error;
 mod files;
+mod server;
 mod verify;
 
 use std::fmt;
@@ -23,6 +24,8 @@ use tokio_rustls::TlsConnector;
 pub use certificate::Certificate;
 pub(crate) use error::alert_in;
 pub use error::{TlsError, TlsOptionsError};
+pub use server::TlsServer;
+pub use tokio_rustls::server::TlsStream as TlsServerStream;
 
 use crate::Stream;
 use verify::{AcceptAny, Trust};
@@ -133,6 +136,21 @@ impl Tls {
             trust.verify(chain, &certificate, &name, UnixTime::since_unix_epoch(secs(unix_s)))?;
         }
         Ok(Secured { stream: Stream::Tls(Box::new(stream)), certificate })
+    }
+}
+
+impl Tls {
+    /// The same at the time of day, for programs that have no clock of their own to answer for.
+    ///
+    /// # Errors
+    /// [`TlsError`]: no session, or a certificate that must not be trusted.
+    pub async fn handshake_now(
+        &self,
+        stream: Stream,
+        host: &str,
+        alpn: Option<&[u8]>,
+    ) -> Result<Secured, TlsError> {
+        self.handshake(stream, host, alpn, UnixTime::now().as_secs()).await
     }
 }
 
