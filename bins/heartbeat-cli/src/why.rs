@@ -329,7 +329,7 @@ fn past(page: &mut Page, document: &RealmDocument) {
 fn result_of(restart: &RestartEntry) -> String {
     let Some(result) = &restart.result else { return "under way".to_owned() };
     let word = match result.known() {
-        Some(RestartResult::Abandoned) => "called off".to_owned(),
+        Some(RestartResult::Abandoned) => "cancelled".to_owned(),
         _ => result.to_string().replace('_', " "),
     };
     match restart.steps.as_slice() {

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -343,7 +344,12 @@ pub enum EventKind {
         why: &'static str,
     },
     /// Everything that is to start by itself has been told to.
-    Booted,
+    Booted {
+        /// Realms whose processes an earlier heartbeatd has started.
+        adopted: u32,
+        /// Realms that should be up and are not, with their statuses, in start order.
+        missing: Vec<(RealmName, Status)>,
+    },
     /// The stop of everything began.
     ShutdownStarted,
     /// Nothing is left running.

@@ -2,10 +2,10 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{EventKind, IncidentStep, Outcome, RestartResult, Signal, clock_span};
+use crate::{EventKind, IncidentStep, Outcome, RealmName, RestartResult, Signal, Status, clock_span};
 
 closed_list! {
     /// What happened, in one word.
@@ -84,12 +84,34 @@ closed_list! {
         IncidentResolved = "IncidentResolved",
         /// A configuration took effect.
         Reloaded = "Reloaded",
-        /// The boot is over: no realm is on its way up any more.
+        /// The boot is over: no start is under way any more.
         Booted = "Booted",
         /// The stop of everything began.
         ShutdownStarted = "ShutdownStarted",
         /// Nothing is left running.
         ShutdownFinished = "ShutdownFinished",
+    }
+}
+
+/// Realms that the message about the end of the boot names; it counts the rest.
+const MAX_NAMES: usize = 8;
+
+/// The end of a boot, for a person: how many realms went on, and which are not up.
+fn after_boot(adopted: u32, missing: &[(RealmName, Status)]) -> String {
+    let went_on = match adopted {
+        0 => String::new(),
+        1 => "1 realm went on without a break; ".to_string(),
+        some => format!("{some} realms went on without a break; "),
+    };
+    let mut names: Vec<String> =
+        missing.iter().take(MAX_NAMES).map(|(name, status)| format!("{name} is {status}")).collect();
+    let more = missing.len().saturating_sub(MAX_NAMES);
+    if more > 0 {
+        names.push(format!("{more} more are not up"));
+    }
+    match names.as_slice() {
+        [] => format!("{went_on}everything that starts by itself is up"),
+        names => format!("{went_on}the boot is over, but {}", names.join(", ")),
     }
 }
 
@@ -200,7 +222,7 @@ impl EventKind {
                         let which = attempt.map_or_else(|| "it".to_string(), |attempt| format!("{attempt}"));
                         (What::RestartFailed, format!("{which} failed after {took}"))
                     }
-                    RestartResult::Abandoned => (What::RestartAbandoned, format!("called off after {took}")),
+                    RestartResult::Abandoned => (What::RestartAbandoned, format!("cancelled after {took}")),
                 }
             }
             Self::BudgetSpent { burst, window, retry_in } => {
@@ -242,9 +264,7 @@ impl EventKind {
                 (what, note.clone().unwrap_or_else(|| incident.message.clone()))
             }
             Self::Reloaded { summary } => (What::Reloaded, summary.clone()),
-            Self::Booted => {
-                (What::Booted, "the boot is over: no realm is on its way up any more".to_string())
-            }
+            Self::Booted { adopted, missing } => (What::Booted, after_boot(*adopted, missing)),
             Self::ShutdownStarted => (What::ShutdownStarted, "everything, dependents first".to_string()),
             Self::ShutdownFinished { left: 0 } => {
                 (What::ShutdownFinished, "nothing is left running".to_string())

@@ -44,6 +44,15 @@ impl Realm {
         Health::Healthy
     }
 
+    /// Whether the realm is not ended although its start, or the verification of its restart, runs out of time: a need
+    /// is the suspect, heartbeatd could not measure it, or another process answers on its port.
+    pub(crate) fn is_spared(&self, spec: &RealmSpec, now: Instant) -> bool {
+        self.history.suspicion.is_some()
+            || self.may_blame(now)
+            || self.fault_is_ours(spec)
+            || self.generation.port_conflict.is_some()
+    }
+
     /// Whether every deciding probe has passed since heartbeatd began to measure it: a verdict of an earlier heartbeatd
     /// is no fresh evidence.
     pub(crate) fn passes_now(&self, spec: &RealmSpec) -> bool {

@@ -493,7 +493,14 @@ impl Supervisor {
             && self.realms.iter().all(|realm| !realm.shown.facts.pending)
         {
             self.booted_told = true;
-            self.out.event(now, None, EventKind::Booted);
+            let adopted = self.realms.iter().filter(|realm| realm.evidence.adopted).count();
+            let order = self.start_order.iter().map(|ix| (ix, self.realms[ix.index()].shown.status));
+            let missing = order.filter(|(_, status)| !status.is_ok());
+            let kind = EventKind::Booted {
+                adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
+                missing: missing.map(|(ix, status)| (self.plan.realm(*ix).name.clone(), status)).collect(),
+            };
+            self.out.event(now, None, kind);
         }
     }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use heartbeat_status::Instant;
 use heartbeat_status::{
     Attempt, Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx,
-    RealmKind, Reason, RestartAttempt, RestartCause, Status, Why,
+    RealmKind, Reason, RestartAttempt, RestartCause, Role, Status, Why,
 };
 
 use crate::ctx::Outbox;
@@ -401,12 +401,14 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
     let asked = view.spec().probes.iter().any(ProbeSpec::tells_readiness);
     let limited = runs && asked && view.spec().start.timeout.is_some();
     let limit = view.deadline(TimerKind::StartTimeout).or_else(|| view.deadline(TimerKind::HookLost));
+    // A start that runs out of time by another's fault is not made again.
+    let spared = view.realm().is_spared(view.spec(), view.now);
     let next = match limit {
-        Some(limit) if limited => {
+        Some(limit) if limited && !spared => {
             Next::at_if(NextAction::Restart, limit, "it is not ready by then".to_string())
         }
         // The time stands still while a need is not up.
-        None if limited => {
+        None if limited && !spared => {
             Next::when(NextAction::Restart, "what it needs is up and it is not ready in time".to_string())
         }
         _ => view.deadline(TimerKind::Settle).or_else(|| next_probe(view)).map_or_else(
@@ -518,12 +520,16 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
                     );
                     (restart_reason(realm), format!("{}; restart.command runs", ended(view)), next)
                 }
-                _ => {
-                    let stopped = "its dependents are stopped".to_string();
-                    let next = at.map_or_else(
-                        || Next::when(NextAction::Restart, stopped),
-                        |at| Next::at(NextAction::Restart, at),
-                    );
+                in_place => {
+                    let next = match (in_place, at) {
+                        (Some(InPlaceRestart::Due(due)), Some(_)) if due <= view.now => {
+                            Next::when(NextAction::Restart, "it fails once more".to_string())
+                        }
+                        (_, Some(at)) => Next::at(NextAction::Restart, at),
+                        (_, None) => {
+                            Next::when(NextAction::Restart, "its dependents are stopped".to_string())
+                        }
+                    };
                     (Reason::Backoff, ended(view), next)
                 }
             }
@@ -557,13 +563,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
                 _ => (Reason::BudgetSpent, exhausted, probe_next()),
             }
         }
-        Status::Down => {
-            let next = view
-                .deadline(TimerKind::ActOnFailure)
-                .filter(|_| realm.restart_is_due(view.spec()))
-                .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
-            (Reason::ProbeFailed, failing_words(view), next)
-        }
+        Status::Down => (Reason::ProbeFailed, failing_words(view), next_health_restart(view, probe_next)),
         Status::Degraded => {
             let slow = realm.evidence.probes.iter().any(|probe| {
                 let outcome = probe.last.as_ref().map(|last| last.outcome);
@@ -586,6 +586,20 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::NoEvidence, format!("no verdict yet{}", waiting_probe(view)), probe_next())
         }
         _ => (Reason::Healthy, healthy_words(view), probe_next()),
+    }
+}
+
+/// When a restart for the realm's health follows, if one does: at its time, or on the answers that it waits for.
+fn next_health_restart(view: &View<'_>, probe_next: impl FnOnce() -> Next) -> Next {
+    let (realm, spec) = (view.realm(), view.spec());
+    let due = realm.actionable(spec, |role| role == Role::Live).map(|(_, due)| due);
+    match due.filter(|_| realm.restart_is_pending(spec)) {
+        Some(due) if due > view.now => Next::at(NextAction::Restart, due),
+        Some(_) if !realm.has_failed_since(spec, realm.evidence.acts_on) => {
+            Next::when(NextAction::Restart, "it fails once more".to_string())
+        }
+        Some(_) => Next::when(NextAction::Restart, "what it needs passes".to_string()),
+        None => probe_next(),
     }
 }
 

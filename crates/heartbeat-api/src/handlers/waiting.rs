@@ -213,7 +213,11 @@ fn verified(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     match realm.restart.as_ref().filter(|record| record.id >= id) {
         Some(record) if record.result == Some(RestartResult::Verified) => Step::There,
         Some(record) if record.id == id && record.result == Some(RestartResult::Abandoned) => {
-            Step::Lost(format!("a later command replaced the restart of {}", realm.info.name))
+            let name = &realm.info.name;
+            Step::Lost(match realm.desired {
+                Desired::Down => format!("a later command has stopped {name}"),
+                Desired::Up => format!("the restart of {name} was cancelled: {}", realm.why.message),
+            })
         }
         _ => Step::OnTheWay,
     }

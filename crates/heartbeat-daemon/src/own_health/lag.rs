@@ -190,8 +190,13 @@ impl ProbingLag {
             let planned = clock::now() + TICK;
             tokio::time::sleep(TICK).await;
             let now = clock::now();
-            self.meter().note(now, now.since(planned));
+            self.note(now, now.since(planned));
         }
+    }
+
+    /// As of [`LagMeter`].
+    pub(crate) fn note(&self, now: Instant, by: Duration) {
+        self.meter().note(now, by);
     }
 
     /// As of [`LagMeter`].

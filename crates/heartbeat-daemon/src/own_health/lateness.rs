@@ -49,7 +49,7 @@ impl Lateness {
             let (what, lag) = if deciding {
                 ("the loop that decides", self.deciding.read())
             } else {
-                ("the threads that measure", self.probing.read())
+                ("the loop that measures", self.probing.read())
             };
             format!("heartbeatd is overloaded: {what} lags by {} ms (p99)", lag.0.as_millis())
         }))
@@ -99,6 +99,29 @@ mod tests {
         assert_eq!(news.len(), 1, "{news:?}");
         let words = news[0].as_deref().unwrap();
         assert!(words.contains("the loop that decides lags by 900 ms"), "{words}");
+        assert_eq!(run(0, 300), [None], "over");
+    }
+
+    /// Deadlines are kept by the threads that measure: the driver may be on time while they are not.
+    #[test]
+    fn threads_that_measure_late_are_news_while_the_driver_is_on_time() {
+        let probing = ProbingLag::default();
+        let mut lateness = Lateness::new(Pulse::start().unwrap(), probing.clone());
+        let mut now = Instant::from_millis(1_000_000);
+        let mut run = |by: u64, seconds: u64| {
+            let mut news = Vec::new();
+            for _ in 0..seconds * 10 {
+                now = now + Duration::from_millis(100);
+                probing.note(now, Duration::from_millis(by));
+                news.extend(lateness.note(now, Duration::ZERO));
+            }
+            news
+        };
+        assert_eq!(run(0, 60), []);
+        let news = run(900, 120);
+        assert_eq!(news.len(), 1, "{news:?}");
+        let words = news[0].as_deref().unwrap();
+        assert!(words.contains("the loop that measures lags by 900 ms"), "{words}");
         assert_eq!(run(0, 300), [None], "over");
     }
 }

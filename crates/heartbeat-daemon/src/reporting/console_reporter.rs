@@ -26,7 +26,7 @@ const NAME_COLUMN_CHARS: usize = 10;
 const TEXT_COLUMN_CHARS: usize = 35;
 /// Fewest columns for the text of an event; on a narrower terminal the reporter does not break lines.
 const MIN_TEXT_CHARS: usize = 24;
-/// Realms that the line about the boot names; it counts the rest.
+/// Stopped realms that the line about the boot names; it counts the rest.
 const MAX_NAMES: usize = 8;
 
 /// How much the reporter writes, and how.
@@ -189,7 +189,7 @@ impl Report {
             self.statuses.insert(name.clone(), (*to, *reason, message.clone()));
         }
         let (word, colour, text) = match &event.kind {
-            EventKind::Booted => self.booted(),
+            EventKind::Booted { missing, .. } => self.booted(&event.kind, missing.is_empty()),
             EventKind::ProbeChanged { .. } if !self.is_news(event) => return None,
             kind => words(kind, self.style.every_step)?,
         };
@@ -207,31 +207,24 @@ impl Report {
         failed && matches!(known, Some((Status::Up | Status::Degraded, ..)))
     }
 
-    /// The line about the end of the boot: no realm is on its way up any more, which does not mean that every realm is
-    /// up.
-    fn booted(&self) -> (String, &'static str, String) {
-        let missing: Vec<String> = self
-            .statuses
-            .iter()
-            .filter(|(_, (status, ..))| !status.is_ok())
-            .map(|(name, (status, ..))| format!("{name} is {status}"))
-            .collect();
-        if !missing.is_empty() {
-            return ("running".to_owned(), YELLOW, format!("the boot is over, but {}", listed(&missing)));
-        }
+    /// The line about the end of the boot. Where everything else is up, it names the realms that operators have stopped.
+    fn booted(&self, booted: &EventKind, complete: bool) -> (String, &'static str, String) {
+        let word = || "running".to_owned();
         let stopped: Vec<String> = self
             .statuses
             .iter()
             .filter(|(_, (_, reason, _))| *reason == Reason::StoppedByOperator)
             .map(|(name, (.., message))| format!("{name}: {message}"))
             .collect();
+        if !complete || stopped.is_empty() {
+            let text = booted.fact().map_or_else(String::new, |(_, text)| text);
+            return (word(), if complete { GREEN } else { YELLOW }, text);
+        }
         let text = match stopped.len() {
-            0 => "everything that starts by itself is up".to_owned(),
             some if some == self.statuses.len() => format!("every realm is stopped: {}", listed(&stopped)),
             _ => format!("everything else is up; stopped: {}", listed(&stopped)),
         };
-        let colour = if stopped.is_empty() { GREEN } else { YELLOW };
-        ("running".to_owned(), colour, text)
+        (word(), YELLOW, text)
     }
 }
 
@@ -366,19 +359,29 @@ mod tests {
     #[test]
     fn the_end_of_the_boot_names_the_realms_that_are_not_up() {
         let mut report = report(false, false);
-        let mut status = |to| {
-            let (from, message) = (Status::Starting, "stopped by root".to_owned());
-            let reason = if to == Status::Stopped { Reason::StoppedByOperator } else { Reason::Healthy };
-            report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
-            report.line(&Event { realm: None, ..event(EventKind::Booted) }).unwrap()
+        let booted = |adopted, missing: &[(&str, Status)]| {
+            let missing = missing.iter().map(|(name, status)| (RealmName::new(name).unwrap(), *status));
+            Event { realm: None, ..event(EventKind::Booted { adopted, missing: missing.collect() }) }
         };
+        let blocked = [("api", Status::Blocked), ("db", Status::Restarting)];
         assert_eq!(
-            status(Status::Restarting),
-            "heartbeatd  running      the boot is over, but db is restarting"
+            report.line(&booted(0, &blocked)).unwrap(),
+            "heartbeatd  running      the boot is over, but api is blocked, db is restarting"
         );
-        assert_eq!(status(Status::Up), "heartbeatd  running      everything that starts by itself is up");
         assert_eq!(
-            status(Status::Stopped),
+            report.line(&booted(0, &[])).unwrap(),
+            "heartbeatd  running      everything that starts by itself is up"
+        );
+        // No event tells of a realm that an earlier heartbeatd left as it is.
+        assert_eq!(
+            report.line(&booted(2, &[("db", Status::Down)])).unwrap(),
+            "heartbeatd  running      2 realms went on without a break; the boot is over, but db is down"
+        );
+        let (from, to, reason) = (Status::Stopped, Status::Stopped, Reason::StoppedByOperator);
+        let message = "stopped by root".to_owned();
+        report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
+        assert_eq!(
+            report.line(&booted(0, &[])).unwrap(),
             "heartbeatd  running      every realm is stopped: db: stopped by root"
         );
     }

@@ -333,10 +333,10 @@ impl Driver {
             }
             self.recovery_problem.note(&event);
             self.history.note(&event);
-            if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
+            if matches!(event.kind, EventKind::Booted { .. } | EventKind::Reloaded { .. }) {
                 give_back_memory();
             }
-            if matches!(event.kind, EventKind::Booted) {
+            if matches!(event.kind, EventKind::Booted { .. }) {
                 self.report_held(&event);
             }
             (self.sink)(&event);

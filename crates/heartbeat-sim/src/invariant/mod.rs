@@ -63,6 +63,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("no_health_restart_while_a_need_is_broken", restarts::no_health_restart_while_a_need_is_broken),
     ("a_health_restart_has_fresh_evidence", restarts::a_health_restart_has_fresh_evidence),
     ("nothing_acts_on_a_paused_realm", restarts::nothing_acts_on_a_paused_realm),
+    ("announced_actions_are_made", realms::announced_actions_are_made),
     ("pending_is_not_broken", realms::pending_is_not_broken),
     ("a_need_in_order_blocks_no_realm", realms::a_need_in_order_blocks_no_realm),
     ("health_restarts_are_bounded", restarts::health_restarts_are_bounded),

@@ -1,6 +1,6 @@
 //! The status of each realm, against its process and the wishes of operators.
 
-use heartbeat_status::{EventKind, Phase, Status};
+use heartbeat_status::{Event, EventKind, NextAction, Phase, Status};
 
 use super::{Verdict, View, fail, status};
 use crate::world::Process;
@@ -13,8 +13,34 @@ pub(super) fn every_status_says_why(view: &View<'_>) -> Verdict {
         })?;
         fail(realm.why.since > view.now, || format!("{name} is {} since the future", realm.status))?;
         let next = &realm.why.next;
-        fail(next.at.is_some() && next.action == heartbeat_status::NextAction::None, || {
+        fail(next.at.is_some() && next.action == NextAction::None, || {
             format!("{name}: nothing happens at a time")
+        })?;
+    }
+    Ok(())
+}
+
+/// What was announced for a time is done then, or another announcement takes its place: it does not only move.
+pub(super) fn announced_actions_are_made(view: &View<'_>) -> Verdict {
+    if !view.timed {
+        return Ok(());
+    }
+    for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
+        let (was, is) = (&before.why.next, &after.why.next);
+        let announced = matches!(was.action, NextAction::Restart | NextAction::Start);
+        // When the driver is late, what waits for it begins to wait anew.
+        let due = was.at.filter(|at| announced && *at == view.now);
+        let moved =
+            due.is_some_and(|due| (is.action, &is.when) == (was.action, &was.when) && is.at > Some(due));
+        let mine = |event: &&Event| event.realm.as_ref().is_some_and(|(ix, _)| *ix == after.info.ix);
+        let acted = view.events.iter().filter(mine).any(|event| {
+            let kind = &event.kind;
+            matches!(kind, EventKind::RestartOpened { .. } | EventKind::PhaseChanged { .. })
+                || matches!(kind, EventKind::RestartCommand { .. } | EventKind::ProbeReset { .. })
+        });
+        fail(moved && !acted, || {
+            let (name, status) = (&after.info.name, after.status);
+            format!("{name} is {status}: {was:?} has become {is:?}, and nothing was done")
         })?;
     }
     Ok(())

@@ -110,10 +110,8 @@ fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
     let runs = matches!(realm.state, State::Running(_));
     let excused = realm.dependencies.needs.excuses()
-        || realm.may_blame(ctx.now)
+        || realm.is_spared(ctx.spec, ctx.now)
         || realm.wish.pause.is_some()
-        || realm.generation.port_conflict.is_some()
-        || realm.fault_is_ours(ctx.spec)
         // A realm that passes again, or fails only probes that do not restart it, is looked at again later.
         || (runs && !realm.a_live_probe_fails(ctx.spec));
     if excused {

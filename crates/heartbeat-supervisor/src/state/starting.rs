@@ -430,15 +430,10 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         }
         (TimerKind::StartTimeout, Stage::Execed) => {
             let limit = ctx.spec.start.timeout.unwrap_or_default();
-            let blamed = realm.may_blame(ctx.now);
-            if blamed {
+            if realm.may_blame(ctx.now) {
                 realm.begin_suspicion(ctx);
             }
-            if blamed
-                || realm.fault_is_ours(ctx.spec)
-                || realm.generation.port_conflict.is_some()
-                || realm.wish.pause.is_some()
-            {
+            if realm.is_spared(ctx.spec, ctx.now) || realm.wish.pause.is_some() {
                 // Nothing speaks against the realm: a probe that could not be measured, or that a stranger answered,
                 // restarts nothing.
                 ctx.arm(TimerKind::StartTimeout, ctx.now + limit.max(OURS_RECHECK));

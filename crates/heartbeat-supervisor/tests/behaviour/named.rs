@@ -181,3 +181,35 @@ fn an_incident_ends_under_the_next_heartbeatd_only_when_that_has_measured_the_re
     d.live(secs(60), |_| Outcome::Pass);
     assert_eq!(steps(&mut d), [(IncidentStep::Resolved, Some(A))]);
 }
+
+/// After the death of heartbeatd no start is under way, which does not mean that every realm is up.
+#[test]
+fn the_end_of_a_boot_names_the_realms_that_are_not_up() {
+    let booted = |d: &mut Drive| {
+        let events = std::mem::take(&mut d.events);
+        let mut booted = events.into_iter().filter_map(|event| match event.kind {
+            EventKind::Booted { adopted, missing } => {
+                let missing = missing.into_iter().map(|(name, status)| (name.to_string(), status));
+                Some((adopted, missing.collect::<Vec<_>>()))
+            }
+            _ => None,
+        });
+        booted.next()
+    };
+    let mut d = Drive::boot(vec![bare("a"), probed("b").needs(A), external("c")]);
+    assert_eq!(booted(&mut d), None, "the starts are under way");
+    for _ in 0..20 {
+        d.launch_all_keeping_events();
+        d.answer_all(Outcome::Pass);
+        d.wait(Duration::from_millis(500));
+    }
+    assert_eq!(booted(&mut d), Some((0, Vec::new())));
+    d.wait_answering(secs(60), |realm| if realm == C { FAIL } else { Outcome::Pass });
+    let down = vec![("c".to_string(), Status::Down)];
+    let alive = |realm| match realm {
+        C => Found::Nothing,
+        _ => Found::Alive { pid: 100, launching: false },
+    };
+    d.killed(alive);
+    assert_eq!(booted(&mut d), Some((2, down)));
+}

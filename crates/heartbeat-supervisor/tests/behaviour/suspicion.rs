@@ -1,7 +1,11 @@
 //! A need that refuses work is the suspect: it is named, and its dependents spend nothing on it.
 
+use std::time::Duration;
+
 use heartbeat_status::wire::Action;
-use heartbeat_status::{DegradedReason, Exit, Flag, IncidentStep, Outcome, Phase, Reason, Status};
+use heartbeat_status::{
+    DegradedReason, Exit, Flag, IncidentStep, NextAction, Outcome, Phase, Reason, Status,
+};
 use heartbeat_supervisor::{Command, Found, RealmSpec};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
@@ -48,6 +52,36 @@ fn the_suspect_is_named_and_has_the_incident() {
     assert_eq!((incidents[0].root, incidents[0].affected.clone()), (Some(A), vec![B]));
     assert_eq!(incidents[0].reason, Reason::SuspectNeed);
     assert!(incidents[0].message.contains("sorry, too many clients already"), "{}", incidents[0].message);
+}
+
+/// The one restart has been made, and its realm does not become ready either.
+#[test]
+fn no_restart_is_announced_that_is_not_made() {
+    let mut d = refusing();
+    d.exit(B, Exit::code(0));
+    d.launch_all();
+    for _ in 0..200 {
+        d.wait_answering(secs(1), refused);
+        let next = d.status(B).why.next.clone();
+        assert!(next.action != NextAction::Restart, "{next:?}");
+    }
+    assert_eq!(d.phase(B), Phase::Starting);
+}
+
+/// A restart that waits for answers says so, and names no time that only moves.
+#[test]
+fn a_restart_that_waits_for_its_need_names_no_time() {
+    let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+    let mut waited = 0;
+    for _ in 0..80 {
+        d.wait(Duration::from_millis(500));
+        // The need does not answer.
+        d.answer(B, FAIL);
+        let next = d.status(B).why.next.clone();
+        assert!(next.action != NextAction::Restart || next.at.is_none_or(|at| at > d.now), "{next:?}");
+        waited += usize::from(next.when.as_deref() == Some("what it needs passes"));
+    }
+    assert!(waited > 10, "{:?}", d.status(B).why);
 }
 
 #[test]
