@@ -8,13 +8,14 @@ use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, StatusDocume
 use heartbeat_status::{RealmKind, Status};
 use tokio::time::interval;
 
+use crate::age;
 use crate::args::ActArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, plain_words};
 use crate::global::Format;
 use crate::headline::status_of;
 use crate::select::{is_name, names};
-use crate::steps::{Tracker, is_refused, plan_limit_s, plan_lines, refused_lines};
+use crate::steps::{Blocked, Tracker, is_refused, plan_limit_s, plan_lines, refused_lines};
 use crate::style::Style;
 
 /// How often progress is looked at.
@@ -330,6 +331,9 @@ async fn carry_out(
     let mut tick = interval(Duration::from_millis(POLL_MS));
     let mut looks = 0;
     let mut held_back = Vec::new();
+    let asked = if action == Action::Stop { &[][..] } else { realms.0 };
+    let limit = age::human_seconds_f64(request.timeout_s.unwrap_or(OPEN_PLAN_S));
+    let mut blocked: Option<Blocked> = None;
     let answer = loop {
         tokio::select! {
             answer = &mut call => break answer,
@@ -342,6 +346,12 @@ async fn carry_out(
             if looks > LOOKS_BEFORE_STEPS {
                 progress(&mut held_back, table, console)?;
             }
+            let now_blocked = tracker.blocked(&document, asked, style);
+            if let Some(new) = now_blocked.as_ref().filter(|_| now_blocked != blocked) {
+                console.passing_note("");
+                console.note(&format!("blocked: {}; waiting for up to {limit}", new.line));
+            }
+            blocked = now_blocked;
             let note = tracker.pending(&document, style).unwrap_or_default();
             console.passing_note(&note);
             last = document;
@@ -357,6 +367,11 @@ async fn carry_out(
     }
     match answer {
         Ok(done) => finish(client, &done, action, realms, console).await,
+        Err(ClientError::Deadline { .. }) if let Some(Blocked { line, by }) = blocked => {
+            let what = format!("{action} {}: still blocked after {limit}: {line}", realms.words(style));
+            let help = format!("`heartbeat-cli why {by}` says more; heartbeatd starts it once {by} is up");
+            Err(Failure::new(Exit::NotDesired, what).help(help))
+        }
         Err(ClientError::Deadline { detail, .. }) => {
             let pending = tracker.pending(&last, style);
             let pending = pending.map(|line| line.trim_start_matches(['…', '.', ' ']).to_owned());

@@ -258,8 +258,8 @@ pub(crate) enum Command {
     },
     /// Show recent events; -f follows new ones
     Events {
-        /// Only events of these realms
-        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        /// Only events of these realms; `heartbeatd` for those of heartbeatd itself
+        #[arg(value_name = "REALM", value_parser = selector_or_heartbeatd, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Follow until Ctrl-C
         #[arg(short, long)]

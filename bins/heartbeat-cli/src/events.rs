@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::select::names;
 use crate::style::{Hue, Style, visible_width};
+use crate::why_heartbeatd;
 
 /// Facts that heartbeatd keeps.
 pub(crate) const MAX_EVENTS: usize = 2_000;
@@ -23,7 +24,7 @@ const MAX_RETRIES: u32 = 30;
 
 /// What is asked for.
 pub(crate) struct Asked<'a> {
-    /// Only these realms; empty for all and heartbeatd itself.
+    /// Only these realms, or `heartbeatd` itself; empty for all of them.
     pub(crate) realms: &'a [String],
     /// How many facts of the past.
     pub(crate) past: usize,
@@ -38,7 +39,10 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
     if console.form == Format::Name {
         return Err(Failure::new(Exit::Usage, "events have no names").help("-o plain has a line for each"));
     }
-    let realms = if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms).await? };
+    let (own, selectors): (Vec<String>, Vec<String>) =
+        asked.realms.iter().cloned().partition(|selector| selector == why_heartbeatd::NAME);
+    let mut realms = if selectors.is_empty() { Vec::new() } else { names(client, &selectors).await? };
+    realms.extend(own);
     let summary = client.summary().await?;
     let oldest = asked.since.map(|since| {
         let now = summary.generated_at.as_millis();
@@ -139,7 +143,8 @@ fn is_repeated(last: Option<&(String, u64)>, id: &str, seq: u64) -> bool {
 }
 
 fn wanted(fact: &EventEntry, realms: &[String]) -> bool {
-    realms.is_empty() || fact.realm.as_ref().is_some_and(|realm| realms.contains(realm))
+    let of = fact.realm.as_deref().unwrap_or(why_heartbeatd::NAME);
+    realms.is_empty() || realms.iter().any(|realm| realm == of)
 }
 
 fn print(fact: &EventEntry, console: &mut Console) -> Result<(), Failure> {
@@ -147,7 +152,7 @@ fn print(fact: &EventEntry, console: &mut Console) -> Result<(), Failure> {
         Format::Json | Format::Ndjson => console.json_line(fact),
         Format::Plain => {
             let style = console.style;
-            let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
+            let realm = style.text(fact.realm.as_deref().unwrap_or(why_heartbeatd::NAME));
             console.line(&format!("{}\t{realm}\t{}\t{}", fact.at, fact.what, style.text(&fact.detail)))
         }
         _ => {
@@ -162,7 +167,7 @@ fn print(fact: &EventEntry, console: &mut Console) -> Result<(), Failure> {
 
 /// When, whom and what; and the detail.
 fn line(fact: &EventEntry, style: Style) -> (String, String) {
-    let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
+    let realm = style.text(fact.realm.as_deref().unwrap_or(why_heartbeatd::NAME));
     let what = style.text(&fact.what.to_string());
     let what = style.paint(hue(fact.what.known()), &format!("{what:<16}"));
     (format!("{}  {realm:<14}  {what}  ", moment(fact.at)), style.text(&fact.detail))
@@ -238,5 +243,6 @@ mod tests {
         };
         assert!(of(&[], &fact(None, "x")) && of(&["db"], &fact(Some("db"), "x")));
         assert!(!of(&["db"], &fact(Some("api"), "x")) && !of(&["db"], &fact(None, "x")));
+        assert!(of(&["heartbeatd"], &fact(None, "x")) && !of(&["heartbeatd"], &fact(Some("db"), "x")));
     }
 }

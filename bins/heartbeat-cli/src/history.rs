@@ -11,10 +11,13 @@ use crate::age;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
-use crate::style::Style;
+use crate::style::{Style, visible_width};
+use crate::table::WIDE;
 
-/// Columns of a strip: a step each.
-const COLUMNS: u64 = 60;
+/// Columns of a strip, a step each, where there is room for them.
+const COLUMNS: usize = 60;
+/// Columns before a strip.
+const LABEL: usize = 9;
 /// Latencies are kept by the minute.
 const MIN_STEP_S: u64 = 60;
 
@@ -26,17 +29,46 @@ pub(crate) async fn run(
     probe: Option<&str>,
     console: &mut Console,
 ) -> Outcome {
-    let step_s = (since.as_secs() / COLUMNS).max(MIN_STEP_S);
+    let columns = match console.form {
+        Format::Table => console.width().saturating_sub(LABEL + 1).clamp(1, COLUMNS),
+        _ => COLUMNS,
+    };
+    let step_s = since.as_secs().div_ceil(columns as u64).max(MIN_STEP_S);
     let range = HistoryRange { since, step_s, probe };
     let document = client.history(realm, range).await?;
     match console.form {
         Format::Json => console.json(&document)?,
         Format::Ndjson => document.steps.iter().try_for_each(|step| console.json_line(step))?,
-        Format::Plain => document.steps.iter().try_for_each(|step| console.line(&plain(step)))?,
-        _ => lines(&document, console.style).iter().try_for_each(|line| console.line(line))?,
+        Format::Plain => {
+            console.line(&PLAIN.join("\t"))?;
+            document.steps.iter().try_for_each(|step| console.line(&plain(step)))?;
+        }
+        form => {
+            let width = if form == Format::Wide { WIDE } else { console.width() };
+            lines(&document, width, console.style).iter().try_for_each(|line| console.prose(line, LABEL))?;
+        }
     }
     Ok(Exit::Holds)
 }
+
+/// What the columns of `-o plain` are.
+const PLAIN: [&str; 15] = [
+    "AT",
+    "UP_S",
+    "DEGRADED_S",
+    "DOWN_S",
+    "UNKNOWN_S",
+    "PAUSED_S",
+    "P50_MS",
+    "P95_MS",
+    "P99_MS",
+    "MAX_MS",
+    "CPU_PERCENT",
+    "RSS_BYTES",
+    "FDS",
+    "LOAD",
+    "DISK_PERCENT",
+];
 
 fn plain(step: &HistoryStep) -> String {
     let TimesEntry { up_s, degraded_s, down_s, unknown_s, paused_s } = step.times;
@@ -50,7 +82,16 @@ fn plain(step: &HistoryStep) -> String {
     format!("{}\t{up_s}\t{degraded_s}\t{down_s}\t{unknown_s}\t{paused_s}\t{latency}\t{usage}", step.at)
 }
 
-fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
+/// The figures of a strip behind it, or below it where they do not fit.
+fn strip(label: &str, strip: &str, figures: &str, width: usize) -> Vec<String> {
+    let line = format!("{label:<LABEL$}{strip}");
+    if visible_width(&line) + 2 + visible_width(figures) <= width {
+        return vec![format!("{line}  {figures}")];
+    }
+    vec![line, format!("{:LABEL$}{figures}", "")]
+}
+
+fn lines(document: &HistoryDocument, width: usize, style: Style) -> Vec<String> {
     let mut lines = vec![format!(
         "{}  {} to {}, {} per column",
         style.text(&document.realm),
@@ -68,21 +109,21 @@ fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
             steps.pop();
         }
     }
-    let strip: String = steps.iter().map(|times| mark(times, style)).collect();
+    let marked: String = steps.iter().map(|times| mark(times, style)).collect();
     let share =
         document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string);
-    lines.push(format!("status   {strip}  {share}"));
+    lines.extend(strip("status", &marked, &share, width));
     if let Some(latency) = &document.latency_ms {
         let values: Vec<Option<f64>> =
             document.steps.iter().map(|step| step.latency_ms.map(|latency| latency.p95)).collect();
-        lines.push(format!("latency  {}  {}", sparkline(&values, style), figures(latency)));
+        lines.extend(strip("latency", &sparkline(&values, style), &figures(latency), width));
     }
     for (label, of, text) in QUANTITIES {
         let Some(whole) = of(&document.usage) else { continue };
         let values: Vec<Option<f64>> =
             document.steps.iter().map(|step| of(&step.usage).map(|level| level.max)).collect();
         let (p50, max) = (text(whole.p50), text(whole.max));
-        lines.push(format!("{label:<9}{}  p50 {p50}, max {max}", sparkline(&values, style)));
+        lines.extend(strip(label, &sparkline(&values, style), &format!("p50 {p50}, max {max}"), width));
     }
     let marks = if style.ascii {
         "# up, + degraded, ! down, ? unknown, - stopped or paused, . before the first record"
@@ -169,23 +210,32 @@ mod tests {
     #[test]
     fn a_column_shows_the_worst_and_a_share_never_looks_like_more_than_it_is() {
         let document: HistoryDocument = serde_json::from_str(SAMPLE).unwrap();
-        let shown = lines(&document, Style::default());
+        let shown = lines(&document, 100, Style::default());
         assert!(shown[1].starts_with("status   ·█▁█  99.99 % (72.22-94.44, unknown 40"), "{shown:#?}");
         assert!(shown[2].starts_with("latency   ▂█   p50 9"), "{shown:#?}");
-        let ascii = lines(&document, Style { ascii: true, ..Style::default() });
+        let ascii = lines(&document, 100, Style { ascii: true, ..Style::default() });
         assert!(ascii.iter().all(|line| line.is_ascii()) && ascii[1].contains(".#!#"), "{ascii:#?}");
         let mut young = document.clone();
         young.steps[3].times.up_s = 0.0;
         assert!(
-            lines(&young, Style::default())[1].starts_with("status   ·█▁  99"),
+            lines(&young, 100, Style::default())[1].starts_with("status   ·█▁  99"),
             "nothing of it is on record"
         );
         young.steps[2].times.down_s = 0.0;
         young.steps[2].times.unknown_s = 10.0;
-        assert!(lines(&young, Style::default())[1].starts_with("status   ·█?  99"), "an older gap is one");
+        assert!(
+            lines(&young, 100, Style::default())[1].starts_with("status   ·█?  99"),
+            "an older gap is one"
+        );
         assert_eq!(shown[3], "cpu       █    p50 2.0%, max 50%");
         assert_eq!(shown[4], "memory    █    p50 4.0MiB, max 8.0MiB");
-        assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == 15));
+        let narrow = lines(&document, 40, Style::default());
+        assert_eq!(
+            narrow[1..3],
+            ["status   ·█▁█", "         99.99 % (72.22-94.44, unknown 40s)"],
+            "{narrow:#?}"
+        );
+        assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == PLAIN.len()));
         assert!(plain(&document.steps[1]).ends_with("\t50\t8388608\t"), "{}", plain(&document.steps[1]));
     }
 }

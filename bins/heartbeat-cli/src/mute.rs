@@ -56,7 +56,7 @@ fn line(document: &MuteDocument, style: Style) -> String {
                 "{name} is muted until {until}: `heartbeat-cli unmute {name}` ends it. It is supervised as ever"
             )
         }
-        None => format!("{name} is not muted by an operator; receivers hear now of what is open"),
+        None => format!("{name} is no longer muted; what is still open is sent to receivers now"),
     }
 }
 
@@ -79,6 +79,6 @@ mod tests {
         assert!(said.starts_with("api is muted until 2026-11-23 22:39:58"), "{said}");
         assert!(said.contains("`heartbeat-cli unmute api` ends it"), "{said}");
         let ended = MuteDocument { muted: false, reason: None, until: None, ..muted };
-        assert!(line(&ended, Style::default()).starts_with("api is not muted by an operator"));
+        assert!(line(&ended, Style::default()).starts_with("api is no longer muted"));
     }
 }

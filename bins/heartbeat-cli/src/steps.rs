@@ -146,6 +146,35 @@ impl Tracker {
         lines
     }
 
+    /// The first start that a need holds up, of the plan or of `asked`. A need that the plan itself still starts holds up
+    /// nothing.
+    pub(crate) fn blocked(
+        &self,
+        document: &StatusDocument,
+        asked: &[String],
+        style: Style,
+    ) -> Option<Blocked> {
+        let find = |name: &str| document.realms.iter().find(|realm| realm.name == name);
+        let holds_up = |need: &&RealmEntry| match status_of(need) {
+            Status::Down | Status::Failed | Status::Unknown => true,
+            Status::Restarting | Status::Stopped | Status::Stopping | Status::Paused => {
+                !self.steps.iter().any(|step| !step.done && step.realm == need.name)
+            }
+            _ => false,
+        };
+        let starts = self.steps.iter().filter(|step| step.start && !step.done);
+        // What was asked for before has no step any more.
+        let names = starts.map(|step| &step.realm).chain(asked);
+        names.filter_map(|name| find(name)).find_map(|realm| {
+            let waits = status_of(realm) == Status::Blocked;
+            let mut needs = realm.blocked_by.iter().filter(|_| waits).filter_map(|name| find(name));
+            let need = needs.find(holds_up)?;
+            let (name, by) = (style.text(&realm.name), style.text(&need.name));
+            let line = format!("{name} waits for {by}, which is {}: {}", need.status, why(need, style));
+            Some(Blocked { line, by })
+        })
+    }
+
     /// What is being waited for, and why it is not there yet.
     pub(crate) fn pending(&self, document: &StatusDocument, style: Style) -> Option<String> {
         let find = |step: &Step| document.realms.iter().find(|realm| realm.name == step.realm);
@@ -160,6 +189,15 @@ impl Tracker {
         let status = style.text(&realm.status.to_string());
         Some(format!("{dots} {word} {} ({status}): {}", style.text(&step.realm), why(realm, style)))
     }
+}
+
+/// A start that waits for what no step of the plan brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blocked {
+    /// `api waits for redis, which is down: connection refused`.
+    pub(crate) line: String,
+    /// The realm that it waits for.
+    pub(crate) by: String,
 }
 
 /// It was restarted, passes, and has to go on passing for a while. A oneshot answers nothing: it is done, or not yet.
@@ -314,6 +352,31 @@ mod tests {
         set(&mut document, "api", Status::Up, Phase::Running, 3, 0);
         set(&mut document, "postgres", Status::Up, Phase::Running, 2, 0);
         assert_eq!(tracker.pending(&document, style), None);
+    }
+
+    #[test]
+    fn a_start_that_waits_for_what_is_no_step_of_it_says_for_what() {
+        let style = Style::default();
+        let start = plan(&[(1, "api", Action::Start)]);
+        let tracker = Tracker::new(&start, &sample::outage());
+        let blocked = tracker.blocked(&sample::outage(), &[], style).unwrap();
+        assert_eq!(blocked.by, "postgres");
+        let expected = "api waits for postgres, which is restarting: exit code 1 after 0.2 s, attempt 2 of 6";
+        assert_eq!(blocked.line, expected);
+        let both = plan(&[(1, "postgres", Action::Start), (2, "api", Action::Start)]);
+        let tracker = Tracker::new(&both, &sample::outage());
+        assert_eq!(tracker.blocked(&sample::outage(), &[], style), None, "the plan itself starts it");
+        let mut failed = sample::outage();
+        let postgres = failed.realms.iter_mut().find(|realm| realm.name == "postgres").unwrap();
+        postgres.status = Status::Failed.into();
+        assert!(tracker.blocked(&failed, &[], style).is_some(), "it could not");
+        let nothing = Tracker::new(&plan(&[]), &sample::outage());
+        let asked = ["api".to_owned()];
+        assert_eq!(
+            nothing.blocked(&sample::outage(), &asked, style).map(|blocked| blocked.by),
+            Some(blocked.by)
+        );
+        assert_eq!(nothing.blocked(&sample::calm(), &asked, style), None);
     }
 
     #[test]

@@ -288,8 +288,8 @@ async fn an_action_that_is_late_not_allowed_or_fails_says_so() {
         })
     };
     let ran = acting(problem(504, "")).run(&["start", "api"]).await;
-    assert_eq!(ran.exit, Exit::Deadline);
-    assert!(ran.err.contains("start api (blocked): needs postgres"), "{}", ran.err);
+    assert_eq!(ran.exit, Exit::NotDesired);
+    assert!(ran.err.contains("start api: still blocked after 5m00s: api waits for postgres"), "{}", ran.err);
     let failed =
         PLAN.replace(r#""dry_run":true"#, r#""dry_run":false,"result":"failed","message":"exit code 3""#);
     let ran = acting(ok(&failed)).run(&["start", "api"]).await;
@@ -438,15 +438,15 @@ async fn several_realms_have_one_plan_as_the_command_itself_makes_it() {
 
 #[tokio::test]
 async fn a_deadline_is_a_sentence_and_what_is_pending_a_line() {
-    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":true,
-        "steps":[{"wave":1,"realm":"api","action":"start"}]}"#;
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["postgres"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"postgres","action":"start"}]}"#;
     let fake = fake(|line, body, _| match line {
         line if line.starts_with("GET") => ok(sample::OUTAGE),
         _ if body.contains(r#""dry_run":true"#) => ok(PLAN),
         _ => problem(504, ""),
     });
-    let ran = fake.run(&["start", "api"]).await;
-    let expected = "error: the detail\n  start api (blocked): needs postgres, which is restarting\n help: `heartbeat-cli why api` says more\n";
+    let ran = fake.run(&["start", "postgres"]).await;
+    let expected = "error: the detail\n  start postgres (restarting): exit code 1 after 0.2 s, attempt 2 of 6\n help: `heartbeat-cli why postgres` says more\n";
     assert_eq!((ran.exit, ran.err.as_str()), (Exit::Deadline, expected));
 }
 

@@ -151,6 +151,9 @@ codes! {
     NoDirectory = "306",
     /// A command redirects into its own standard output or error with `>`, which empties the log each time. Write `>&2` or `>>`.
     EmptiesLog = "307",
+    /// `health` asks another port of this machine than the `port` of its realm. heartbeatd checks both; one of them is often a
+    /// slip.
+    OtherPort = "308",
 }
 
 impl Code {

@@ -26,6 +26,8 @@ pub(crate) const START_PARALLEL_PER_CORE: u32 = 4;
 pub(crate) const MAX_PROBES_IN_FLIGHT: usize = 1_024;
 /// Connections of the TCP listener at a time.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// The path of the health check of realms of the ecosystem.
+pub(crate) const HEALTH_PATH: &str = "/api/health/";
 /// Host of `port`.
 pub(crate) const HOST: &str = "127.0.0.1";
 /// From the start of one measurement to the start of the next.
@@ -41,6 +43,10 @@ pub(crate) const LOG_KEEP: u32 = 5;
 pub(crate) const HISTORY: Duration = Duration::from_secs(2 * 365 * 86_400);
 /// Largest size of history, in bytes.
 pub(crate) const HISTORY_MAX_BYTES: u64 = 256 << 20;
+/// Shortest window of an objective: shorter ones have no budget worth the name.
+pub(crate) const MIN_SLO_WINDOW: Duration = Duration::from_secs(86_400);
+/// Longest window of an objective, in time.
+pub(crate) const MAX_SLO_WINDOW: Duration = Duration::from_secs(365 * 86_400);
 /// Window of an objective.
 pub(crate) const SLO_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 

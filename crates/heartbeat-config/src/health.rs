@@ -12,16 +12,13 @@ use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
 use crate::code::Code;
 use crate::config::Measure;
-use crate::defaults::{INTERVAL, TIMEOUT};
-use crate::keys::{KINDS, Table, reserved};
+use crate::defaults::{HEALTH_PATH, INTERVAL, TIMEOUT};
+use crate::keys::{KINDS, Table, means_something, reserved};
 use crate::probe::{self, Times};
 use crate::push;
 use crate::reader::{Entry, Reader, Section};
 use crate::resource;
-use crate::tls::OF_TLS;
 
-/// The path of the health check of realms of the ecosystem.
-const HEALTH_PATH: &str = "/api/health/";
 /// The target of a `notify` probe, for display.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 
@@ -234,7 +231,7 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, of: &Of<'_>) -> Option<Pair>
                 Code::BadProbe,
                 "`health` takes a URL, a table, or a list of tables",
                 "not one of them",
-                "for example health = \"http://127.0.0.1:8001/api/health/\"",
+                &reader.advised_health(entry),
             );
             None
         }
@@ -395,46 +392,10 @@ fn process(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: 
 
 /// Keys of another kind are refused, not ignored.
 fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &str) {
-    let of_http = [
-        "method",
-        "headers",
-        "body",
-        "status",
-        "matches",
-        "json",
-        "response_headers",
-        "max_latency",
-        "read_body",
-        "reported_down",
-    ];
-    let is_server = kind == "redis" || kind == "postgres";
-    let of_resource = ["max_cpu", "max_memory", "max_fds", "min_disk_free", "path"];
-    // This probe measures nothing, and the watchdog is its only time.
-    let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
-    for key in table.keys() {
-        let stranger = (kind != "http" && of_http.contains(&key.as_str()))
-            || (!["http", "file"].contains(&kind) && key == "contains")
-            || (kind != "file" && key == "max_age")
-            || (kind != "resource" && of_resource.contains(&key.as_str()))
-            || (kind == "resource" && key == "slow")
-            || (!["tcp", "unix"].contains(&kind) && key == "send")
-            || (!["tcp", "unix", "dns"].contains(&kind) && !is_server && key == "expect")
-            || (kind != "dns" && key == "record")
-            || (!is_server && key == "password_file")
-            || (kind != "redis" && key == "command")
-            || (kind != "postgres" && key == "query")
-            || (!["http", "tls", "grpc"].contains(&kind) && !is_server && OF_TLS.contains(&key.as_str()))
-            || (kind == "process" && (key == "slow" || key == "grace"))
-            || (["notify", "push"].contains(&kind) && of_measured.contains(&key.as_str()))
-            || (kind != "notify" && key == "watchdog");
-        if stranger && let Some(entry) = section.get(key) {
-            reader.value_problem(
-                &entry,
-                Code::MisplacedKey,
-                format!("`{key}` means nothing for a {kind} probe"),
-                "here",
-                "remove it",
-            );
+    for key in table.keys().filter(|key| !means_something(kind, key)) {
+        if let Some(entry) = section.get(key) {
+            let message = format!("`{key}` means nothing for a {kind} probe");
+            reader.value_problem(&entry, Code::MisplacedKey, message, "here", "remove it");
         }
     }
 }

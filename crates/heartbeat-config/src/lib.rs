@@ -29,6 +29,9 @@
 //! );
 //! ```
 
+mod advice;
+#[cfg(test)]
+mod advice_test;
 mod code;
 mod config;
 mod cron;

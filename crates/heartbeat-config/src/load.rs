@@ -26,6 +26,7 @@ use crate::interpolate::{Variables, interpolate};
 use crate::keys::Table;
 use crate::maintenance;
 use crate::notify;
+use crate::others::possible;
 use crate::plan::plan;
 use crate::reader::{self, Reader, Section};
 use crate::realm::{self, ReadContext, ReadRealm};
@@ -411,13 +412,10 @@ fn realms(
     realms
 }
 
-/// A name like the one that was written, but possible.
+/// A heading like the one that was written, but possible.
 fn renamed(name: &str) -> String {
-    let kept = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
-    let like: String = name.trim().chars().map(kept).collect();
-    let like = like.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-    match RealmName::new(like) {
-        Ok(like) => format!("for example [realm.{like}]"),
-        Err(_) => "choose another one, for example [realm.api]".to_owned(),
+    match possible(name) {
+        Some(like) => format!("for example [realm.{like}]"),
+        None => "choose another one, for example [realm.api]".to_owned(),
     }
 }

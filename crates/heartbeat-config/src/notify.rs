@@ -186,7 +186,7 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: &
         alone(
             "unless",
             "goes with `delay`: without it, every incident is sent at once",
-            "add delay = \"10m\"",
+            "for example delay = \"10m\"",
         );
     }
     if section.get("secret_file").is_none() {

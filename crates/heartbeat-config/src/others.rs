@@ -1,100 +1,82 @@
 //! Other tools' words: what to write here for what compose, systemd, supervisord, Kubernetes and pm2 say.
 
+use std::net::SocketAddr;
+
 use figment::value::Value;
+use heartbeat_status::RealmName;
 
+use crate::advice::Around;
 use crate::keys::{self, Table};
-use crate::translated::{Form, environment, folded, health, written};
+use crate::translated::{folded, truth, whole};
 
-use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
+use Table::{Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
 
 /// What a person who knows another tool should write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
-    /// This line: the value has another form here.
-    Line(&'static str),
-    /// This line with the value of the other tool in place of the dots, or with this one where it cannot be translated.
-    As(&'static str, Form, &'static str),
+    /// A key of ours, with the value of the other tool.
+    Key(Table, &'static str),
+    /// A health check, made of the value.
+    Check,
+    /// This sentence.
+    Say(&'static str),
     /// There is no such thing, and this is what to do.
     Nothing(&'static str),
 }
 
-use Ours::{As, Line, Nothing};
+use Ours::{Check, Key, Nothing, Say};
 
 /// Words as [`folded`] that no key of ours takes the place of alone; those for which one does stand with the key.
 const WORDS: &[(Table, &[&str], Ours)] = &[
-    (Realm, &["before"], Line("after = [\"THIS_REALM\"] in the realm that comes later")),
+    (Realm, &["before"], Say("name this realm in `after` of the one that comes later")),
     (
         Realm,
-        &["healthcheck", "healthchecks", "healthurl", "url", "http", "check", "checks", "probe", "probes"],
-        Line("health = \"http://127.0.0.1:8001/api/health/\""),
+        &[
+            "healthcheck",
+            "healthchecks",
+            "healthurl",
+            "url",
+            "http",
+            "check",
+            "checks",
+            "probe",
+            "probes",
+            "test",
+            "livenessprobe",
+            "readinessprobe",
+            "startupprobe",
+        ],
+        Check,
     ),
-    (
-        Realm,
-        &["livenessprobe", "readinessprobe", "startupprobe"],
-        Line("health = { http = \"http://127.0.0.1:8001/api/health/\", role = \"live\" }"),
-    ),
-    (Realm, &["test"], Line("health = { exec = \"...\" }")),
     (
         Realm,
         &["type"],
-        Line(
-            "oneshot = true for a command that ends, health = { notify = true } for sd_notify, or nothing for a service",
+        Say(
+            "a command that ends is a `oneshot`, sd_notify is a `notify` probe of `health`, and a service needs neither",
         ),
     ),
-    (Realm, &["autostart"], Line("manual = true for a realm that is started on request only")),
-    (Realm, &["disabled"], Line("enabled = false")),
-    (Realm, &["ports", "listen", "expose"], As("port = ...", Form::Port, "8001")),
-    (
-        Realm,
-        &["autorestart", "restartpolicy"],
-        Line("restart = { policy = \"always\" }, or \"on-failure\", or \"never\""),
-    ),
+    (Realm, &["autostart"], Say("a realm is started with heartbeatd unless it is `manual`")),
+    (Realm, &["disabled"], Say("a realm is there unless `enabled` is false")),
+    (Realm, &["ports", "listen", "expose"], Key(Realm, "port")),
+    (Realm, &["autorestart", "restartpolicy"], Key(Restart, "policy")),
     (
         Realm,
         &["maxrestarts", "startretries", "restartlimit", "startlimitburst", "retries"],
-        As("restart = { burst = ... }", Form::Number, "6"),
+        Key(Restart, "burst"),
     ),
-    (
-        Realm,
-        &["startlimitintervalsec", "startlimitinterval"],
-        As("restart = { window = ... }", Form::Duration, "\"10m\""),
-    ),
-    (
-        Realm,
-        &["restartsec", "restartdelay", "backoff", "minuptime"],
-        As("restart = { backoff = ... }", Form::Duration, "\"500ms\""),
-    ),
-    (Realm, &["exitcodes", "successexitstatus"], As("restart = { success_codes = ... }", Form::Codes, "[0]")),
-    (
-        Realm,
-        &["restartpreventexitstatus", "stopexitcodes"],
-        As("restart = { never_codes = ... }", Form::Codes, "[1]"),
-    ),
-    (Realm, &["startsecs"], As("start = { settle = ... }", Form::Duration, "\"1s\"")),
-    (
-        Realm,
-        &["timeoutstartsec", "starttimeout", "timeoutsec"],
-        As("start = { timeout = ... }", Form::Duration, "\"60s\""),
-    ),
-    (
-        Realm,
-        &["startperiod", "initialdelayseconds"],
-        Line("health = { http = \"http://127.0.0.1:8001/api/health/\", grace = \"30s\" }"),
-    ),
-    (Realm, &["execstartpre", "prestart"], As("start = { before = ... }", Form::Same, "\"COMMAND\"")),
-    (Realm, &["execstartpost", "poststart"], As("start = { after = ... }", Form::Same, "\"COMMAND\"")),
-    (Realm, &["stopsignal", "killsignal"], As("stop = { signal = ... }", Form::Signal, "\"TERM\"")),
-    (
-        Realm,
-        &["stopasgroup", "killasgroup", "killmode"],
-        Line("stop = { signal_to = \"tree\" } to signal all processes at once"),
-    ),
-    (
-        Realm,
-        &["stopwaitsecs", "timeoutstopsec", "stopgraceperiod", "killtimeout"],
-        As("stop = { timeout = ... }", Form::Duration, "\"10s\""),
-    ),
-    (Realm, &["execstop", "stopcommand"], As("stop = { command = ... }", Form::Same, "\"COMMAND\"")),
+    (Realm, &["startlimitintervalsec", "startlimitinterval"], Key(Restart, "window")),
+    (Realm, &["restartsec", "restartdelay", "backoff", "minuptime"], Key(Restart, "backoff")),
+    (Realm, &["exitcodes", "successexitstatus"], Key(Restart, "success_codes")),
+    (Realm, &["restartpreventexitstatus", "stopexitcodes"], Key(Restart, "never_codes")),
+    (Realm, &["startsecs"], Key(Start, "settle")),
+    (Realm, &["timeoutstartsec", "starttimeout", "timeoutsec"], Key(Start, "timeout")),
+    (Realm, &["startperiod", "initialdelayseconds"], Key(Health, "grace")),
+    (Realm, &["execstartpre", "prestart"], Key(Start, "before")),
+    (Realm, &["execstartpost", "poststart"], Key(Start, "after")),
+    (Realm, &["stopsignal", "killsignal"], Key(Stop, "signal")),
+    (Realm, &["stopasgroup", "killasgroup", "killmode"], Key(Stop, "signal_to")),
+    (Realm, &["stopwaitsecs", "timeoutstopsec", "stopgraceperiod", "killtimeout"], Key(Stop, "timeout")),
+    (Realm, &["execstop", "stopcommand"], Key(Stop, "command")),
     (
         Realm,
         &[
@@ -109,22 +91,16 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
             "outfile",
             "errorfile",
         ],
-        Line("log = { to = \"file\" }; its place is state_dir/log"),
+        Say(OWN_LOG),
     ),
-    (
-        Realm,
-        &["memorymax", "memorylimit", "memlimit", "maxmemoryrestart"],
-        As("limits = { memory = ... }", Form::Size, "\"512MiB\""),
-    ),
-    (Realm, &["cpus", "cpuquota"], As("limits = { cpu = ... }", Form::Processors, "\"150%\"")),
-    (Realm, &["limitnofile", "ulimits", "minfds"], As("limits = { nofile = ... }", Form::Number, "65536")),
-    (Realm, &["tasksmax", "pidslimit"], As("limits = { tasks = ... }", Form::Number, "512")),
+    (Realm, &["memorymax", "memorylimit", "memlimit", "maxmemoryrestart"], Key(Limits, "memory")),
+    (Realm, &["cpus", "cpuquota"], Key(Limits, "cpu")),
+    (Realm, &["limitnofile", "ulimits", "minfds"], Key(Limits, "nofile")),
+    (Realm, &["tasksmax", "pidslimit"], Key(Limits, "tasks")),
     (
         Realm,
         &["priority"],
-        Nothing(
-            "the order follows from `needs` and `after`; a process's own priority is limits = { nice = 10 }",
-        ),
+        Nothing("the order follows from `needs` and `after`; a process's own priority is `nice` of `limits`"),
     ),
     (
         Realm,
@@ -144,31 +120,38 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     (
         Realm,
         &["image", "build", "container", "containername", "volumes", "networks"],
-        Nothing("it runs programs, not containers; run = \"docker run ...\" is a program"),
+        Nothing("it runs programs, not containers; `docker run` is a program"),
     ),
-    (Stop, &["killmode"], Line("signal_to = \"tree\" to signal all processes at once")),
+    (Stop, &["killmode"], Key(Stop, "signal_to")),
+    (Log, &["path", "file", "target", "driver", "stdout", "stderr"], Say(OWN_LOG)),
+    (Health, &["tcpsocket", "port", "address"], Key(Health, "tcp")),
+    (Need, &["condition"], Key(Need, "until")),
+    (Heartbeat, &["bind", "address", "port", "host", "listenaddress"], Key(Heartbeat, "listen")),
     (
-        Log,
-        &["path", "file", "target", "driver", "stdout", "stderr"],
-        Line("to = \"file\"; its place is state_dir/log"),
+        Root,
+        &["settings", "daemon", "global", "supervisord", "server", "manager"],
+        Say("settings of heartbeatd itself are keys of [heartbeat]"),
     ),
-    (Health, &["tcpsocket", "port", "address"], Line("tcp = \"127.0.0.1:5432\"")),
-    (Need, &["condition"], Line("until = \"up\", \"started\" or \"done\"")),
-    (Heartbeat, &["bind", "address", "port", "host", "listenaddress"], Line("listen = \"127.0.0.1:4327\"")),
-    (Root, &["settings", "daemon", "global", "supervisord", "server", "manager"], Line("[heartbeat]")),
-    (Root, &["default", "common", "base"], Line("[defaults]")),
+    (Root, &["default", "common", "base"], Say("what all realms share are keys of [defaults]")),
     (
         Root,
         &["alert", "alerts", "notification", "notifications", "receivers", "webhook", "webhooks"],
-        Line("[notify.NAME]"),
+        Say("each receiver is a table of its own below `notify`, for example [notify.ops]"),
     ),
-    (Root, &["unit", "install"], Line("[realm.NAME], with what the unit said as keys of the realm")),
+    (
+        Root,
+        &["unit", "install"],
+        Say("a unit is a realm here: `heartbeat-cli import UNIT.service` translates it"),
+    ),
     (
         Root,
         &["networks", "volumes", "version", "secrets", "configs"],
         Nothing("it runs programs, not containers: remove it"),
     ),
 ];
+
+/// Where output goes when no key says it.
+const OWN_LOG: &str = "remove it: its output goes to a file, and its place is state_dir/log";
 
 /// Tables that hold what we call realms, by name.
 const TABLES_OF_REALMS: &[&str] = &[
@@ -193,122 +176,106 @@ const TABLES_OF_REALMS: &[&str] = &[
 ];
 
 /// The way out for a key that is none of ours.
-pub(crate) fn instead(table: Table, name: &str, value: &Value) -> Option<String> {
-    let word = folded(name);
+pub(crate) fn instead(around: &Around<'_>, name: &str, value: &Value) -> Option<String> {
+    let (table, word) = (around.table, folded(name));
     if table == Root
-        && let Some(help) = as_realms(name, &word, value)
+        && let Some(help) = as_heading(around, name, &word, value)
     {
         return Some(help);
     }
-    // Our own key in another spelling.
-    if let Some(key) = keys::names(table).find(|key| folded(key) == word) {
-        return Some(in_our_form(key, value).unwrap_or_else(|| format!("write {}", line(key, value))));
+    // Our own key in another spelling, or under the name that another tool has for it.
+    let own = keys::of(table).find(|key| folded(key.name) == word);
+    if let Some(key) = own.or_else(|| keys::of(table).find(|key| key.also.contains(&word.as_str()))) {
+        return Some(around.line(key, value));
     }
-    if let Some(key) = called(table, &word) {
-        return Some(format!("write {}", line(key, value)));
-    }
-    if let Some(help) = by_value(table, &word, value) {
+    if let Some(help) = by_value(around, &word, value) {
         return Some(help);
     }
     let (_, _, ours) = WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str()))?;
     Some(match ours {
-        Line(line) => format!("write {line}"),
-        As(line, form, example) => {
-            let value = form.of(value);
-            format!("write {}", line.replace("...", value.as_deref().unwrap_or(example)))
-        }
+        Key(table, name) => around.line(keys::find(*table, name)?, value),
+        Check => around.health(value),
+        Say(sentence) => (*sentence).to_owned(),
         Nothing(instead) => format!("heartbeatd does not have that: {instead}"),
     })
 }
 
 /// The way out where it depends on what was written.
-fn by_value(table: Table, word: &str, value: &Value) -> Option<String> {
-    let on = || match value {
-        Value::Bool(_, on) => Some(*on),
-        Value::String(_, text) => match text.as_str() {
-            "true" | "yes" | "on" | "always" => Some(true),
-            "false" | "no" | "off" | "never" => Some(false),
+fn by_value(around: &Around<'_>, word: &str, value: &Value) -> Option<String> {
+    let line = |table: Table, name: &str, value: Value| Some(around.line(keys::find(table, name)?, &value));
+    let text = value.as_str().map(str::to_ascii_lowercase);
+    let text = text.as_deref();
+    match (around.table, word) {
+        (Realm, "autostart") => match truth(value)? {
+            true => Some("remove it: heartbeatd starts every realm by itself".to_owned()),
+            false => line(Realm, "manual", true.into()),
+        },
+        (Realm, "disabled") => match truth(value)? {
+            true => line(Realm, "enabled", false.into()),
+            false => Some("remove it: a realm is enabled unless `enabled` is false".to_owned()),
+        },
+        (Realm, "autorestart" | "restartpolicy") => match (truth(value), text) {
+            (Some(true), _) => {
+                Some("remove it: a service is always restarted unless it says otherwise".to_owned())
+            }
+            (Some(false), _) => line(Restart, "policy", "never".into()),
+            (None, Some("unexpected" | "onfailure")) => line(Restart, "policy", "on-failure".into()),
+            (None, _) => None,
+        },
+        (Realm, "type") => match text? {
+            "oneshot" => line(Realm, "oneshot", true.into()),
+            "notify" | "notify-reload" => line(Health, "notify", true.into()),
+            "simple" | "exec" | "idle" => Some("remove it: that is what a service is".to_owned()),
             _ => None,
         },
-        _ => None,
-    };
-    Some(match (table, word) {
-        (Realm, "autostart") => match on()? {
-            true => "remove it: heartbeatd starts every realm by itself".to_owned(),
-            false => "write manual = true".to_owned(),
-        },
-        (Realm, "disabled") => match on()? {
-            true => "write enabled = false".to_owned(),
-            false => "remove it: a realm is enabled unless it says enabled = false".to_owned(),
-        },
-        (Realm, "autorestart" | "restartpolicy") => match (on(), value.as_str()) {
-            (Some(true), _) => "remove it: a service is always restarted unless it says otherwise".to_owned(),
-            (Some(false), _) => "write restart = { policy = \"never\" }".to_owned(),
-            (None, Some("unexpected" | "on-failure" | "onfailure")) => {
-                "write restart = { policy = \"on-failure\" }".to_owned()
+        (Realm | Stop, "stopasgroup" | "killasgroup" | "killmode") => match (truth(value), text) {
+            (Some(true), _) | (_, Some("control-group" | "mixed" | "tree")) => {
+                line(Stop, "signal_to", "tree".into())
             }
-            (None, _) => return None,
+            _ => Some("remove it: the first signal goes to the main process alone".to_owned()),
         },
-        (Realm, word) if MEANS_HEALTH.contains(&word) => format!("write health = {}", health(value)?),
-        (Health, "port") => {
-            let Value::Num(_, port) = value else { return None };
-            format!("write tcp = \"127.0.0.1:{}\"", port.to_i128()?)
+        (Realm, "standardoutput" | "standarderror" | "logging" | "stdout" | "stderr")
+        | (Log, "target" | "driver" | "stdout" | "stderr") => match text? {
+            "journal" | "journald" | "syslog" => line(Log, "to", "journal".into()),
+            "none" | "null" | "/dev/null" => line(Log, "to", "none".into()),
+            _ => None,
+        },
+        (Health, "port" | "tcpsocket" | "address") => {
+            if keys::KINDS.iter().any(|kind| around.values.contains_key(*kind)) {
+                return Some("write the port into the target of the probe".to_owned());
+            }
+            let (_, realm) = around.realm()?;
+            let address = match value {
+                Value::Dict(_, inner) => whole(inner.get("port")?)?.to_string(),
+                _ => {
+                    whole(value).map_or_else(|| value.as_str().map(str::to_owned), |n| Some(n.to_string()))?
+                }
+            };
+            let url = crate::advice::url(&address, realm)?;
+            Some(format!("write tcp = {:?}", url.strip_prefix("tcp://")?))
         }
-        (Health, "tcpsocket" | "address") => format!("write tcp = {}", written(value)?),
-        (Heartbeat, "port") => format!("write listen = \"127.0.0.1:{}\"", Form::Number.of(value)?),
-        (Heartbeat, "bind" | "address" | "listenaddress") => format!("write listen = {}", written(value)?),
-        _ => return None,
-    })
-}
-
-/// What other tools call the probes of a realm.
-const MEANS_HEALTH: &[&str] = &[
-    "healthcheck",
-    "healthchecks",
-    "healthurl",
-    "url",
-    "http",
-    "check",
-    "checks",
-    "probe",
-    "probes",
-    "test",
-];
-
-/// The key of ours that other tools call so.
-fn called(table: Table, word: &str) -> Option<&'static str> {
-    keys::of(table).find(|key| key.also.contains(&word)).map(|key| key.name)
-}
-
-/// A key of ours that belongs into another table: where to write it.
-pub(crate) fn elsewhere(table: Table, name: &str, value: &Value, path: &[String]) -> Option<String> {
-    let realm = match path {
-        [first, name, ..] if first == "realm" => format!("[realm.{name}]"),
-        _ => "[defaults]".to_owned(),
-    };
-    let written = line(name, value);
-    let has = |table: Table| keys::find(table, name).is_some();
-    const WITHIN_A_REALM: [Table; 6] = [Start, Stop, Restart, Limits, Log, Health];
-    match table {
-        Realm => {
-            let tables: Vec<&str> =
-                WITHIN_A_REALM.into_iter().filter(|table| has(*table)).map(Table::as_str).collect();
-            let first = tables.first()?;
-            Some(if tables.len() == 1 {
-                format!("write {first} = {{ {written} }}")
-            } else {
-                format!("write it in {}, for example {first} = {{ {written} }}", tables.join(" or "))
-            })
+        (Need, "condition") => {
+            let until = match text? {
+                "service_healthy" | "process_healthy" | "healthy" => "up",
+                "service_started" | "process_started" => "started",
+                "service_completed_successfully" | "process_completed_successfully" | "completed" => "done",
+                _ => return None,
+            };
+            line(Need, "until", until.into())
         }
-        _ if WITHIN_A_REALM.contains(&table) && has(Realm) => {
-            Some(format!("write {written} in {realm}, not in {}", table.as_str()))
+        (Heartbeat, "bind" | "address" | "port" | "host" | "listenaddress") => {
+            let address = match whole(value) {
+                Some(port) => format!("127.0.0.1:{port}"),
+                None => value.as_str()?.replace("localhost", "127.0.0.1"),
+            };
+            let address = if address.contains(':') { address } else { format!("{address}:4327") };
+            if address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
+                return line(Heartbeat, "listen", address.into());
+            }
+            Some(
+                "`listen` takes a loopback address; put a reverse proxy in front of it for others".to_owned(),
+            )
         }
-        _ if WITHIN_A_REALM.contains(&table) => {
-            let other = WITHIN_A_REALM.into_iter().find(|other| has(*other))?;
-            Some(format!("write {} = {{ {written} }} in {realm}", other.as_str()))
-        }
-        Heartbeat if has(Fuse) => Some(format!("write fuse = {{ {written} }}")),
-        Fuse if has(Heartbeat) => Some(format!("write {written} in [heartbeat]")),
         _ => None,
     }
 }
@@ -324,15 +291,28 @@ pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
     }
     WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str())).and_then(
         |(_, _, ours)| match ours {
-            Line(line) | As(line, ..) => Some(*line),
-            Nothing(_) => None,
+            Key(of, name) => Some(if *of == table { name } else { of.as_str() }),
+            Check => Some("health"),
+            Say(_) | Nothing(_) => None,
         },
     )
 }
 
+/// The key of ours that other tools call so.
+fn called(table: Table, word: &str) -> Option<&'static str> {
+    keys::of(table).find(|key| key.also.contains(&word)).map(|key| key.name)
+}
+
+/// Every word of other tools for a table that no key of ours takes the place of alone.
+#[cfg(test)]
+pub(crate) fn words(table: Table) -> impl Iterator<Item = &'static str> {
+    WORDS.iter().filter(move |(of, ..)| *of == table).flat_map(|(_, words, _)| words.iter().copied())
+}
+
 /// A word that means `health` in another tool.
 pub(crate) fn means_health(name: &str) -> bool {
-    MEANS_HEALTH.contains(&folded(name).as_str())
+    let word = folded(name);
+    WORDS.iter().any(|(of, words, ours)| *of == Realm && *ours == Check && words.contains(&word.as_str()))
 }
 
 /// A word that means `run` in another tool: the realm has a program, under a wrong name.
@@ -341,108 +321,56 @@ pub(crate) fn means_run(name: &str) -> bool {
     word == "run" || called(Realm, &word) == Some("run")
 }
 
-/// `[services.web]`, `[program.api]`, `[api]`: a realm under another heading.
-fn as_realms(name: &str, word: &str, value: &Value) -> Option<String> {
+/// A table with another heading: `[services.web]`, `[program:api]` and `[api]` are realms, `[daemon]` is `[heartbeat]`.
+fn as_heading(around: &Around<'_>, name: &str, word: &str, value: &Value) -> Option<String> {
     let Value::Dict(_, table) = value else { return None };
+    let ours = |path: &[&str]| {
+        let mut found = Some(around.root);
+        for name in path {
+            found = match found.and_then(|table| table.get(*name)) {
+                Some(Value::Dict(_, inner)) => Some(inner),
+                _ => None,
+            };
+        }
+        let heading = path.join(".");
+        match found {
+            Some(_) => format!("write its keys into [{heading}], which is there already"),
+            None => format!("write [{heading}]"),
+        }
+    };
+    let inner = || table.iter().find(|(_, value)| matches!(value, Value::Dict(..))).map(|(name, _)| name);
     if TABLES_OF_REALMS.contains(&word) {
-        let inner = table.iter().find(|(_, value)| matches!(value, Value::Dict(..)));
-        let name = inner.map_or("NAME", |(name, _)| name.as_str());
-        return Some(format!("write [realm.{name}]"));
+        return Some(match inner().and_then(|name| possible(name)) {
+            Some(name) => ours(&["realm", &name]),
+            None => "each of them is a table of its own below `realm`, for example [realm.api]".to_owned(),
+        });
+    }
+    match WORDS.iter().find(|(of, words, _)| *of == Root && words.contains(&word)) {
+        Some((_, words, Say(_))) if words.contains(&"daemon") => return Some(ours(&["heartbeat"])),
+        Some((_, words, Say(_))) if words.contains(&"common") => return Some(ours(&["defaults"])),
+        Some((_, words, Say(_))) if words.contains(&"alerts") => {
+            return inner().and_then(|name| possible(name)).map(|name| ours(&["notify", &name]));
+        }
+        _ => {}
     }
     let is_realm =
         |key: &String| ["run", "health", "needs", "port"].contains(&key.as_str()) || means_run(key);
     // `[program:web]` of supervisord, `[Service]` of a unit, `[web]`.
-    let own = name.rsplit(':').next().unwrap_or(name).to_ascii_lowercase();
-    table.keys().any(is_realm).then(|| format!("write [realm.{own}]"))
+    let own = possible(name.rsplit(':').next().unwrap_or(name))?;
+    table.keys().any(is_realm).then(|| ours(&["realm", &own]))
 }
 
-/// What to type where another tool takes another form: the next attempt must not fail.
-pub(crate) fn in_our_form(key: &str, value: &Value) -> Option<String> {
-    if matches!(value, Value::Dict(..)) {
-        return None;
-    }
-    if key == "env"
-        && let Some(pairs) = environment(value)
-    {
-        return Some(format!("write env = {pairs}"));
-    }
-    let text = value.as_str();
-    Some(match (key, value) {
-        ("listen", Value::Num(_, port)) => format!("write listen = \"127.0.0.1:{}\"", port.to_i128()?),
-        ("restart", Value::String(_, word)) => {
-            let policy = match word.as_str() {
-                "never" | "no" | "off" => "never",
-                "on-failure" => "on-failure",
-                _ => "always",
-            };
-            format!("write restart = {{ policy = \"{policy}\" }}")
-        }
-        ("restart", Value::Bool(_, on)) => {
-            format!("write restart = {{ policy = \"{}\" }}", if *on { "always" } else { "never" })
-        }
-        ("log", _) if text.is_some_and(|text| ["none", "journal", "file"].contains(&text)) => {
-            format!("write log = {{ to = \"{}\" }}", text.unwrap_or_default())
-        }
-        ("log", _) => "write log = { to = \"file\" }; its place is state_dir/log".to_owned(),
-        ("start", _) => "write start = { timeout = \"60s\" }".to_owned(),
-        ("stop", _) => "write stop = { timeout = \"10s\" }".to_owned(),
-        ("limits", _) => "write limits = { memory = \"512MiB\" }".to_owned(),
-        ("env", _) => "write env = { NAME = \"value\" }".to_owned(),
-        ("labels", _) => "write labels = { team = \"core\" }".to_owned(),
-        ("fuse", _) => "write fuse = { parallel = 2 }".to_owned(),
-        _ => return None,
-    })
-}
-
-/// `key = value` as it should stand, as far as the value can be written in a line.
-fn line(key: &str, value: &Value) -> String {
-    let value = match key {
-        "env" => environment(value).or_else(|| written(value)),
-        "needs" | "wants" | "after" => names(value).or_else(|| written(value)),
-        _ => written(value),
-    };
-    format!("{key} = {}", value.as_deref().unwrap_or("..."))
-}
-
-/// `"a, b"`, or compose's table of conditions, as a list of names.
-fn names(value: &Value) -> Option<String> {
-    let names: Vec<&str> = match value {
-        Value::String(_, text) => text.split([',', ' ']).filter(|name| !name.is_empty()).collect(),
-        Value::Dict(_, table) => table.keys().map(String::as_str).collect(),
-        _ => return None,
-    };
-    Some(format!("{names:?}"))
+/// A name like the one that was written, but possible.
+pub(crate) fn possible(name: &str) -> Option<String> {
+    let kept = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
+    let like: String = name.trim().chars().map(kept).collect();
+    let like = like.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    RealmName::new(like).is_ok().then(|| like.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_in_the_wrong_table_is_sent_to_its_own() {
-        let path = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let in_realm = path(&["realm", "api", "start"]);
-        let of = |table, name: &str, value: Value| elsewhere(table, name, &value, &in_realm);
-        assert_eq!(
-            of(Start, "manual", true.into()).as_deref(),
-            Some("write manual = true in [realm.api], not in start")
-        );
-        assert_eq!(
-            elsewhere(Start, "manual", &true.into(), &path(&["defaults", "start"])).as_deref(),
-            Some("write manual = true in [defaults], not in start")
-        );
-        assert_eq!(of(Realm, "burst", 3.into()).as_deref(), Some("write restart = { burst = 3 }"));
-        assert_eq!(
-            of(Realm, "timeout", "5s".into()).as_deref(),
-            Some("write it in start or stop or health, for example start = { timeout = \"5s\" }")
-        );
-        assert_eq!(
-            of(Restart, "signal", "INT".into()).as_deref(),
-            Some("write stop = { signal = \"INT\" } in [realm.api]")
-        );
-        assert_eq!(of(Heartbeat, "parallel", 2.into()).as_deref(), Some("write fuse = { parallel = 2 }"));
-        assert_eq!(of(Need, "zzz", 2.into()), None);
-    }
 
     #[test]
     fn every_word_has_one_way_out_and_none_is_a_key_itself() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
-use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmName, sanitise_line};
+use heartbeat_status::{EdgeKind, Gate, ProbeKind, RealmIx, RealmKind, RealmName, sanitise_line};
 use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, RealmSpec};
 
 use crate::code::Code;
@@ -24,6 +24,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
     let disabled: Vec<&str> = left_out.iter().map(|realm| realm.spec.name.as_str()).collect();
     ports(reader, &realms);
     own_port(reader, heartbeat, &realms);
+    realms.iter().for_each(|realm| other_port(reader, realm));
     let kinds: Vec<RealmKind> = realms.iter().map(|realm| realm.spec.kind).collect();
     let mut edges = Vec::new();
     let mut places = Vec::new();
@@ -291,6 +292,46 @@ fn own_port(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: &[ReadRealm]) {
             .help("give the realm another port, or [heartbeat] another `listen`");
         reader.push(diagnostic);
     }
+}
+
+/// Kinds of probes that ask the port on which a program serves.
+const OF_A_PORT: [ProbeKind; 5] =
+    [ProbeKind::Http, ProbeKind::Tcp, ProbeKind::Redis, ProbeKind::Postgres, ProbeKind::Grpc];
+
+/// Warns of a realm whose probes all ask other ports of this machine than its own.
+fn other_port(reader: &Reader<'_>, realm: &ReadRealm) {
+    let Some(port) = realm.spec.port else { return };
+    let asked: Vec<(ProbeKind, u16)> = realm
+        .spec
+        .probes
+        .iter()
+        .filter(|probe| OF_A_PORT.contains(&probe.info.kind))
+        .filter_map(|probe| Some((probe.info.kind, port_at(&probe.info.target, same_host(&realm.host))?)))
+        .collect();
+    let Some((kind, other)) = asked.first().filter(|_| asked.iter().all(|(_, asked)| *asked != port)) else {
+        return;
+    };
+    let at = |words: &[&str]| {
+        let path = realm.path.iter().cloned().chain(words.iter().map(ToString::to_string));
+        reader.place(&path.collect::<Vec<_>>())
+    };
+    let health = at(&["health", kind.as_str()]).or_else(|| at(&["health", "0", kind.as_str()]));
+    let message = format!("`health` of {} asks port {other}, and its `port` is {port}", realm.spec.name);
+    let diagnostic = Diagnostic::new(Code::OtherPort, message)
+        .at(health.or_else(|| at(&["health"])), format!("port {other}"))
+        .related(at(&["port"]), format!("port {port}"))
+        .help(format!("write port = {other}, or {port} in `health`; heartbeatd checks both as they are"));
+    reader.push(diagnostic);
+}
+
+/// The port of a target on this machine; a Unix socket, another machine and a URL without a port have none.
+fn port_at(target: &str, host: &str) -> Option<u16> {
+    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+    let authority = rest.split('/').next()?;
+    let (_, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (named, port) = authority.rsplit_once(':')?;
+    let named = named.trim_matches(['[', ']']);
+    (same_host(named) == host).then(|| port.parse().ok())?
 }
 
 /// Names under which one address goes.

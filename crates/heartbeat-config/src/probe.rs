@@ -77,7 +77,7 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
     };
     built
         .map_err(|why| {
-            reader.value_problem(entry, Code::BadTarget, why, "this probe", EXAMPLES);
+            reader.value_problem(entry, Code::BadTarget, why, "this probe", &reader.advised_health(entry));
         })
         .ok()
 }

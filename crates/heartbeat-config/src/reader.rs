@@ -9,6 +9,7 @@ use std::time::Duration;
 use figment::value::{Dict, Num, Value};
 use heartbeat_status::RealmName;
 
+use crate::advice::{self, Around};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
@@ -16,7 +17,6 @@ use crate::files::Files;
 use crate::interpolate::{Variables, interpolate};
 use crate::keys::{self, KINDS, Table, reserved};
 use crate::others;
-use crate::translated;
 use crate::units::{self, Refusal};
 
 /// What every part of the configuration is read with.
@@ -193,12 +193,41 @@ impl Reader<'_> {
         let found = describe(entry.value);
         // What stands in a list is written without the key.
         let in_a_list = entry.path.last().is_some_and(|last| *last != name);
-        let help = others::in_our_form(&name, entry.value).filter(|_| !in_a_list).unwrap_or_else(|| {
+        let advised = || {
+            let (table, path) = Table::of(&entry.path)?;
+            // What a person names stands in a table of names, such as `env`.
+            if entry.path.get(path.len()) != Some(&name) {
+                return None;
+            }
+            let realm = self.around(table, path, &Dict::new()).realm().map(|(_, realm)| realm.clone());
+            let advised = advice::of_another_type(table, &name, entry.value, &realm.unwrap_or_default());
+            advised.or_else(|| {
+                let takes = keys::find(table, &name)?.takes;
+                (wanted == "a string").then(|| format!("what it takes is a {}", takes.words()))
+            })
+        };
+        let help = if in_a_list { None } else { advised() };
+        let help = help.unwrap_or_else(|| {
             rewritten(&if in_a_list { String::new() } else { format!("{name} = ") }, entry.value, wanted)
         });
         let of = if in_a_list { "each item of " } else { "" };
         let message = format!("{of}`{name}` takes {wanted}, not {found}");
         self.value_problem(entry, Code::WrongType, message, &format!("expected {wanted}"), &help);
+    }
+
+    fn around<'b>(&'b self, table: Table, path: &'b [String], values: &'b Dict) -> Around<'b> {
+        Around { table, path, values, root: &self.document.root }
+    }
+
+    /// What to write for a `health` that is no probe.
+    pub(crate) fn advised_health(&self, entry: &Entry<'_>) -> String {
+        let nothing = Dict::new();
+        let realm =
+            self.around(Table::Realm, &entry.path, &nothing).realm().map_or(&nothing, |(_, realm)| realm);
+        let advised = advice::of_another_type(Table::Realm, "health", entry.value, realm);
+        let advised = advised.unwrap_or_else(|| advice::example(realm));
+        let is_item = entry.path.last().is_some_and(|last| last != "health");
+        if is_item { advised.replace("health = ", "") } else { advised }
     }
 
     /// Refuses every key that is not in the table of keys, and every one that is not built.
@@ -234,17 +263,20 @@ impl Reader<'_> {
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
                     let near = || keys::suggestion(table, name).map(|near| format!("did you mean `{near}`?"));
-                    let elsewhere = || others::elsewhere(table, name, value, path);
-                    let help = others::instead(table, name, value).or_else(elsewhere).or_else(near);
+                    let around = self.around(table, path, values);
+                    let elsewhere = || around.elsewhere(name, value);
+                    let help = others::instead(&around, name, value).or_else(elsewhere).or_else(near);
                     let help = help.unwrap_or_else(|| {
                         let there = keys::names(table).collect::<Vec<_>>().join(", ");
                         format!("there are {there}; a key of your own begins with `x-`")
                     });
                     self.push(here(Diagnostic::new(Code::UnknownKey, message), "unknown key").help(help));
                     // What else is wrong with a health check under another name is said in the same run.
-                    if let (Table::Realm, Value::Dict(_, inner), true) =
-                        (table, value, others::means_health(name) && translated::health(value).is_none())
-                    {
+                    if let (Table::Realm, Value::Dict(_, inner), true) = (
+                        table,
+                        value,
+                        others::means_health(name) && !around.health(value).starts_with("write"),
+                    ) {
                         self.check_keys(Table::Health, &at(), inner);
                     }
                 }
@@ -328,15 +360,15 @@ impl Reader<'_> {
                 (Some(number), _) => number.to_string(),
                 (None, other) => other.map_or_else(String::new, |number| format!("{number:.0}")),
             };
+            let instead = |how: &str, text: String| match parse(&text) {
+                Ok(_) => format!("{how}: {key} = \"{text}\""),
+                Err(_) => format!("for example {key} = \"{example}\""),
+            };
             let (message, help) = if example.starts_with(|c: char| c.is_ascii_digit()) {
-                let help =
-                    format!("write a string with a unit: {key} = \"{}\"", with_number(example, &shown));
+                let help = instead("write a string with a unit", with_number(example, &shown));
                 (format!("`{key}` has no unit"), help)
             } else {
-                (
-                    format!("`{key}` takes a string, not {shown}"),
-                    format!("write it in quotes: {key} = \"{shown}\""),
-                )
+                (format!("`{key}` takes a string, not {shown}"), instead("write it in quotes", shown))
             };
             self.value_problem(entry, Code::BadUnit, message, "a bare number", &help);
             return None;
@@ -379,6 +411,7 @@ impl Reader<'_> {
         const MODES: std::ops::RangeInclusive<u32> = 0..=0o777;
         let key = name_of(&entry.path);
         let help = |digits: &str| format!("write {key} = \"{digits}\"");
+        let an_example = || format!("for example {key} = \"{example}\"");
         let refuse = |what: &str, help: String| {
             self.value_problem(
                 entry,
@@ -405,7 +438,7 @@ impl Reader<'_> {
                     if fits {
                         help(&format!("{digits:0>width$}", width = example.len()))
                     } else {
-                        help(example)
+                        an_example()
                     },
                 );
             }
@@ -415,7 +448,7 @@ impl Reader<'_> {
         let digits = text.strip_prefix("0o").unwrap_or(&text);
         let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| MODES.contains(mode));
         if mode.is_none() {
-            refuse(&format!("`{text}`"), help(example));
+            refuse(&format!("`{text}`"), an_example());
         }
         mode
     }
@@ -513,6 +546,7 @@ impl Reader<'_> {
                 Ok(words) => words,
                 Err(refusals) => {
                     for Refusal { why, help, .. } in refusals {
+                        let help = of_the_realm(entry, help);
                         self.value_problem(entry, Code::BadCommand, why, "in this command", &help);
                     }
                     return None;
@@ -552,6 +586,16 @@ fn only_in_a_shell(entry: &Entry<'_>) -> &'static str {
     }
 }
 
+/// The realm is where the variables of all of its commands stand.
+fn of_the_realm(entry: &Entry<'_>, help: String) -> String {
+    match entry.path.as_slice() {
+        [first, name, inner, ..] if first == "realm" && inner != "run" => {
+            help.replacen(", and the program alone", &format!(" in [realm.{name}], and the program alone"), 1)
+        }
+        _ => help,
+    }
+}
+
 fn with_number(example: &str, number: &str) -> String {
     let unit = example.trim_start_matches(|c: char| c.is_ascii_digit());
     format!("{number}{unit}")
@@ -578,10 +622,10 @@ fn rewritten(key: &str, value: &Value, wanted: &str) -> String {
             format!("write it in quotes: {key}\"{shown}\"")
         }
         _ => match wanted {
-            "a string" => format!("write {key}\"...\""),
-            "true or false" => format!("write {key}true or {key}false"),
-            "a table" => format!("write {key}{{ ... }}"),
-            _ => format!("write {wanted}, without quotes and without a fraction"),
+            "a string" => "write one text in quotes".to_owned(),
+            "true or false" => "write true or false, without quotes".to_owned(),
+            "a table" => "a table has keys: { key = \"text\" }, or a heading of its own".to_owned(),
+            _ => format!("it takes {wanted}, without quotes and without a fraction"),
         },
     }
 }

@@ -411,7 +411,7 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
     let groups = section.get("groups");
     let Some(entry) = section.get("user") else {
         if let Some(groups) = groups {
-            let help = "add user = \"...\", or remove `groups`";
+            let help = "name its `user` as well, or remove `groups`";
             reader.value_problem(&groups, Code::NoSuchUser, "`groups` goes with `user`", "here", help);
         }
         return None;
@@ -420,6 +420,10 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
     let refuse = |entry: &Entry<'_>, error: UserError, help: &str| {
         reader.value_problem(entry, Code::NoSuchUser, error.to_string(), "here", help);
     };
+    // What is wrong with the groups is said in the same run.
+    let names: Option<Vec<String>> = groups
+        .as_ref()
+        .map(|groups| reader.items(groups).iter().filter_map(|item| reader.text(item)).collect());
     let name = reader.text(&entry)?;
     let found = match reader.files.ask(format!("the user {name}"), || User::find(&name)) {
         Ok(found) => found,
@@ -428,8 +432,7 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
             return None;
         }
     };
-    let Some(groups) = groups else { return Some(found) };
-    let names: Vec<String> = reader.items(&groups).iter().filter_map(|item| reader.text(item)).collect();
+    let (Some(groups), Some(names)) = (groups, names) else { return Some(found) };
     match found.clone().with_groups(&names) {
         Ok(user) => Some(user),
         Err(error) => {
@@ -639,7 +642,10 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
     let inner = Section::new(item.path.clone(), table);
     let named = inner.get("realm");
     if named.is_none() {
-        let help = "for example { realm = \"db\", until = \"started\" }";
+        let help = match kind {
+            EdgeKind::Needs => "for example { realm = \"db\", until = \"started\" }",
+            _ => "for example { realm = \"db\" }",
+        };
         reader.value_problem(item, Code::NeedWithoutRealm, "a dependency names no realm", "this one", help);
     }
     let untils = [("up", Gate::Up), ("started", Gate::Started), ("done", Gate::Done)];

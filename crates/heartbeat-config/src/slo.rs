@@ -1,17 +1,10 @@
 //! `slo`: the objectives of a realm.
 
-use std::time::Duration;
-
 use crate::code::Code;
 use crate::config::Objective;
 use crate::defaults;
 use crate::reader::{Reader, Section};
 use crate::units;
-
-/// Shortest window of an objective: shorter ones have no budget worth the name.
-pub(crate) const MIN_WINDOW: Duration = Duration::from_secs(86_400);
-/// Longest window of an objective, in time.
-pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(365 * 86_400);
 
 /// The objectives of a realm; `None` when it has none, and when they are wrong.
 pub(crate) fn read(reader: &Reader<'_>, realm: &Section<'_>) -> Option<Objective> {
@@ -22,7 +15,7 @@ pub(crate) fn read(reader: &Reader<'_>, realm: &Section<'_>) -> Option<Objective
     let latency = section.get("latency").map(|entry| reader.parsed(&entry, "300ms", units::duration));
     let window = section.get("window").and_then(|entry| {
         let window = reader.parsed(&entry, "30d", units::long_duration)?;
-        if !(MIN_WINDOW..=MAX_WINDOW).contains(&window) {
+        if !(defaults::MIN_SLO_WINDOW..=defaults::MAX_SLO_WINDOW).contains(&window) {
             let message = "`window` of an objective is from 1d to 365d";
             reader.value_problem(&entry, Code::OutOfRange, message, "here", "for example window = \"30d\"");
         }

@@ -5,10 +5,8 @@ use std::path::Path;
 use heartbeat_probe::TlsOptions;
 
 use crate::code::Code;
+use crate::keys::OF_TLS;
 use crate::reader::{Reader, Section, beside};
-
-/// The keys that say how to connect by TLS.
-pub(crate) const OF_TLS: [&str; 6] = ["verify", "ca", "cert", "key", "server_name", "expires"];
 
 /// One of the keys stands in `section`.
 pub(crate) fn is_set(section: &Section<'_>) -> bool {
@@ -26,7 +24,7 @@ pub(crate) fn options(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) ->
         if let Some(entry) = section.get(given).filter(|_| section.get(missing).is_none()) {
             let message =
                 format!("`{given}` goes with `{missing}`: a client certificate and its private key");
-            let help = format!("add {missing} = \"/etc/...pem\", or remove `{given}`");
+            let help = format!("add `{missing}`, which names a PEM file, too, or remove `{given}`");
             reader.value_problem(&entry, Code::MisplacedKey, message, "here", &help);
         }
     }

@@ -1,14 +1,19 @@
 //! Values of other tools in our form: what a person has written is kept, so that the line of a help can be pasted.
 
-use figment::value::{Dict, Value};
+use std::net::SocketAddr;
 
+use figment::value::Value;
+use heartbeat_probe::Probe;
+
+use crate::cron::Cron;
+use crate::defaults;
+use crate::endpoint;
+use crate::keys::{Key, Table, Takes};
 use crate::units;
 
 /// How a value of another tool becomes one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As it is.
-    Same,
     /// Seconds, or a duration in another spelling.
     Duration,
     /// A whole number, also in quotes.
@@ -39,7 +44,6 @@ impl Form {
         let quoted = |text: String| format!("\"{text}\"");
         let text = || value.as_str().map(str::trim);
         match self {
-            Self::Same => written(value),
             Self::Number => whole(value).map(|number| number.to_string()),
             Self::Duration => {
                 let meant = match whole(value) {
@@ -85,7 +89,7 @@ impl Form {
     }
 }
 
-fn whole(value: &Value) -> Option<i128> {
+pub(crate) fn whole(value: &Value) -> Option<i128> {
     match value {
         Value::Num(_, number) => number.to_i128(),
         Value::String(_, text) => text.trim().parse().ok(),
@@ -138,43 +142,195 @@ pub(crate) fn environment(value: &Value) -> Option<String> {
     Some(format!("{{ {} }}", pairs.collect::<Option<Vec<_>>>()?.join(", ")))
 }
 
-/// A command of a health check, without the words by which compose says how it is run.
-fn check_command(value: &Value) -> Option<String> {
-    let Value::Array(_, items) = value else { return written(value) };
-    match items.first().and_then(Value::as_str) {
-        Some("CMD-SHELL") => Some(format!("[\"sh\", \"-c\", {}]", written(items.get(1)?)?)),
-        Some("CMD") => written(&Value::from(items[1..].to_vec())),
-        _ => written(value),
-    }
-}
-
-/// A health check of another tool as our `health`.
-pub(crate) fn health(value: &Value) -> Option<String> {
-    match value {
-        Value::String(_, text) if text.contains("://") => written(value),
-        Value::String(..) | Value::Array(..) => Some(format!("{{ exec = {} }}", check_command(value)?)),
-        Value::Dict(_, table) => health_table(table),
+/// A command, without the words by which compose says how it is run.
+pub(crate) fn command(value: &Value) -> Option<String> {
+    let Value::Array(_, items) = value else {
+        let text = value.as_str().filter(|text| !text.trim().is_empty())?;
+        return match units::words(text, "") {
+            Ok(_) => written(value),
+            Err(_) => Some(format!("[\"sh\", \"-c\", {}]", written(value)?)),
+        };
+    };
+    let words: Vec<&str> = items.iter().map(Value::as_str).collect::<Option<_>>()?;
+    match words.as_slice() {
+        ["CMD-SHELL", line] => Some(format!("[\"sh\", \"-c\", {line:?}]")),
+        ["CMD", words @ ..] | words if !words.is_empty() => Some(format!("{words:?}")),
         _ => None,
     }
 }
 
-fn health_table(table: &Dict) -> Option<String> {
-    let mut parts = Vec::new();
-    for (key, value) in table {
-        parts.push(match folded(key).as_str() {
-            "test" | "command" | "cmd" | "exec" | "script" => format!("exec = {}", check_command(value)?),
-            "url" | "http" | "httpget" | "endpoint" => format!("http = {}", written(value)?),
-            "interval" | "period" | "periodseconds" => format!("interval = {}", Form::Duration.of(value)?),
-            "timeout" | "timeoutseconds" => format!("timeout = {}", Form::Duration.of(value)?),
-            "retries" | "failurethreshold" => format!("fail_after = {}", Form::Number.of(value)?),
-            "startperiod" | "initialdelayseconds" => format!("grace = {}", Form::Duration.of(value)?),
-            _ => return None,
-        });
+/// A command where each is one string.
+fn one_string(value: &Value) -> Option<String> {
+    let text = value.as_str().filter(|text| !text.trim().is_empty())?;
+    match units::words(text, "") {
+        Ok(_) => written(value),
+        Err(_) => (!text.contains('\'')).then(|| format!("{:?}", format!("sh -c '{text}'"))),
     }
-    let is_probe = parts.iter().any(|part| part.starts_with("exec") || part.starts_with("http"));
-    // The kind of the probe comes first.
-    parts.sort_by_key(|part| !(part.starts_with("exec") || part.starts_with("http")));
-    is_probe.then(|| format!("{{ {} }}", parts.join(", ")))
+}
+
+/// What a person means by yes or no.
+pub(crate) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(_, on) => Some(*on),
+        Value::Num(..) => whole(value).filter(|number| (0..=1).contains(number)).map(|number| number == 1),
+        Value::String(_, text) => match text.as_str() {
+            "true" | "yes" | "on" | "always" => Some(true),
+            "false" | "no" | "off" | "never" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `"a, b"`, or compose's table of conditions, as a list of names.
+fn names(value: &Value) -> Option<String> {
+    let names: Vec<&str> = match value {
+        Value::String(_, text) => text.split([',', ' ']).filter(|name| !name.is_empty()).collect(),
+        Value::Dict(_, table) => table.keys().map(String::as_str).collect(),
+        Value::Array(_, items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    Some(format!("{names:?}"))
+}
+
+/// One value as the string of a program's variable.
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(..) | Value::Num(..) => written(value),
+        _ => None,
+    }
+}
+
+fn pairs(value: &Value) -> Option<String> {
+    let Value::Dict(_, table) = value else { return environment(value) };
+    let pairs = table.iter().map(|(name, value)| Some(format!("{} = {:?}", bare(name), as_text(value)?)));
+    Some(format!("{{ {} }}", pairs.collect::<Option<Vec<_>>>()?.join(", ")))
+}
+
+/// The value as TOML in the form that the key takes; `None` where it cannot be translated.
+pub(crate) fn fitted(key: &Key, value: &Value) -> Option<String> {
+    let text = || value.as_str().map(str::trim).filter(|text| !text.is_empty());
+    let quoted = |text: &str| format!("{text:?}");
+    let within = |least: i64, most: i64| {
+        whole(value).filter(|number| (i128::from(least)..=i128::from(most)).contains(number))
+    };
+    let is_unlimited = || text().is_some_and(|text| ["unlimited", "infinity", "-1"].contains(&text));
+    let fitting = match (key.table, key.name) {
+        (Table::Realm, "port") => {
+            Form::Port.of(value).filter(|port| port.parse().is_ok_and(|port: u16| port > 0))
+        }
+        (Table::Stop, "signal") => Form::Signal
+            .of(value)
+            .filter(|text| text.trim_matches('"').parse::<heartbeat_status::Signal>().is_ok()),
+        _ => match key.takes {
+            Takes::Boolean => truth(value).map(|on| on.to_string()),
+            Takes::True => truth(value).filter(|on| *on).map(|on| on.to_string()),
+            Takes::Number(least, most) => within(least, most).map(|number| number.to_string()),
+            Takes::Numbers(least, most) => Form::Codes.of(value).filter(|codes| {
+                let mut codes = codes.trim_matches(['[', ']']).split(", ");
+                codes.all(|code| code.parse().is_ok_and(|code: i64| (least..=most).contains(&code)))
+            }),
+            Takes::NumberOrUnlimited(_) if is_unlimited() => Some(quoted("unlimited")),
+            Takes::NumberOrUnlimited(least) => within(least, i64::MAX).map(|number| number.to_string()),
+            Takes::Duration | Takes::Push => Form::Duration.of(value),
+            Takes::LongDuration if text().is_some_and(|text| units::long_duration(text).is_ok()) => {
+                written(value)
+            }
+            Takes::LongDuration => match whole(value) {
+                Some(days) => Some(quoted(&format!("{days}d"))),
+                None => Form::Duration.of(value),
+            },
+            Takes::Share => {
+                text().filter(|text| units::millionths(text).is_ok()).and_then(|_| written(value))
+            }
+            Takes::SizeOrUnlimited if is_unlimited() => Some(quoted("unlimited")),
+            Takes::SizeOrPercentage if text().is_some_and(|text| units::percentage(text).is_ok()) => {
+                written(value)
+            }
+            Takes::Size | Takes::SizeOrUnlimited | Takes::SizeOrPercentage => Form::Size.of(value),
+            Takes::Percentage if text().is_some_and(|text| units::processors(text).is_ok()) => written(value),
+            Takes::Percentage => Form::Processors.of(value),
+            Takes::Word(words) => words.iter().find(|word| text() == Some(**word)).map(|word| quoted(word)),
+            Takes::Words(words) => match value {
+                Value::Array(_, items) => {
+                    let known = |item: &Value| item.as_str().is_some_and(|item| words.contains(&item));
+                    items.iter().all(known).then(|| written(value))?
+                }
+                _ => text().filter(|text| words.contains(text)).map(|text| format!("[{text:?}]")),
+            },
+            Takes::Text(_) => as_text(value).map(|text| quoted(&text)),
+            Takes::Texts(_) => match value {
+                Value::Array(_, items) => {
+                    let items: Vec<String> = items.iter().map(as_text).collect::<Option<_>>()?;
+                    Some(format!("{items:?}"))
+                }
+                _ => as_text(value).map(|text| format!("[{text:?}]")),
+            },
+            Takes::Command => command(value),
+            Takes::Commands => match value {
+                Value::Array(_, items) => {
+                    let commands: Vec<String> = items.iter().map(one_string).collect::<Option<_>>()?;
+                    Some(format!("[{}]", commands.join(", ")))
+                }
+                _ => one_string(value),
+            },
+            Takes::Pairs | Takes::Headers => pairs(value),
+            Takes::Needs => names(value),
+            Takes::Statuses => within(100, 599).map(|number| number.to_string()),
+            Takes::Mode | Takes::Window => value.as_str().and_then(|_| written(value)),
+            Takes::Pointers | Takes::Probes | Takes::Table(_) | Takes::Tables(_) => None,
+        },
+    };
+    fitting.filter(|text| text.len() <= MAX_SHOWN_BYTES && is_possible(key, text))
+}
+
+/// A URL that a probe can be made of.
+pub(crate) fn is_probe(url: &str) -> bool {
+    url.parse::<Probe>().is_ok()
+}
+
+/// Whether the reader of a key that takes a text understands this one, which is written as TOML.
+fn is_possible(key: &Key, toml: &str) -> bool {
+    let Some(text) = toml.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        // Of a list, each item.
+        let items = toml.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default();
+        return !matches!(key.takes, Takes::Texts(_)) || items.split(", ").all(|item| is_possible(key, item));
+    };
+    match (key.table, key.name) {
+        (Table::Heartbeat, "listen") => {
+            text == "off" || text.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        }
+        (Table::Heartbeat, "ping")
+        | (Table::Notify, "webhook" | "alertmanager" | "ntfy" | "slack" | "pagerduty") => {
+            endpoint::refusal(text, None, "").is_none()
+        }
+        (Table::Heartbeat, "reference") => is_probe(text),
+        (Table::Heartbeat, "register_networks") => text.parse::<heartbeat_probe::Network>().is_ok(),
+        (Table::Heartbeat, "hosts") => !text.contains(['/', ':', '=']),
+        (Table::Realm, "host") => is_probe(&format!("http://{text}:1/")),
+        (Table::Health, "http" | "redis" | "postgres" | "dns") => is_probe(text),
+        (Table::Health, kind @ ("tcp" | "unix" | "tls" | "grpc")) => {
+            is_probe(text) && kind == "grpc" || is_probe(&format!("{kind}://{text}"))
+        }
+        (Table::Health, "method") => text.bytes().all(|byte| byte.is_ascii_uppercase()),
+        (Table::Health, "status") => text.parse::<heartbeat_probe::StatusSet>().is_ok(),
+        (Table::Slo, "window") => units::long_duration(text)
+            .is_ok_and(|window| (defaults::MIN_SLO_WINDOW..=defaults::MAX_SLO_WINDOW).contains(&window)),
+        (Table::Maintenance, "start") => {
+            text.parse::<heartbeat_status::WallTime>().is_ok() || Cron::parse(text).is_ok()
+        }
+        (Table::Notify, "repeat") => {
+            text == "off" || units::duration(text).is_ok_and(|time| time.as_secs() >= 60)
+        }
+        // What another tool has in the file is a secret here, which belongs in a file of its own.
+        (_, "password_file" | "secret_file" | "token_file") => text.contains('/'),
+        _ => match key.takes {
+            Takes::Mode => u32::from_str_radix(text, 8).is_ok_and(|mode| mode <= 0o777),
+            Takes::Window => text.split_once(" of ").is_some(),
+            _ => true,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -205,12 +361,9 @@ mod tests {
             assert_eq!(form.of(&value).as_deref(), expected, "{form:?} {value:?}");
         }
         assert_eq!(environment(&list(&["A=b", "C=d=e"])).as_deref(), Some("{ A = \"b\", C = \"d=e\" }"));
-        assert_eq!(health(&Value::from("http://x/")).as_deref(), Some("\"http://x/\""));
-        assert_eq!(health(&Value::from("redis-cli ping")).as_deref(), Some("{ exec = \"redis-cli ping\" }"));
-        assert_eq!(health(&list(&["CMD", "curl", "x"])).as_deref(), Some("{ exec = [\"curl\", \"x\"] }"));
-        assert_eq!(
-            health(&list(&["CMD-SHELL", "a || b"])).as_deref(),
-            Some("{ exec = [\"sh\", \"-c\", \"a || b\"] }")
-        );
+        assert_eq!(command(&Value::from("redis-cli ping")).as_deref(), Some("\"redis-cli ping\""));
+        assert_eq!(command(&list(&["CMD", "curl", "x"])).as_deref(), Some("[\"curl\", \"x\"]"));
+        assert_eq!(command(&list(&["CMD-SHELL", "a || b"])).as_deref(), Some("[\"sh\", \"-c\", \"a || b\"]"));
+        assert_eq!(command(&Value::from("a || b")).as_deref(), Some("[\"sh\", \"-c\", \"a || b\"]"));
     }
 }

@@ -183,3 +183,87 @@ fn a_wrong_default_is_refused_even_where_no_realm_uses_it() {
         [("HB102", 2)]
     );
 }
+
+/// A table with the keys in lines of their own, and the number of the line before the first of them.
+fn section(table: Table, kind: &str) -> String {
+    match table {
+        Table::Root => String::new(),
+        Table::Heartbeat => "[heartbeat]\n".to_owned(),
+        Table::Fuse => "[heartbeat.fuse]\n".to_owned(),
+        Table::Realm => format!("[realm.a]\n{kind}\n"),
+        Table::Health => format!("[realm.a]\nrun = \"x\"\n[realm.a.health]\n{kind}\n"),
+        Table::Notify => format!("[realm.a]\nrun = \"x\"\n[notify.a]\n{kind}\n"),
+        Table::Maintenance => "[realm.a]\nrun = \"x\"\n[maintenance.a]\n".to_owned(),
+        within => format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n", within.as_str()),
+    }
+}
+
+/// The lines of a text, from 1, on which a value is wrong by itself: another key may be what it lacks, or its bound.
+fn wrong_lines(text: &str) -> BTreeSet<usize> {
+    let report = load_str("heartbeat.toml", text, &BTreeMap::new()).err();
+    let of_two = ["` goes with `", "must not be shorter than"];
+    let is_of_two = |message: &str| of_two.iter().any(|words| message.contains(words));
+    let of_values = report.iter().flatten().filter(|problem| !is_of_two(&problem.message));
+    of_values.map(|problem| problem.line).collect()
+}
+
+/// What is wrong with one value hides nothing that is wrong with another one of the same table.
+#[test]
+fn one_run_names_every_wrong_value_of_a_table() {
+    const VALUES: [&str; 6] = [WRONG, "\"\"", "0", "-1", "\"0s\"", "\"zzzz\""];
+    const PROBES: [&str; 15] = [
+        "http", "tcp", "unix", "tls", "redis", "postgres", "grpc", "dns", "file", "resource", "exec",
+        "nagios", "push", "process", "notify",
+    ];
+    const KINDS: [&str; 8] = [
+        "run = \"x\"",
+        "http = \"http://127.0.0.1:1/\"",
+        "tcp = \"127.0.0.1:1\"",
+        "redis = \"redis://127.0.0.1:1\"",
+        "resource = true",
+        "dns = \"shop.test\"",
+        "exec = \"true\"",
+        "webhook = \"http://127.0.0.1:1/\"",
+    ];
+    let mut tried = 0;
+    let sections = Table::ALL.into_iter().filter(|table| ![Table::Root, Table::Need].contains(table));
+    let of_kinds = |table| match table {
+        Table::Realm => &KINDS[..1],
+        Table::Health => &KINDS[1..7],
+        Table::Notify => &KINDS[7..],
+        _ => &[""],
+    };
+    for (table, kind) in sections.flat_map(|table| of_kinds(table).iter().map(move |kind| (table, kind))) {
+        let head = section(table, kind);
+        for value in VALUES {
+            let is_kind = |name: &str| match table {
+                Table::Realm => name == "run",
+                Table::Health => PROBES.contains(&name),
+                Table::Notify => {
+                    ["webhook", "alertmanager", "ntfy", "slack", "pagerduty", "exec"].contains(&name)
+                }
+                _ => false,
+            };
+            let names: Vec<&str> = keys()
+                .filter(|key| key.table == table && !is_kind(key.name))
+                .map(|key| key.name)
+                .filter(|name| {
+                    let line = head.lines().count() + 1;
+                    wrong_lines(&format!("{head}{name} = {value}\n")).contains(&line)
+                })
+                .collect();
+            let body: String = names.iter().map(|name| format!("{name} = {value}\n")).collect();
+            let found = wrong_lines(&format!("{head}{body}"));
+            let first = head.lines().count() + 1;
+            let hidden: Vec<&&str> = names
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| !found.contains(&(first + at)))
+                .map(|(_, name)| name)
+                .collect();
+            assert!(hidden.is_empty(), "{table:?} ({kind}), value {value}: {hidden:?} of {names:?}");
+            tried += names.len();
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}

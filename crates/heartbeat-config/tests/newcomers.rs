@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_config::{Code, Report, Severity, Sources, Table, check, keys, load_str};
+use heartbeat_config::{Code, Format, Report, Severity, Sources, Table, check, keys, load_str};
 
 /// Wrong files: each with the line of its mistake, and what the report says of it. `API` stands for a realm that is
 /// fine.
@@ -25,7 +25,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("[program.api]\nrun = \"api\"\n", 1, "write [realm.api]"),
     ("[services.api]\nrun = \"api\"\n", 1, "write [realm.api]"),
     ("[api]\nrun = \"api\"\n", 1, "write [realm.api]"),
-    ("[Unit]\nDescription = \"x\"\n", 1, "write [realm.NAME]"),
+    ("[Unit]\nDescription = \"x\"\n", 1, "`heartbeat-cli import UNIT.service` translates it"),
     ("API ports = [\"8001:8001\"]\n", 3, "write port = 8001"),
     (
         "API healthcheck = { test = [\"CMD\", \"curl\", \"-f\", \"http://localhost/\"] }\n",
@@ -52,7 +52,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("[heartbeat]\nlisten = \"0.0.0.0:4327\"\nAPI", 2, "is not a loopback address"),
     ("API stop.signal = \"TREM\"\n", 3, "write \"TERM\""),
     ("API port = \"8001\"\n", 3, "port = 8001"),
-    ("API port = 99999\n", 3, "write a port from 1 to 65535"),
+    ("API port = 99999\n", 3, "it takes a port from 1 to 65535"),
     ("API start.timeout = 60\n", 3, "timeout = \"60s\""),
     ("API start.timeout = \"1 minute\"\n", 3, "write \"1m\""),
     ("API limits.memory = \"512MB\"\n", 3, "write \"512MiB\""),
@@ -61,7 +61,19 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API env = { A = 1 }\n", 3, "A = \"1\""),
     ("API env = { KEY = \"${NO_SUCH_VARIABLE}\" }\n", 3, "${NO_SUCH_VARIABLE:-default}"),
     // Health.
-    ("API health = \"localhost:8001/x\"\n", 3, "\"http://127.0.0.1:8001/api/health/\""),
+    ("API health = \"localhost:8001/x\"\n", 3, "write health = \"http://localhost:8001/x\""),
+    ("API port = 9000\nhealth = \"/healthz\"\n", 4, "write health = \"http://127.0.0.1:9000/healthz\""),
+    ("API port = 9000\nhealthcheck = \"/healthz\"\n", 4, "write health = \"http://127.0.0.1:9000/healthz\""),
+    (
+        "API health = \"http://127.0.0.1:9000/x\"\ninterval = \"7s\"\n",
+        4,
+        "write health = { http = \"http://127.0.0.1:9000/x\", interval = \"7s\" }",
+    ),
+    (
+        "API port = 9000\ninterval = \"7s\"\n",
+        4,
+        "http = \"http://127.0.0.1:9000/api/health/\", interval = \"7s\"",
+    ),
     ("API health = \"tcp://127.0.0.1:99999\"\n", 3, "is not an address like 127.0.0.1:5432"),
     ("API health = { interval = \"5s\" }\n", 3, "for example { tcp = \"127.0.0.1:5432\" }"),
     (
@@ -131,6 +143,34 @@ fn every_wrong_file_is_told_where_and_what_to_type() {
     }
     assert!(WRONG.len() >= 54, "{}", WRONG.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), WRONG.len(), wrong.join("\n\n"));
+}
+
+#[test]
+fn a_health_check_of_another_port_is_a_warning_with_both_places() {
+    let warned = |lines: &str| {
+        let report = checked(&format!("[realm.api]\nrun = \"true\"\n{lines}\n"));
+        let of_ports = report.iter().find(|problem| problem.code == Code::OtherPort).cloned();
+        of_ports.map(|problem| (problem.severity, problem.line, report.render(Format::Full, false)))
+    };
+    for health in [
+        "\"http://127.0.0.1:8002/x\"",
+        "\"http://localhost:8002/x\"",
+        "{ http = \"http://127.0.0.1:8002/x\", status = 200 }",
+        "[{ tcp = \"127.0.0.1:8002\" }]",
+    ] {
+        let (severity, line, shown) = warned(&format!("port = 8001\nhealth = {health}")).unwrap();
+        assert_eq!((severity, line), (Severity::Warning, 4), "{shown}");
+        assert!(shown.contains("port 8002\n") && shown.contains("port 8001\n"), "both places: {shown}");
+    }
+    for fine in [
+        "health = \"http://127.0.0.1:8002/x\"",
+        "port = 8001\nhealth = \"http://127.0.0.1:8001/x\"",
+        "port = 8001\nhealth = \"http://shop.example.org:8002/x\"",
+        "port = 8001\nhealth = \"http://unix:/run/app.sock:/x\"",
+        "port = 8001\nhealth = [\"http://127.0.0.1:8002/x\", \"tcp://127.0.0.1:8001\"]",
+    ] {
+        assert_eq!(warned(fine), None, "{fine}");
+    }
 }
 
 /// A key with two letters exchanged, one left out, one doubled.

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::program::{run, told};
-use crate::supervision::Ecosystem;
+use crate::supervision::{Ecosystem, ports};
 
 #[test]
 fn every_answer_has_its_exit_code() {
@@ -42,6 +42,42 @@ fn every_answer_has_its_exit_code() {
     }
     let gone = run("heartbeat-cli", &["-H", "unix:/nonexistent/heartbeat.sock", "status"]);
     assert_eq!(gone.status.code(), Some(5), "{}", told(&gone));
+}
+
+#[test]
+fn a_start_behind_a_need_that_is_down_says_so_at_once_and_ends_with_3() {
+    let [gone] = ports();
+    let extra = format!(
+        "[realm.gone]\nhealth = {{ tcp = \"127.0.0.1:{gone}\", interval = \"1s\" }}\n\
+         [realm.late]\nrun = \"sleep 86398\"\nneeds = [\"gone\"]\nmanual = true\n"
+    );
+    let eco = Ecosystem::start(&extra);
+    let up = eco.cli(&["status", "db", "--wait=60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let down = eco.cli(&["wait", "gone", "--for", "up", "--timeout", "6s"]);
+    assert_eq!(down.status.code(), Some(124), "{}", told(&down));
+    // What is asked for a second time has no step any more, and waits for the same.
+    for _ in 0..2 {
+        let start = eco.cli(&["start", "late", "--timeout", "6s"]);
+        let said = String::from_utf8_lossy(&start.stderr).into_owned();
+        assert_eq!(start.status.code(), Some(3), "{}", told(&start));
+        let at_once = said.find("blocked: late waits for gone, which is down").expect(&said);
+        let still = said.find("start late: still blocked after 6s: late waits for gone").expect(&said);
+        assert!(at_once < still && said.contains("heartbeat-cli why gone"), "{said}");
+    }
+}
+
+#[test]
+fn the_events_of_heartbeatd_itself_can_be_asked_for() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let own = eco.cli(&["events", "heartbeatd", "-o", "plain"]);
+    assert_eq!(own.status.code(), Some(0), "{}", told(&own));
+    let text = String::from_utf8_lossy(&own.stdout).into_owned();
+    let realms: Vec<&str> = text.lines().filter_map(|line| line.split('\t').nth(1)).collect();
+    assert!(realms.contains(&"heartbeatd") && realms.iter().all(|realm| *realm == "heartbeatd"), "{text}");
+    let both = eco.cli(&["events", "heartbeatd", "db", "-o", "plain"]);
+    assert!(String::from_utf8_lossy(&both.stdout).contains("\tdb\t"), "{}", told(&both));
 }
 
 #[test]

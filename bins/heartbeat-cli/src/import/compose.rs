@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::import::draft::Draft;
-use crate::import::values::{duration, environment, list, needs_a_shell, scalar, scalars, size, table, text};
+use crate::import::values::{
+    PACED, duration, environment, list, needs_a_shell, paced, scalar, scalars, size, table, text,
+};
 
 type Table = Map<String, Value>;
 
@@ -316,20 +318,24 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> O
         .and_then(scalar)
         .and_then(|text| duration(&text))
         .unwrap_or_else(|| "\"30s\"".to_owned());
-    parts.push(format!("interval = {interval}"));
+    let timeout = match check.get("timeout") {
+        Some(timeout) => duration(&scalar(timeout)?)?,
+        None => interval.clone(),
+    };
+    let (times, is_longer) = paced(Some(interval), Some(timeout), true);
+    parts.extend(times);
+    if is_longer {
+        draft.approximated(&format!("{place}.interval"), PACED);
+    }
     for (key, value) in check {
         let place = format!("{place}.{key}");
         draft.understood();
         match key.as_str() {
-            "test" | "interval" | "disable" => {}
-            "timeout" => parts.push(format!("timeout = {}", duration(&scalar(value)?)?)),
-            "retries" => parts.push(format!("fail_after = {}", value.as_i64()?)),
+            "test" | "interval" | "timeout" | "disable" => {}
+            "retries" => parts.push(format!("fail_after = {}", value.as_i64()?.max(1))),
             "start_period" => parts.push(format!("grace = {}", duration(&scalar(value)?)?)),
             _ => draft.dropped(&place, "heartbeatd has nothing like it"),
         }
-    }
-    if check.get("timeout").is_none() {
-        parts.push(format!("timeout = {interval}"));
     }
     draft.set(realm, "health", format!("{{ {} }}", parts.join(", ")));
     draft.approximated(place, "the check runs on this machine, where its programs and addresses may differ");
@@ -466,16 +472,22 @@ fn probe(draft: &mut Draft, realm: usize, place: &str, probe: &Table) -> Option<
                 format!("http = {}", text(&url))
             }
             "exec" => format!("exec = {}", list(["sh", "-c", scalar(value.get("command")?)?.as_str()])),
-            "period_seconds" => format!("interval = {}", duration(&scalar(value)?)?),
-            "timeout_seconds" => format!("timeout = {}", duration(&scalar(value)?)?),
+            "period_seconds" | "timeout_seconds" => continue,
             "initial_delay_seconds" => format!("grace = {}", duration(&scalar(value)?)?),
-            "failure_threshold" => format!("fail_after = {}", value.as_i64()?),
-            "success_threshold" => format!("pass_after = {}", value.as_i64()?),
+            "failure_threshold" => format!("fail_after = {}", value.as_i64()?.max(1)),
+            "success_threshold" => format!("pass_after = {}", value.as_i64()?.max(1)),
             _ => {
                 draft.dropped(&format!("{place}.{key}"), "heartbeatd has nothing like it");
                 continue;
             }
         });
+    }
+    let time = |key: &str| probe.get(key).and_then(scalar).and_then(|text| duration(&text));
+    let (times, is_longer) =
+        paced(time("period_seconds"), time("timeout_seconds"), probe.contains_key("exec"));
+    parts.extend(times);
+    if is_longer {
+        draft.approximated(&format!("{place}.period_seconds"), PACED);
     }
     let both = match draft.value(realm, "health") {
         // Only what is not alive is restarted; what is not ready is down.

@@ -91,7 +91,7 @@ fn a_compose_file_becomes_realms_and_nothing_is_lost_in_silence() {
             "run = [\"gunicorn\", \"shop.wsgi\", \"--bind\", \"0.0.0.0:8000\"]",
             "env = { COST = \"5\", LEVEL = \"info\" }",
             "needs = [\"db\", { realm = \"migrate\", until = \"done\" }]",
-            "health = { exec = [\"curl\", \"-f\", \"http://localhost:8000/\"], interval = \"10s\", fail_after = 5, grace = \"1m30s\", timeout = \"3s\" }",
+            "health = { exec = [\"curl\", \"-f\", \"http://localhost:8000/\"], interval = \"10s\", timeout = \"3s\", fail_after = 5, grace = \"1m30s\" }",
             "stop.timeout = \"20s\"",
             "stop.signal = \"INT\"",
             "limits.cpu = \"150%\"",
@@ -326,5 +326,36 @@ fn a_file_is_known_by_its_name_and_by_what_is_in_it() {
         ("notes.txt", "hello", None),
     ] {
         assert_eq!(guess(Path::new(name), text), kind, "{name}");
+    }
+}
+
+#[test]
+fn the_times_of_a_check_load_whatever_they_are_to_each_other() {
+    let times = ["", "500ms", "3s", "10s", "1m", "0s"];
+    for interval in times {
+        for timeout in times {
+            let line = |key: &str, value: &str| match value {
+                "" => String::new(),
+                value => format!("      {key}: {value}\n"),
+            };
+            let text = format!(
+                "services:\n  db:\n    command: db\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n{}{}",
+                line("interval", interval),
+                line("timeout", timeout)
+            );
+            imported(ImportKind::Compose, "compose.yaml", &text);
+            let seconds = |text: &str| text.trim_end_matches('s').parse::<u32>().ok();
+            for kind in ["exec: { command: \"true\" }", "http_get: { port: 80 }"] {
+                let second = |key: &str, value: &str| {
+                    seconds(value).map_or_else(String::new, |value| format!("      {key}: {value}\n"))
+                };
+                let text = format!(
+                    "processes:\n  db:\n    command: db\n    liveness_probe:\n      {kind}\n{}{}",
+                    second("period_seconds", interval),
+                    second("timeout_seconds", timeout)
+                );
+                imported(ImportKind::ProcessCompose, "process-compose.yaml", &text);
+            }
+        }
     }
 }

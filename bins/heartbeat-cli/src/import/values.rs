@@ -1,6 +1,10 @@
 //! Values of other tools as TOML of ours.
 
+use std::time::Duration;
+
 use serde_json::Value;
+
+use crate::age::parse_duration;
 
 /// A string as TOML: JSON's form of it is one.
 pub(crate) fn text(value: &str) -> String {
@@ -25,6 +29,33 @@ pub(crate) fn name_of_realm(written: &str) -> String {
 pub(crate) fn bare(key: &str) -> String {
     let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if is_bare { key.to_owned() } else { text(key) }
+}
+
+/// Why the interval of a probe is not the one that was written.
+pub(crate) const PACED: &str = "heartbeatd runs one check at a time, and a command at most once per second";
+
+/// The times of a probe as parts of its table, and whether the interval had to become longer for them.
+pub(crate) fn paced(
+    interval: Option<String>,
+    timeout: Option<String>,
+    is_command: bool,
+) -> (Vec<String>, bool) {
+    const STANDARD: Duration = Duration::from_secs(5);
+    let time = |text: &str| parse_duration(text.trim_matches('"')).unwrap_or_default();
+    let written = interval.as_deref().map_or(STANDARD, time);
+    let least = if is_command { Duration::from_secs(1) } else { Duration::from_millis(1) };
+    let shortest = timeout.as_deref().map_or(least, |timeout| time(timeout).max(least));
+    let interval = if written >= shortest {
+        interval
+    } else if shortest == least {
+        Some(text("1s"))
+    } else {
+        timeout.clone()
+    };
+    let of = |key: &str, value: Option<String>| value.map(|value| format!("{key} = {value}"));
+    let timeout = timeout.filter(|timeout| !time(timeout).is_zero());
+    let parts = of("interval", interval).into_iter().chain(of("timeout", timeout)).collect();
+    (parts, written < shortest)
 }
 
 /// `5`, `5s`, `1min 30s`, `1m30s`: as a duration of ours.

@@ -6,6 +6,7 @@
 //! reserved word ([`reserved`]).
 
 mod heartbeat;
+mod kinds;
 mod lifecycle;
 mod maintenance;
 mod probes;
@@ -15,15 +16,10 @@ pub(crate) mod reserved;
 mod table;
 mod takes;
 
+pub(crate) use kinds::{KINDS, OF_TLS, means_something};
 pub(crate) use probes::RECORDS;
 pub use table::Table;
 pub use takes::Takes;
-
-/// What a probe may be.
-pub(crate) const KINDS: [&str; 15] = [
-    "http", "tcp", "unix", "tls", "redis", "postgres", "grpc", "dns", "file", "resource", "exec", "nagios",
-    "push", "process", "notify",
-];
 
 /// One key.
 #[derive(Clone, Copy, Debug)]

@@ -55,6 +55,37 @@ impl Table {
         Self::Maintenance,
     ];
 
+    /// The table in which the key at the end of a path stands, and the way to it; an item of a list counts as its list.
+    pub(crate) fn of(path: &[String]) -> Option<(Self, &[String])> {
+        let is_item = |word: &String| word.bytes().all(|byte| byte.is_ascii_digit());
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        let (table, length) = match words.as_slice() {
+            ["heartbeat", "fuse", _, ..] => (Self::Fuse, 2),
+            ["heartbeat", _, ..] => (Self::Heartbeat, 1),
+            ["notify", _, _, ..] => (Self::Notify, 2),
+            ["maintenance", _, _, ..] => (Self::Maintenance, 2),
+            [first, rest @ ..] if ["defaults", "realm"].contains(first) => {
+                let above = if *first == "realm" { 2 } else { 1 };
+                match rest.get(above - 1..)? {
+                    ["start", _, ..] => (Self::Start, above + 1),
+                    ["stop", _, ..] => (Self::Stop, above + 1),
+                    ["restart", _, ..] => (Self::Restart, above + 1),
+                    ["limits", _, ..] => (Self::Limits, above + 1),
+                    ["log", _, ..] => (Self::Log, above + 1),
+                    ["slo", _, ..] => (Self::Slo, above + 1),
+                    ["health", at, _, ..] if is_item(&(*at).to_owned()) => (Self::Health, above + 2),
+                    ["health", at, ..] if !is_item(&(*at).to_owned()) => (Self::Health, above + 1),
+                    ["needs" | "wants" | "after", _, _, ..] => (Self::Need, above + 2),
+                    [_, ..] => (Self::Realm, above),
+                    [] => return None,
+                }
+            }
+            [_] => (Self::Root, 0),
+            _ => return None,
+        };
+        Some((table, path.get(..length)?))
+    }
+
     /// For messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

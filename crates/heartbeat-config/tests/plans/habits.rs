@@ -60,7 +60,7 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
             (6, "HB101", "write needs = [\"db\"]"),
             (7, "HB101", "write restart = { policy = \"always\" }"),
             (8, "HB101", "write start = { timeout = \"30s\" }"),
-            (11, "HB101", "write [realm.NAME], with what the unit said as keys of the realm"),
+            (11, "HB101", "a unit is a realm here: `heartbeat-cli import UNIT.service` translates it"),
         ]
     );
     let report = refused(
@@ -74,8 +74,8 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
             "remove it: heartbeatd starts every realm by itself",
             "remove it: a service is always restarted unless it says otherwise",
             "heartbeatd does not have that: declare a realm for each process, or let the program start its own workers",
-            "write stop = { signal_to = \"tree\" } to signal all processes at once",
-            "write log = { to = \"file\" }; its place is state_dir/log",
+            "write stop = { signal_to = \"tree\" }",
+            "remove it: its output goes to a file, and its place is state_dir/log",
             "write start = { settle = \"5s\" }",
             "write [realm.web]",
         ]
@@ -181,7 +181,6 @@ fn what_the_help_says_can_be_pasted() {
         ("[heartbeat]\nlisten = 26671\n[realm.a]\nrun = \"x\"\n", "listen = 26671"),
         ("[realm.a]\nrun = \"x\"\nrestart = \"always\"\n", "restart = \"always\""),
         ("[realm.a]\nrun = \"x\"\nrestart = false\n", "restart = false"),
-        ("[realm.a]\nrun = \"x\"\nlog = \"api.log\"\n", "log = \"api.log\""),
         ("[realm.a]\nrun = \"x\"\nlog = \"none\"\n", "log = \"none\""),
         ("[realm.a]\nrun = \"x\"\nstop = \"5s\"\n", "stop = \"5s\""),
         ("[realm.a]\nrun = \"x\"\nstart = \"5s\"\n", "start = \"5s\""),
@@ -268,8 +267,8 @@ fn a_mode_is_octal_however_it_is_written() {
     assert_eq!(config.heartbeat.socket_mode, 0o600);
     for (written, help) in [
         ("22", "write umask = \"022\""),
-        ("18", "write umask = \"022\""),
-        ("\"18\"", "write umask = \"022\""),
+        ("18", "for example umask = \"022\""),
+        ("\"18\"", "for example umask = \"022\""),
     ] {
         let report = refused(&format!("[realm.a]\nrun = \"x\"\numask = {written}\n"));
         assert_eq!(said(&report), [(3, "HB105", help)], "{written}");
