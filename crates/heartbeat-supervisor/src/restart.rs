@@ -96,7 +96,10 @@ impl Realm {
             (RestartCause::Requested, _) => "requested".into(),
             (RestartCause::Reloaded, Some(keys)) => alloc::format!("reloaded ({keys})"),
             (RestartCause::Reloaded, None) => "reloaded".into(),
-            (RestartCause::DependencyRestarted, _) => "a realm that it needs was restarted".into(),
+            (RestartCause::DependencyRestarted, _) => match &self.shown.restarted_with {
+                Some(with) => alloc::format!("restarted together with {with}"),
+                None => "a realm that it needs was restarted".into(),
+            },
             (other, _) => other.as_str().into(),
         }
     }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Gate, Health, Instant, Mute, NeedState, RunId, Status};
+use heartbeat_status::{Gate, Health, Instant, Mute, NeedState, RealmName, RunId, Status};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
@@ -26,6 +26,8 @@ pub(crate) struct Shown {
     pub(crate) vouch_after: Option<Instant>,
     /// It has ended by itself while a need was broken or pending, and no incident names it yet.
     pub(crate) crash: Option<Crash>,
+    /// While it is restarted in the transaction of another realm: that realm.
+    pub(crate) restarted_with: Option<RealmName>,
     /// The keys of the process that the last reload has changed.
     pub(crate) renewed: Option<String>,
     /// Changed since the last snapshot.
@@ -64,6 +66,7 @@ impl Default for Shown {
             unbounded: Vec::new(),
             vouch_after: None,
             crash: None,
+            restarted_with: None,
             renewed: None,
             dirty: true,
         }

@@ -33,8 +33,8 @@ pub struct Supervisor {
     pub(crate) mode: Mode,
     pub(crate) queue: VecDeque<RealmIx>,
     pub(crate) queued: Vec<bool>,
-    /// Realms to restart together with one whose own fault has just opened a restart.
-    pub(crate) companions: VecDeque<RealmIx>,
+    /// Realms to restart together with one whose own fault has just opened a restart: that one first.
+    pub(crate) companions: VecDeque<(RealmIx, RealmIx)>,
     pub(crate) launching: u32,
     /// Realms that blame a need for their failures.
     pub(crate) suspicious: BTreeSet<RealmIx>,
@@ -213,7 +213,7 @@ impl Supervisor {
         realm.shown.dirty = true;
         let own_fault = realm.history.restart.as_ref().is_some_and(|record| record.cause.is_debited());
         if realm.history.restarts_opened != opened_before && own_fault {
-            self.companions.extend(&self.plan.realm(ix).restart_with);
+            self.companions.extend(self.plan.realm(ix).restart_with.iter().map(|with| (ix, *with)));
         }
         self.launching = self.launching + u32::from(holds_slot) - u32::from(held_slot);
         let healing = self.realms[ix.index()].is_healing();
@@ -299,8 +299,8 @@ impl Supervisor {
                 self.ask_upstream(now, ix);
             } else if let Some(ix) = self.out.health_restarts.pop_front() {
                 self.grant_health_restart(now, ix);
-            } else if let Some(ix) = self.companions.pop_front() {
-                self.restart_companion(now, ix);
+            } else if let Some((with, ix)) = self.companions.pop_front() {
+                self.restart_companion(now, with, ix);
             } else if !self.grant_launch(now) {
                 break;
             }
@@ -350,11 +350,16 @@ impl Supervisor {
     }
 
     /// Restarts a realm in the transaction of another one: without a debit of its own, and only if it runs.
-    fn restart_companion(&mut self, now: Instant, ix: RealmIx) {
+    fn restart_companion(&mut self, now: Instant, with: RealmIx, ix: RealmIx) {
         let realm = &self.realms[ix.index()];
         if realm.wants_to_run() && matches!(realm.state, State::Starting(_) | State::Running(_)) {
             let intent = StateRequest::Again(RestartCause::DependencyRestarted);
-            self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
+            let with = self.plan.realm(with).name.clone();
+            self.step(now, ix, |realm, ctx| {
+                realm.shown.restarted_with = Some(with);
+                state::on_command(realm, ctx, intent);
+                realm.shown.restarted_with = None;
+            });
         }
     }
 

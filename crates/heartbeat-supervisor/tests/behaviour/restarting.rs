@@ -227,6 +227,7 @@ fn companions_restart_in_the_same_transaction_with_one_debit() {
     assert_eq!((d.status(A).restarts.used, d.status(B).restarts.used), (1, 0));
     let record = d.status(B).restart.clone().expect("a restart");
     assert_eq!(record.cause, RestartCause::DependencyRestarted);
+    assert_eq!(record.detail, "restarted together with a", "it does not need that realm");
 }
 
 #[test]
