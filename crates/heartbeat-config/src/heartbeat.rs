@@ -303,7 +303,8 @@ fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<Listene
     let (cert, key) = (path("cert"), path("key"));
     for key in ["cert", "key"].into_iter().filter(|key| below.get(key).is_none()) {
         let message = format!("`tls` has no `{key}`: it takes a certificate and its private key");
-        let help = "tls = { cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" }";
+        let help =
+            "for example tls = { cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" }";
         reader.value_problem(&entry, Code::BadListen, message, "here", help);
     }
     Some(ListenerTls { cert: cert?, key: key? })

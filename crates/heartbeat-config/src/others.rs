@@ -273,7 +273,8 @@ fn by_value(around: &Around<'_>, word: &str, value: &Value) -> Option<String> {
                 return line(Heartbeat, "listen", address.into());
             }
             Some(
-                "`listen` takes a loopback address; put a reverse proxy in front of it for others".to_owned(),
+                "write it as `listen`; another address than loopback needs `tls` and `token_file` as well"
+                    .to_owned(),
             )
         }
         _ => None,

@@ -238,7 +238,9 @@ pub(crate) fn fitted(key: &Key, value: &Value) -> Option<String> {
                 written(value)
             }
             Takes::LongDuration => match whole(value) {
-                Some(days) => Some(quoted(&format!("{days}d"))),
+                Some(days) => Some(format!("{days}d"))
+                    .filter(|time| units::long_duration(time).is_ok())
+                    .map(|time| quoted(&time)),
                 None => Form::Duration.of(value),
             },
             Takes::Share => {

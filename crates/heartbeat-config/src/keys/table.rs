@@ -61,6 +61,7 @@ impl Table {
         let words: Vec<&str> = path.iter().map(String::as_str).collect();
         let (table, length) = match words.as_slice() {
             ["heartbeat", "fuse", _, ..] => (Self::Fuse, 2),
+            ["heartbeat", "tls", _, ..] => (Self::Tls, 2),
             ["heartbeat", _, ..] => (Self::Heartbeat, 1),
             ["notify", _, _, ..] => (Self::Notify, 2),
             ["maintenance", _, _, ..] => (Self::Maintenance, 2),
