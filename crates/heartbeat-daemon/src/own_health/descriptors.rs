@@ -18,6 +18,9 @@ const SOCKET_DESCRIPTORS: u64 = 32;
 /// This share of the descriptors for connections is left for realms that a reload adds.
 const GROWTH_SHARE: usize = 4;
 
+/// heartbeatd has a problem with fewer free descriptors than this, beside its spare ones.
+const MIN_FREE_DESCRIPTORS: u64 = 8;
+
 /// The realms of a new configuration do not fit in, even with the fewest probes and connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -120,6 +123,22 @@ pub(crate) fn raise() -> Option<u64> {
     Some(soft)
 }
 
+/// Why the next start, probe or client may find no descriptor, while that is so.
+pub(crate) fn shortage() -> Option<String> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // Without a descriptor for the directory there is none at all.
+    let open = std::fs::read_dir("/proc/self/fd").map_or(limit, |open| open.count() as u64);
+    shortage_of(limit, open)
+}
+
+fn shortage_of(limit: u64, open: u64) -> Option<String> {
+    (limit.saturating_sub(open) < MIN_FREE_DESCRIPTORS).then(|| {
+        format!(
+            "fewer than {MIN_FREE_DESCRIPTORS} of the {limit} descriptors that heartbeatd may open are free"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +146,15 @@ mod tests {
     fn divided(limit: u64, realms: usize, probes: usize) -> Option<(usize, usize, usize)> {
         let budget = Budget::divide(limit, &vec![2; realms], probes, 256).ok()?;
         Some((budget.probes, budget.tcp_connections, budget.socket_connections))
+    }
+
+    #[test]
+    fn few_free_descriptors_are_a_problem() {
+        for (limit, open, is_short) in
+            [(264, 256, false), (264, 257, true), (264, 300, true), (RLIM_INFINITY, 9, false)]
+        {
+            assert_eq!(shortage_of(limit, open).is_some(), is_short, "{open} of {limit}");
+        }
     }
 
     #[test]

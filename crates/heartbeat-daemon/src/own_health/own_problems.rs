@@ -11,7 +11,7 @@ use crate::clock;
 use crate::inbox::{Inbox, Request};
 
 /// A disk that has refused a write is believed again once no write has failed for this long: on a full disk some writes
-/// fit in, and each would end the incident, and the next one open another.
+/// fit in, and each would end the incident, and the next one open another. So it is with the last descriptors.
 const STEADY_FOR: Duration = Duration::from_secs(5);
 
 /// A problem, and since when the part works again.
@@ -59,11 +59,11 @@ impl OwnProblems {
         self.tell(kind, Some(message));
     }
 
-    /// That part of heartbeatd works, or works again. A disk has to work for a while.
+    /// That part of heartbeatd works, or works again; for some parts that has to last for a while.
     pub(crate) fn clear(&self, kind: OwnProblemKind) {
         let mut known = self.known();
         let Some(problem) = known.get_mut(&kind) else { return };
-        if is_of_disk(kind) {
+        if has_to_last(kind) {
             problem.works_since.get_or_insert_with(clock::now);
         } else {
             self.end(&mut known, kind);
@@ -111,19 +111,19 @@ impl OwnProblems {
     }
 }
 
-/// The part writes to a disk.
-const fn is_of_disk(kind: OwnProblemKind) -> bool {
+/// The part works again when that has lasted: it writes to a disk, or shares a limit with clients that come and go.
+const fn has_to_last(kind: OwnProblemKind) -> bool {
     match kind {
         OwnProblemKind::Records
         | OwnProblemKind::Intent
         | OwnProblemKind::OpenIncidents
         | OwnProblemKind::History
         | OwnProblemKind::Logs
-        | OwnProblemKind::Directories => true,
+        | OwnProblemKind::Directories
+        | OwnProblemKind::Descriptors => true,
         OwnProblemKind::Recovery
         | OwnProblemKind::Socket
         | OwnProblemKind::Starts
-        | OwnProblemKind::Descriptors
         | OwnProblemKind::Loop
         | OwnProblemKind::Probes
         | OwnProblemKind::Notifications => false,

@@ -1,4 +1,4 @@
-//! The caretaker: a thread that looks after heartbeatd's files, and restores those that another process removes.
+//! The caretaker: a thread that looks after heartbeatd's files and descriptors, and restores what another process removes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use heartbeat_store::{HistoryDb, IncidentDb};
 use crate::clock;
 use crate::control::listeners::Listeners;
 use crate::error::DaemonError;
+use crate::own_health::descriptors;
 use crate::own_health::own_problems::OwnProblems;
 use crate::storage::directories::Directories;
 use crate::storage::intent::IntentWriter;
@@ -47,6 +48,7 @@ impl Care {
         self.history.look_after();
         let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         self.problems.set(OwnProblemKind::Directories, wrong);
+        self.problems.set(OwnProblemKind::Descriptors, descriptors::shortage());
         self.listeners.restore();
         self.problems.settle(clock::now());
     }
