@@ -153,6 +153,22 @@ pub enum ReceiverTarget {
     PagerDuty(String),
     /// A program that reads incident documents.
     Exec(Box<LaunchSpec>),
+    /// A bot of Slack.
+    SlackBot {
+        /// Base of Slack's Web API.
+        url: String,
+        /// Where it writes.
+        channel: String,
+    },
+    /// Mail.
+    Smtp {
+        /// `smtp://` or `smtps://`.
+        url: String,
+        /// Address of the sender.
+        from: String,
+        /// Addresses of those who get it.
+        to: Vec<String>,
+    },
 }
 
 impl fmt::Debug for ReceiverConfig {

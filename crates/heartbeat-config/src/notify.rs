@@ -65,23 +65,26 @@ const MIN_REPEAT: Duration = Duration::from_secs(60);
 /// A kind of receiver.
 struct Kind {
     key: &'static str,
-    /// Of one with a URL: what makes its target, and what the URL is called.
-    of_url: Option<(OfUrl, &'static str)>,
+    how: How,
 }
 
-/// Makes a target of a URL.
-type OfUrl = fn(String) -> ReceiverTarget;
+/// What the value of a kind's key is.
+enum How {
+    /// A URL: what makes a target of it, and what it is called.
+    Url(fn(String) -> ReceiverTarget, &'static str),
+    Program,
+    MailServer,
+}
 
-const KINDS: [Kind; 6] = [
-    Kind { key: "webhook", of_url: Some((ReceiverTarget::Webhook, "webhook")) },
-    Kind { key: "alertmanager", of_url: Some((ReceiverTarget::Alertmanager, "Alertmanager address")) },
-    Kind { key: "ntfy", of_url: Some((ReceiverTarget::Ntfy, "ntfy topic")) },
-    Kind { key: "slack", of_url: Some((ReceiverTarget::Slack, "Slack webhook")) },
-    Kind { key: "pagerduty", of_url: Some((ReceiverTarget::PagerDuty, "PagerDuty address")) },
-    Kind { key: "exec", of_url: None },
+const KINDS: [Kind; 7] = [
+    Kind { key: "webhook", how: How::Url(ReceiverTarget::Webhook, "webhook") },
+    Kind { key: "alertmanager", how: How::Url(ReceiverTarget::Alertmanager, "Alertmanager address") },
+    Kind { key: "ntfy", how: How::Url(ReceiverTarget::Ntfy, "ntfy topic") },
+    Kind { key: "slack", how: How::Url(ReceiverTarget::Slack, "Slack webhook") },
+    Kind { key: "pagerduty", how: How::Url(ReceiverTarget::PagerDuty, "PagerDuty address") },
+    Kind { key: "exec", how: How::Program },
+    Kind { key: "smtp", how: How::MailServer },
 ];
-/// Kinds of receivers of later versions, which are refused by name.
-const LATER: [&str; 1] = ["smtp"];
 
 fn receiver(
     reader: &Reader<'_>,
@@ -98,9 +101,17 @@ fn receiver(
     if let Some((_, Kind { key, .. })) = &kind {
         check_company(reader, name, section, key);
     }
-    let target = kind.and_then(|(entry, kind)| match kind.of_url {
-        Some((make, what)) => url(reader, &entry, what, ca.as_deref()).map(make),
-        None => program(reader, &entry, (dir, inherited)),
+    let target = kind.and_then(|(entry, kind)| match kind.how {
+        How::Url(make, what) => {
+            let url = url(reader, &entry, what, ca.as_deref())?;
+            let channel = section.get("channel").and_then(|entry| reader.text(&entry));
+            Some(match channel {
+                Some(channel) => ReceiverTarget::SlackBot { url, channel },
+                None => make(url),
+            })
+        }
+        How::Program => program(reader, &entry, (dir, inherited)),
+        How::MailServer => mail(reader, &entry, section, ca.as_deref()),
     });
     let on = section.get("on").map(|entry| steps(reader, &entry));
     let realms =
@@ -133,9 +144,9 @@ fn receiver(
 fn kind<'s>(reader: &Reader<'_>, name: &str, section: &'s Section<'_>) -> Option<(Entry<'s>, &'static Kind)> {
     let mut kinds = KINDS.iter().filter_map(|kind| Some((section.get(kind.key)?, kind)));
     let Some(found) = kinds.next() else {
-        // One of those has been refused by name, and a word of another tool with ours.
+        // A word of another tool has been refused with ours.
         let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
-        if !is_meant && !LATER.iter().any(|key| section.get(key).is_some()) {
+        if !is_meant {
             let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
             let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
             let place = reader.key_place(section.path());
@@ -157,6 +168,59 @@ fn url(reader: &Reader<'_>, entry: &Entry<'_>, what: &str, ca: Option<&Path>) ->
     let Some((why, help)) = refusal(&url, ca, what) else { return Some(url) };
     reader.value_problem(entry, Code::BadReceiver, why, &format!("this {what}"), &help);
     None
+}
+
+/// A mail server, and addresses.
+fn mail(
+    reader: &Reader<'_>,
+    entry: &Entry<'_>,
+    section: &Section<'_>,
+    ca: Option<&Path>,
+) -> Option<ReceiverTarget> {
+    let url = reader.text(entry)?;
+    let authority = url.strip_prefix("smtp://").or_else(|| url.strip_prefix("smtps://"));
+    let authority = authority.map(|authority| authority.strip_suffix('/').unwrap_or(authority));
+    let refused = match authority.filter(|authority| !authority.contains(['/', '?', '#', '@'])) {
+        None => Some("the mail server is not an smtp:// or smtps:// URL".to_owned()),
+        // Its name and its certificates are those of any server.
+        Some(authority) => refusal(&format!("https://{authority}/"), ca, "mail server").map(|(why, _)| why),
+    };
+    if let Some(why) = &refused {
+        let help = "for example smtp = \"smtp://mail.example.org:587\"; the login is in `token_file`";
+        reader.value_problem(entry, Code::BadReceiver, why.clone(), "this mail server", help);
+    }
+    let from = section
+        .get("from")
+        .and_then(|entry| reader.text(&entry).filter(|from| address(reader, &entry, from)));
+    let items = section.get("to").map(|entry| reader.items(&entry)).unwrap_or_default();
+    let given = items.len();
+    let to: Vec<String> =
+        items.iter().filter_map(|entry| reader.text(entry).filter(|to| address(reader, entry, to))).collect();
+    for (key, is_missing) in [("from", section.get("from").is_none()), ("to", section.get("to").is_none())] {
+        if is_missing {
+            let message = format!("a mail needs `{key}`, and this receiver has none");
+            let help = format!("for example {key} = \"ops@example.org\"");
+            reader.value_problem(entry, Code::BadReceiver, message, "this mail server", &help);
+        }
+    }
+    let is_complete = refused.is_none() && !to.is_empty() && to.len() == given;
+    from.filter(|_| is_complete).map(|from| ReceiverTarget::Smtp { url, from, to })
+}
+
+/// Whether a text is an address, as far as one can see: `NAME@HOST`, or with a name before it in `<>`.
+fn address(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> bool {
+    let bare = text.rsplit_once('<').map_or(text, |(_, rest)| rest.strip_suffix('>').unwrap_or(""));
+    let is_address = bare.split_once('@').is_some_and(|(name, host)| {
+        let fits =
+            |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
+        fits(name) && fits(host) && !host.contains('@')
+    });
+    if !is_address {
+        let message = format!("`{text}` is not a mail address");
+        let help = "for example \"ops@example.org\", or \"Shop <ops@example.org>\"";
+        reader.value_problem(entry, Code::BadReceiver, message, "this address", help);
+    }
+    is_address
 }
 
 /// A program of a receiver. It runs as heartbeatd, with the environment that a realm inherits.
@@ -197,8 +261,28 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: &
             alone(key, "signs webhooks, and this receiver is none", "remove it");
         }
     }
-    if !["ntfy", "pagerduty"].contains(&kind) {
-        alone("token_file", "is for `ntfy` and `pagerduty`", "remove it");
+    if !["ntfy", "pagerduty", "slack", "smtp"].contains(&kind) {
+        alone("token_file", "is for `ntfy`, `pagerduty`, `smtp` and a bot of `slack`", "remove it");
+    }
+    if kind != "slack" {
+        alone("channel", "is for a bot of `slack`", "remove it");
+    } else if section.get("channel").is_none() {
+        alone(
+            "token_file",
+            "is the token of a bot, which writes to a `channel`; an incoming webhook needs none",
+            "add channel = \"#ops\" and slack = \"https://slack.com/api\", or remove it",
+        );
+    } else if section.get("token_file").is_none() {
+        alone(
+            "channel",
+            "goes with `token_file`: an incoming webhook writes to the channel of its URL",
+            "write the token of the bot into a file: token_file = \"slack.token\"",
+        );
+    }
+    if kind != "smtp" {
+        for key in ["from", "to"] {
+            alone(key, "is for mail, and this receiver is none", "remove it");
+        }
     }
     if kind == "exec" {
         alone("ca", "is for receivers with an https:// URL, and this one is a program", "remove it");

@@ -35,9 +35,14 @@ const CASES: &[(&str, &str, &str)] = &[
         "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"status:down\"]\nstart = \"@daily\"\nfor = \"1h\"\nreason = \"x\"\n",
     ),
     (
-        "receiver_not_built",
-        "HB103",
-        "[realm.api]\nport = 8001\n\n[notify.ops]\nsmtp = \"http://127.0.0.1:3000/\"\n",
+        "mail_without_address",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nsmtp = \"smtp://mail.example.org\"\nfrom = \"shop\"\nto = \"ops@example.org\"\n",
+    ),
+    (
+        "bot_without_token",
+        "HB126",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nslack = \"https://slack.com/api\"\nchannel = \"#ops\"\n",
     ),
     ("receiver_without_webhook", "HB126", "[realm.api]\nport = 8001\n\n[notify.ops]\non = [\"opened\"]\n"),
     (

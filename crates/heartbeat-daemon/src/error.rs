@@ -38,6 +38,12 @@ pub enum ReceiverError {
         /// Cause of the failure.
         source: SecretError,
     },
+    /// The content of the file with a login is invalid.
+    #[error("{path} holds no login of a mail server: write USER:PASSWORD into it", path = path.display())]
+    Login {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// The content of the token file is invalid.
     #[error("{path} holds no token: it is empty, or has more than one word", path = path.display())]
     Token {

@@ -8,12 +8,12 @@ use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
 use crate::mirror::Sent;
-use crate::target::{Alert, Letter, Message, Way, alerts};
-use crate::{DeliveryError, Endpoint, Programs, Receiver, retry_after};
+use crate::target::{Alert, Call, Letter, Message, Said, Way, alerts};
+use crate::{DeliveryError, Endpoint, Programs, Receiver, SlackBot, Template, mail, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest part of an answer's body that is read and discarded, in bytes.
+/// Largest part of an answer's body that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What stands in the place of a secret.
@@ -36,21 +36,58 @@ impl From<DeliveryError> for Failure {
     }
 }
 
-/// Posts the message, at `unix_s` seconds since 1970.
+/// Delivers the message, at `unix_s` seconds since 1970. Returns what the receiver calls it, where later messages about
+/// the incident need that.
 pub(crate) async fn post(
     receiver: &Receiver,
     letter: &Letter,
     programs: &dyn Programs,
     unix_s: u64,
-) -> Result<(), Failure> {
-    let message = receiver.target.message(letter, receiver.template.as_ref(), unix_s)?;
+) -> Result<Option<String>, Failure> {
+    let template = receiver.template.as_ref();
+    let message = || receiver.target.message(letter, template, unix_s);
     match receiver.target.way() {
-        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await,
+        Way::Http(endpoint) => drop(send_to(endpoint, (Method::POST, message()?), unix_s).await?),
         Way::Program(program) => {
-            let ended = programs.run(program, message.body.to_vec()).await;
-            Ok(ended.map_err(|source| DeliveryError::Program { source })?)
+            let ended = programs.run(program, message()?.body.to_vec()).await;
+            ended.map_err(|source| DeliveryError::Program { source })?;
+        }
+        Way::Mail(smtp) => {
+            let of_mail = |source| DeliveryError::Mail { source };
+            let mail = smtp.mail(letter, template, unix_s).map_err(of_mail)?;
+            mail::send(smtp, &mail, unix_s).await.map_err(of_mail)?;
+        }
+        Way::Slack(bot) => return say(bot, letter, template, unix_s).await,
+    }
+    Ok(None)
+}
+
+/// Edits the message that Slack has of an incident, answers it, or posts one. Returns what Slack calls the message.
+async fn say(
+    bot: &SlackBot,
+    letter: &Letter,
+    template: Option<&Template>,
+    unix_s: u64,
+) -> Result<Option<String>, Failure> {
+    let text = letter.text(template);
+    let known = letter.conversation.as_deref();
+    for Call { endpoint, message } in bot.calls(letter, &text, known)? {
+        let answer = send_to(endpoint, (Method::POST, message), unix_s).await?;
+        match SlackBot::read(letter, &answer)? {
+            Said::Done(name) if known.is_none() => return Ok(name),
+            Said::Done(_) => {}
+            // The channel was cleaned up: the incident begins anew there.
+            Said::Gone => {
+                let message = bot.first(letter, &text)?;
+                let answer = send_to(&bot.post, (Method::POST, message), unix_s).await?;
+                return match SlackBot::read(letter, &answer)? {
+                    Said::Done(name) => Ok(name),
+                    Said::Gone => Ok(None),
+                };
+            }
         }
     }
+    Ok(known.map(ToOwned::to_owned))
 }
 
 /// Posts the newest state of incidents, all in one request.
@@ -58,9 +95,9 @@ pub(crate) async fn post_all(receiver: &Receiver, states: &[Sent], unix_s: u64) 
     let states = states.iter().map(|Sent { document, is_over }| Alert { document, is_over: *is_over });
     let message = alerts(states, unix_s)?;
     match receiver.target.way() {
-        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await,
+        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await.map(drop),
         // Only an Alertmanager gets states.
-        Way::Program(_) => Ok(()),
+        Way::Program(_) | Way::Slack(_) | Way::Mail(_) => Ok(()),
     }
 }
 
@@ -75,6 +112,8 @@ pub(crate) fn shown(receiver: &Receiver, letter: &Letter, unix_s: u64) -> String
     let mut text = match target.way() {
         Way::Http(endpoint) => format!("POST {endpoint} (path hidden)\n"),
         Way::Program(program) => format!("the standard input of {program}\n"),
+        Way::Slack(bot) => format!("POST {} (path hidden)\n", bot.post),
+        Way::Mail(smtp) => format!("a mail by {smtp}\n"),
     };
     for (name, value) in &message.headers {
         text.push_str(&format!("{name}: {value}\n"));
@@ -93,21 +132,22 @@ pub(crate) fn shown(receiver: &Receiver, letter: &Letter, unix_s: u64) -> String
 /// [`DeliveryError`] when no such answer comes in time.
 pub async fn ping(endpoint: &Endpoint, unix_s: u64) -> Result<(), DeliveryError> {
     let nothing = Message { headers: Vec::new(), body: Bytes::new() };
-    send_to(endpoint, (Method::GET, nothing), unix_s).await.map_err(|failure| failure.error)
+    send_to(endpoint, (Method::GET, nothing), unix_s).await.map(drop).map_err(|failure| failure.error)
 }
 
 async fn send_to(
     endpoint: &Endpoint,
     (method, message): (Method, Message),
     unix_s: u64,
-) -> Result<(), Failure> {
+) -> Result<Vec<u8>, Failure> {
     let request = request(endpoint, method, message).map_err(|source| DeliveryError::Request { source })?;
     let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
     let answer = timeout_at(deadline, exchange(endpoint, request, unix_s)).await;
     let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
-    // Reads the body so that the receiver gets no reset while it writes. The verdict does not depend on it.
-    drop(timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await);
-    verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))
+    // Reads the body also where the verdict does not depend on it, so that the receiver gets no reset while it writes.
+    let body = timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await;
+    verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))?;
+    Ok(body.ok().and_then(Result::ok).map(|(body, _)| body).unwrap_or_default())
 }
 
 async fn exchange(

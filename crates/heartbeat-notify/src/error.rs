@@ -6,7 +6,7 @@ use heartbeat_http::{ConnectError, ExchangeError, TlsError, TlsOptionsError};
 use http::StatusCode;
 use thiserror::Error;
 
-use crate::ProgramError;
+use crate::{MailError, ProgramError};
 
 /// Why a receiver cannot be set up.
 ///
@@ -31,6 +31,15 @@ pub enum NotifyError {
     /// A user or a password in the URL.
     #[error("the webhook has credentials in its URL, where logs and process lists would show them")]
     CredentialsInUrl,
+    /// The address of a mail server is none.
+    #[error("the mail server is not an smtp:// or smtps:// URL of a name and a port")]
+    MailServer,
+    /// An address of a mail is none.
+    #[error("`{text}` is not a mail address")]
+    MailAddress {
+        /// What stands in its place.
+        text: String,
+    },
     /// A URL, but not one that can be posted to.
     #[error("the webhook cannot be used: {why}")]
     Unusable {
@@ -95,6 +104,20 @@ pub enum DeliveryError {
         /// A status other than 2xx.
         status: StatusCode,
     },
+    /// The mail did not arrive.
+    #[error(transparent)]
+    Mail {
+        /// The underlying error.
+        source: MailError,
+    },
+    /// Slack answered that it does not take it.
+    #[error("Slack says {why}")]
+    Declined {
+        /// The word of Slack for it.
+        why: String,
+        /// The same again would be declined again.
+        is_final: bool,
+    },
     /// The program did not take it.
     #[error(transparent)]
     Program {
@@ -121,6 +144,8 @@ impl DeliveryError {
     /// Whether another attempt can succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
+            Self::Mail { source } => source.is_transient(),
+            Self::Declined { is_final, .. } => !*is_final,
             Self::Gone | Self::Document { .. } | Self::Request { .. } => false,
             // The receiver understands the request and refuses it: the same again would be refused again.
             Self::Refused { status } => !status.is_client_error() || TRANSIENT.contains(status),

@@ -1,5 +1,5 @@
-//! Delivers heartbeatd's incidents to webhooks, Alertmanager, ntfy, Slack, PagerDuty and programs, in order and with
-//! retries.
+//! Delivers heartbeatd's incidents to webhooks, Alertmanager, ntfy, Slack, PagerDuty, mail and programs, in order and
+//! with retries.
 //!
 //! # What it is
 //! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
@@ -73,6 +73,7 @@ mod deliver;
 mod endpoint;
 mod error;
 mod failing;
+mod mail;
 mod mirror;
 mod notifier;
 mod program;
@@ -93,6 +94,7 @@ pub use error::{DeliveryError, NotifyError};
 pub use failing::FAILING_AFTER;
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use heartbeat_template::{Template, TemplateError};
+pub use mail::{MAIL_TIMEOUT, MailError};
 pub use notifier::{Admitted, Notification, Notifier};
 pub use program::{Exec, NoPrograms, PROGRAM_TIMEOUT, ProgramError, ProgramFuture, Programs};
 pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
@@ -101,7 +103,9 @@ pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
 pub use storm::{STORM_INCIDENTS, STORM_WINDOW};
-pub use target::{ALERT_REFRESH, Alertmanager, Ntfy, PagerDuty, Slack, Target, Webhook};
+pub use target::{
+    ALERT_REFRESH, Alertmanager, Login, Ntfy, PagerDuty, Slack, SlackBot, Smtp, Target, Webhook,
+};
 pub use test_message::{TestMessage, Tested};
 pub use worker::Clock;
 

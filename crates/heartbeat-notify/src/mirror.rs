@@ -283,9 +283,9 @@ mod tests {
         mirror.restore(
             NOW,
             vec![
-                earlier("a", 1, IncidentStep::Opened, false, EarlierState::Delivered),
+                earlier("a", 1, IncidentStep::Opened, false, EarlierState::Delivered { message: None }),
                 earlier("a", 2, IncidentStep::Resolved, false, due),
-                earlier("b", 1, IncidentStep::Opened, true, EarlierState::Delivered),
+                earlier("b", 1, IncidentStep::Opened, true, EarlierState::Delivered { message: None }),
             ],
         );
         let (states, text) = sent(&mirror, NOW);

@@ -110,8 +110,8 @@ impl<T> Earlier<T> {
 pub(crate) enum EarlierState<T> {
     /// It is still due.
     Due { body: T, digest: Option<Arc<str>>, failures: u32, due_at: Instant, expires_at: Instant },
-    /// It arrived.
-    Delivered,
+    /// It arrived, and this is what the receiver calls the message.
+    Delivered { message: Option<String> },
     /// It never arrives.
     Lost,
 }
@@ -149,6 +149,8 @@ struct OpenIncident {
     over: bool,
     /// A later step of it was held back by a mute.
     held_back: bool,
+    /// What the receiver calls the message that it has of it.
+    message: Option<String>,
     last_seq: u64,
     /// When a notification of it was last queued, or the queue restored.
     queued_at: Instant,
@@ -233,6 +235,7 @@ impl<T> Queue<T> {
                 by_opened: step == IncidentStep::Opened,
                 over: !open,
                 held_back: false,
+                message: None,
                 last_seq: seq,
                 queued_at: now,
             });
@@ -256,7 +259,10 @@ impl<T> Queue<T> {
                         expires_at,
                     });
                 }
-                EarlierState::Delivered => incident.announced = Announced::Yes,
+                EarlierState::Delivered { message } => {
+                    incident.announced = Announced::Yes;
+                    incident.message = message.or_else(|| incident.message.take());
+                }
                 EarlierState::Lost => {}
             }
         }
@@ -388,12 +394,18 @@ impl<T> Queue<T> {
         AfterFailure::Retry { attempt, wait }
     }
 
-    /// Removes what was delivered; returns the number of attempts.
-    pub(crate) fn delivered(&mut self) -> u32 {
+    /// What the receiver calls the message that it has of an incident.
+    pub(crate) fn message_of(&self, id: &str) -> Option<String> {
+        self.incidents.get(id)?.message.clone()
+    }
+
+    /// Removes what was delivered; returns the number of attempts. `message`: what the receiver calls it.
+    pub(crate) fn delivered(&mut self, message: Option<&str>) -> u32 {
         let arrived = self.take_under_way();
         for queued in &arrived {
             if let Some(incident) = self.incidents.get_mut(&queued.id) {
                 incident.announced = Announced::Yes;
+                incident.message = message.map(ToOwned::to_owned).or_else(|| incident.message.take());
             }
             // A delivered notification loses nothing: this forgets the incident if it is over.
             self.settle(&queued.id, WhyDropped::NotOpened, &mut Vec::new());
@@ -498,6 +510,7 @@ impl<T> Queue<T> {
             by_opened,
             over: false,
             held_back: false,
+            message: None,
             last_seq: *seq,
             queued_at: now,
         };

@@ -19,6 +19,8 @@ pub enum Report {
         seq: u64,
         /// Number of attempts, from 1.
         attempts: u32,
+        /// What the receiver calls the message; the outbox remembers it for the next one of the incident.
+        message: Option<String>,
     },
     /// An attempt failed; another follows.
     Retrying {

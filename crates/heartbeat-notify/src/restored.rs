@@ -43,7 +43,10 @@ pub enum RestoredState {
         digest: Option<String>,
     },
     /// The receiver accepted it.
-    Delivered,
+    Delivered {
+        /// What the receiver calls the message.
+        message: Option<String>,
+    },
     /// It was given up or dropped.
     Lost,
 }
@@ -60,7 +63,7 @@ impl Restored {
                 let digest = digest.map(Into::into);
                 EarlierState::Due { body: document, digest, failures: attempts, due_at, expires_at }
             }
-            RestoredState::Delivered => EarlierState::Delivered,
+            RestoredState::Delivered { message } => EarlierState::Delivered { message },
             RestoredState::Lost => EarlierState::Lost,
         };
         Earlier { id: self.id.into(), seq: self.seq, step: self.step, open: self.open, state }

@@ -39,15 +39,16 @@ impl TestMessage {
         programs: &dyn Programs,
     ) -> Vec<Tested> {
         let unix_s = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
-        let mut tested = Vec::new();
+        let (mut tested, mut conversation) = (Vec::new(), None);
         for step in [IncidentStep::Opened, IncidentStep::Resolved] {
-            let letter = Letter::one(Arc::new(self.document(&receiver.name, step, now)));
+            let mut letter = Letter::one(Arc::new(self.document(&receiver.name, step, now)));
+            letter.conversation = conversation.take();
             let sent = deliver::shown(receiver, &letter, unix_s);
             let result = match self.dry_run {
                 true => None,
                 false => {
                     let sent = deliver::post(receiver, &letter, programs, unix_s).await;
-                    Some(sent.map_err(|failure| failure.error))
+                    Some(sent.map(|message| conversation = message).map_err(|failure| failure.error))
                 }
             };
             let goes_on = !matches!(result, Some(Err(_)));

@@ -351,13 +351,17 @@ impl DeliveryWorker {
     async fn attempt(&self, receiver: &Receiver, queued: &[Queued<Document>]) {
         let key = queued.first().and_then(|first| first.digest.as_deref());
         let documents = queued.iter().map(|queued| Arc::clone(&queued.body)).collect();
-        let Some(letter) = Letter::about(key, documents) else { return };
+        let Some(mut letter) = Letter::about(key, documents) else { return };
+        if !letter.is_digest() {
+            letter.conversation = self.state().queue.message_of(&letter.newest.id);
+        }
         let attempt = {
             let (programs, unix_s) = (&*self.environment.programs, self.environment.clock.unix_s());
             deliver::post(receiver, &letter, programs, unix_s).await
         };
-        let Err(Failure { error, retry_after }) = attempt else {
-            return self.delivered(queued);
+        let Failure { error, retry_after } = match attempt {
+            Ok(message) => return self.delivered(queued, message),
+            Err(failure) => failure,
         };
         let (gone, error) = (matches!(error, DeliveryError::Gone), Arc::new(error));
         let (name, after) = {
@@ -422,7 +426,7 @@ impl DeliveryWorker {
             self.report_works(works, &receiver);
             for (id, seq) in events {
                 let (receiver, id) = (receiver.clone(), id.to_string());
-                self.report(Report::Delivered { receiver, id, seq, attempts: 1 });
+                self.report(Report::Delivered { receiver, id, seq, attempts: 1, message: None });
             }
             return;
         };
@@ -435,19 +439,19 @@ impl DeliveryWorker {
         self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
     }
 
-    fn delivered(&self, queued: &[Queued<Document>]) {
+    fn delivered(&self, queued: &[Queued<Document>], message: Option<String>) {
         let (receiver, attempts, works) = {
             let mut state = self.state();
             if state.shut.is_some() {
                 return;
             }
-            let attempts = state.queue.delivered();
+            let attempts = state.queue.delivered(message.as_deref());
             (state.receiver.name.clone(), attempts, state.failing.works())
         };
         self.report_works(works, &receiver);
         for Queued { id, seq, .. } in queued {
-            let (receiver, id, seq) = (receiver.clone(), id.to_string(), *seq);
-            self.report(Report::Delivered { receiver, id, seq, attempts });
+            let (receiver, id, seq, message) = (receiver.clone(), id.to_string(), *seq, message.clone());
+            self.report(Report::Delivered { receiver, id, seq, attempts, message });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::program::{run_program, told};
+use crate::program::{Running, run_program, told};
 use crate::servers::lacking;
 use crate::supervision::{Ecosystem, ports};
 use crate::surviving::until;
@@ -67,6 +67,10 @@ struct Recorder {
 
 impl Recorder {
     fn start() -> Self {
+        Self::answering("")
+    }
+
+    fn answering(body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/alerts", listener.local_addr().unwrap());
         let recorder = Self { url, heard: Arc::default() };
@@ -76,7 +80,8 @@ impl Recorder {
                 let Some(request) = Request::read(&stream) else { continue };
                 heard.lock().unwrap().push(request);
                 // heartbeatd may have ended meanwhile.
-                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                drop(stream.write_all(answer.as_bytes()));
             }
         });
         recorder
@@ -294,4 +299,156 @@ fn the_reference_library_verifies_both_signatures_of_a_rotation() {
         assert!(String::from_utf8_lossy(&verified.stdout).contains("verified 2"), "{}", told(&verified));
     }
     assert_eq!(heard.len(), 2);
+}
+
+/// A mail server that demands STARTTLS and a login. It appends every mail to a file.
+const MAIL_SERVER: &str = "
+import signal, ssl, sys
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+port, cert, key, mails = sys.argv[1:]
+class Handler:
+    async def handle_DATA(self, server, session, envelope):
+        with open(mails, 'ab') as file:
+            file.write(envelope.content + b'=====')
+        return '250 taken'
+def login(server, session, envelope, mechanism, data):
+    return AuthResult(success=(data.login, data.password) == (b'shop', b's3cret: it'), handled=False)
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(cert, key)
+controller = Controller(Handler(), hostname='127.0.0.1', port=int(port), tls_context=context,
+                        require_starttls=True, authenticator=login, auth_required=True)
+controller.start()
+print('ready', flush=True)
+signal.pause()
+";
+
+/// A certificate of 127.0.0.1 and its key.
+fn certificate(dir: &Path, name: &str) -> [String; 2] {
+    let [cert, key] = ["crt", "key"].map(|end| dir.join(format!("{name}.{end}")).display().to_string());
+    let words = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ];
+    let made = run_program(Path::new("openssl"), &words);
+    assert!(made.status.success(), "{}", told(&made));
+    [cert, key]
+}
+
+#[test]
+fn mail_goes_by_starttls_with_a_login_and_an_incident_is_one_thread() {
+    let Some(python) = of_venv("python") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let [cert, key] = certificate(dir.path(), "server");
+    let [other, _] = certificate(dir.path(), "other");
+    let [port, mail] = ports();
+    let mails = dir.path().join("mails");
+    let words = ["-c", MAIL_SERVER, &port.to_string(), &cert, &key, mails.to_str().unwrap()];
+    let mut server = Running::start_program(&python, &words, &[]);
+    server.read_until("the mail server", |line| line == "ready");
+    let login = private(dir.path(), "login", "shop:s3cret: it\n");
+    let wrong = private(dir.path(), "wrong", "shop:guessed\n");
+    let receiver = |name: &str, ca: &str, login: &str| {
+        format!(
+            "[notify.{name}]\nsmtp = \"smtp://127.0.0.1:{port}\"\nfrom = \"Shop <hb@shop.example>\"\n\
+             to = [\"ops@example.org\", \"boss@example.org\"]\n{ca}token_file = \"{login}\"\nrealms = [\"mail\"]\n"
+        )
+    };
+    let ca = |path: &str| format!("ca = \"{path}\"\n");
+    let extra = receiver("ops", &ca(&cert), &login)
+        + &receiver("untrusting", &ca(&other), &login)
+        + &receiver("plain", "", &login)
+        + &receiver("stranger", &ca(&cert), &wrong);
+    let eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[mail])));
+    let of_mail = || -> Vec<String> {
+        let text = std::fs::read_to_string(&mails).unwrap_or_default().replace('\r', "");
+        text.split("=====").filter(|mail| mail.contains("mail has ")).map(str::to_owned).collect()
+    };
+    until("the first mail", || !of_mail().is_empty());
+    let _mail = TcpListener::bind(("127.0.0.1", mail)).unwrap();
+    until("the last mail", || of_mail().len() >= 2);
+    let header = |mail: &str, name: &str| {
+        mail.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
+    };
+    let [opened, resolved] = [&of_mail()[0], &of_mail()[1]].map(Clone::clone);
+    assert!(header(&opened, "Subject: ").starts_with("[shop] mail has failed: "), "{opened}");
+    assert!(header(&resolved, "Subject: ").starts_with("[shop] mail has recovered"), "{resolved}");
+    assert_eq!(header(&opened, "References: "), header(&resolved, "References: "));
+    assert!(header(&opened, "References: ").ends_with("@shop.example>"), "{opened}");
+    assert_ne!(header(&opened, "Message-ID: "), header(&resolved, "Message-ID: "));
+    assert!(opened.contains("Type: heartbeat-cli why mail"), "{opened}");
+    for (name, why) in [
+        ("untrusting", "no secure connection to the mail server: "),
+        ("plain", "No compatible authentication mechanism was found"),
+        ("stranger", "the mail server refuses it: 535 "),
+    ] {
+        let refused = eco.cli(&["--timeout", "60s", "notify", "test", name]);
+        assert_eq!(refused.status.code(), Some(1), "{name}: {}", told(&refused));
+        assert!(told(&refused).contains(why), "{name}: {}", told(&refused));
+    }
+    let shown = eco.cli(&["notify", "test", "ops", "--dry-run"]);
+    let text = told(&shown);
+    assert!(
+        text.contains("a mail by 127.0.0.1:") && text.contains("Subject: [shop] heartbeatd has a problem"),
+        "{text}"
+    );
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn a_bot_of_slack_has_one_message_per_incident() {
+    let slack = Recorder::answering(r#"{"ok":true,"channel":"C1","ts":"17.1"}"#);
+    let dir = tempfile::tempdir().unwrap();
+    let token = private(dir.path(), "token", "xoxb-s3cret\n");
+    let [port] = ports();
+    let extra = format!(
+        "[notify.chat]\nslack = \"{}\"\ntoken_file = \"{token}\"\nchannel = \"#ops\"\nrealms = [\"mail\"]\n",
+        slack.url
+    );
+    let mut eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[port])));
+    until("its message", || !slack.heard().is_empty());
+    // Its name is in the outbox: the next heartbeatd edits the same message.
+    until("the log", || {
+        let incidents = eco.cli(&["incidents", "--json"]);
+        let document: Value = serde_json::from_slice(&incidents.stdout).unwrap_or_default();
+        let all = document["incidents"].as_array().into_iter().flatten();
+        let mut ids =
+            all.filter(|incident| incident["root"] == "mail").filter_map(|incident| incident["id"].as_str());
+        ids.next().is_some_and(|id| {
+            let log = eco.cli(&["notify", "log", id, "-o", "plain"]);
+            String::from_utf8_lossy(&log.stdout).contains("chat\topened\tdelivered\t")
+        })
+    });
+    eco.kill_daemon();
+    eco.start_again();
+    let _mail = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until("its end", || slack.heard().len() >= 3);
+    let calls: Vec<(String, Value)> = slack
+        .heard()
+        .iter()
+        .map(|request| (request.head[0].clone(), serde_json::from_str(&request.body).unwrap()))
+        .collect();
+    let paths: Vec<&str> = calls.iter().map(|(line, _)| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(paths, ["/alerts/chat.postMessage", "/alerts/chat.update", "/alerts/chat.postMessage"]);
+    assert_eq!(calls[0].1["channel"], "#ops");
+    assert_eq!((&calls[1].1["ts"], &calls[2].1["thread_ts"]), (&"17.1".into(), &"17.1".into()));
+    let shown = eco.cli(&["notify", "test", "chat", "--dry-run"]);
+    assert!(!told(&shown).contains("s3cret"), "{}", told(&shown));
 }

@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(suggestion(Table::Realm, "prot"), Some("port"));
         assert_eq!(suggestion(Table::Restart, "backof_max"), Some("backoff_max"));
         assert_eq!(suggestion(Table::Realm, "zzzzzz"), None);
-        assert_eq!(suggestion(Table::Notify, "channel"), None, "what is not built is not suggested");
+        assert_eq!(suggestion(Table::Limits, "memory_action"), None, "what is not built is not suggested");
     }
 }

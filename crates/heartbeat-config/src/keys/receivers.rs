@@ -36,7 +36,7 @@ pub(super) const KEYS: &[Key] = &[
         Notify,
         "slack",
         Takes::Text("http:// or https:// URL"),
-        "URL of an incoming webhook of Slack, or of a server that takes the same, such as Mattermost.",
+        "URL of an incoming webhook of Slack, or of a server that takes the same, such as Mattermost; with `channel`, the base of Slack's Web API.",
         "\"https://slack.example.org/services/T/B/x\"",
     )
     .also(&["mattermost", "rocketchat"]),
@@ -57,6 +57,38 @@ pub(super) const KEYS: &[Key] = &[
     .also(&["command", "cmd", "script", "program", "run"]),
     Key::new(
         Notify,
+        "smtp",
+        Takes::Text("smtp:// or smtps:// URL"),
+        "Mail server: `smtp://` demands STARTTLS (a server on this machine is spoken to as it is, unless `ca` is set), `smtps://` is TLS from the first byte. `token_file` holds `USER:PASSWORD`.",
+        "\"smtp://mail.example.org:587\"",
+    )
+    .also(&["mail", "email", "smtphost", "mailserver"]),
+    Key::new(
+        Notify,
+        "from",
+        Takes::Text("mail address"),
+        "With `smtp`: the sender of the mails.",
+        "\"Shop <heartbeat@example.org>\"",
+    )
+    .also(&["sender"]),
+    Key::new(
+        Notify,
+        "to",
+        Takes::Texts("mail addresses"),
+        "With `smtp`: who gets the mails.",
+        "[\"ops@example.org\"]",
+    )
+    .also(&["recipient", "recipients"]),
+    Key::new(
+        Notify,
+        "channel",
+        Takes::Text("channel"),
+        "With `slack` and the `token_file` of a bot: where the bot writes. It edits its message while the incident goes on, and answers it.",
+        "\"#ops\"",
+    )
+    .also(&["room"]),
+    Key::new(
+        Notify,
         "secret_file",
         Takes::Text("path"),
         "File with the secret that signs a webhook: `whsec_BASE64` (HMAC-SHA256) or `whsk_BASE64` (Ed25519).",
@@ -75,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
         Notify,
         "token_file",
         Takes::Text("path"),
-        "File with the access token of `ntfy`, or with the routing key of `pagerduty`.",
+        "File with the access token of `ntfy`, the routing key of `pagerduty`, the token of a bot of `slack`, or the `USER:PASSWORD` of `smtp`.",
         "\"/etc/heartbeat/ntfy.token\"",
     )
     .also(&["token", "routingkey", "apikey"]),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use heartbeat_api::NotificationCount;
 use heartbeat_config::{ReceiverConfig, ReceiverTarget};
 use heartbeat_notify::{
-    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Programs,
-    Receiver, Report, Restored, RestoredState, Secret, Slack, Target, Template, TlsOptions, Token, Webhook,
-    WhyDropped,
+    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Login, Notifier, NotifyError, Ntfy, PagerDuty,
+    Programs, Receiver, Report, Restored, RestoredState, Secret, Slack, SlackBot, Smtp, Target, Template,
+    TlsOptions, Token, Webhook, WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
@@ -95,6 +95,10 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
 fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
     let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
     let at = |url: &str| Endpoint::with_tls(url, &options);
+    if let ReceiverTarget::Smtp { url, from, to } = &config.target {
+        let login = config.token_file.as_deref().map(login).transpose()?;
+        return Ok(Target::Smtp(Smtp::new(url, &options, login, (from, to))?));
+    }
     let token = config.token_file.as_deref().map(token).transpose()?;
     Ok(match (&config.target, token) {
         (ReceiverTarget::Webhook(url), _) => {
@@ -109,8 +113,18 @@ fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
         (ReceiverTarget::PagerDuty(url), Some(routing_key)) => {
             Target::PagerDuty(PagerDuty { endpoint: at(url)?, routing_key })
         }
-        // The configuration accepts no integration without a key.
-        (ReceiverTarget::Slack(url) | ReceiverTarget::PagerDuty(url), _) => {
+        (ReceiverTarget::SlackBot { url, channel }, Some(token)) => {
+            let url = url.trim_end_matches('/');
+            Target::SlackBot(SlackBot {
+                post: at(&format!("{url}/chat.postMessage"))?,
+                update: at(&format!("{url}/chat.update"))?,
+                token,
+                channel: channel.clone(),
+            })
+        }
+        // The configuration accepts no bot and no integration without a key, and mail is made above.
+        (ReceiverTarget::SlackBot { url, .. } | ReceiverTarget::Smtp { url, .. }, _)
+        | (ReceiverTarget::Slack(url) | ReceiverTarget::PagerDuty(url), _) => {
             Target::Slack(Slack { endpoint: at(url)? })
         }
         (ReceiverTarget::Exec(spec), _) => Target::Exec(Exec {
@@ -127,6 +141,10 @@ fn read(path: &Path) -> Result<String, ReceiverError> {
 
 fn secret(path: &Path) -> Result<Secret, ReceiverError> {
     Secret::parse(&read(path)?).map_err(|source| ReceiverError::Secret { path: path.to_owned(), source })
+}
+
+fn login(path: &Path) -> Result<Login, ReceiverError> {
+    Login::new(&read(path)?).ok_or_else(|| ReceiverError::Login { path: path.to_owned() })
 }
 
 fn token(path: &Path) -> Result<Token, ReceiverError> {
@@ -197,7 +215,7 @@ fn restored(entry: OutboxEntry) -> Option<Restored> {
         (DeliveryState::Due, Some(document)) => {
             RestoredState::Due { document, queued_at, attempts, next_at, digest: message }
         }
-        (DeliveryState::Delivered, _) => RestoredState::Delivered,
+        (DeliveryState::Delivered, _) => RestoredState::Delivered { message },
         (DeliveryState::Due | DeliveryState::GivenUp | DeliveryState::Dropped, _) => RestoredState::Lost,
     };
     // The event is one of a later version.
@@ -209,7 +227,9 @@ fn restored(entry: OutboxEntry) -> Option<Restored> {
 fn attempt(report: &Report) -> Option<Attempt> {
     let at = clock::wall();
     let (receiver, id, seq, outcome) = match report {
-        Report::Delivered { receiver, id, seq, .. } => (receiver, id, *seq, AttemptOutcome::Delivered),
+        Report::Delivered { receiver, id, seq, message, .. } => {
+            (receiver, id, *seq, AttemptOutcome::Delivered { message: message.clone() })
+        }
         Report::Retrying { receiver, id, seq, error, in_ms, .. } => {
             let wait_ms = i64::try_from(*in_ms).unwrap_or(i64::MAX);
             let next_at = WallTime::from_millis(at.as_millis().saturating_add(wait_ms));
@@ -230,7 +250,7 @@ fn attempt(report: &Report) -> Option<Attempt> {
 
 fn log(report: Report) {
     match report {
-        Report::Delivered { receiver, id, seq, attempts } => {
+        Report::Delivered { receiver, id, seq, attempts, .. } => {
             tracing::debug!(receiver, incident = id, seq, attempts, "delivered");
         }
         Report::Retrying { receiver, id, seq, attempt, error, in_ms } => {

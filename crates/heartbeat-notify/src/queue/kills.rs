@@ -155,7 +155,7 @@ impl World {
                     let (body, failures, digest) = (row.step, row.attempts, row.digest);
                     EarlierState::Due { body, digest, failures, due_at, expires_at }
                 }
-                RowState::Delivered => EarlierState::Delivered,
+                RowState::Delivered => EarlierState::Delivered { message: None },
                 RowState::Lost => EarlierState::Lost,
             };
             let open = self.disk.incidents[&row.id].1;
@@ -220,7 +220,7 @@ impl World {
         }
         let answered = hears && self.chance(85);
         let (state, next_at) = if answered {
-            assert!(self.queue.delivered() > 0);
+            assert!(self.queue.delivered(None) > 0);
             (RowState::Delivered, None)
         } else {
             // A receiver that may have accepted it does not refuse it for good.

@@ -59,7 +59,7 @@ impl Queue<IncidentStep> {
         while let Some(queued) = self.first() {
             assert_eq!(queued.step, queued.body);
             told.push((queued.id.to_string(), queued.seq, queued.step));
-            self.delivered();
+            self.delivered(None);
         }
         told
     }
@@ -89,12 +89,12 @@ fn attempts_are_counted_and_the_one_under_way_stays_first() {
     queue.put("a", 1, Opened);
     queue.put("b", 1, Opened);
     assert_eq!(queue.hung(), 0, "nothing is under way yet");
-    assert_eq!(queue.delivered(), 0);
+    assert_eq!(queue.delivered(None), 0);
     assert_eq!(&*queue.first().unwrap().id, "a");
     assert_eq!((queue.hung(), queue.hung()), (1, 2));
     assert!(matches!(queue.next(NOW), Next::Wait(until) if until == NOW + Duration::from_secs(2)));
     assert_eq!(&*queue.first().unwrap().id, "a");
-    assert_eq!(queue.delivered(), 3);
+    assert_eq!(queue.delivered(None), 3);
     assert_eq!(&*queue.first().unwrap().id, "b");
 }
 
@@ -347,7 +347,7 @@ impl Observed {
             Op::Next => assert_eq!(self.queue.first().is_some(), self.queue.len() > 0),
             Op::Failed => assert_eq!(self.queue.hung() > 0, under_way.is_some()),
             Op::Delivered => {
-                assert_eq!(self.queue.delivered() > 0, under_way.is_some());
+                assert_eq!(self.queue.delivered(None) > 0, under_way.is_some());
                 self.left += usize::from(under_way.is_some());
                 self.delivered.extend(under_way);
             }

@@ -17,6 +17,8 @@ pub(crate) struct Letter {
     pub(crate) newest: Document,
     /// Those before it; none in a message about one notification.
     earlier: Vec<Document>,
+    /// What the receiver calls the message that it has of the incident.
+    pub(crate) conversation: Option<String>,
 }
 
 /// How much a message matters, the least first.
@@ -33,7 +35,12 @@ pub(crate) enum Weight {
 impl Letter {
     /// A message about one notification.
     pub(crate) fn one(document: Document) -> Self {
-        Self { key: format!("{}.{}", document.id, document.seq), newest: document, earlier: Vec::new() }
+        Self {
+            key: format!("{}.{}", document.id, document.seq),
+            newest: document,
+            earlier: Vec::new(),
+            conversation: None,
+        }
     }
 
     /// A message about the last of these and all before it. `None` without any.

@@ -5,6 +5,8 @@ mod letter;
 mod ntfy;
 mod pagerduty;
 mod slack;
+mod slack_bot;
+mod smtp;
 mod text;
 mod webhook;
 
@@ -16,6 +18,10 @@ pub(crate) use alertmanager::{Alert, message as alerts};
 pub use ntfy::Ntfy;
 pub use pagerduty::PagerDuty;
 pub use slack::Slack;
+pub use slack_bot::SlackBot;
+pub(crate) use slack_bot::{Call, Said};
+pub(crate) use smtp::Security;
+pub use smtp::{Login, Smtp};
 pub use webhook::Webhook;
 
 pub(crate) use letter::{Letter, Weight};
@@ -38,12 +44,18 @@ pub enum Target {
     PagerDuty(PagerDuty),
     /// The incident document on the standard input of a program.
     Exec(Exec),
+    /// A message of a bot of Slack, which is edited and answered.
+    SlackBot(SlackBot),
+    /// A mail.
+    Smtp(Smtp),
 }
 
 /// How a message reaches a target.
 pub(crate) enum Way<'t> {
     Http(&'t Endpoint),
     Program(&'t Exec),
+    Slack(&'t SlackBot),
+    Mail(&'t Smtp),
 }
 
 /// What a request has beside what every request has.
@@ -62,6 +74,8 @@ impl Target {
             Self::Slack(slack) => Way::Http(&slack.endpoint),
             Self::PagerDuty(pagerduty) => Way::Http(&pagerduty.endpoint),
             Self::Exec(exec) => Way::Program(exec),
+            Self::SlackBot(bot) => Way::Slack(bot),
+            Self::Smtp(smtp) => Way::Mail(smtp),
         }
     }
 
@@ -73,7 +87,7 @@ impl Target {
     /// Of a storm it gets a digest: its messages are for people. A program gets each incident by itself.
     pub(crate) fn folds(&self, template: Option<&Template>) -> bool {
         match self {
-            Self::Ntfy(_) | Self::Slack(_) => true,
+            Self::Ntfy(_) | Self::Slack(_) | Self::SlackBot(_) | Self::Smtp(_) => true,
             // The body is the message of the template, which has a place for the words of a digest, or has none.
             Self::Webhook(_) | Self::Exec(_) => template.is_some_and(Template::has_words),
             // One alert per incident, which ends by its own key. Both group by themselves.
@@ -81,7 +95,8 @@ impl Target {
         }
     }
 
-    /// The request for a message, at `unix_s` seconds since 1970.
+    /// The first request for a message, at `unix_s` seconds since 1970; what a program reads, or a server is sent, is the
+    /// body.
     pub(crate) fn message(
         &self,
         letter: &Letter,
@@ -98,6 +113,12 @@ impl Target {
             Self::Ntfy(ntfy) => Ok(ntfy.message(letter, &letter.text(template))),
             Self::Slack(_) => slack::message(letter, &letter.text(template)),
             Self::PagerDuty(pagerduty) => pagerduty.message(letter, &letter.text(template)),
+            Self::SlackBot(bot) => bot.first(letter, &letter.text(template)),
+            Self::Smtp(smtp) => {
+                let mail =
+                    smtp.mail(letter, template, unix_s).map_err(|source| DeliveryError::Mail { source })?;
+                Ok(Message { headers: Vec::new(), body: mail.formatted().into() })
+            }
             Self::Exec(_) => Ok(Message { headers: Vec::new(), body: letter.body(template)? }),
         }
     }
@@ -107,7 +128,8 @@ impl Target {
         match self {
             Self::Ntfy(ntfy) => ntfy.token.as_ref().map(Token::reveal),
             Self::PagerDuty(pagerduty) => Some(pagerduty.routing_key.reveal()),
-            Self::Webhook(_) | Self::Alertmanager(_) | Self::Slack(_) | Self::Exec(_) => None,
+            Self::SlackBot(bot) => Some(bot.token.reveal()),
+            Self::Webhook(_) | Self::Alertmanager(_) | Self::Slack(_) | Self::Exec(_) | Self::Smtp(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A message by an incoming webhook of Slack, or of a server that takes the same (Mattermost, Rocket.Chat).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Letter, Message, Text, json as body};
 use crate::{DeliveryError, Endpoint};
@@ -18,6 +18,13 @@ pub struct Slack {
 }
 
 pub(super) fn message(letter: &Letter, text: &Text) -> Result<Message, DeliveryError> {
+    let (fallback, blocks) = blocks(text);
+    let headers = vec![("content-type", "application/json".to_owned()), ("webhook-id", letter.key.clone())];
+    Ok(Message { headers, body: body(&json!({ "text": fallback, "blocks": blocks }))? })
+}
+
+/// The words for a notification on a screen, and the blocks of the message.
+pub(super) fn blocks(text: &Text) -> (String, Value) {
     let section = |text: String| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } });
     let words = format!("*{}*\n{}", escaped(&text.title), escaped(&text.lines.join("\n")));
     let mut blocks = vec![section(cut(&words))];
@@ -26,8 +33,7 @@ pub(super) fn message(letter: &Letter, text: &Text) -> Result<Message, DeliveryE
         let output = escaped(&text.output.join("\n")).replace('`', "\u{2019}");
         blocks.push(section(format!("{FENCE}\n{}\n{FENCE}", cut(&output))));
     }
-    let headers = vec![("content-type", "application/json".to_owned()), ("webhook-id", letter.key.clone())];
-    Ok(Message { headers, body: body(&json!({ "text": escaped(&text.title), "blocks": blocks }))? })
+    (escaped(&text.title), blocks.into())
 }
 
 fn cut(text: &str) -> String {
@@ -51,7 +57,7 @@ mod tests {
         hostile.message = "<!channel> & more".to_owned();
         hostile.log_tail = vec![format!("{FENCE} <@U1> ").repeat(2_000)];
         let Message { body, .. } = message(&letter(hostile.clone()), &Text::of(&hostile, None)).unwrap();
-        let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let sent: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(sent["text"], "[shop] postgres has failed: &lt;!channel&gt; &amp; more");
         let texts = sent["blocks"].as_array().unwrap().iter().map(|block| block["text"]["text"].as_str());
         let texts: Vec<&str> = texts.map(Option::unwrap).collect();

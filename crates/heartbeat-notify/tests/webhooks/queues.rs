@@ -294,7 +294,7 @@ fn due(seq: u64, step: IncidentStep, attempts: u32) -> RestoredState {
 async fn the_next_heartbeatd_goes_on_where_the_last_one_was_killed() {
     let server = Server::start([]).await;
     let earlier = vec![
-        restored("ops", 1, Opened, RestoredState::Delivered),
+        restored("ops", 1, Opened, RestoredState::Delivered { message: None }),
         restored("removed", 1, Opened, due(1, Opened, 0)),
         restored("ops", 2, Failed, due(2, Failed, 5)),
     ];

@@ -172,7 +172,7 @@ impl Reports {
 
     fn add(&self, report: &Report) {
         let line = match report {
-            Report::Delivered { receiver, id, seq, attempts } => {
+            Report::Delivered { receiver, id, seq, attempts, .. } => {
                 format!("{receiver} {id}.{seq} delivered after {attempts}")
             }
             Report::Retrying { receiver, id, seq, attempt, error, in_ms } => {

@@ -73,7 +73,10 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
     /// The notification arrived.
-    Delivered,
+    Delivered {
+        /// What the receiver calls the message.
+        message: Option<String>,
+    },
     /// It failed, for this reason, and another attempt follows.
     Retried {
         /// Why it failed.
@@ -114,7 +117,7 @@ pub struct OutboxEntry {
     pub why: Option<String>,
     /// What the receiver gets, while it is due.
     pub document: Option<Arc<IncidentDocument>>,
-    /// The key of the digest that it is part of.
+    /// The key of the digest that it is part of; once it is delivered, what the receiver calls the message.
     pub message: Option<String>,
 }
 

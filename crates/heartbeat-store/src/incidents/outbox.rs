@@ -54,13 +54,18 @@ pub(super) fn attempted(connection: &Connection, attempt: &Attempt) -> rusqlite:
         let values = (0..COLUMNS).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<Value>>>()?;
         Ok((values, vec![row.get(MESSAGE)?]))
     });
-    let (mut row, message) = match row {
+    let (mut row, mut message) = match row {
         Ok(row) => row,
         Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(()),
         Err(error) => return Err(error),
     };
     let (state, next_at, why) = match &attempt.outcome {
-        AttemptOutcome::Delivered => (DeliveryState::Delivered, None, None),
+        AttemptOutcome::Delivered { message: called } => {
+            if let Some(called) = called {
+                message = vec![called.clone().into()];
+            }
+            (DeliveryState::Delivered, None, None)
+        }
         AttemptOutcome::Retried { why, next_at } => (DeliveryState::Due, Some(*next_at), Some(why.clone())),
         AttemptOutcome::GivenUp(why) => (DeliveryState::GivenUp, None, Some(why.clone())),
         AttemptOutcome::Dropped(why) => (DeliveryState::Dropped, None, Some(why.clone())),

@@ -72,7 +72,8 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         let db = scene.incidents();
         db.record(record.clone(), vec![to("ops"), to("pager"), to("chat")], None);
         db.record(record.clone(), vec![to("ops")], None);
-        db.attempted(attempt("ops", 2_000, AttemptOutcome::Delivered));
+        let message = Some("C1 17.1".to_owned());
+        db.attempted(attempt("ops", 2_000, AttemptOutcome::Delivered { message }));
         db.attempted(attempt("ops", 3_000, AttemptOutcome::GivenUp("too late".to_owned())));
         for at in [2_000, 4_000] {
             let why = "answered 500 Internal Server Error".to_owned();
@@ -98,7 +99,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         message: None,
     };
     let expected = [
-        entry("ops", DeliveryState::Delivered),
+        OutboxEntry { message: Some("C1 17.1".to_owned()), ..entry("ops", DeliveryState::Delivered) },
         OutboxEntry {
             attempts: 2,
             attempted_at: Some(WallTime::from_millis(4_000)),
@@ -144,7 +145,7 @@ fn what_was_sent_of_an_incident_is_known_until_its_end_was_sent() {
             incident: document(no, true).id,
             seq,
             at: WallTime::from_millis(0),
-            outcome: AttemptOutcome::Delivered,
+            outcome: AttemptOutcome::Delivered { message: None },
         });
     };
     for no in [1, 2] {
