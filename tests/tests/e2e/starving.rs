@@ -241,7 +241,7 @@ fn as_process_1_orphans_are_collected_and_the_next_container_begins_anew() {
     assert_ne!(code, Some(0));
     let file = eco.dir.path().join("heartbeat.toml");
     eco.daemon = Running::start_program(
-        std::path::Path::new("/bin/sh"),
+        Path::new("/bin/sh"),
         &[
             "-c",
             container,
@@ -265,7 +265,7 @@ struct Crowded(std::path::PathBuf);
 
 impl Crowded {
     fn make() -> Option<Self> {
-        let parent = std::path::Path::new("/sys/fs/cgroup/pids");
+        let parent = Path::new("/sys/fs/cgroup/pids");
         let dir = parent.join(format!("heartbeat-test-{}", std::process::id()));
         (parent.join("cgroup.procs").exists() && std::fs::create_dir(&dir).is_ok()).then_some(Self(dir))
     }
