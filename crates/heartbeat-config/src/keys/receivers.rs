@@ -61,32 +61,28 @@ pub(super) const KEYS: &[Key] = &[
         Takes::Text("smtp:// or smtps:// URL"),
         "Mail server: `smtp://` demands STARTTLS (a server on this machine is spoken to as it is, unless `ca` is set), `smtps://` is TLS from the first byte. `token_file` holds `USER:PASSWORD`.",
         "\"smtp://mail.example.org:587\"",
-    )
-    .also(&["mail", "email", "smtphost", "mailserver"]),
+    ),
     Key::new(
         Notify,
         "from",
         Takes::Text("mail address"),
         "With `smtp`: the sender of the mails.",
         "\"Shop <heartbeat@example.org>\"",
-    )
-    .also(&["sender"]),
+    ),
     Key::new(
         Notify,
         "to",
         Takes::Texts("mail addresses"),
         "With `smtp`: who gets the mails.",
         "[\"ops@example.org\"]",
-    )
-    .also(&["recipient", "recipients"]),
+    ),
     Key::new(
         Notify,
         "channel",
         Takes::Text("channel"),
         "With `slack` and the `token_file` of a bot: where the bot writes. It edits its message while the incident goes on, and answers it.",
         "\"#ops\"",
-    )
-    .also(&["room"]),
+    ),
     Key::new(
         Notify,
         "secret_file",

@@ -175,7 +175,7 @@ needs = ["b", "c"]
 critical = "yes"
 [realm.d]
 [notify.ops]
-smtp = "smtp://127.0.0.1/"
+webhook = "http://127.0.0.1/"
 "#,
     );
     let mut found = codes(&report);
@@ -183,8 +183,8 @@ smtp = "smtp://127.0.0.1/"
     assert_eq!(
         found,
         [
-            "HB101", "HB102", "HB103", "HB103", "HB105", "HB105", "HB107", "HB111", "HB111", "HB117",
-            "HB119", "HB120", "HB201", "HB202", "HB205"
+            "HB101", "HB102", "HB103", "HB105", "HB105", "HB107", "HB111", "HB111", "HB117", "HB119",
+            "HB120", "HB201", "HB202", "HB205"
         ],
         "{report}"
     );
