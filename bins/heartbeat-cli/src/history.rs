@@ -236,6 +236,6 @@ mod tests {
             "{narrow:#?}"
         );
         assert!(document.steps.iter().all(|step| plain(step).split('\t').count() == PLAIN.len()));
-        assert!(plain(&document.steps[1]).ends_with("\t50\t8388608\t"), "{}", plain(&document.steps[1]));
+        assert!(plain(&document.steps[1]).ends_with("\t50\t8388608\t\t\t"), "{}", plain(&document.steps[1]));
     }
 }
