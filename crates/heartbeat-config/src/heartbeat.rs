@@ -34,9 +34,13 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
     };
     let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
     let env = |name: &str| sources.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let socket = path("socket").unwrap_or_else(|| match env("XDG_RUNTIME_DIR").filter(|_| !is_root()) {
-        Some(runtime) => runtime.join("heartbeat").join("heartbeat.sock"),
-        None => defaults::SOCKET.into(),
+    let runtime_dir = path("runtime_dir");
+    let in_runtime_dir = || runtime_dir.as_deref().map(socket_in);
+    let socket = path("socket").or_else(in_runtime_dir).unwrap_or_else(|| {
+        match env("XDG_RUNTIME_DIR").filter(|_| !is_root()) {
+            Some(runtime) => socket_in(&runtime.join("heartbeat")),
+            None => defaults::SOCKET.into(),
+        }
     });
     can_be_bound(reader, section, &socket);
     let state_dir = path("state_dir").unwrap_or_else(|| {
@@ -46,8 +50,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
             None => defaults::STATE_DIR.into(),
         }
     });
-    let runtime_dir =
-        path("runtime_dir").unwrap_or_else(|| socket.parent().unwrap_or(Path::new("/")).to_owned());
+    let runtime_dir = runtime_dir.unwrap_or_else(|| socket.parent().unwrap_or(Path::new("/")).to_owned());
     let count = |key: &str, default: usize| {
         let read = section.get(key).and_then(|entry| {
             let number: usize = reader.number(&entry, "a number")?;
@@ -158,14 +161,19 @@ fn hosts(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
 }
 
 /// A Unix socket has a short path.
+/// The socket of a heartbeatd whose `socket` is not configured, in its runtime directory.
+pub(crate) fn socket_in(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("heartbeat.sock")
+}
+
 fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
     let length = socket.as_os_str().len();
     if length <= MAX_SOCKET_BYTES {
         return;
     }
     let message = format!("the path of the socket has {length} bytes; {MAX_SOCKET_BYTES} are possible");
-    let help = "write a shorter `socket`, for example \"/run/heartbeat/heartbeat.sock\"";
-    match section.get("socket") {
+    let help = "write a shorter `socket` or `runtime_dir`, for example socket = \"/run/heartbeat/heartbeat.sock\"";
+    match section.get("socket").or_else(|| section.get("runtime_dir")) {
         Some(entry) => reader.value_problem(&entry, Code::LongSocketPath, message, "too long", help),
         None => {
             reader.push(Diagnostic::new(Code::LongSocketPath, message).said_by("XDG_RUNTIME_DIR").help(help))

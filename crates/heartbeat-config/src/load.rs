@@ -19,7 +19,7 @@ use crate::document::{Document, Parsed, scalar};
 use crate::effective::{self, Audience, EffectiveKey};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Silent};
-use crate::heartbeat;
+use crate::heartbeat::{self, socket_in};
 use crate::host;
 use crate::inherited::Inherited;
 use crate::interpolate::{Variables, interpolate};
@@ -54,7 +54,6 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
 /// to it. What is wrong with the rest of the configuration does not matter here.
 #[must_use]
 pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
-    const VARIABLE: &str = "HEARTBEAT__HEARTBEAT__SOCKET";
     let sources = sources.clone();
     let found = files::bounded(move |files| {
         let file = find_file(&sources).ok()?;
@@ -63,9 +62,13 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
         let parsed = Parsed::parse(&source, &mut Vec::new());
         let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
         let variables = variables(Some(&parsed), &dir, &sources, files, &mut Vec::new());
-        let written = parsed.peek("heartbeat", "socket").and_then(|value| value.as_str());
-        let socket = sources.env.get(VARIABLE).map(String::as_str).or(written)?;
-        Some(dir.join(interpolate(socket, Variables::new(&variables)).ok()?))
+        let path = |variable: &str, key: &str| {
+            let written = parsed.peek("heartbeat", key).and_then(|value| value.as_str());
+            let path = sources.env.get(variable).map(String::as_str).or(written)?;
+            Some(dir.join(interpolate(path, Variables::new(&variables)).ok()?))
+        };
+        let in_runtime_dir = || path("HEARTBEAT__HEARTBEAT__RUNTIME_DIR", "runtime_dir").map(|dir| socket_in(&dir));
+        path("HEARTBEAT__HEARTBEAT__SOCKET", "socket").or_else(in_runtime_dir)
     });
     found.ok().flatten()
 }

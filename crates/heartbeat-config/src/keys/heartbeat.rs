@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
         "Unix socket of the whole API. heartbeat-cli finds it in the same file.",
         "\"run/heartbeat.sock\"",
     )
-    .default(|| format!("{}, or below $XDG_RUNTIME_DIR for another user than root", quoted(defaults::SOCKET)))
+    .default(|| format!("heartbeat.sock in `runtime_dir`; without that, {}, or below $XDG_RUNTIME_DIR for another user than root", quoted(defaults::SOCKET)))
     .also(&["sock", "socketpath", "unixsocket"]),
     Key::new(
         Heartbeat,

@@ -177,6 +177,11 @@ fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
     assert_eq!(socket_of(&sources(&[("HEARTBEAT__HEARTBEAT__SOCKET", "/x/s")])), Some("/x/s".into()));
     fs::write(dir.path().join("heartbeat.toml"), realm("a")).unwrap();
     assert_eq!(socket_of(&sources(&[])), None, "where it is not written there is the default");
+    let own = format!("[heartbeat]\nruntime_dir = \"run\"\n{}", realm("a"));
+    fs::write(dir.path().join("heartbeat.toml"), &own).unwrap();
+    let socket = dir.path().join("run/heartbeat.sock");
+    assert_eq!(socket_of(&sources(&[])), Some(socket.clone()), "the runtime directory has the socket");
+    assert_eq!(load(&sources(&[])).unwrap().config.heartbeat.socket, socket);
     let elsewhere = TempDir::new().unwrap();
     let nothing = Sources { cwd: elsewhere.path().to_owned(), ..sources(&[("XDG_CONFIG_HOME", "/nowhere")]) };
     assert_eq!(socket_of(&nothing), None);
