@@ -358,16 +358,18 @@ async fn carry_out(
         }
     };
     console.passing_note("");
-    if answer.is_ok()
-        && let Ok(document) = client.status(false).await
-    {
-        held_back.extend(tracker.observe(&document, style));
-        progress(&mut held_back, table, console)?;
+    if let Ok(document) = client.status(false).await {
+        if answer.is_ok() {
+            held_back.extend(tracker.observe(&document, style));
+            progress(&mut held_back, table, console)?;
+        }
         last = document;
     }
     match answer {
         Ok(done) => finish(client, &done, action, realms, console).await,
-        Err(ClientError::Deadline { .. }) if let Some(Blocked { line, by }) = blocked => {
+        Err(ClientError::Deadline { .. })
+            if let Some(Blocked { line, by }) = tracker.blocked(&last, asked, style) =>
+        {
             let what = format!("{action} {}: still blocked after {limit}: {line}", realms.words(style));
             let help = format!("`heartbeat-cli why {by}` says more; heartbeatd starts it once {by} is up");
             Err(Failure::new(Exit::NotDesired, what).help(help))
