@@ -44,8 +44,10 @@ pub enum BindError {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// Only loopback addresses can be served without a token and TLS, which are not built.
-    #[error("{address} is not a loopback address; `listen` serves 127.0.0.0/8 and [::1] only")]
+    /// Only loopback addresses are served without a token and TLS.
+    #[error(
+        "{address} is not a loopback address; without `tls` and `token_file`, `listen` serves 127.0.0.0/8 and [::1] only"
+    )]
     NotLoopback {
         /// The configured address.
         address: SocketAddr,

@@ -172,7 +172,8 @@ fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
         return;
     }
     let message = format!("the path of the socket has {length} bytes; {MAX_SOCKET_BYTES} are possible");
-    let help = "write a shorter `socket` or `runtime_dir`, for example socket = \"/run/heartbeat/heartbeat.sock\"";
+    let help =
+        "write a shorter `socket` or `runtime_dir`, for example socket = \"/run/heartbeat/heartbeat.sock\"";
     match section.get("socket").or_else(|| section.get("runtime_dir")) {
         Some(entry) => reader.value_problem(&entry, Code::LongSocketPath, message, "too long", help),
         None => {

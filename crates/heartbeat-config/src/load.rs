@@ -67,7 +67,8 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
             let path = sources.env.get(variable).map(String::as_str).or(written)?;
             Some(dir.join(interpolate(path, Variables::new(&variables)).ok()?))
         };
-        let in_runtime_dir = || path("HEARTBEAT__HEARTBEAT__RUNTIME_DIR", "runtime_dir").map(|dir| socket_in(&dir));
+        let in_runtime_dir =
+            || path("HEARTBEAT__HEARTBEAT__RUNTIME_DIR", "runtime_dir").map(|dir| socket_in(&dir));
         path("HEARTBEAT__HEARTBEAT__SOCKET", "socket").or_else(in_runtime_dir)
     });
     found.ok().flatten()

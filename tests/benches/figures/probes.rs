@@ -5,9 +5,8 @@
 //! `HEARTBEAT_BENCH_TARGETS=1000,4000` measures other numbers of targets.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use heartbeat_probe::clock;
@@ -213,10 +212,8 @@ fn calls(pid: i32, per_second: f64) -> Option<(f64, f64)> {
     let mut counting = command(which("perf")?);
     counting.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter,context-switches", "-p", &pid.to_string()]);
     counting.args(["--", "sleep", &COUNTING.as_secs().to_string()]);
-    let mut counting = counting.stderr(Stdio::piped()).spawn().unwrap();
-    let mut text = String::new();
-    counting.stderr.take()?.read_to_string(&mut text).unwrap();
-    let _ = counting.wait();
+    let counted = counting.output().unwrap();
+    let text = String::from_utf8_lossy(&counted.stderr);
     let found: BTreeMap<&str, f64> = text
         .lines()
         .filter_map(|line| {

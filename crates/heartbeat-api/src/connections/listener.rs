@@ -75,12 +75,13 @@ fn clear_the_way(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Listens on a loopback `address`, non-blocking. Never on another port instead.
+/// Listens on `address`, non-blocking. Never on another port instead. An address other than loopback is served only if
+/// `is_protected`, by TLS and a token.
 ///
 /// # Errors
 /// [`BindError::AddressHeld`] names the holder where /proc tells.
-pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    if !address.ip().is_loopback() {
+pub fn bind_tcp(address: SocketAddr, is_protected: bool) -> Result<TcpListener, BindError> {
+    if !is_protected && !address.ip().is_loopback() {
         return Err(BindError::NotLoopback { address });
     }
     let listener = TcpListener::bind(address).map_err(|source| {

@@ -1,7 +1,7 @@
 //! heartbeatd's own health.
 
 use heartbeat_status::wire::{About, HealthDocument, OwnProblemEntry};
-use heartbeat_status::{OwnProblem, sanitise_line};
+use heartbeat_status::{OwnProblem, printed, sanitise_line};
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
@@ -51,6 +51,7 @@ pub(crate) fn document(
         lag_ms: about.lag,
     };
     let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
+    let body = printed::document(body, caller.is_public());
     let media_type = if wants_health_json(headers) { HeaderValue::from_static(HEALTH_JSON) } else { JSON };
     let mut answer = answer::fresh(code(good), media_type, body);
     answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));

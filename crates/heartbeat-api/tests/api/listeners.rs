@@ -53,10 +53,12 @@ fn what_is_not_a_socket_is_left_alone() {
 
 #[test]
 fn a_held_port_names_its_holder() {
-    let first = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-    let held = bind_tcp(first.local_addr().unwrap()).unwrap_err();
+    let first = bind_tcp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let held = bind_tcp(first.local_addr().unwrap(), false).unwrap_err();
     assert!(matches!(&held, BindError::AddressHeld { .. }), "{held}");
     assert!(held.to_string().contains(&format!("(pid {})", std::process::id())), "{held}");
     assert!(held.to_string().contains("`listen`"), "{held}");
-    assert!(matches!(bind_tcp("0.0.0.0:0".parse().unwrap()), Err(BindError::NotLoopback { .. })));
+    let anywhere = "0.0.0.0:0".parse().unwrap();
+    assert!(matches!(bind_tcp(anywhere, false), Err(BindError::NotLoopback { .. })));
+    assert!(bind_tcp(anywhere, true).is_ok(), "TLS and a token protect it");
 }

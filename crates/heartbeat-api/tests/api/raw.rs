@@ -51,7 +51,7 @@ impl Doors {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("hb.sock");
         let unix = UnixListener::from_std(bind_unix(&socket, 0o600, None).unwrap()).unwrap();
-        let tcp = TcpListener::from_std(bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        let tcp = TcpListener::from_std(bind_tcp("127.0.0.1:0".parse().unwrap(), false).unwrap()).unwrap();
         let address = tcp.local_addr().unwrap();
         let api = Api::new(fake.clone(), limits, access);
         let (closing, open) = watch::channel(Closing::Open);

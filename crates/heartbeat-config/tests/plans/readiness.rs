@@ -98,7 +98,10 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(codes(external), ["HB121"]);
     // Without the probe that variable is the realm's own.
     assert!(!of("env = { NOTIFY_SOCKET = \"/run/other\" }").0.is_asked());
-    let long = format!("[heartbeat]\nsocket = \"/run/s\"\nruntime_dir = \"/{}\"\n[realm.a]\nrun = \"x\"\n", "x".repeat(100));
+    let long = format!(
+        "[heartbeat]\nsocket = \"/run/s\"\nruntime_dir = \"/{}\"\n[realm.a]\nrun = \"x\"\n",
+        "x".repeat(100)
+    );
     let report = refused(&format!("{long}health = {{ notify = true }}\n"));
     assert_eq!(report.iter().map(|found| found.code.as_str()).collect::<Vec<_>>(), ["HB128"], "{report}");
     text(&long);

@@ -128,6 +128,7 @@ impl Listeners {
             }
             Err(source) => return Err(DaemonError::Socket { path, source }),
         };
+        let is_protected = heartbeat.tls.is_some() && heartbeat.token_file.is_some();
         let tcp = match heartbeat.listen {
             None => None,
             Some(address) => {
@@ -135,7 +136,7 @@ impl Listeners {
                 let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|at| at == address);
                 let listener = match inherited.filter(same) {
                     Some(listener) => listener,
-                    None => heartbeat_api::bind_tcp(address)
+                    None => heartbeat_api::bind_tcp(address, is_protected)
                         .map_err(|source| DaemonError::Listen { address, source })?,
                 };
                 listener.set_nonblocking(true).map_err(share)?;

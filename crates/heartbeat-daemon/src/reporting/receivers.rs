@@ -13,7 +13,7 @@ use heartbeat_notify::{
     TlsOptions, Token, Webhook, WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
-use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
+use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime, printed};
 use heartbeat_store::{Attempt, AttemptOutcome, IncidentDb, OutboxEntry};
 use tokio::runtime::Handle;
 
@@ -254,9 +254,13 @@ fn log(report: Report) {
             tracing::debug!(receiver, incident = id, seq, attempts, "delivered");
         }
         Report::Retrying { receiver, id, seq, attempt, error, in_ms } => {
+            let error = error.to_string();
+            let error = printed::unquoted(&error);
             tracing::warn!(receiver, incident = id, seq, attempt, %error, in_ms, "not delivered, another attempt follows");
         }
         Report::GivenUp { receiver, id, seq, error } => {
+            let error = error.to_string();
+            let error = printed::unquoted(&error);
             tracing::error!(receiver, incident = id, seq, %error, "not delivered, given up");
         }
         Report::Dropped { receiver, id, seq, why: WhyDropped::Closing } => {

@@ -10,7 +10,8 @@ use heartbeat_status::wire::{
     About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage, SloEntry,
 };
 use heartbeat_status::{
-    Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
+    Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, ProbeInfo, ProbeKind, RealmIx, Reason,
+    Snapshot, WallAnchor,
 };
 use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
 use tokio::sync::watch;
@@ -321,7 +322,10 @@ impl StatusStore {
         let snapshot = self.snapshot();
         let stale = snapshot.incidents.iter().find(|incident| incident.reason == Reason::Stale);
         for realm in &snapshot.realms {
-            for (info, _) in realm.info.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale) {
+            // A heartbeat that does not come is the job's silence, and no measurement of heartbeatd.
+            let measured = |info: &ProbeInfo| info.kind != ProbeKind::Push;
+            let probes = realm.info.probes.iter().zip(&realm.probes);
+            for (info, _) in probes.filter(|(info, probe)| probe.stale && measured(info)) {
                 problems.push(OwnProblem {
                     kind: OwnProblemKind::Probes,
                     message: format!(
