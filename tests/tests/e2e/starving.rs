@@ -98,44 +98,6 @@ fn few_free_descriptors_are_told_and_their_end_is() {
     until("the end of it", || !is_told());
 }
 
-/// heartbeatd has a small part of one processor for as long as it takes to notice. Every target answers at once.
-#[test]
-fn a_processor_that_is_taken_away_makes_no_outage() {
-    const TARGETS: usize = 200;
-    let niced = run_program(Path::new("nice"), &["-n", "-10", "taskset", "-c", "0", "true"]);
-    if !nix::unistd::geteuid().is_root() || !niced.status.success() || !niced.stderr.is_empty() {
-        return lacking("to take a processor away takes root");
-    }
-    let [port] = ports();
-    let _target = Running::start("heartbeatd", &["demo-realm", &format!("--listen=127.0.0.1:{port}")]);
-    let targets = (0..TARGETS).map(|at| {
-        format!(
-            "[realm.target{at}]\nhealth = {{ http = \"http://127.0.0.1:{port}/api/health/\", interval = \"1s\", timeout = \"1s\", fail_after = 1 }}\n"
-        )
-    });
-    let mut eco = Ecosystem::start_under("exec taskset -c 0 \"$@\"", &targets.collect::<String>());
-    eco.wait_for_boot();
-    let before = ["db", "api", "worker"].map(|name| eco.pid_of(name));
-    let hog = ["-n", "-10", "taskset", "-c", "0", "sh", "-c", "while :; do :; done"];
-    let hogs = [(); 3].map(|()| Running::start_program(Path::new("/usr/bin/nice"), &hog, &[]));
-    until("it to be late", || eco.get("/api/health/").contains("\"loop\""));
-    for hog in hogs {
-        hog.signal(Signal::SIGKILL);
-        hog.end();
-    }
-    until("it to be in time", || !eco.get("/api/health/").contains("\"loop\""));
-    until("every target to be up", || {
-        let document: Value = serde_json::from_str(&eco.get("/api/status/")).unwrap();
-        document["realms"].as_array().unwrap().iter().all(|realm| realm["status"] == "up")
-    });
-    assert_eq!(["db", "api", "worker"].map(|name| eco.pid_of(name)), before, "no restart");
-    let incidents = transitions_to_down(&eco);
-    let theirs: Vec<&Value> = incidents.iter().filter(|incident| incident["root"] != "heartbeatd").collect();
-    assert!(theirs.is_empty(), "{theirs:#?}");
-    let down = eco.daemon.seen.iter().find(|line| line.contains(" down"));
-    assert_eq!(down, None);
-}
-
 #[test]
 fn realms_that_a_reload_adds_take_their_descriptors_from_connections() {
     let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
