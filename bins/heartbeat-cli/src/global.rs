@@ -95,6 +95,12 @@ const MAX_TOKEN_FILE_BYTES: u64 = 4 * 1_024;
 
 fn read_token(path: &str) -> Result<Token, String> {
     let mut text = String::new();
+    // Opening a named pipe would wait for a writer.
+    let is_file =
+        std::fs::metadata(path).map_err(|error| format!("{path} cannot be read: {error}"))?.is_file();
+    if !is_file {
+        return Err(format!("{path} is no regular file"));
+    }
     let read = File::open(path).and_then(|file| file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text));
     read.map_err(|error| format!("{path} cannot be read: {error}"))?;
     Token::new(&text).ok_or_else(|| format!("{path} holds no token: it is empty, or has blanks in it"))

@@ -137,7 +137,7 @@ fn read(
         let message = format!("no configuration found; looked at {looked}");
         Report::new(vec![
             Diagnostic::new(Code::NoFile, message)
-                .help("name one with --config FILE, or try `heartbeatd demo`, which needs none"),
+                .help("name one: `heartbeatd --config FILE`, `heartbeat-cli check FILE`; or try `heartbeatd demo`, which needs none"),
         ])
     })?;
     let mut problems = Vec::new();

@@ -563,8 +563,10 @@ impl Reader<'_> {
 
 /// `$NAME` at the beginning of a text or behind a `/`: what is meant to be a variable.
 fn variable_of_a_shell(text: &str) -> Option<&str> {
-    let start =
-        text.match_indices('$').map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('/'))?;
+    let start = text
+        .match_indices('$')
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || text[..*at].ends_with(['/', ':', '@', '=', ',']))?;
     let name = &text[start + 1..];
     let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

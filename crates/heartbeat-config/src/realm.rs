@@ -576,7 +576,15 @@ fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &ReadContext<'_>, na
 
 fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config: &RealmConfig) -> StartSpec {
     let default = StartSpec::default();
-    let timeout = reader.duration(section, "timeout").or(if oneshot { None } else { default.timeout });
+    let given = reader.duration(section, "timeout");
+    if given.is_some_and(|timeout| timeout.is_zero())
+        && let Some(entry) = section.get("timeout")
+    {
+        let help = "for example timeout = \"60s\"";
+        reader.value_problem(&entry, Code::BadTiming, "`timeout` must be longer than zero", "here", help);
+    }
+    let given = given.filter(|timeout| !timeout.is_zero());
+    let timeout = given.or(if oneshot { None } else { default.timeout });
     let settle = reader.duration(section, "settle").unwrap_or(default.settle);
     let timeout_max = section.get("timeout_max").and_then(|entry| {
         let longest = reader.duration(section, "timeout_max")?;

@@ -50,6 +50,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API log = \"/var/log/api.log\"\n", 3, "its place is state_dir/log"),
     ("[heartbeat]\nlisten = 4327\nAPI", 2, "write listen = \"127.0.0.1:4327\""),
     ("[heartbeat]\nlisten = \"0.0.0.0:4327\"\nAPI", 2, "is not a loopback address"),
+    ("[realm.api]\nrun = \"true\"\nstart.timeout = \"0s\"\n", 3, "`timeout` must be longer than zero"),
     ("API stop.signal = \"TREM\"\n", 3, "write \"TERM\""),
     ("API port = \"8001\"\n", 3, "port = 8001"),
     ("API port = 99999\n", 3, "it takes a port from 1 to 65535"),
