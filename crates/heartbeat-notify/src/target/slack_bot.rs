@@ -192,7 +192,7 @@ mod tests {
         let edit = json!({ "to": "update", "channel": "C1", "ts": "17.1" });
         let answer = |broadcast: bool| json!({ "to": "post", "channel": "C1", "thread_ts": "17.1", "reply_broadcast": broadcast });
         let name = Some("C1 17.1");
-        assert_eq!(called(IncidentStep::Updated, name), [edit.clone()]);
+        assert_eq!(called(IncidentStep::Updated, name), std::slice::from_ref(&edit));
         assert_eq!(called(IncidentStep::Failed, name), [edit.clone(), answer(true)]);
         assert_eq!(called(IncidentStep::Resolved, name), [edit, answer(false)]);
         assert_eq!(
