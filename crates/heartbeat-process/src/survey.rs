@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use heartbeat_status::{Exit, RealmName, RunId, Signal, unframe};
 use rustix::process::{Pid, PidfdFlags};
@@ -367,7 +368,18 @@ impl Context<'_> {
                 "pid {} on record was started {whose}, and cannot be verified from here",
                 process.pid
             );
-            return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
+            // In another namespace the number means another process, or none.
+            if record.pid_namespace != self.origin.pid_namespace {
+                return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
+            }
+            let found = self.on_record(&record, process.pid, process.start_time);
+            if found.is_empty() {
+                let exit = record.exit.filter(|(run, _)| *run == process.run).map(|(_, exit)| exit);
+                let (run, exit) = (process.run, exit.unwrap_or(Exit::unknown()));
+                return Some(survivor(record, Condition::Ended { run, exit, empty: true }, Vec::new()));
+            }
+            let held = found.iter().filter_map(|(pid, stat)| hold(*pid, stat)).collect();
+            return Some(survivor(record, Condition::Unverifiable { what }, held));
         }
         // The pidfd first: a process that has the pid and start time after that also had them when it was opened.
         let looked = open(process.pid).and_then(|pidfd| {
@@ -398,6 +410,24 @@ impl Context<'_> {
             sys::exit_of_reaped(kept.as_fd()).map(from_wait_status)
         });
         Some(self.ended(record, exit.unwrap_or(Exit::unknown())))
+    }
+
+    /// The process that has this pid since that time, those of its session and group, and those that carry the word of its
+    /// run, whatever heartbeatd started them.
+    fn on_record(&self, record: &ProcessRecord, pid: u32, start_time: u64) -> Vec<(u32, Stat)> {
+        let is_it = |found: u32, stat: &Stat| found == pid && stat.start_time == start_time;
+        let reused = self.scan.all().any(|(found, stat)| found == pid && !is_it(found, &stat));
+        let word = record.word.as_ref().map(|word| format!("{RUN_TAG}={word}"));
+        let is_member = |found: u32, stat: &Stat| {
+            let by_number = !reused && (stat.session == pid || stat.group == pid);
+            let by_word =
+                || word.as_ref().is_some_and(|word| tree::environment_has(found, slice::from_ref(word)));
+            stat.start_time >= start_time && (by_number || by_word())
+        };
+        let is_alive = |stat: &Stat| !matches!(stat.state, 'Z' | 'X');
+        let all = self.scan.all();
+        all.filter(|(found, stat)| is_alive(stat) && (is_it(*found, stat) || is_member(*found, stat)))
+            .collect()
     }
 
     fn ended(&self, record: ProcessRecord, exit: Exit) -> Survivor {

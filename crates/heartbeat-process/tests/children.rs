@@ -890,6 +890,14 @@ const TESTS: &[(&str, fn())] = &[
         "a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark",
         adopting::a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark,
     ),
+    (
+        "what_another_heartbeatd_started_gets_no_signal_and_its_end_is_noticed",
+        adopting::what_another_heartbeatd_started_gets_no_signal_and_its_end_is_noticed,
+    ),
+    (
+        "what_another_heartbeatd_started_and_has_ended_is_as_any_end",
+        adopting::what_another_heartbeatd_started_and_has_ended_is_as_any_end,
+    ),
     ("a_reused_pid_is_not_the_realm", adopting::a_reused_pid_is_not_the_realm),
     (
         "a_launcher_without_its_heartbeatd_exits_and_that_is_no_crash",

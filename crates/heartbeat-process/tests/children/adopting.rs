@@ -312,6 +312,41 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
     assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
 }
 
+/// The line of a record that another heartbeatd wrote.
+fn of_another(line: &str) -> String {
+    if line.starts_with("mark=") { "mark=HEARTBEAT_STATE=feed".to_owned() } else { line.to_owned() }
+}
+
+/// The id of the state directory is new, so the record names another heartbeatd.
+pub(crate) fn what_another_heartbeatd_started_gets_no_signal_and_its_end_is_noticed() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
+    rewrite(&bench, of_another);
+    match adopt(&bench) {
+        Condition::Unverifiable { what } => assert!(what.contains(&pid.to_string()), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    bench.processes.signal(key(1), Signal::KILL);
+    let other = heartbeat_status::RealmName::new("other").unwrap();
+    bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
+    assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
+    assert!(matches!(bench.next(), Notice::Exited { .. }));
+    assert!(!gone(pid), "what is not proven gets no signal");
+    kill_main(pid);
+    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+}
+
+/// The same, and nothing of it is left.
+pub(crate) fn what_another_heartbeatd_started_and_has_ended_is_as_any_end() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 627").kill();
+    rewrite(&bench, of_another);
+    kill_main(pid);
+    until(|| gone(pid));
+    let found = look(&bench);
+    assert!(matches!(found.realms[0].condition, Condition::Ended { empty: true, .. }), "{found:?}");
+}
+
 /// Changes lines of the record of the one realm, so that it is whole again.
 fn rewrite(bench: &Bench, line: impl Fn(&str) -> String) {
     let path = ProcessRecord::path(bench.dir.path(), &name());
