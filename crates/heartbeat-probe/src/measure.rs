@@ -40,6 +40,10 @@ pub(crate) struct Progress<'a> {
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<crate::secure::Note>,
     conversation: Option<&'a Conversation>,
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the other probes note every conversation whole")
+    )]
     notes_passes: bool,
     /// The request is out, and the conversation does not have it yet: most conversations are of a pass, which the caller
     /// does not read.
