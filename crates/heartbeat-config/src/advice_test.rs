@@ -211,7 +211,7 @@ fn words(table: Table) -> impl Iterator<Item = &'static str> {
 }
 
 #[test]
-fn whoever_follows_a_help_has_one_mistake_less() {
+fn a_file_that_follows_a_help_has_one_mistake_less() {
     const LEAST: usize = 5_000;
     let (mut wrong, mut tried) = (BTreeMap::<String, String>::new(), 0);
     for (table, file) in FILES {

@@ -160,7 +160,7 @@ pub enum ReceiverTarget {
         /// Where it writes.
         channel: String,
     },
-    /// Mail.
+    /// Mail, through an SMTP server.
     Smtp {
         /// `smtp://` or `smtps://`.
         url: String,
@@ -218,7 +218,7 @@ pub struct RealmConfig {
     pub stop_command: Option<Arc<LaunchSpec>>,
     /// `restart.command`.
     pub restart_command: Option<Arc<LaunchSpec>>,
-    /// `slo`.
+    /// The objectives of the realm, from `slo`.
     pub slo: Option<Objective>,
 }
 

@@ -166,7 +166,7 @@ fn field(
                 (from, if step.is_some() { most } else { from })
             }
         };
-        // A longer step than the field is holds but once, which nobody writes as a step.
+        // A step longer than the field matches only once, so a step is the wrong way to write it.
         let fits = |step: &usize| (1..=(most - least) as usize).contains(step);
         let step = step.map_or(Some(1), |step| step.parse().ok().filter(fits));
         let step: usize = step.ok_or_else(refused)?;

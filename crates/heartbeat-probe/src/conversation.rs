@@ -68,7 +68,7 @@ fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// What was noted so far. Most conversations are dropped unread, so little is done before somebody reads them.
+/// What was noted so far. Most conversations are dropped unread, so little is done before a caller reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation(Mutex<Notes>);
 

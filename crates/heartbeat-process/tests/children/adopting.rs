@@ -296,7 +296,12 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
     let found = look(&bench);
     assert_eq!(found.damaged.len(), 1);
     assert!(path.with_extension("damaged").exists() && !path.exists());
-    match adopt(&bench) {
+    gets_no_signal_and_its_end_is_noticed(&bench, pid);
+}
+
+/// Adopts what cannot be proven to be the realm's, tries to kill it, and ends it from outside.
+fn gets_no_signal_and_its_end_is_noticed(bench: &Bench, pid: u32) {
+    match adopt(bench) {
         Condition::Unverifiable { what } => assert!(what.contains(&pid.to_string()), "{what}"),
         other => panic!("{other:?}"),
     }
@@ -322,18 +327,7 @@ pub(crate) fn what_another_heartbeatd_started_gets_no_signal_and_its_end_is_noti
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
     rewrite(&bench, of_another);
-    match adopt(&bench) {
-        Condition::Unverifiable { what } => assert!(what.contains(&pid.to_string()), "{what}"),
-        other => panic!("{other:?}"),
-    }
-    bench.processes.signal(key(1), Signal::KILL);
-    let other = heartbeat_status::RealmName::new("other").unwrap();
-    bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
-    assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
-    assert!(matches!(bench.next(), Notice::Exited { .. }));
-    assert!(!gone(pid), "what is not proven gets no signal");
-    kill_main(pid);
-    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+    gets_no_signal_and_its_end_is_noticed(&bench, pid);
 }
 
 /// The same, and nothing of it is left.

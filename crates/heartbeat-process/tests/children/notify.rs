@@ -182,7 +182,7 @@ pub(super) fn messages_are_believed_from_the_tree_alone() {
 }
 
 /// Sends everything that would harm a realm, from a process of another session that knows the mark.
-#[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
+#[expect(clippy::disallowed_methods, reason = "the test plays another process")]
 fn forge(program: &Path, socket: &Path, uid: Option<u32>, word: Option<&str>) {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("setsid");

@@ -332,7 +332,7 @@ pub(crate) fn leftovers_that_could_not_be_watched_are_looked_at_again() {
 }
 
 /// A process of another launcher, in a session of its own, that carries the tag of a run.
-#[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
+#[expect(clippy::disallowed_methods, reason = "the test plays another process")]
 fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {
     use std::os::unix::process::CommandExt;
     let mut command = std::process::Command::new("setsid");
