@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
 use heartbeat_process::{
-    Condition, LaunchSpec, Notice, ProcessRecord, Processes, Readiness, Search, Settings, Survey, survey,
+    Condition, Key, LaunchSpec, Notice, ProcessRecord, Processes, Readiness, Search, Settings, Survey, survey,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
 
-use super::{Bench, Key, MAX_NOTICES, PATIENCE, key, kill_main, name, processes_called, rustix_yield};
+use super::{Bench, MAX_NOTICES, PATIENCE, key, kill_main, name, processes_called, rustix_yield};
 
 /// The first argument of this program when it is to be the heartbeatd that gets killed.
 pub(crate) const VICTIM: &str = "--victim";

@@ -1,7 +1,12 @@
 //! Commands whose output is captured.
 
-use super::*;
+use std::time::Duration;
+
 use heartbeat_process::MAX_OUTPUT_BYTES;
+use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step};
+use heartbeat_status::Exit;
+
+use super::*;
 
 fn run(bench: &Bench, id: u64, script: &str, limit: Duration) -> (CommandResult, Vec<u8>) {
     let spec = LaunchSpec { log: LogTarget::Capture, ..bench.shell(script) };

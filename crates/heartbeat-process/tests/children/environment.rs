@@ -3,8 +3,13 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step};
 use heartbeat_process::{LaunchError, User};
+use heartbeat_status::{Exit, Signal, StartFailure};
 use nix::mount::{MntFlags, MsFlags};
 
 use super::*;

@@ -1,7 +1,13 @@
 //! What a program may have.
 
-use super::*;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step};
 use heartbeat_process::{Limits, User};
+use heartbeat_status::{Exit, Signal, StartFailure};
+
+use super::*;
 
 fn said(bench: &Bench, spec: &LaunchSpec) -> String {
     let spec = LaunchSpec { log: LogTarget::Capture, ..spec.clone() };

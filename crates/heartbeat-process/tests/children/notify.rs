@@ -1,14 +1,18 @@
 //! What realms say of themselves, with real senders. This program is also the sender: `say WORDS...` as its arguments.
 
+use std::ffi::OsString;
 use std::io::{IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use heartbeat_process::{Condition, ProcessRecord, Readiness};
+use heartbeat_process::{Key, LaunchSpec, Notice};
 use heartbeat_status::{Beat, Said};
+use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket,
 };

@@ -1,14 +1,18 @@
 //! Who holds a port, with real listeners. This program is also the listener: `listen ADDRESS` as its arguments.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
-use super::*;
+use heartbeat_process::{CommandRunId, Key, LaunchSpec, LogTarget, Notice};
 use heartbeat_process::{Listeners, Ownership, Tree, User, holder, owner_of};
+use heartbeat_status::{RealmName, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
     socket, sockopt,
 };
+
+use super::*;
 
 /// The role of a listener, until the test kills it.
 pub(super) fn listen_for_ever(address: &str) -> ExitCode {

@@ -2,6 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step, User};
+use heartbeat_status::Exit;
+
 use super::*;
 
 /// A user who is not root; with more than one group where PostgreSQL is installed.
