@@ -209,3 +209,19 @@ fn every_file_and_function_that_the_architecture_names_exists() {
     }
     assert!(seen > FEWEST_LINKS, "only {seen} files and functions found");
 }
+
+/// The program on the front page of the probe crate is run by its doctest, and, as an example, against heartbeatd.
+#[test]
+fn the_front_page_of_the_probe_crate_is_the_program_that_is_run() {
+    const MAX_LINES: usize = 40;
+    let root = workspace_root();
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let page = read("crates/heartbeat-probe/src/front-page.md");
+    let (_, code) = page.split_once("```standalone_crate\n").unwrap();
+    let is_shown = |line: &&str| !line.starts_with("# ") && *line != "#" && *line != "```";
+    let shown: String = code.lines().filter(is_shown).map(|line| format!("{line}\n")).collect();
+    assert!(shown.lines().count() <= MAX_LINES && shown.ends_with("\n}\n"), "{shown}");
+    for path in ["crates/heartbeat-probe/README.md", "examples/embed-probe/src/bin/axum-shop.rs"] {
+        assert!(read(path).contains(&shown), "{path} does not have the program of the front page:\n{shown}");
+    }
+}

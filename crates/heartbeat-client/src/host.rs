@@ -4,15 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use heartbeat_http::daemon_socket;
+
 use crate::ClientError;
 
 /// Port of heartbeatd's TCP door when none is given.
 pub const DEFAULT_PORT: u16 = 4327;
-/// Environment variable that names the socket.
-pub const SOCKET_VARIABLE: &str = "HEARTBEAT_SOCKET";
-/// Socket of the heartbeatd that root runs.
-pub const SYSTEM_SOCKET: &str = "/run/heartbeat/heartbeat.sock";
-
 /// A door of heartbeatd.
 ///
 /// ```
@@ -52,27 +49,7 @@ impl Host {
 
     /// The same, with what a configuration says where the environment names no socket.
     pub fn from_environment_or(configured: impl FnOnce() -> Option<PathBuf>) -> Self {
-        let own = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = rustix::process::geteuid().is_root();
-        let named = own(SOCKET_VARIABLE).map(without_scheme).or_else(configured);
-        Self::choose(named, root, own("XDG_RUNTIME_DIR"), |path| path.exists())
-    }
-
-    fn choose(
-        named: Option<PathBuf>,
-        root: bool,
-        runtime_dir: Option<PathBuf>,
-        exists: impl Fn(&PathBuf) -> bool,
-    ) -> Self {
-        if let Some(path) = named {
-            return Self::Unix(path);
-        }
-        let system = PathBuf::from(SYSTEM_SOCKET);
-        let own = runtime_dir.map(|dir| dir.join("heartbeat/heartbeat.sock"));
-        match own {
-            Some(own) if !root && (exists(&own) || !exists(&system)) => Self::Unix(own),
-            _ => Self::Unix(system),
-        }
+        Self::Unix(daemon_socket(configured))
     }
 
     /// What goes into the `Host` header.
@@ -149,12 +126,6 @@ impl FromStr for Host {
     }
 }
 
-/// The variable holds a path; `unix:PATH`, as `--host` takes it, means the same.
-fn without_scheme(named: PathBuf) -> PathBuf {
-    let path = named.to_str().and_then(|text| text.strip_prefix("unix:"));
-    path.map(|path| PathBuf::from(path.strip_prefix("//").unwrap_or(path))).unwrap_or(named)
-}
-
 /// `name`, `name:port`, `[v6]`, `[v6]:port`.
 fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
@@ -224,29 +195,5 @@ mod tests {
         for public in ["http://box.lan", "http://10.0.0.1", "http://localhost.evil.example"] {
             assert!(!public.parse::<Host>().unwrap().is_private(), "{public}");
         }
-    }
-
-    #[test]
-    fn the_variable_takes_a_path_with_and_without_its_scheme() {
-        for text in ["/run/a.sock", "unix:/run/a.sock", "unix:///run/a.sock"] {
-            assert_eq!(without_scheme(text.into()), PathBuf::from("/run/a.sock"), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_default_socket_follows_the_contract() {
-        let xdg = || Some(PathBuf::from("/run/user/7"));
-        let own = Host::Unix("/run/user/7/heartbeat/heartbeat.sock".into());
-        let system = Host::Unix(SYSTEM_SOCKET.into());
-        assert_eq!(Host::choose(Some("/s".into()), true, xdg(), |_| true), Host::Unix("/s".into()));
-        assert_eq!(Host::choose(None, true, xdg(), |_| true), system, "root looks at the system's");
-        assert_eq!(Host::choose(None, false, xdg(), |_| true), own);
-        assert_eq!(Host::choose(None, false, xdg(), |_| false), own, "the one to start");
-        assert_eq!(
-            Host::choose(None, false, xdg(), |path| path.as_path() == std::path::Path::new(SYSTEM_SOCKET)),
-            system,
-            "none of their own, but the system has one"
-        );
-        assert_eq!(Host::choose(None, false, None, |_| false), system);
     }
 }

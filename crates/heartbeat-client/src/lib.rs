@@ -40,7 +40,8 @@ mod transport;
 pub use client::{BeatEvent, Client, GraphFormat, HistoryRange};
 pub use error::ClientError;
 pub use events::{Events, LogLines};
-pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
+pub use heartbeat_http::{SOCKET_VARIABLE, SYSTEM_SOCKET};
+pub use host::{DEFAULT_PORT, Host};
 pub use token::Token;
 pub use transport::MAX_BODY_BYTES;
 

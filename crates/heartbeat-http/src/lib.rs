@@ -6,7 +6,8 @@
 //! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate.
 //! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
 //! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks. [`send_rendered`] does the same for a request that is sent many times, at a fraction of the
-//! cost where the answer is small. With the feature `http2`, `send_http2` does the same over HTTP/2.
+//! cost where the answer is small. With the feature `http2`, `send_http2` does the same over HTTP/2. [`daemon_socket`] is
+//! where the heartbeatd of this user takes requests.
 //!
 //! # What it is not
 //! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:
@@ -31,6 +32,7 @@
 mod address;
 mod brief;
 mod connect;
+mod daemon_socket;
 mod error;
 mod exchange;
 #[cfg(feature = "http2")]
@@ -44,6 +46,7 @@ mod tls;
 pub use address::Address;
 pub use brief::{Brief, Rendered, Reply, send_rendered};
 pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first, connect_one};
+pub use daemon_socket::{SOCKET_VARIABLE, SYSTEM_SOCKET, daemon_socket};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
 pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
 #[cfg(feature = "http2")]

@@ -13,6 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{Probe, clock};
 
+mod service;
+
 /// Time between two evaluations of a check by default.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Longest evaluation of a check by default.
@@ -144,7 +146,8 @@ impl Entry {
 /// dropping the last clone ends these tasks.
 ///
 /// The response is health+json (draft-inadarei-api-health-check): 503 when a critical check fails or is stale, else
-/// 200.
+/// 200. It is a service of hyper, and with the feature `tower` one of tower, so that axum takes it as
+/// `route_service("/api/health/", checks)`.
 ///
 /// ```
 /// use std::time::Duration;

@@ -8,9 +8,8 @@
 //! the fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
 //!
 //! # What it is not
-//! It does not schedule, retry or count: thresholds belong to the caller
-//! ([`Tally`] counts results). It starts no task of its own, and no thread
-//! but those on which the system's resolver blocks: at most eight, and none for an address or `localhost`.
+//! A probe does not schedule, retry or count: thresholds belong to the caller ([`Tally`] counts results). It starts no
+//! task, and no thread but those on which the system's resolver blocks: at most eight, and none for an address or `localhost`.
 //!
 //! # How to use it
 //! ```no_run
@@ -29,6 +28,8 @@
 //!
 //! Whatever the server does (one byte a second, endless headers, a body without end), the measurement is over
 //! when the timeout is.
+//!
+#![cfg_attr(feature = "tower", doc = include_str!("front-page.md"))]
 
 #[cfg(feature = "http")]
 mod checks;
@@ -58,6 +59,8 @@ mod probe;
 mod process;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "http")]
+mod registration;
 #[cfg(feature = "tls")]
 mod secure;
 #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
@@ -108,6 +111,8 @@ pub use probe::Probe;
 pub use process::ProcessProbe;
 #[cfg(feature = "redis")]
 pub use redis::RedisProbe;
+#[cfg(feature = "http")]
+pub use registration::{Registered, Registration, RegistrationError};
 #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
 pub use server::ServerError;
 #[cfg(feature = "http")]
@@ -122,6 +127,6 @@ pub use url::UrlError;
 const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 
 /// The examples of the README, as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tower"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
