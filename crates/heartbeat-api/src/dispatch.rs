@@ -47,13 +47,21 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match self.respond(connection, request).await {
+        // Until the caller has proven a role.
+        let mut public = true;
+        match self.respond(connection, request, &mut public).await {
             Ok(answer) => answer,
-            Err(refusal) => refusal.into_answer(),
+            Err(refusal) => refusal.into_answer(public),
         }
     }
 
-    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    /// `public` becomes whether the caller has no role, once that is known.
+    async fn respond(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+        public: &mut bool,
+    ) -> Result<Answer, ApiError> {
         let (parts, body) = request.into_parts();
         let body = RequestBody {
             body,
@@ -65,6 +73,7 @@ impl Shared {
         let (caller, closing) = (connection.caller, connection.closing.clone());
         caller.check_host(&self.access, &parts)?;
         let caller = caller.authenticated(&self.access, &parts.headers)?;
+        *public = caller.is_public();
         let path = parts.uri.path();
         if let Some(name) = route::reserved(path) {
             let detail = format!("{name} is not built in this version");

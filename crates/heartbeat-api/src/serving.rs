@@ -194,7 +194,7 @@ where
             let last_call = last_call(connection.closing.clone());
             let mut answer = tokio::select! {
                 answer = shared.answer(&connection, request) => answer,
-                () = last_call => ApiError::ending().into_answer(),
+                () = last_call => ApiError::ending().into_answer(true),
             };
             if *connection.closing.borrow() != Closing::Open {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

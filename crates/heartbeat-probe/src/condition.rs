@@ -1,5 +1,6 @@
 //! Conditions on the body of an answer, parsed by the constructor. A missing value fails.
 
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{FailReason, ProbePhase};
 use serde_json::Value;
 
@@ -83,7 +84,7 @@ impl Condition {
                             shown.truncate(end);
                             shown.push('…');
                         }
-                        failed(format!("{pointer} is {shown}, not {expected}"))
+                        failed(format!("{pointer} is {}, not {expected}", quoted(&shown)))
                     }
                     None => Err(missing("nothing there")),
                 }

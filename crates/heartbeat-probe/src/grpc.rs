@@ -4,6 +4,7 @@ use ::http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use ::http::{HeaderMap, Method, Request, Uri};
 use bytes::{BufMut, Bytes, BytesMut};
 use heartbeat_http::{Http2Answer, Stream, send_http2};
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase, sanitise_line};
 
 use crate::kind::talks;
@@ -192,7 +193,7 @@ impl std::fmt::Display for Status {
             Some(name) => f.write_str(name)?,
             None => write!(f, "the grpc-status {}", self.code)?,
         }
-        if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", self.words) }
+        if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", quoted(&self.words)) }
     }
 }
 
@@ -332,7 +333,10 @@ mod tests {
             let pairs = [("grpc-status", code), ("grpc-message", words)];
             pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect()
         };
-        let shown = |code, words| Status::read(&headers(code, words)).map(|status| status.to_string());
+        let shown = |code, words| {
+            let status = Status::read(&headers(code, words))?.to_string();
+            Some(heartbeat_status::printed::unquoted(&status).into_owned())
+        };
         assert_eq!(shown("14", "no%20database%").as_deref(), Some("UNAVAILABLE: no database%"));
         assert_eq!(shown("14", "%1b[2J%0ax").as_deref(), Some("UNAVAILABLE: ?[2J x"));
         assert_eq!(shown("99", "").as_deref(), Some("the grpc-status 99"));

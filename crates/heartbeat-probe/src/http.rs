@@ -10,6 +10,7 @@ use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
 use heartbeat_http::{Answer, Brief, Rendered, Reply, send, send_rendered};
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
@@ -333,7 +334,10 @@ impl HttpProbe {
         let verdict =
             (is_json(headers) && whole).then(|| reported(&body, self.target.is_trusted())).flatten();
         let Some((verdict, text)) = verdict else { return Ok((Outcome::Pass, passed)) };
-        let detail = format!("{passed}: {text}");
+        let detail = match text.split_once(": ") {
+            Some((what, words)) => format!("{passed}: {what}: {}", quoted(words)),
+            None => format!("{passed}: {text}"),
+        };
         match verdict {
             // An untrusted target must not move the deadline of its own start.
             Verdict::Starting if !self.target.is_trusted() => Ok((Outcome::Pass, passed)),
@@ -365,7 +369,8 @@ impl HttpProbe {
         }
         // A summary only where the body names what is wrong; otherwise its own words say more.
         let named = said.map(|(_, text)| text).filter(|text| text.contains(": "));
-        add(&mut verdict.detail, named.or_else(|| snippet::of(headers, &body, whole)));
+        let words = named.or_else(|| snippet::of(headers, &body, whole));
+        add(&mut verdict.detail, words.map(|words| quoted(&words)));
         verdict
     }
 
@@ -397,7 +402,7 @@ impl HttpProbe {
             );
             add(&mut broken.detail, Some(coding));
         } else if trusted {
-            add(&mut broken.detail, snippet::of(headers, body, true));
+            add(&mut broken.detail, snippet::of(headers, body, true).map(|words| quoted(&words)));
         }
         Err(broken)
     }

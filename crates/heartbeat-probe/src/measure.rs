@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heartbeat_status::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbePhase,
-    sanitise_line,
+    printed, sanitise_line,
 };
 use tokio::time::sleep;
 
@@ -121,12 +121,14 @@ pub(crate) struct Turn<'a> {
     pub(crate) conversation: Option<&'a Conversation>,
     /// That of a pass, too.
     pub(crate) notes_passes: bool,
+    /// The words of the target stay quoted in the detail.
+    pub(crate) quotes_target: bool,
 }
 
 impl Turn<'_> {
     /// A turn that has not waited and is not explained.
     pub(crate) const fn now(timeout: Duration) -> Self {
-        Self { queued_at: None, timeout, conversation: None, notes_passes: false }
+        Self { queued_at: None, timeout, conversation: None, notes_passes: false, quotes_target: false }
     }
 }
 
@@ -156,7 +158,7 @@ pub(crate) async fn measure(
     note_sent: impl FnOnce(&Progress<'_>),
 ) -> CheckResult {
     let started_at = clock::now();
-    let Turn { queued_at, timeout, conversation, notes_passes } = frame.turn;
+    let Turn { queued_at, timeout, conversation, notes_passes, quotes_target } = frame.turn;
     let mut progress = Progress { conversation, notes_passes, timeout, ..Progress::default() };
     progress.times.queue = queued_at.map(|queued| started_at.since(queued));
     let mut lag = Duration::ZERO;
@@ -190,9 +192,10 @@ pub(crate) async fn measure(
     }
     // Most details are a status.
     let is_word = detail.len() < MAX_WORD_BYTES && detail.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let detail = if is_word { detail } else { sanitise_line(&detail) };
     CheckResult {
         outcome,
-        detail: if is_word { detail } else { sanitise_line(&detail) },
+        detail: if is_word || quotes_target { detail } else { printed::unquoted(&detail).into_owned() },
         started_at,
         finished_at,
         latency: answered.then_some(took),

@@ -164,9 +164,11 @@ impl Probe {
     }
 
     /// The same after a wait since `queued_at`, as [`measure_queued`](Self::measure_queued) counts it. What a target says
-    /// that simply passes is not noted.
+    /// that simply passes is not noted. In the detail, the words of the target stand in the quotes of
+    /// [`printed`](heartbeat_status::printed), so that a reader may be shown the detail without them.
     pub async fn explain_queued(&self, queued_at: Instant, timeout: Duration) -> Explanation {
-        self.explained(Turn { queued_at: Some(queued_at), ..Turn::now(timeout) }).await
+        let turn = Turn { queued_at: Some(queued_at), quotes_target: true, ..Turn::now(timeout) };
+        self.explained(turn).await
     }
 
     async fn explained(&self, turn: Turn<'_>) -> Explanation {

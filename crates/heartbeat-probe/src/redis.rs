@@ -3,6 +3,7 @@
 use std::fmt;
 
 use heartbeat_http::Stream;
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -183,20 +184,24 @@ fn refused_login(reply: &Reply) -> Option<Seen> {
 fn evaluate(error: &str) -> Seen {
     match error.split(' ').next().unwrap_or_default() {
         "NOAUTH" => Ok((Outcome::Pass, "answers, and wants a password".to_owned())),
-        "LOADING" => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, error)),
+        "LOADING" => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, quoted(error))),
         _ => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), shortened(error))),
     }
 }
 
 fn not_redis(answer: &[u8]) -> Broken {
     let seen = String::from_utf8_lossy(&answer[..answer.len().min(40)]).into_owned();
-    Broken::fail(FailReason::Protocol, ProbePhase::FirstByte, format!("not an answer of Redis: {seen:?}"))
+    Broken::fail(
+        FailReason::Protocol,
+        ProbePhase::FirstByte,
+        format!("not an answer of Redis: {}", quoted(&format!("{seen:?}"))),
+    )
 }
 
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => quoted(&format!("{}…", &text[..end])),
+        None => quoted(text),
     }
 }
 

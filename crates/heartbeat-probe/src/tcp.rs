@@ -1,6 +1,7 @@
 //! TCP: a connection, and optionally text to send and an expected answer.
 
 use bytes::Bytes;
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -77,7 +78,7 @@ impl TcpProbe {
                 let mut detail = format!("expected {:?}", String::from_utf8_lossy(expect));
                 if self.target.is_trusted() {
                     let seen = String::from_utf8_lossy(&answer[..answer.len().min(MAX_SHOWN_BYTES)]);
-                    detail = format!("{detail}, got {seen:?}");
+                    detail = format!("{detail}, got {}", quoted(&format!("{seen:?}")));
                 }
                 return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
             }

@@ -47,6 +47,7 @@ mod own_problem;
 pub mod printed;
 mod run_fact;
 mod said;
+mod secrets;
 mod snapshot;
 mod start_failure;
 mod status;

@@ -2,12 +2,15 @@
 //!
 //! The output of a check command may hold what only its owner should read, as a log may. It is quoted where it enters,
 //! between two characters that Unicode reserves for the inside of programs, and it stays quoted in every sentence that is
-//! made of it. Where a text leaves heartbeatd, the quotes go: with the output for a reader without a role, and alone for
-//! everyone else.
+//! made of it. The same holds for what a target has answered. Where a text leaves heartbeatd, the quotes go: with the
+//! output for a reader without a role, and alone for everyone else. That reader does not see the secrets that stand in
+//! the rest either.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+use crate::secrets::{self, Form};
 
 /// Before the output, and behind it.
 const QUOTES: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
@@ -17,7 +20,7 @@ const CLOSE: &[u8] = "\u{FDD1}".as_bytes();
 /// Stands for output that a reader may not see.
 const WITHHELD: &str = "(output)";
 
-/// Quotes what a command has printed.
+/// Quotes what a command has printed, or a target has answered.
 #[must_use]
 pub fn quoted(output: &str) -> String {
     let inside = output.chars().filter(|c| !QUOTES.contains(c));
@@ -50,6 +53,15 @@ pub fn reclosed(mut text: String) -> String {
 /// ```
 #[must_use]
 pub fn withheld(text: &str) -> Cow<'_, str> {
+    let public = without_output(text);
+    match secrets::hidden(public.as_bytes(), Form::Text) {
+        // Only whole characters are hidden.
+        Some(shown) => String::from_utf8_lossy(&shown).into_owned().into(),
+        None => public,
+    }
+}
+
+fn without_output(text: &str) -> Cow<'_, str> {
     if !text.contains(QUOTES) {
         return text.into();
     }
@@ -68,6 +80,12 @@ pub fn withheld(text: &str) -> Cow<'_, str> {
 /// A document in JSON, for a reader with or without a role (`public`).
 #[must_use]
 pub fn document(json: Vec<u8>, public: bool) -> Vec<u8> {
+    let json = without_quotes(json, public);
+    let shown = if public { secrets::hidden(&json, Form::Json) } else { None };
+    shown.unwrap_or(json)
+}
+
+fn without_quotes(json: Vec<u8>, public: bool) -> Vec<u8> {
     // Both quotes begin with these two bytes, which hardly any other character does.
     if !json.windows(2).any(|bytes| bytes == &OPEN[..2]) {
         return json;

@@ -81,9 +81,9 @@ pub(crate) enum Freshness {
 }
 
 /// One document for one kind of reader: its newest body, and the lock under which one task builds the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slot {
-    /// The readers have no role: see [`About::public`].
+    /// Some of the readers have no role: see [`About::public`].
     public: bool,
     body: Mutex<Option<Arc<Body>>>,
     building: Turn<()>,
@@ -96,9 +96,16 @@ pub(crate) struct Source<'a> {
     pub(crate) now: Instant,
 }
 
+/// A slot for all readers together.
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new(true)
+    }
+}
+
 impl Slot {
     fn new(public: bool) -> Self {
-        Self { public, ..Self::default() }
+        Self { public, body: Mutex::default(), building: Turn::default() }
     }
 
     fn current(&self, snapshot: &Snapshot, now: Instant, freshness: Freshness) -> Option<Arc<Body>> {

@@ -87,9 +87,10 @@ impl ApiError {
         self
     }
 
-    pub(crate) fn into_answer(self) -> Answer {
+    /// `public`: the caller has no role.
+    pub(crate) fn into_answer(self, public: bool) -> Answer {
         // A problem has no map and no number that is not finite, so it can always be written.
-        let body = printed::document(serde_json::to_vec(&*self.problem).unwrap_or_default(), false);
+        let body = printed::document(serde_json::to_vec(&*self.problem).unwrap_or_default(), public);
         let mut answer = answer::whole(body);
         *answer.status_mut() = self.status;
         answer::set_type(&mut answer, PROBLEM_JSON);

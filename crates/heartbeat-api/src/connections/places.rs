@@ -8,7 +8,8 @@
 //!
 //! On the Unix socket the kernel says whose a connection is. Some places are for administrators alone, and some of these
 //! for root; no other user has all of the rest; and a place is taken from the user who has the most. However many users
-//! have taken the rest, one who has no place gets one of the user who has the most.
+//! have taken the rest, one who has no place gets one: of the user who has the most, and where each has one place, of the
+//! user who has had it longest.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -222,16 +223,19 @@ struct State {
 
 impl State {
     /// A connection of the user who has the most, for a user who has none: a stream rather than a request, the newest.
+    /// Where each user has one, all take turns: the oldest stream gives its place away, then the oldest request.
     fn fair_share(&mut self, full: Group) -> Option<&mut Taken> {
         let mut counts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
         for taken in self.taken.values().filter(|taken| !taken.evicted) {
             *counts.entry(taken.user.uid).or_default() += 1;
         }
         let count = |taken: &Taken| counts.get(&taken.user.uid).copied().unwrap_or(0);
-        let gives = |(_, taken): &(&u64, &mut Taken)| {
-            !taken.evicted && !taken.user.admin && full.has(taken.user) && count(taken) > 1
+        let gives =
+            |(_, taken): &(&u64, &mut Taken)| !taken.evicted && !taken.user.admin && full.has(taken.user);
+        let order = |(number, taken): &(&u64, &mut Taken)| {
+            let age = if count(taken) > 1 { **number } else { u64::MAX - **number };
+            (count(taken), taken.streams(), age)
         };
-        let order = |(number, taken): &(&u64, &mut Taken)| (count(taken), taken.streams(), **number);
         self.taken.iter_mut().filter(gives).max_by_key(order).map(|(_, taken)| taken)
     }
 }
@@ -540,7 +544,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn however_many_users_are_answered_one_who_has_no_place_gets_one_of_the_user_who_has_the_most() {
+    async fn however_many_users_are_answered_one_who_has_no_place_gets_one() {
         let (places, _most) = places(Places::of_socket, 32);
         let of = |uid| Caller::Unix { role: Role::Read, uid: Some(uid) };
         let mut answered = Vec::new();
@@ -559,8 +563,9 @@ mod tests {
         let mut newcomers = Vec::new();
         for uid in 3..25 {
             let place = places.take(of(uid)).await.unwrap_or_else(|| panic!("the user {uid} is kept out"));
-            std::mem::forget(place.activity.begin());
-            newcomers.push(place);
+            let activity = Arc::clone(&place.activity);
+            std::mem::forget(activity.begin());
+            newcomers.push((uid, activity, closing(place)));
             if uid == 3 {
                 assert!(answered[3].2.is_finished(), "the stream ends first");
             }
@@ -569,8 +574,19 @@ mod tests {
         let left =
             |of: u32| answered.iter().filter(|(uid, _, closed)| *uid == of && !closed.is_finished()).count();
         assert_eq!((left(1), left(2)), (1, 1), "both have as many as the newcomers");
-        assert!(places.take(of(99)).await.is_none(), "each user has one place");
-        assert!(places.take(caller(Role::Admin)).await.is_some());
+        // Now each user has one place, and all are being answered: the next ones take turns with the oldest.
+        let _stream = places.take_stream(&newcomers[4].1).unwrap();
+        for (uid, gives) in
+            [(100, &newcomers[4].2), (101, &answered[0].2), (102, &answered[18].2), (103, &newcomers[0].2)]
+        {
+            assert!(!gives.is_finished(), "not before {uid} comes");
+            let place = places.take(of(uid)).await.unwrap_or_else(|| panic!("the user {uid} is kept out"));
+            std::mem::forget(place.activity.begin());
+            std::mem::forget(place);
+            assert!(gives.is_finished(), "the oldest gives its place to {uid}");
+        }
+        let admin = places.take(caller(Role::Admin)).await.expect("root has places of its own");
+        drop(admin);
     }
 
     #[tokio::test]

@@ -243,7 +243,7 @@ mod tests {
             for role in [Role::Read, Role::Operate, Role::Admin] {
                 let refused =
                     Caller::Unix { role, uid: None }.check_permission(rule, &HeaderMap::new()).err();
-                let status = refused.map_or(200, |refusal| refusal.into_answer().status().as_u16());
+                let status = refused.map_or(200, |refusal| refusal.into_answer(true).status().as_u16());
                 assert_eq!(status, if role >= takes { 200 } else { 403 }, "{path} {role:?}");
             }
         }
@@ -260,7 +260,7 @@ mod tests {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             });
             caller.authenticated(&access, &headers).map_or_else(
-                |refusal| refusal.into_answer().status().as_u16(),
+                |refusal| refusal.into_answer(true).status().as_u16(),
                 |caller| if caller.is_public() { 0 } else { 200 },
             )
         };

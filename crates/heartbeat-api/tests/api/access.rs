@@ -10,7 +10,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const JSON: &str = "Content-Type: application/json";
 
 /// Path, methods, a body that is carried out, and whether TCP serves it without a token.
-const ROUTES: &[(&str, &[&str], &str, bool)] = &[
+pub(crate) const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/", &["GET", "HEAD"], "", true),
     ("/livez", &["GET", "HEAD"], "", true),
     ("/readyz", &["GET", "HEAD"], "", true),

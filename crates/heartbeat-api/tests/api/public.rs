@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::{ConfigProblem, StatusDocument, TimelineEntry};
-use heartbeat_status::{ProbeKind, printed};
+use heartbeat_status::wire::{AckEntry, ConfigProblem, StatusDocument, TimelineEntry};
+use heartbeat_status::{OwnProblemKind, ProbeKind, printed};
 use heartbeat_supervisor::{Input, ProbeSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::access::ROUTES;
 use crate::fake::{self, API, Fake, POSTGRES};
 use crate::raw::Doors;
 
@@ -142,6 +143,48 @@ async fn what_a_command_has_printed_is_shown_to_callers_with_a_role() {
     }
     for path in ["/api/incidents/", "/api/incidents/0193/"] {
         assert!(shown.contains(&path), "{path} does not show it to anyone: {shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_without_a_role_shows_a_secret_that_stands_in_a_sentence() {
+    let text = format!(
+        "cannot reach postgres://shop:{SECRET}@db/shop?token={SECRET}: Authorization: Bearer {SECRET}"
+    );
+    let fake = secretive();
+    fake.says(&text);
+    fake.break_probes(API);
+    fake.advance(Duration::from_secs(12));
+    fake.is_sick(OwnProblemKind::Notifications, &text);
+    let mut incident = fake::incident("0193", true);
+    let (at, what) = (incident.opened_at, heartbeat_status::What::ProbeFailed.into());
+    incident.message.clone_from(&text);
+    incident.resolution = Some(text.clone());
+    incident.ack = Some(AckEntry { at, by: text.clone(), note: Some(text.clone()) });
+    incident.timeline.push(TimelineEntry { at, realm: "api".to_owned(), what, detail: text });
+    fake.remembers(vec![std::sync::Arc::new(incident)]);
+    let doors = Doors::open(&fake);
+    let served = ROUTES.iter().filter(|(.., without_token)| *without_token).map(|(path, ..)| *path);
+    let more = [
+        "/api/status/?fields=summary",
+        "/api/graph/?format=dot",
+        "/api/graph/?format=mermaid",
+        "/api/events/?facts=1&past=1000&follow=0",
+        "/api/status/password=CANARY/",
+    ];
+    let mut shown = Vec::new();
+    for path in served.chain(more) {
+        let public = doors.tcp("GET", path, &[], "").await;
+        let own = doors.get(path).await;
+        assert!(!public.body.contains(SECRET), "{path}: {}", public.body);
+        if own.body.contains(SECRET) {
+            shown.push(path);
+        }
+    }
+    let public = doors.tcp("GET", "/api/status/", &[], "").await;
+    assert!(public.body.contains("postgres://(hidden)@db/shop?token=(hidden)"), "{}", public.body);
+    for path in ["/api/status/", "/api/health/", "/api/incidents/", "/api/incidents/0193/"] {
+        assert!(shown.contains(&path), "{path} shows it to no one: {shown:?}");
     }
 }
 

@@ -156,11 +156,8 @@ impl Prober {
                     result.outcome = result.port_fact();
                 }
             }
-            // Only what heartbeatd has quoted itself is a quotation. A cut may have taken the end of one.
-            result.detail = match probe.kind() {
-                ProbeKind::Exec | ProbeKind::Nagios | ProbeKind::Push => printed::reclosed(result.detail),
-                _ => printed::unquoted(&result.detail).into_owned(),
-            };
+            // A cut may have taken the end of a quotation.
+            result.detail = printed::reclosed(result.detail);
             if let Some(info) = active.plan.infos().get(realm.index())
                 && let Some(probe) = info.probes.get(place.1.index())
             {

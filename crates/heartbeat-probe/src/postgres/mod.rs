@@ -5,6 +5,7 @@ mod scram;
 use std::fmt;
 
 use heartbeat_http::Stream;
+use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, InconclusiveReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -307,11 +308,11 @@ fn column(row: &[u8]) -> Option<String> {
 fn met(value: &Value, expected: &Expectation) -> Seen {
     let failed = |reason, detail: String| Err(Broken::fail(reason, ProbePhase::FirstByte, detail));
     match value {
-        Err(error) => failed(FailReason::ConditionFailed, format!("the query failed: {error}")),
+        Err(error) => failed(FailReason::ConditionFailed, format!("the query failed: {}", quoted(error))),
         Ok(None) => failed(FailReason::ConditionMissing, "the query yields no row".to_owned()),
         Ok(Some(None)) => failed(FailReason::ConditionMissing, "the query yields NULL".to_owned()),
         Ok(Some(Some(text))) => {
-            let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
+            let shown = quoted(&text.chars().take(MAX_SHOWN_CHARS).collect::<String>());
             match expected.check(text) {
                 Ok(()) => Ok((Outcome::Pass, format!("the query yields {shown}"))),
                 Err(why) => {
@@ -339,7 +340,7 @@ fn not_postgres(seen: &[u8]) -> Broken {
     Broken::fail(
         FailReason::Protocol,
         ProbePhase::FirstByte,
-        format!("not an answer of PostgreSQL: {seen:?}"),
+        format!("not an answer of PostgreSQL: {}", quoted(&format!("{seen:?}"))),
     )
 }
 
@@ -371,10 +372,12 @@ fn field(body: &[u8], wanted: u8) -> Option<String> {
 
 /// Evaluates an ErrorResponse: either the server does not serve at all, or it refuses only this session.
 fn refused(body: &[u8], has_password: bool) -> Seen {
-    let text = field(body, b'M').unwrap_or_else(|| "an error without a message".to_owned());
+    let said = field(body, b'M');
+    let is_ending = said.as_ref().is_some_and(|said| said.contains("shutting down"));
+    let text = said.map_or_else(|| "an error without a message".to_owned(), |said| quoted(&said));
     match field(body, b'C').as_deref() {
         // cannot_connect_now: starting up, in recovery, or shutting down.
-        Some("57P03") if text.contains("shutting down") => {
+        Some("57P03") if is_ending => {
             Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, text))
         }
         Some("57P03") => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, text)),
