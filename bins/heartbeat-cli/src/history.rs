@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_client::{Client, HistoryRange};
 use heartbeat_status::wire::{
-    HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
+    HistoryDocument, HistoryStep, Known, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
 };
 
 use crate::age;
@@ -110,8 +110,8 @@ fn lines(document: &HistoryDocument, width: usize, style: Style) -> Vec<String> 
         }
     }
     let marked: String = steps.iter().map(|times| mark(times, style)).collect();
-    let share =
-        document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string);
+    let window_ms = document.to.as_millis() - document.from.as_millis();
+    let share = Known::of(&document.times, window_ms as f64 / 1e3).share(document.availability.as_ref());
     lines.extend(strip("status", &marked, &share, width));
     if let Some(latency) = &document.latency_ms {
         let values: Vec<Option<f64>> =

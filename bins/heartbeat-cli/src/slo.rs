@@ -2,7 +2,7 @@
 
 use heartbeat_client::Client;
 use heartbeat_status::short_seconds;
-use heartbeat_status::wire::{AvailabilityObjective, BurnEntry, LatencyObjective, SloEntry};
+use heartbeat_status::wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
 
 use crate::age;
 use crate::console::Console;
@@ -50,23 +50,25 @@ fn lines(entry: &SloEntry, style: Style) -> Vec<String> {
     let window = short_seconds(entry.window_s as i64);
     let mut lines = vec![style.paint(Hue::Strong, &style.text(&entry.realm))];
     if let Some(objective) = &entry.availability {
-        lines.push(format!("  availability  {}", availability(objective, &window)));
+        lines.push(format!("  availability  {}", availability(entry, objective, &window)));
         let (hue, left) = budget(objective);
         lines.push(format!("  budget        {}", style.paint(hue, &left)));
         let burns: Vec<String> = objective.burns.iter().map(burn).collect();
         lines.push(format!("  used          {}", burns.join("; ")));
     }
     if let Some(objective) = &entry.latency {
-        lines.push(format!("  latency       {}", latency(objective, &window)));
+        lines.push(format!("  latency       {}", latency(entry, objective, &window)));
     }
     lines
 }
 
-fn availability(objective: &AvailabilityObjective, window: &str) -> String {
-    let reached =
-        objective.reached.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string);
+fn availability(entry: &SloEntry, objective: &AvailabilityObjective, window: &str) -> String {
     let wanted = (objective.objective * 1e6).round() / 1e4;
-    format!("{reached} in {window}; {wanted} % is wanted")
+    let budget = Budget::of(&entry.times, objective.objective, entry.window_s);
+    let reached = budget.known.share(objective.reached.as_ref());
+    // The verdict says how much is known, where that is too little.
+    let verdict = objective.met.map_or_else(|| "not judged yet".to_owned(), |_| budget.verdict());
+    format!("{reached} in {window}; {wanted} % is wanted: {verdict}")
 }
 
 fn budget(objective: &AvailabilityObjective) -> (Hue, String) {
@@ -95,10 +97,16 @@ fn burn(burn: &BurnEntry) -> String {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a share is far from the bounds of a number")]
-fn latency(objective: &LatencyObjective, window: &str) -> String {
+fn latency(entry: &SloEntry, objective: &LatencyObjective, window: &str) -> String {
     // Rounded down, so that less than everything never looks like everything.
     let fast = (objective.fast_share * 1e4) as i64 as f64 / 1e2;
-    let result = if objective.met { "met" } else { "missed" };
+    let known = Known::of(&entry.times, entry.window_s);
+    let result = match objective.met {
+        Some(true) => "met".to_owned(),
+        Some(false) => "missed".to_owned(),
+        None if known.is_enough() => "not judged yet".to_owned(),
+        None => format!("not judged yet, {known}"),
+    };
     format!(
         "p95 {} in {window}; {} is wanted, {fast:.2} % of {} measurements are within: {result}",
         age::latency(objective.p95_ms),
@@ -110,10 +118,12 @@ fn latency(objective: &LatencyObjective, window: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartbeat_status::wire::TimesEntry;
 
     const SAMPLE: &str = r#"{ "realm": "api", "window_s": 2592000.0,
+        "up_s": 2579000.0, "degraded_s": 0.0, "down_s": 306.0, "unknown_s": 10800.0, "paused_s": 0.0,
         "availability": { "objective": 0.999, "reached": { "share": 0.99951, "at_least": 0.999, "at_most": 0.9997, "unknown_s": 10800.0 },
-            "budget_min": 43.2, "left_min": 38.1, "burns": [
+            "budget_min": 43.2, "left_min": 38.1, "met": true, "burns": [
               { "factor": 14.4, "long_s": 3600, "short_s": 300, "long_rate": 20.0, "short_rate": 33.3, "burning": true },
               { "factor": 1.0, "long_s": 259200, "short_s": 21600, "long_rate": 0.3, "short_rate": 3.4, "burning": false } ] },
         "latency": { "objective_ms": 300.0, "p95_ms": 120.0, "fast_share": 0.99999, "count": 500000, "met": true } }"#;
@@ -126,12 +136,22 @@ mod tests {
             shown,
             [
                 "api",
-                "  availability  99.95 % (99.90-99.97, unknown 3h) in 30d; 99.9 % is wanted",
+                "  availability  99.95 % (99.90-99.97, unknown 3h) in 30d; 99.9 % is wanted: met as far as is known",
                 "  budget        38.1 of 43.2 minutes are left",
                 "  used          20.0x in 1h and 33.3x in 5m, too fast; 0.3x in 3d and 3.4x in 6h",
                 "  latency       p95 120ms in 30d; 300ms is wanted, 99.99 % of 500000 measurements are within: met",
             ]
         );
+        let mut young = entry.clone();
+        young.times = TimesEntry { up_s: 8.0, ..TimesEntry::default() };
+        young.availability.as_mut().unwrap().met = None;
+        young.latency.as_mut().unwrap().met = None;
+        let shown = lines(&young, Style::default());
+        assert!(
+            shown[1].ends_with(", known for 8s of 30d in 30d; 99.9 % is wanted: not judged yet"),
+            "{shown:#?}"
+        );
+        assert!(shown[4].ends_with("are within: not judged yet, known for 8s of 30d"), "{shown:#?}");
         entry.availability.as_mut().unwrap().left_min = -1.5;
         assert_eq!(
             lines(&entry, Style::default())[2],

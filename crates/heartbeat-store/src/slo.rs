@@ -1,4 +1,4 @@
-//! Objectives: what is left of the budget, and how fast it is used up.
+//! Objectives: how fast the budget is used up.
 
 use std::time::Duration;
 
@@ -41,31 +41,6 @@ pub fn burns(rule: &BurnRule, long: &Account, short: &Account, objective: f64) -
     above(long, rule.long) && above(short, rule.short)
 }
 
-/// The budget of a window.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// Downtime that the objective allows in the whole window, in milliseconds.
-    pub allowed_ms: f64,
-    /// Downtime that was used, in milliseconds.
-    pub used_ms: f64,
-}
-
-impl Budget {
-    /// Of an account that covers `window` or its beginning; the time to come counts as up.
-    #[must_use]
-    pub fn of(account: &Account, objective: f64, window: Duration) -> Self {
-        let (used_ms, stopped_ms) = (account.ms(Class::Down) as f64, account.ms(Class::Stopped) as f64);
-        let counted = (window.as_secs_f64() * 1_000.0 - stopped_ms).max(0.0);
-        Self { allowed_ms: counted * (1.0 - objective), used_ms }
-    }
-
-    /// What is left, in minutes; below zero when more was used than is allowed.
-    #[must_use]
-    pub fn left_minutes(&self) -> f64 {
-        (self.allowed_ms - self.used_ms) / 60_000.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,15 +50,6 @@ mod tests {
         account.add(Class::Up, up_ms);
         account.add(Class::Down, down_ms);
         account
-    }
-
-    #[test]
-    fn a_budget_begins_full_and_can_be_overdrawn() {
-        let month = Duration::from_secs(30 * 86_400);
-        let left = |down_ms| Budget::of(&account(0, down_ms), 0.999, month).left_minutes();
-        assert!((left(0) - 43.2).abs() < 1e-6);
-        assert!((left(60_000) - 42.2).abs() < 1e-6);
-        assert!(left(3_600_000) < 0.0);
     }
 
     #[test]

@@ -548,6 +548,7 @@ impl Backend for Fake {
             from: WallTime::from_millis(window_ms.start),
             to: WallTime::from_millis(window_ms.end),
             generated_at: WallTime::from_millis(0),
+            first_seen_at: None,
             realms: Vec::new(),
             incidents: Vec::new(),
             more_incidents: false,

@@ -103,7 +103,7 @@ pub(crate) fn availability(availability: Availability) -> AvailabilityEntry {
     }
 }
 
-fn times(account: &Account) -> TimesEntry {
+pub(crate) fn times(account: &Account) -> TimesEntry {
     TimesEntry {
         up_s: seconds(account.ms(Class::Up)),
         degraded_s: seconds(account.ms(Class::Degraded)),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use heartbeat_status::wire::{AvailabilityObjective, BurnEntry, LatencyObjective, SloEntry};
+use heartbeat_status::wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
 use heartbeat_status::{Event, EventKind, Instant, ProbeKind, RealmName, Snapshot, short_seconds};
-use heartbeat_store::slo::{BURN_RULES, Budget, burn_rate, burns};
+use heartbeat_store::slo::{BURN_RULES, burn_rate, burns};
 use heartbeat_store::{HistoryDb, Objective, Standing};
 
 use crate::active_config::ActiveConfig;
@@ -18,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// ... and this often while it knows nothing of some realm, which may have begun just now.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The 95th percentile of fewer measurements is the slowest one.
+const MIN_MEASUREMENTS: u64 = 20;
 
 /// The answer of history, until the driver takes it.
 type Answered = Arc<Mutex<Option<Vec<Standing>>>>;
@@ -140,12 +143,14 @@ fn asks_the_realm(kind: ProbeKind) -> bool {
 }
 
 fn entry(slo: heartbeat_config::Objective, standing: &Standing) -> SloEntry {
+    let (times, window_s) = (history_reader::times(&standing.account), slo.window.as_secs_f64());
     SloEntry {
         realm: standing.objective.realm.clone(),
-        window_s: slo.window.as_secs_f64(),
+        window_s,
+        times,
         availability: slo.availability_millionths.map(|millionths| {
             let objective = f64::from(millionths) / 1e6;
-            let budget = Budget::of(&standing.account, objective, slo.window);
+            let budget = Budget::of(&times, objective, window_s);
             let rounded = |number: f64| (number * 100.0).round() / 100.0;
             let burn = |(rule, (long, short)): (&heartbeat_store::slo::BurnRule, _)| BurnEntry {
                 factor: rule.factor,
@@ -158,8 +163,9 @@ fn entry(slo: heartbeat_config::Objective, standing: &Standing) -> SloEntry {
             AvailabilityObjective {
                 objective,
                 reached: standing.account.availability().map(history_reader::availability),
-                budget_min: rounded(budget.allowed_ms / 60_000.0),
-                left_min: rounded(budget.left_minutes()),
+                budget_min: rounded(budget.allowed_s / 60.0),
+                left_min: rounded(budget.left_min()),
+                met: budget.judgement().met(),
                 burns: BURN_RULES
                     .iter()
                     .zip(standing.burns.iter().map(|(long, short)| (long, short)))
@@ -169,12 +175,13 @@ fn entry(slo: heartbeat_config::Objective, standing: &Standing) -> SloEntry {
         }),
         latency: slo.latency.zip(standing.latency).map(|(limit, (summary, fast))| {
             let fast_share = fast as f64 / summary.count.max(1) as f64;
+            let is_enough = Known::of(&times, window_s).is_enough() && summary.count >= MIN_MEASUREMENTS;
             LatencyObjective {
                 objective_ms: limit.as_secs_f64() * 1e3,
                 p95_ms: (summary.p95_ms() * 1e3).round() / 1e3,
                 fast_share: (fast_share * 1e6).floor() / 1e6,
                 count: summary.count,
-                met: fast_share >= 0.95,
+                met: is_enough.then_some(fast_share >= 0.95),
             }
         }),
     }

@@ -2,7 +2,10 @@
 
 use heartbeat_api::{HistoryError, HistoryQuestion, IncidentPage, ReportQuestion};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{IncidentDocument, REPORT_SCHEMA, ReportDocument, ReportIncident, ReportRealm};
+use heartbeat_status::wire::{
+    Budget, IncidentDocument, REPORT_SCHEMA, ReportDocument, ReportIncident, ReportRealm,
+};
+use heartbeat_store::HOST;
 
 use crate::reporting::records::Records;
 
@@ -21,27 +24,34 @@ pub(crate) async fn report(
     let (snapshot, now) = (records.snapshot(), records.now());
     let to_ms = window_ms.end.min(now.as_millis()).max(window_ms.start);
     let (incidents, more_incidents) = incidents(records, window_ms.start..to_ms).await;
+    let window_s = (window_ms.end - window_ms.start) as f64 / 1_000.0;
+    let asked = |realm: &str| HistoryQuestion {
+        realm: realm.to_owned(),
+        probe: None,
+        window_ms: window_ms.start..to_ms,
+        step_ms: DAY_MS,
+    };
+    let first = if window_ms.start < to_ms { records.history(asked(HOST)).await? } else { None };
+    let first_seen_at = first.map(|host| host.first_seen_at).filter(|at| at.as_millis() > window_ms.start);
     let mut realms = Vec::new();
     for realm in snapshot.in_start_order() {
         let name = realm.info.name.to_string();
-        let asked = HistoryQuestion {
-            realm: name.clone(),
-            probe: None,
-            window_ms: window_ms.start..to_ms,
-            step_ms: DAY_MS,
-        };
         if window_ms.start == to_ms {
             break;
         }
-        let Some(history) = records.history(asked).await? else { continue };
+        let Some(history) = records.history(asked(&name)).await? else { continue };
         if history.first_seen_at.as_millis() >= to_ms {
             continue;
         }
+        let objective = records.objective(realm.info.ix);
+        let met =
+            objective.and_then(|objective| Budget::of(&history.times, objective, window_s).judgement().met());
         realms.push(ReportRealm {
             title: realm.info.title.clone(),
             times: history.times,
             availability: history.availability,
-            objective: records.objective(realm.info.ix),
+            objective,
+            met,
             probe: history.probe,
             latency_ms: history.latency_ms,
             usage: history.usage,
@@ -57,6 +67,7 @@ pub(crate) async fn report(
         from: WallTime::from_millis(window_ms.start),
         to: WallTime::from_millis(to_ms),
         generated_at: now,
+        first_seen_at,
         realms,
         incidents,
         more_incidents,

@@ -123,7 +123,9 @@ impl fmt::Display for AvailabilityEntry {
         write!(f, "{:.2} %", percent(self.share))?;
         if self.unknown_s > 0.0 {
             let (least, most) = (percent(self.at_least), percent(self.at_most));
-            write!(f, " ({least:.2}-{most:.2}, unknown {})", short_seconds(self.unknown_s as i64))?;
+            // Rounded up, so that bounds never stand beside a time of zero.
+            let unknown = short_seconds((self.unknown_s + 0.999) as i64);
+            write!(f, " ({least:.2}-{most:.2}, unknown {unknown})")?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! [`StatusDocument::render`] and [`RealmDocument::render`] turn a [`Snapshot`](crate::Snapshot) into them.
 
 mod action;
+mod budget;
 mod document;
 mod evidence;
 mod headline;
@@ -28,6 +29,7 @@ pub use action::{
     GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
     ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
+pub use budget::{Budget, Judgement, Known};
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };

@@ -23,6 +23,9 @@ pub struct ReportDocument {
     pub to: WallTime,
     /// When it was made.
     pub generated_at: WallTime,
+    /// The first moment that is on record, if it is within the month.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen_at: Option<WallTime>,
     /// Realms that are on record within the month, in start order.
     pub realms: Vec<ReportRealm>,
     /// Incidents that were opened within the month, the oldest first.
@@ -49,6 +52,9 @@ pub struct ReportRealm {
     /// The share of the time that its objective wants, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<f64>,
+    /// Whether the whole month meets it; absent while too little of the month is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<bool>,
     /// The probe whose latencies these are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<String>,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::AvailabilityEntry;
+use super::{AvailabilityEntry, TimesEntry};
 use crate::WallTime;
 
 /// `heartbeat.slo/1`: every objective.
@@ -26,6 +26,9 @@ pub struct SloEntry {
     pub realm: String,
     /// The time over which they count.
     pub window_s: f64,
+    /// What the realm was within that time, as far as it is on record.
+    #[serde(flatten)]
+    pub times: TimesEntry,
     /// The objective of availability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<AvailabilityObjective>,
@@ -46,6 +49,9 @@ pub struct AvailabilityObjective {
     pub budget_min: f64,
     /// Downtime that is left, in minutes; below zero when more was used than is allowed.
     pub left_min: f64,
+    /// Whether the objective is met; absent while too little of the window is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<bool>,
     /// How fast the budget is used, by pairs of windows.
     pub burns: Vec<BurnEntry>,
 }
@@ -86,8 +92,9 @@ pub struct LatencyObjective {
     pub fast_share: f64,
     /// Measurements within the window.
     pub count: u64,
-    /// Whether the objective is met.
-    pub met: bool,
+    /// Whether the objective is met; absent while too little of the window is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<bool>,
 }
 
 /// The objectives of a realm in the status document.
@@ -99,7 +106,7 @@ pub struct SloBrief {
     /// The budget is used faster than the objective allows.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub burning: bool,
-    /// Whether the objective of latency is met.
+    /// Whether the objective of latency is met; absent while too little is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_met: Option<bool>,
 }
@@ -110,7 +117,7 @@ impl From<&SloEntry> for SloBrief {
         Self {
             left_min: availability.map(|availability| availability.left_min),
             burning: availability.is_some_and(|availability| availability.burning().is_some()),
-            latency_met: entry.latency.map(|latency| latency.met),
+            latency_met: entry.latency.and_then(|latency| latency.met),
         }
     }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use heartbeat_status::{Reason, Status};
 use heartbeat_store::{
-    Account, Class, HOST, HistoryDb, HistoryQuery, Measured, Quantity, RealmHistory, Sketch, StatusChange,
+    Account, Class, HOST, HistoryDb, HistoryQuery, Measured, Objective, Quantity, RealmHistory, Sketch,
+    StatusChange,
 };
+use proptest::prelude::*;
 
 use crate::scene::{Scene, answer, sqlite};
 
@@ -155,6 +157,55 @@ fn steps_have_their_times_and_their_percentiles() {
     assert_eq!(one.steps.len(), 30);
     assert!((one.steps[29].latency.unwrap().max_ms() - 112.0).abs() < 3.0);
     assert_eq!(asked(&history, START_MS - HOUR_MS, START_MS, 60_000).unwrap().latency, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// `history`, `report`, `slo` and the strips ask in different ways, and get the same account of the same time.
+    #[test]
+    fn every_question_about_the_same_time_has_the_same_account(
+        lives in prop::collection::vec((0_i64..12 * HOUR_MS, prop::collection::vec((1_i64..3 * HOUR_MS, 0..Status::ALL.len()), 0..8)), 1..6),
+        days in 1_i64..4,
+    ) {
+        let scene = Scene::new();
+        let history = scene.history();
+        let mut now_ms = START_MS;
+        for (gap_ms, changes) in &lives {
+            now_ms += gap_ms;
+            history.begin("boot".to_owned(), now_ms);
+            change(&history, now_ms, Status::Up);
+            for (after_ms, status) in changes {
+                now_ms += after_ms;
+                change(&history, now_ms, Status::ALL[*status]);
+            }
+            history.minute(now_ms, Vec::new());
+            accounts(&history, START_MS, now_ms);
+        }
+        // From a midnight, so that the strips can be asked as well.
+        let from_ms = now_ms.div_euclid(DAY_MS) * DAY_MS - (days - 1) * DAY_MS;
+        let now_ms = now_ms.max(from_ms + 1);
+        settled(&history, &scene);
+        let expected = accounts(&history, from_ms, now_ms).unwrap();
+        let asked = asked(&history, from_ms, now_ms, 7 * HOUR_MS.unsigned_abs()).unwrap();
+        prop_assert_eq!(asked.account, expected);
+        let sum = |accounts: &mut dyn Iterator<Item = Account>| {
+            accounts.fold(Account::default(), |mut sum, account| {
+                sum.merge(&account);
+                sum
+            })
+        };
+        prop_assert_eq!(sum(&mut asked.steps.iter().map(|step| step.account)), expected);
+        let window = Duration::from_millis(now_ms.abs_diff(from_ms));
+        let objective = Objective { realm: "api".to_owned(), probe: None, window, latency: None };
+        let standings =
+            answer(|give| history.standings(vec![objective], now_ms, move |answer| give.send(answer).unwrap()));
+        prop_assert_eq!(standings.unwrap()[0].account, expected);
+        let strips = answer(|give| {
+            history.strips(u32::try_from(days).unwrap(), now_ms, move |answer| give.send(answer).unwrap())
+        });
+        prop_assert_eq!(sum(&mut strips.unwrap()["api"].iter().copied()), expected);
+    }
 }
 
 /// Days of one probe, a minute at a time.

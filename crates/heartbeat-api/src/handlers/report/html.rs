@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
+use heartbeat_status::wire::{Judgement, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
 
-use crate::handlers::report::text::{availability, objective, span};
+use crate::handlers::report::text::{availability, beginning, budget, objective, span};
 use crate::page::escaped;
 
 const STYLE: &str = include_str!("report.css");
@@ -19,16 +19,17 @@ pub(super) fn page(report: &ReportDocument) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}: {month}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{name}: {month}</h1>\n\
-         <p>{} to {}, UTC. {}</p>\n",
+         <p>{} to {}, UTC.{} {}</p>\n",
         minute(report.from),
         minute(report.to),
+        beginning(report),
         summary(report),
     );
     page += "<div class=\"wide\">\n<table>\n<thead><tr><th scope=\"col\">realm</th><th scope=\"col\">availability</th>\
              <th scope=\"col\">objective</th><th scope=\"col\">down</th><th scope=\"col\">incidents</th>\
              <th scope=\"col\">p50</th><th scope=\"col\">p95</th><th scope=\"col\">p99</th>\
              <th scope=\"col\">days</th></tr></thead>\n<tbody>\n";
-    report.realms.iter().for_each(|realm| row(&mut page, realm));
+    report.realms.iter().for_each(|realm| row(&mut page, report, realm));
     page += "</tbody>\n</table>\n</div>\n<p class=\"key\"><span class=\"up\"></span> up \
              <span class=\"degraded\"></span> degraded <span class=\"down\"></span> down at some time \
              <span class=\"unknown\"></span> unknown <span class=\"paused\"></span> stopped or paused</p>\n";
@@ -54,7 +55,7 @@ fn summary(report: &ReportDocument) -> String {
     let missed: Vec<String> = report
         .realms
         .iter()
-        .filter(|realm| objective(realm).is_some_and(|words| words.contains("missed")))
+        .filter(|realm| budget(report, realm).is_some_and(|budget| budget.judgement() == Judgement::Missed))
         .map(|realm| escaped(&realm.name))
         .collect();
     let open = report.incidents.iter().filter(|incident| incident.resolved_at.is_none()).count();
@@ -69,7 +70,7 @@ fn summary(report: &ReportDocument) -> String {
     format!("{incidents}{open}.{missed}")
 }
 
-fn row(page: &mut String, realm: &ReportRealm) {
+fn row(page: &mut String, report: &ReportDocument, realm: &ReportRealm) {
     let title = realm
         .title
         .as_deref()
@@ -82,8 +83,8 @@ fn row(page: &mut String, realm: &ReportRealm) {
         "<tr><th scope=\"row\">{}{title}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td>{}</td><td>",
         escaped(&realm.name),
-        escaped(&availability(realm)),
-        escaped(&objective(realm).unwrap_or_default()),
+        escaped(&availability(report, realm)),
+        escaped(&objective(report, realm).unwrap_or_default()),
         span(realm.times.down_s),
         realm.incidents,
         ms(|entry| entry.p50),

@@ -7,14 +7,16 @@ use heartbeat_status::wire::{
 
 fn report() -> ReportDocument {
     let times = |down_s: f64| TimesEntry { up_s: 86_400.0 - down_s, down_s, ..TimesEntry::default() };
+    let month = TimesEntry { up_s: 29.0 * 86_400.0 - 90.0, down_s: 90.0, ..TimesEntry::default() };
     let availability =
         AvailabilityEntry { share: 0.9995, at_least: 0.999, at_most: 0.9997, unknown_s: 10_800.0 };
     let realm = ReportRealm {
         name: "api".to_owned(),
         title: Some("API <of the shop>".to_owned()),
-        times: times(90.0),
+        times: month,
         availability: Some(availability),
         objective: Some(0.999),
+        met: Some(true),
         probe: Some("http".to_owned()),
         latency_ms: Some(LatencyEntry {
             p50: 9.0,
@@ -34,6 +36,7 @@ fn report() -> ReportDocument {
         times: TimesEntry::default(),
         availability: None,
         objective: Some(0.999_9),
+        met: None,
         probe: None,
         latency_ms: None,
         usage: UsageTimes::default(),
@@ -57,6 +60,7 @@ fn report() -> ReportDocument {
         from: WallTime::from_millis(1_793_491_200_000),
         to: WallTime::from_millis(1_796_083_200_000),
         generated_at: WallTime::from_millis(1_796_083_200_000),
+        first_seen_at: None,
         realms: vec![realm, bare],
         incidents: vec![incident],
         more_incidents: true,
@@ -89,8 +93,8 @@ fn every_format_has_the_availability_with_its_bounds() {
     let (page, text) = (html::page(&report), text::markdown(&report));
     assert!(page.contains(expected) && text.contains(expected), "{text}\n{page}");
     for shown in [&page, &text] {
-        assert!(shown.contains("99.9 %, met"), "{shown}");
-        assert!(shown.contains("99.99 %, unknown"), "{shown}");
+        assert!(shown.contains("99.9 %, met as far as is known"), "{shown}");
+        assert!(shown.contains("99.99 %, not judged yet, known for 0s of 30d"), "{shown}");
         assert!(shown.contains("More incidents"), "{shown}");
     }
     assert!(page.contains("API &lt;of the shop&gt;") && page.contains("exit | code &lt;1&gt;"), "{page}");
@@ -102,8 +106,28 @@ fn every_format_has_the_availability_with_its_bounds() {
     let csv = text::csv(&report);
     let lines: Vec<&str> = csv.lines().collect();
     assert!(lines.iter().all(|line| line.split(',').count() == 16), "{csv}");
-    assert!(lines[1].starts_with("\"api\",0.9995,0.999,0.9997,0.999,86310,0,90,0,0,1,9,18.25,41,"), "{csv}");
+    assert!(
+        lines[1].starts_with("\"api\",0.9995,0.999,0.9997,0.999,2505510,0,90,0,0,1,9,18.25,41,"),
+        "{csv}"
+    );
     assert!(lines[2].starts_with("\"mail\",,,,0.9999,0,"), "{csv}");
+}
+
+#[test]
+fn a_month_of_which_8_seconds_are_known_is_not_judged() {
+    let mut report = report();
+    report.realms.truncate(1);
+    report.realms[0].times = TimesEntry { up_s: 5.0, down_s: 3.0, ..TimesEntry::default() };
+    report.realms[0].availability =
+        Some(AvailabilityEntry { share: 0.625, at_least: 0.625, at_most: 0.625, unknown_s: 0.0 });
+    report.first_seen_at = Some(WallTime::from_millis(report.to.as_millis() - 8_000));
+    let (page, text) = (html::page(&report), text::markdown(&report));
+    for shown in [&page, &text] {
+        assert!(shown.contains("62.50 %, known for 8s of 30d"), "{shown}");
+        assert!(shown.contains("99.9 %, not judged yet, known for 8s of 30d"), "{shown}");
+        assert!(shown.contains("Nothing is on record before 2026-11-30T23:59:52.000Z."), "{shown}");
+        assert!(!shown.contains("missed"), "{shown}");
+    }
 }
 
 /// A month of a small shop.
@@ -149,6 +173,7 @@ fn november() -> ReportDocument {
                 unknown_s: times.unknown_s,
             }),
             objective,
+            met: None,
             probe: Some("http".to_owned()),
             latency_ms: Some(latency),
             usage: UsageTimes::default(),

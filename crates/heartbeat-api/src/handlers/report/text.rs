@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::wire::{ReportDocument, ReportRealm};
+use heartbeat_status::wire::{Budget, Known, ReportDocument, ReportRealm};
 use heartbeat_status::{sanitise_line, short_seconds};
 
 /// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown.
@@ -48,7 +48,7 @@ fn quoted(name: &str) -> String {
 /// Tables for a page of text.
 pub(super) fn markdown(report: &ReportDocument) -> String {
     let mut out = format!("# {}: {}\n\n", cell(&report.name), report.month);
-    let _ = writeln!(out, "{} to {}, UTC.\n", report.from, report.to);
+    let _ = writeln!(out, "{} to {}, UTC.{}\n", report.from, report.to, beginning(report));
     out += "| realm | availability | objective | down | incidents | p50 | p95 | p99 |\n|---|---|---|---|---|---|---|---|\n";
     for realm in &report.realms {
         let ms = |of: fn(&heartbeat_status::wire::LatencyEntry) -> f64| {
@@ -58,8 +58,8 @@ pub(super) fn markdown(report: &ReportDocument) -> String {
             out,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
             cell(&realm.name),
-            availability(realm),
-            objective(realm).unwrap_or_default(),
+            availability(report, realm),
+            objective(report, realm).unwrap_or_default(),
             span(realm.times.down_s),
             realm.incidents,
             ms(|entry| entry.p50),
@@ -95,23 +95,29 @@ fn cell(text: &str) -> String {
 }
 
 /// The availability with its bounds, in words.
-pub(super) fn availability(realm: &ReportRealm) -> String {
-    realm.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), ToString::to_string)
+pub(super) fn availability(report: &ReportDocument, realm: &ReportRealm) -> String {
+    let window_ms = report.to.as_millis() - report.from.as_millis();
+    Known::of(&realm.times, window_ms as f64 / 1_000.0).share(realm.availability.as_ref())
+}
+
+/// The budget of a realm's objective in the whole month, until its end.
+pub(super) fn budget(report: &ReportDocument, realm: &ReportRealm) -> Option<Budget> {
+    let month_ms = super::window(&report.month).map_or(0, |month| month.end - month.start);
+    Some(Budget::of(&realm.times, realm.objective?, month_ms as f64 / 1_000.0))
 }
 
 /// `99.9 %, met`
-pub(super) fn objective(realm: &ReportRealm) -> Option<String> {
-    let objective = realm.objective?;
-    let result = match &realm.availability {
-        None => "unknown",
-        Some(entry) if entry.at_least >= objective => "met",
-        Some(entry) if entry.at_most < objective => "missed",
-        Some(entry) if entry.share >= objective => "met as far as is known",
-        Some(_) => "missed as far as is known",
-    };
+pub(super) fn objective(report: &ReportDocument, realm: &ReportRealm) -> Option<String> {
+    let verdict = budget(report, realm)?.verdict();
     // 99.9, and not 99.90000000000001.
-    let percent = (objective * 1e6).round() / 1e4;
-    Some(format!("{percent} %, {result}"))
+    let percent = (realm.objective? * 1e6).round() / 1e4;
+    Some(format!("{percent} %, {verdict}"))
+}
+
+/// Where history begins within the month, in a sentence with a space before it.
+pub(super) fn beginning(report: &ReportDocument) -> String {
+    let sentence = |at| format!(" Nothing is on record before {at}.");
+    report.first_seen_at.map_or_else(String::new, sentence)
 }
 
 /// Seconds in words.
