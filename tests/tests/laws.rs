@@ -242,10 +242,19 @@ fn one_thing_has_one_name() {
     kept(&former_name_violations(&sources()));
     let judged =
         |text: &str| former_name_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len();
-    for bad in ["struct Published;", "let herald = 1;", "fn f(tap: &mut Tap) {}"] {
+    for bad in [
+        "struct Published;",
+        "let herald = 1;",
+        "fn f(x: &mut HTTPTap) {}",
+        "is_in_storm();",
+        "const CALL_OFF: u8 = 1;",
+        "struct Order(u8);",
+    ] {
         assert_eq!(judged(bad), 1, "{bad}");
     }
-    for good in ["struct StatusStore;", "let unpublished = 1;", "// a Tap", "say(\"Herald\");"] {
+    for good in
+        ["struct StatusStore;", "let published = 1;", "// a Tap", "say(\"Herald\");", "struct LaunchOrder;"]
+    {
         assert_eq!(judged(good), 0, "{good}");
     }
 }

@@ -449,7 +449,7 @@ async fn finish(
 
 /// The realm that prevents success: a requested one, or one that was started for it.
 fn failed(document: &StatusDocument, done: &ActionDocument, realms: &Together<'_>) -> String {
-    let is_in_trouble = |name: &str| {
+    let is_unwell = |name: &str| {
         let entry = document.realms.iter().find(|realm| realm.name == name);
         entry
             .map(status_of)
@@ -458,7 +458,7 @@ fn failed(document: &StatusDocument, done: &ActionDocument, realms: &Together<'_
     let steps = done.steps.iter().map(|step| step.realm.as_str());
     let own = realms.0.iter().map(String::as_str);
     let mut names = own.clone().chain(steps);
-    names.find(|name| is_in_trouble(name)).or(own.clone().next()).unwrap_or_default().to_owned()
+    names.find(|name| is_unwell(name)).or(own.clone().next()).unwrap_or_default().to_owned()
 }
 
 fn more(realm: &str, style: Style) -> String {

@@ -13,7 +13,7 @@ use crate::style::Style;
 const DEFAULT_PATH: &str = "/api/health/";
 
 /// The command that gets a realm going again.
-fn remedy(realm: &RealmEntry) -> Option<Action> {
+fn action_against(realm: &RealmEntry) -> Option<Action> {
     match status_of(realm) {
         Status::Failed | Status::Down | Status::Restarting => Some(Action::Restart),
         Status::Stopped => Some(Action::Start),
@@ -23,9 +23,9 @@ fn remedy(realm: &RealmEntry) -> Option<Action> {
 
 /// What that command would do: a command that would be refused is not advised. `None` where there is none, or where
 /// this user may not ask.
-pub(crate) async fn plan_of_remedy(client: &Client, realm: &RealmEntry) -> Option<ActionDocument> {
+pub(crate) async fn plan_of_way_out(client: &Client, realm: &RealmEntry) -> Option<ActionDocument> {
     let request = ActionRequest { reason: None, ..ActionRequest::default() };
-    planned(client, &realm.name, remedy(realm)?, &request).await.ok()
+    planned(client, &realm.name, action_against(realm)?, &request).await.ok()
 }
 
 /// Lines to type, or to write into the configuration.
@@ -47,10 +47,10 @@ pub(crate) fn advice(
     let realm = &document.realm;
     let mut advice = Advice { realm, name: style.text(&realm.name), lines: Vec::new(), style };
     let status = status_of(realm);
-    if let Some(holder) = &document.holder {
+    if let Some(port_owner) = &document.port_owner {
         let name = &advice.name;
         advice.lines.extend([
-            format!("kill {} # if it should not be there; {name} starts by itself then", holder.pid),
+            format!("kill {} # if it should not be there; {name} starts by itself then", port_owner.pid),
             format!("verify_owner = false # in [realm.{name}], if it serves for {name}: a proxy, a container runtime"),
         ]);
     } else if let Some(suspect) = realm.suspects.first() {
@@ -106,7 +106,7 @@ impl Advice<'_> {
                 } else {
                     "try now instead of later"
                 };
-                self.remedy(Action::Restart, does, plan);
+                self.way_out(Action::Restart, does, plan);
                 if status != Status::Failed {
                     self.own("stop", "stop trying; what needs it stays blocked");
                 }
@@ -118,7 +118,7 @@ impl Advice<'_> {
                 } else {
                     "run it again"
                 };
-                self.remedy(Action::Start, does, plan);
+                self.way_out(Action::Start, does, plan);
             }
             Status::Unknown if self.realm.phase.is(Phase::Unverified) => {
                 self.lines.push(
@@ -194,7 +194,7 @@ impl Advice<'_> {
     }
 
     /// The command that gets it going, if heartbeatd would carry it out; else what it lacks.
-    fn remedy(&mut self, action: Action, does: &str, plan: Option<&ActionDocument>) {
+    fn way_out(&mut self, action: Action, does: &str, plan: Option<&ActionDocument>) {
         let plan_of_it = plan.filter(|plan| plan.action.is(action));
         match plan_of_it.and_then(|plan| plan.refusal.as_deref()) {
             None => self.own(&action.to_string(), does),
@@ -231,7 +231,7 @@ impl Advice<'_> {
     fn of_external(&mut self, plan: Option<&ActionDocument>) {
         self.own("why --refresh", "ask for fresh probes");
         if plan.is_some_and(|plan| plan.refusal.as_deref() != Some("external")) {
-            self.remedy(Action::Restart, "run its own restart command now", plan);
+            self.way_out(Action::Restart, "run its own restart command now", plan);
         }
         self.lines.push(format!(
             "heartbeat-cli pause {} --reason TEXT # no alerts while it is repaired",

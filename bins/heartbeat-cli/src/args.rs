@@ -621,8 +621,9 @@ pub(crate) fn meant(word: &str) -> Option<String> {
         Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let (changing, looking): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| CHANGING.contains(name));
-    let near = |among: Vec<&str>| heartbeat_config::nearest(word, among.into_iter()).map(ToOwned::to_owned);
-    near(looking).or_else(|| near(changing))
+    let suggestion =
+        |among: Vec<&str>| heartbeat_config::nearest(word, among.into_iter()).map(ToOwned::to_owned);
+    suggestion(looking).or_else(|| suggestion(changing))
 }
 
 /// `status --wait 5s` is `status --wait=5s`: no realm is called like a time, so there is nothing to mistake it for.
@@ -675,7 +676,7 @@ fn signal_name(text: &str) -> Result<String, String> {
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     let names = names.iter().map(|name| name.strip_prefix("SIG").unwrap_or(name));
     Err(match heartbeat_config::nearest(bare, names) {
-        Some(near) => format!("unknown signal `{text}`; did you mean {near}?"),
+        Some(suggestion) => format!("unknown signal `{text}`; did you mean {suggestion}?"),
         None => format!("unknown signal `{text}`; for example HUP, USR1 or TERM"),
     })
 }

@@ -71,8 +71,8 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
         match show(&mut events, &wanted, &mut last, console).await {
             Ok(()) if console.is_closed() => return Ok(Exit::Holds),
             Ok(()) => console.note("heartbeatd has ended the stream; following again"),
-            Err(Trouble::Stream(error)) => console.note(&format!("{error}; following again")),
-            Err(Trouble::Output(failure)) => return Err(failure),
+            Err(FollowError::Stream(error)) => console.note(&format!("{error}; following again")),
+            Err(FollowError::Output(failure)) => return Err(failure),
         }
         events = loop {
             sleep(RETRY).await;
@@ -109,7 +109,7 @@ fn extent(shown: usize, wanted: usize, began: Option<WallTime>) -> String {
     format!("{which}{from}; older ones: heartbeat-cli incidents, heartbeat-cli history REALM")
 }
 
-enum Trouble {
+enum FollowError {
     Stream(ClientError),
     Output(Failure),
 }
@@ -119,15 +119,15 @@ async fn show(
     wanted: &dyn Fn(&EventEntry) -> bool,
     last: &mut Option<(String, u64)>,
     console: &mut Console,
-) -> Result<(), Trouble> {
-    while let Some(fact) = events.next().await.map_err(Trouble::Stream)? {
+) -> Result<(), FollowError> {
+    while let Some(fact) = events.next().await.map_err(FollowError::Stream)? {
         let id = events.last_id().unwrap_or_default();
         if is_repeated(last.as_ref(), id, fact.seq) {
             continue;
         }
         *last = Some((id.to_owned(), fact.seq));
         if wanted(&fact) {
-            print(&fact, console).map_err(Trouble::Output)?;
+            print(&fact, console).map_err(FollowError::Output)?;
         }
         if console.is_closed() {
             break;

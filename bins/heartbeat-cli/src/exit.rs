@@ -127,13 +127,13 @@ impl From<ClientError> for Failure {
                 Self { not_running: true, ..Self::new(Exit::Unreachable, message) }
             }
             ClientError::TimedOut { .. } => Self::new(Exit::Unreachable, message),
-            ClientError::NotFound { near, .. } => {
+            ClientError::NotFound { suggestions, .. } => {
                 let is_realm = message.starts_with("no realm");
                 let failure = Self::new(Exit::NoSuchRealm, message);
-                match near.as_slice() {
+                match suggestions.as_slice() {
                     [] if is_realm => failure.help("`heartbeat-cli status` lists them"),
                     [] => failure,
-                    near => failure.help(format!("did you mean {}?", near.join(" or "))),
+                    suggestions => failure.help(format!("did you mean {}?", suggestions.join(" or "))),
                 }
             }
             ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
@@ -231,7 +231,7 @@ mod tests {
                 5,
             ),
             (ClientError::TimedOut { host: host(), after: Duration::from_secs(5), connected: true }, 5),
-            (ClientError::NotFound { detail: plain("no such realm"), near: vec![plain("api")] }, 4),
+            (ClientError::NotFound { detail: plain("no such realm"), suggestions: vec![plain("api")] }, 4),
             (ClientError::Forbidden { detail: plain("no") }, 6),
             (ClientError::Refused { detail: plain("no"), plan: None }, 7),
             (ClientError::Deadline { detail: plain("late"), plan: None }, 124),
@@ -242,8 +242,10 @@ mod tests {
             let text = error.to_string();
             assert_eq!(Failure::from(error).exit.code(), code, "{text}");
         }
-        let near =
-            Failure::from(ClientError::NotFound { detail: plain("d"), near: vec![plain("a"), plain("b")] });
-        assert_eq!(near.help.as_deref(), Some("did you mean a or b?"));
+        let suggestions = Failure::from(ClientError::NotFound {
+            detail: plain("d"),
+            suggestions: vec![plain("a"), plain("b")],
+        });
+        assert_eq!(suggestions.help.as_deref(), Some("did you mean a or b?"));
     }
 }

@@ -141,7 +141,7 @@ fn unknown(word: &str) -> Failure {
     let failure = Failure::new(Exit::Usage, format!("nothing is called `{shown}`"));
     let words = words();
     match nearest(word, words.iter().map(String::as_str)) {
-        Some(near) => failure.help(format!("did you mean {near}?")),
+        Some(suggestion) => failure.help(format!("did you mean {suggestion}?")),
         None => failure.help("`heartbeat-cli explain` lists what can be explained"),
     }
 }

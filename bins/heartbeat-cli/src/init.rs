@@ -41,7 +41,7 @@ pub(crate) fn run(dry_run: bool, console: &mut Console) -> Outcome {
             failure.help("`heartbeat-cli check` judges it; `init --dry-run` shows what would be written")
         );
     }
-    let first = look_around(&dir)?;
+    let first = first_steps(&dir)?;
     if dry_run {
         console.print(&first.toml)?;
     } else {
@@ -64,7 +64,7 @@ pub(crate) fn run(dry_run: bool, console: &mut Console) -> Outcome {
     Ok(Exit::Holds)
 }
 
-fn look_around(dir: &Path) -> Result<First, Failure> {
+fn first_steps(dir: &Path) -> Result<First, Failure> {
     let name = dir.file_name().map_or_else(|| "shop".to_owned(), |name| name.to_string_lossy().into_owned());
     let head = format!(
         "#:schema heartbeat.schema.json\n# (for editors: heartbeat-cli schema > heartbeat.schema.json)\n# `heartbeat-cli explain KEY` explains every key; `heartbeat-cli check` finds every mistake.\n[heartbeat]\nname = {}\n\n",
@@ -129,7 +129,7 @@ mod tests {
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let first = look_around(dir.path()).unwrap_or_else(|failure| panic!("{}", failure.message));
+        let first = first_steps(dir.path()).unwrap_or_else(|failure| panic!("{}", failure.message));
         let loaded = load_str(FILE, &first.toml, &std::collections::BTreeMap::new());
         assert!(loaded.is_ok(), "{}\n{}", loaded.unwrap_err(), first.toml);
         first

@@ -127,8 +127,9 @@ fn usage(error: &clap::Error) -> u8 {
 /// Own words for a command that is none, such as one of another tool.
 fn unknown_command(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let near = meant(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-    Some(format!("unknown command `{name}`{near}"))
+    let suggestion =
+        meant(name).map_or_else(String::new, |suggestion| format!("; did you mean `{suggestion}`?"));
+    Some(format!("unknown command `{name}`{suggestion}"))
 }
 
 async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {

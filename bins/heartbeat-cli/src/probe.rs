@@ -73,7 +73,7 @@ fn probes<'a>(config: &'a Config, name: &str) -> Result<Vec<(&'a str, &'a Measur
             format!("`{shown}` is neither a URL nor a realm of the configuration"),
         );
         return Err(match nearest(name, infos.iter().map(|info| info.name.as_str())) {
-            Some(near) => failure.help(format!("did you mean {near}?")),
+            Some(suggestion) => failure.help(format!("did you mean {suggestion}?")),
             None => failure.help("for example http://127.0.0.1:8001/api/health/"),
         });
     };
@@ -119,10 +119,10 @@ fn recorded(failure: &ProbeFailureEntry, style: Style) -> Vec<String> {
 
 /// The last failure shortly before `at` with what was said in it: an incident that began then began with it.
 pub(crate) fn before(failures: &[ProbeFailureEntry], at: WallTime, style: Style) -> Vec<String> {
-    let is_near = |failure: &&ProbeFailureEntry| {
+    let is_shortly_before = |failure: &&ProbeFailureEntry| {
         (0..=MAX_BEFORE_MS).contains(&(at.as_millis() - failure.at.as_millis()))
     };
-    let found = failures.iter().find(is_near);
+    let found = failures.iter().find(is_shortly_before);
     found.map_or_else(Vec::new, |failure| recorded(failure, style))
 }
 

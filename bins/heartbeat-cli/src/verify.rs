@@ -19,7 +19,7 @@ pub(crate) enum Wanted {
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub(crate) enum Evaluation {
     /// It holds.
     Holds,
     /// A realm failed, so it will not hold by itself: which, and why.
@@ -42,7 +42,12 @@ pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec
 }
 
 /// Judges a document. A realm that is not known yet is missing, not an error.
-pub(crate) fn judge(document: &StatusDocument, names: &[String], wanted: Wanted, style: Style) -> Judgement {
+pub(crate) fn evaluate(
+    document: &StatusDocument,
+    names: &[String],
+    wanted: Wanted,
+    style: Style,
+) -> Evaluation {
     let realms = counted(document, names);
     if fails_on_failure(wanted) {
         let failed: Vec<String> = realms
@@ -51,14 +56,14 @@ pub(crate) fn judge(document: &StatusDocument, names: &[String], wanted: Wanted,
             .map(|realm| reason_line(realm, style))
             .collect();
         if !failed.is_empty() {
-            return Judgement::Failed(failed);
+            return Evaluation::Failed(failed);
         }
     }
     let mut missing: Vec<String> =
         realms.iter().filter(|realm| !holds(realm, wanted)).map(|realm| reason_line(realm, style)).collect();
     missing
         .extend(unknown(document, names).iter().map(|name| format!("{} is not known yet", style.text(name))));
-    if missing.is_empty() { Judgement::Holds } else { Judgement::Missing(missing) }
+    if missing.is_empty() { Evaluation::Holds } else { Evaluation::Missing(missing) }
 }
 
 const fn fails_on_failure(wanted: Wanted) -> bool {
@@ -93,17 +98,19 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn judged(document: &StatusDocument, names: &[&str], wanted: Wanted) -> Judgement {
-        judge(document, &named(names), wanted, Style::default())
+    fn evaluated(document: &StatusDocument, names: &[&str], wanted: Wanted) -> Evaluation {
+        evaluate(document, &named(names), wanted, Style::default())
     }
 
     #[test]
     fn everything_desired_holds_or_is_listed_with_its_reason() {
-        assert_eq!(judged(&sample::calm(), &[], Wanted::Desired), Judgement::Holds);
-        let Judgement::Missing(missing) = judged(&sample::outage(), &[], Wanted::Desired) else { panic!() };
+        assert_eq!(evaluated(&sample::calm(), &[], Wanted::Desired), Evaluation::Holds);
+        let Evaluation::Missing(missing) = evaluated(&sample::outage(), &[], Wanted::Desired) else {
+            panic!()
+        };
         assert_eq!(missing.len(), 3);
         assert_eq!(missing[0], "postgres is restarting: exit code 1 after 0.2 s, attempt 2 of 6");
-        assert_eq!(judged(&sample::outage(), &["mail", "migrate"], Wanted::Desired), Judgement::Holds);
+        assert_eq!(evaluated(&sample::outage(), &["mail", "migrate"], Wanted::Desired), Evaluation::Holds);
     }
 
     #[test]
@@ -111,9 +118,9 @@ mod tests {
         let mut document = sample::calm();
         let mail = document.realms.iter_mut().find(|realm| realm.name == "mail").unwrap();
         mail.status = Status::Failed.into();
-        assert_eq!(judged(&document, &[], Wanted::Desired), Judgement::Holds);
-        assert!(matches!(judged(&document, &["mail"], Wanted::Desired), Judgement::Failed(_)));
-        assert_eq!(judged(&document, &["mail"], Wanted::Goal(Goal::Settled)), Judgement::Holds);
+        assert_eq!(evaluated(&document, &[], Wanted::Desired), Evaluation::Holds);
+        assert!(matches!(evaluated(&document, &["mail"], Wanted::Desired), Evaluation::Failed(_)));
+        assert_eq!(evaluated(&document, &["mail"], Wanted::Goal(Goal::Settled)), Evaluation::Holds);
     }
 
     #[test]
@@ -131,12 +138,12 @@ mod tests {
                 let mut document = sample::calm();
                 let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
                 api.status = (*status).into();
-                let judgement = judged(&document, &["api"], wanted);
-                let words = format!("{wanted:?}, {status}: {judgement:?}");
-                assert_eq!(judgement == Judgement::Holds, statuses.contains(status), "{words}");
+                let evaluation = evaluated(&document, &["api"], wanted);
+                let words = format!("{wanted:?}, {status}: {evaluation:?}");
+                assert_eq!(evaluation == Evaluation::Holds, statuses.contains(status), "{words}");
                 // A failed realm ends the wait for every goal but one.
                 let ends = *status == Failed && !statuses.contains(status);
-                assert_eq!(matches!(judgement, Judgement::Failed(_)), ends, "{words}");
+                assert_eq!(matches!(evaluation, Evaluation::Failed(_)), ends, "{words}");
             }
         }
     }
@@ -147,16 +154,16 @@ mod tests {
         let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
         api.status = Status::Stopping.into();
         let stopped = Wanted::Goal(Goal::Stopped);
-        assert!(matches!(judged(&document, &["api"], stopped), Judgement::Missing(_)));
+        assert!(matches!(evaluated(&document, &["api"], stopped), Evaluation::Missing(_)));
         let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
         api.status = Status::Stopped.into();
-        assert_eq!(judged(&document, &["api"], stopped), Judgement::Holds);
-        assert!(matches!(judged(&document, &["api"], Wanted::Goal(Goal::Up)), Judgement::Missing(_)));
+        assert_eq!(evaluated(&document, &["api"], stopped), Evaluation::Holds);
+        assert!(matches!(evaluated(&document, &["api"], Wanted::Goal(Goal::Up)), Evaluation::Missing(_)));
     }
 
     #[test]
     fn what_is_not_known_yet_is_waited_for() {
-        let judgement = judged(&sample::calm(), &["api", "later"], Wanted::Goal(Goal::Up));
-        assert_eq!(judgement, Judgement::Missing(named(&["later is not known yet"])));
+        let evaluation = evaluated(&sample::calm(), &["api", "later"], Wanted::Goal(Goal::Up));
+        assert_eq!(evaluation, Evaluation::Missing(named(&["later is not known yet"])));
     }
 }

@@ -10,7 +10,7 @@ use crate::args::Goal;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
-use crate::verify::{Judgement, Wanted, counted, judge, unknown};
+use crate::verify::{Evaluation, Wanted, counted, evaluate, unknown};
 
 /// How long `wait` and `status --wait` wait without a time of their own.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
@@ -44,15 +44,15 @@ pub(crate) async fn wait_until(
             ));
         }
     }
-    let mut last: Option<(StatusDocument, Judgement)> = None;
+    let mut last: Option<(StatusDocument, Evaluation)> = None;
     let mut silence: Option<ClientError> = None;
     let ended = timeout(limit, poll(client, names, wanted, console, &mut last, &mut silence)).await;
     console.passing_note("");
     if let Ok(Err(failure)) = ended {
         return Err(failure);
     }
-    let (document, judgement) = match (last, silence) {
-        (Some((document, judgement)), _) => (document, judgement),
+    let (document, evaluation) = match (last, silence) {
+        (Some((document, evaluation)), _) => (document, evaluation),
         (None, Some(error)) => return Err(error.into()),
         (None, None) => {
             return Err(Failure::new(
@@ -61,10 +61,10 @@ pub(crate) async fn wait_until(
             ));
         }
     };
-    let (exit, lines) = match judgement {
-        Judgement::Holds => (Exit::Holds, Vec::new()),
-        Judgement::Failed(lines) => (Exit::NotDesired, lines),
-        Judgement::Missing(lines) => (Exit::Deadline, lines),
+    let (exit, lines) = match evaluation {
+        Evaluation::Holds => (Exit::Holds, Vec::new()),
+        Evaluation::Failed(lines) => (Exit::NotDesired, lines),
+        Evaluation::Missing(lines) => (Exit::Deadline, lines),
     };
     Ok(Waited { exit, lines, document: Some(document) })
 }
@@ -74,7 +74,7 @@ async fn poll(
     names: &[String],
     wanted: Wanted,
     console: &mut Console,
-    last: &mut Option<(StatusDocument, Judgement)>,
+    last: &mut Option<(StatusDocument, Evaluation)>,
     silence: &mut Option<ClientError>,
 ) -> Result<(), Failure> {
     let style = console.style;
@@ -83,14 +83,14 @@ async fn poll(
         tick.tick().await;
         match client.status(false).await {
             Ok(document) => {
-                let judgement = judge(&document, names, wanted, style);
-                let over = !matches!(judgement, Judgement::Missing(_));
-                if let Judgement::Missing(missing) = &judgement {
+                let evaluation = evaluate(&document, names, wanted, style);
+                let over = !matches!(evaluation, Evaluation::Missing(_));
+                if let Evaluation::Missing(missing) = &evaluation {
                     let first = missing.first().map_or("", String::as_str);
                     let note = format!("waiting for {}: {first}", missing.len());
                     console.passing_note(&note);
                 }
-                *last = Some((document, judgement));
+                *last = Some((document, evaluation));
                 if over {
                     return Ok(());
                 }

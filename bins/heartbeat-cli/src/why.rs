@@ -7,7 +7,7 @@ use heartbeat_status::wire::{
 };
 use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_markup};
 
-use crate::advice::{advice, plan_of_remedy};
+use crate::advice::{advice, plan_of_way_out};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::cells::{counter, mute, next, past as past_result, spaced, why};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
@@ -70,7 +70,7 @@ async fn one(client: &Client, name: &str, refresh: bool, console: &mut Console) 
         _ => {
             let ecosystem = client.status(false).await?;
             let columns = if console.terminal { console.width() } else { usize::MAX };
-            let plan = plan_of_remedy(client, &realm.realm).await;
+            let plan = plan_of_way_out(client, &realm.realm).await;
             console.print(&explain(&realm, &ecosystem, plan.as_ref(), columns, console.style))?;
         }
     }
@@ -138,10 +138,10 @@ pub(crate) fn explain(
             &format!("{} of {} used in {window}, {} in all", restarts.used, restarts.burst, restarts.total),
         );
     }
-    if let Some(holder) = &document.holder {
-        let command = style.text(&holder.command);
-        let user = style.text(&holder.user);
-        page.line("port", &format!("held by pid {}, {command}, of user {user}", holder.pid));
+    if let Some(port_owner) = &document.port_owner {
+        let command = style.text(&port_owner.command);
+        let user = style.text(&port_owner.user);
+        page.line("port", &format!("held by pid {}, {command}, of user {user}", port_owner.pid));
     }
     past(&mut page, document);
     if let Some(earlier) = earlier(document, ecosystem) {
@@ -347,13 +347,16 @@ mod tests {
     use crate::sample;
     use crate::style::width;
     use heartbeat_status::RestartCause;
-    use heartbeat_status::wire::HolderEntry;
+    use heartbeat_status::wire::PortOwnerEntry;
 
     #[test]
     fn an_explanation_is_the_committed_one() {
         let mut held = sample::realm();
-        held.holder =
-            Some(HolderEntry { pid: 4711, command: "python -m http.server 8001".into(), user: "eve".into() });
+        held.port_owner = Some(PortOwnerEntry {
+            pid: 4711,
+            command: "python -m http.server 8001".into(),
+            user: "eve".into(),
+        });
         held.log_tail = (1..=12).map(|line| format!("line {line} \u{1b}[31mof its output")).collect();
         let pages = [("", sample::realm()), (", and a stranger on its port", held)].map(|(what, realm)| {
             [80, 200].map(|columns| {

@@ -66,8 +66,8 @@ fn explain(
         page.line("you can", &style.text(&problem.advice));
     }
     let is_over = |incident: &&IncidentDocument| {
-        let lasts = health.problems.iter().any(|problem| problem.message == incident.message);
-        incident.root == NAME && !lasts && (incident.reason.is(Reason::OwnProblem) || is_healthy(health))
+        let persists = health.problems.iter().any(|problem| problem.message == incident.message);
+        incident.root == NAME && !persists && (incident.reason.is(Reason::OwnProblem) || is_healthy(health))
     };
     for incident in open.iter().filter(is_over) {
         page.line("incident", &incident_line(incident, now, style));

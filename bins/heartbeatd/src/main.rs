@@ -173,7 +173,7 @@ fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         }
     };
     let records = heartbeat_daemon::check_state(&loaded.config)?;
-    say(&format!("heartbeatd {}{}", env!("CARGO_PKG_VERSION"), heartbeat_daemon::can_go_on(records)));
+    say(&format!("heartbeatd {}{}", env!("CARGO_PKG_VERSION"), heartbeat_daemon::can_proceed(records)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::wire::{
-    About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, HolderEntry, IncidentDocument,
-    NotificationEntry, NotifyTestDocument, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
+    About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
+    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
     ReportDocument, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
@@ -30,7 +30,7 @@ pub struct Past {
     /// Last lines of its output, the oldest first. Served on the Unix socket only.
     pub log_tail: Vec<String>,
     /// Who holds its port, when that is not the realm itself.
-    pub holder: Option<HolderEntry>,
+    pub port_owner: Option<PortOwnerEntry>,
 }
 
 /// Where the output of a realm goes.

@@ -175,11 +175,14 @@ fn too_many_streams() -> ApiError {
 }
 
 fn no_route(path: &str) -> ApiError {
-    let near = route::nearest_paths(path);
-    let way_out =
-        if near.is_empty() { " Start at /api/status/.".to_owned() } else { suggestions::question(&near) };
+    let suggestions = route::nearest_paths(path);
+    let way_out = if suggestions.is_empty() {
+        " Start at /api/status/.".to_owned()
+    } else {
+        suggestions::question(&suggestions)
+    };
     let detail = format!("nothing is served at {}.{way_out}", heartbeat_status::sanitise_line(path));
-    ApiError::new(StatusCode::NOT_FOUND, "no-such-route", detail).suggest(near)
+    ApiError::new(StatusCode::NOT_FOUND, "no-such-route", detail).suggest(suggestions)
 }
 
 fn check_method(method: &Method, rule: &Rule) -> Result<(), ApiError> {

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum BindError {
     /// A live process answers on the socket.
-    #[error("{} is served by {holder}; only one heartbeatd can hold it: stop that one, or give this one another `socket`", path.display())]
+    #[error("{} is served by {owner}; only one heartbeatd can hold it: stop that one, or give this one another `socket`", path.display())]
     SocketHeld {
         /// Path of the socket.
         path: PathBuf,
         /// Who answers, e.g. `heartbeatd (pid 4120)`.
-        holder: String,
+        owner: String,
     },
     /// A file that is not a socket is in the way; heartbeatd does not remove it.
     #[error("{} exists and is not a socket; remove it, or set `socket` to another path", path.display())]
@@ -34,13 +34,13 @@ pub enum BindError {
     },
     /// Another process listens on the address.
     #[error(
-        "{address} is in use by {holder}; stop it, or set `listen` in [heartbeat] to another address or \"off\""
+        "{address} is in use by {owner}; stop it, or set `listen` in [heartbeat] to another address or \"off\""
     )]
     AddressHeld {
         /// The configured address.
         address: SocketAddr,
         /// The process that listens, e.g. `nginx (pid 812)`; `another process` where heartbeatd cannot see it.
-        holder: String,
+        owner: String,
         /// The error of the kernel.
         source: io::Error,
     },

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use heartbeat_http::Answer as Opened;
+use heartbeat_http::OpenResponse;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, EvidenceDocument, GraphDocument,
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::events::{Events, LogLines};
 use crate::resume::{Progress, progress};
-use crate::transport::{Answer, Peer, Question, ask, open, protocol, whole};
+use crate::transport::{Fetched, Peer, Question, ask, open, protocol, whole};
 use crate::{ClientError, Host, Token};
 
 /// Default deadline of a question that only reads what heartbeatd already knows.
@@ -210,7 +210,7 @@ impl Client {
     }
 
     /// The plan of a command that was accepted by a heartbeatd which another one has replaced since.
-    fn handed_over(&self, answer: &Answer) -> Option<ActionDocument> {
+    fn handed_over(&self, answer: &Fetched) -> Option<ActionDocument> {
         let problem = problem_of(answer)?;
         let accepted = problem.kind == SHUTTING_DOWN && problem.applied == Some(true);
         problem.plan.filter(|_| accepted)
@@ -255,7 +255,7 @@ impl Client {
     }
 
     /// Asks; a second time where heartbeatd is about to be replaced and has not taken the question.
-    async fn ask(&self, question: Question<'_>) -> Result<Answer, ClientError> {
+    async fn ask(&self, question: Question<'_>) -> Result<Fetched, ClientError> {
         let again = question.clone();
         let answer = ask(self.peer(), question).await?;
         let refused = problem_of(&answer)
@@ -586,7 +586,7 @@ impl Client {
     }
 
     /// Opens a stream of events.
-    async fn stream(&self, path: &str, since: Option<&str>) -> Result<Opened, ClientError> {
+    async fn stream(&self, path: &str, since: Option<&str>) -> Result<OpenResponse, ClientError> {
         let question = Question {
             method: Method::GET,
             path,
@@ -670,7 +670,7 @@ impl Client {
         self.parse(self.ask(question).await?)
     }
 
-    fn parse<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ClientError> {
+    fn parse<T: DeserializeOwned>(&self, answer: Fetched) -> Result<T, ClientError> {
         if !answer.status.is_success() {
             return Err(self.failure(&answer));
         }
@@ -678,16 +678,16 @@ impl Client {
     }
 
     /// A refusal in the words of [`ClientError`].
-    fn failure(&self, answer: &Answer) -> ClientError {
+    fn failure(&self, answer: &Fetched) -> ClientError {
         let Some(problem) = problem_of(answer) else {
             return protocol(&self.host, format!("status {} without a problem document", answer.status));
         };
-        let Problem { detail, near, plan, problems, applied, .. } = problem;
+        let Problem { detail, suggestions, plan, problems, applied, .. } = problem;
         let plan = plan.map(Box::new);
         // The realm exists; a part of it is missing.
         let of_realm = matches!(problem.kind.as_str(), "heartbeat:no-log" | "heartbeat:no-previous");
         match answer.status {
-            StatusCode::NOT_FOUND if !of_realm => ClientError::NotFound { detail, near },
+            StatusCode::NOT_FOUND if !of_realm => ClientError::NotFound { detail, suggestions },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::Forbidden { detail },
             StatusCode::CONFLICT => ClientError::Refused { detail, plan },
             StatusCode::INSUFFICIENT_STORAGE if applied == Some(true) => {
@@ -697,7 +697,7 @@ impl Client {
             _ => ClientError::Problem(Box::new(Problem {
                 problems,
                 detail,
-                near,
+                suggestions,
                 plan: plan.map(|plan| *plan),
                 applied,
                 kind: problem.kind,
@@ -708,7 +708,7 @@ impl Client {
     }
 }
 
-fn problem_of(answer: &Answer) -> Option<Problem> {
+fn problem_of(answer: &Fetched) -> Option<Problem> {
     if answer.problem { serde_json::from_slice(&answer.body).ok() } else { None }
 }
 

@@ -47,7 +47,7 @@ pub enum ClientError {
         /// What heartbeatd says.
         detail: String,
         /// Names that are near.
-        near: Vec<String>,
+        suggestions: Vec<String>,
     },
     /// Not permitted here (401, 403, or the socket's mode).
     #[error("not permitted: {detail}")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_http::{Answer as Opened, Body};
+use heartbeat_http::{Body, OpenResponse};
 use heartbeat_status::wire::{EventEntry, LogsDocument};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
 pub struct Events(Stream);
 
 impl Events {
-    pub(crate) fn new(host: Host, opened: Opened) -> Self {
+    pub(crate) fn new(host: Host, opened: OpenResponse) -> Self {
         Self(Stream::new(host, opened))
     }
 
@@ -45,7 +45,7 @@ impl Events {
 pub struct LogLines(Stream);
 
 impl LogLines {
-    pub(crate) fn new(host: Host, opened: Opened) -> Self {
+    pub(crate) fn new(host: Host, opened: OpenResponse) -> Self {
         Self(Stream::new(host, opened))
     }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(host: Host, opened: Opened) -> Self {
+    pub(crate) fn new(host: Host, opened: OpenResponse) -> Self {
         Self { host, body: opened.body, read: Vec::new(), searched: 0, last_id: None }
     }
 

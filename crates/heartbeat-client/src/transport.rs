@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::{
-    Address, Answer as Opened, ConnectError, ExchangeError, SYSTEM, Stream, Tls, TlsOptions, send,
+    Address, ConnectError, ExchangeError, OpenResponse, SYSTEM, Stream, Tls, TlsOptions, send,
 };
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,7 +36,7 @@ pub(crate) struct Question<'a> {
 }
 
 /// What came back.
-pub(crate) struct Answer {
+pub(crate) struct Fetched {
     pub(crate) status: StatusCode,
     pub(crate) problem: bool,
     pub(crate) body: Bytes,
@@ -50,7 +50,7 @@ pub(crate) struct Peer<'a> {
 }
 
 /// Asks, within the question's deadline.
-pub(crate) async fn ask(peer: Peer<'_>, question: Question<'_>) -> Result<Answer, ClientError> {
+pub(crate) async fn ask(peer: Peer<'_>, question: Question<'_>) -> Result<Fetched, ClientError> {
     let (after, connected) = (question.deadline, AtomicBool::new(false));
     let asking = async { whole(peer.host, connect(peer, question, &connected).await?).await };
     timeout(after, asking).await.unwrap_or_else(|_| Err(timed_out(peer.host, after, &connected)))
@@ -61,7 +61,7 @@ fn timed_out(host: &Host, after: Duration, connected: &AtomicBool) -> ClientErro
 }
 
 /// The head of an answer, within the question's deadline; its body comes as it comes.
-pub(crate) async fn open(peer: Peer<'_>, question: Question<'_>) -> Result<Opened, ClientError> {
+pub(crate) async fn open(peer: Peer<'_>, question: Question<'_>) -> Result<OpenResponse, ClientError> {
     let (after, connected) = (question.deadline, AtomicBool::new(false));
     let opening = connect(peer, question, &connected);
     timeout(after, opening).await.unwrap_or_else(|_| Err(timed_out(peer.host, after, &connected)))
@@ -71,7 +71,7 @@ async fn connect(
     peer: Peer<'_>,
     question: Question<'_>,
     connected: &AtomicBool,
-) -> Result<Opened, ClientError> {
+) -> Result<OpenResponse, ClientError> {
     let host = peer.host;
     if peer.token.is_some() && !host.is_private() {
         let detail =
@@ -141,7 +141,7 @@ pub(crate) fn unreachable(
     ClientError::Unreachable { host: host.clone(), why, source: Box::new(source) }
 }
 
-async fn exchange<S>(peer: Peer<'_>, stream: S, question: Question<'_>) -> Result<Opened, ClientError>
+async fn exchange<S>(peer: Peer<'_>, stream: S, question: Question<'_>) -> Result<OpenResponse, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -158,7 +158,7 @@ pub(crate) fn broken(host: &Host, what: &str, error: ExchangeError) -> ClientErr
 }
 
 /// Reads an answer to its end.
-pub(crate) async fn whole(host: &Host, mut opened: Opened) -> Result<Answer, ClientError> {
+pub(crate) async fn whole(host: &Host, mut opened: OpenResponse) -> Result<Fetched, ClientError> {
     let status = opened.head.status;
     let kind = opened.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let problem = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
@@ -168,7 +168,7 @@ pub(crate) async fn whole(host: &Host, mut opened: Opened) -> Result<Answer, Cli
     }
     let read = opened.body.read(MAX_BODY_BYTES).await;
     match read.map_err(|error| broken(host, "the answer broke off", error))? {
-        (body, true) => Ok(Answer { status, problem, body: body.into() }),
+        (body, true) => Ok(Fetched { status, problem, body: body.into() }),
         (_, false) => Err(too_long()),
     }
 }

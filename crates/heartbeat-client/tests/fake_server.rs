@@ -181,7 +181,10 @@ async fn an_ill_heartbeatd_still_says_how_it_is() {
 #[tokio::test]
 async fn refusals_keep_their_kind() {
     let error = fake(problem(404, r#","near":["api"]"#)).client.realm("ap/i", false).await.unwrap_err();
-    assert!(matches!(&error, ClientError::NotFound { near, .. } if near == &["api"]), "{error}");
+    assert!(
+        matches!(&error, ClientError::NotFound { suggestions, .. } if suggestions == &["api"]),
+        "{error}"
+    );
     let error = fake(problem(403, "")).client.status(false).await.unwrap_err();
     assert!(matches!(&error, ClientError::Forbidden { .. }), "{error}");
     let request = ActionRequest::default();

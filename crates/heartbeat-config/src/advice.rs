@@ -17,14 +17,14 @@ const RECEIVERS: [&str; 6] = ["webhook", "alertmanager", "ntfy", "slack", "pager
 const WITHIN_A_REALM: [Table; 7] = [Start, Stop, Restart, Limits, Log, Slo, Health];
 
 /// A table with a line that is wrong, and the file that it stands in.
-pub(crate) struct Around<'a> {
+pub(crate) struct Context<'a> {
     pub(crate) table: Table,
     pub(crate) path: &'a [String],
     pub(crate) values: &'a Dict,
     pub(crate) root: &'a Dict,
 }
 
-impl<'a> Around<'a> {
+impl<'a> Context<'a> {
     /// The realm that the table is, or stands in, with its heading.
     pub(crate) fn realm(&self) -> Option<(String, &'a Dict)> {
         let table = |value: Option<&'a Value>| match value {
@@ -197,7 +197,7 @@ impl<'a> Around<'a> {
             let (heading, realm) = self.realm()?;
             let Some(key) = find(Realm) else {
                 let key = WITHIN_A_REALM.into_iter().find_map(find)?;
-                let of_realm = Around {
+                let of_realm = Context {
                     table: Realm,
                     values: realm,
                     path: &self.path[..self.path.len().min(2)],

@@ -334,8 +334,8 @@ impl<'s> Document<'s> {
             Some(metadata) => (None, metadata.name.to_string()),
             None => {
                 let place = self.files_of(path).find_map(|file| file.place(path, on_key));
-                let around = || (1..path.len()).rev().find_map(|upto| self.file_of(&path[..upto]));
-                let origin = place.as_ref().map(|place| place.source.name.as_str()).or_else(around);
+                let enclosing = || (1..path.len()).rev().find_map(|upto| self.file_of(&path[..upto]));
+                let origin = place.as_ref().map(|place| place.source.name.as_str()).or_else(enclosing);
                 let origin = origin.unwrap_or_default().to_owned();
                 (place, origin)
             }

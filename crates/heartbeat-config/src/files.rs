@@ -139,7 +139,7 @@ pub(crate) struct Silent(pub(crate) String);
 ///
 /// # Errors
 /// [`Silent`]: what was asked last.
-pub(crate) fn bounded<T: Send + 'static>(
+pub(crate) fn within_silence<T: Send + 'static>(
     work: impl FnOnce(&Files<'_>) -> T + Send + 'static,
 ) -> Result<T, Silent> {
     within(SILENCE, work)

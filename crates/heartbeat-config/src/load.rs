@@ -55,7 +55,7 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
 #[must_use]
 pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
     let sources = sources.clone();
-    let found = files::bounded(move |files| {
+    let found = files::within_silence(move |files| {
         let file = find_file(&sources).ok()?;
         let text = files.read(&file).ok()?;
         let source = Arc::new(Source::new(file.display().to_string(), text));
@@ -118,11 +118,13 @@ pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, R
 
 fn within_bounds(sources: &Sources, registered: &[String], purpose: Purpose) -> Result<Loaded, Report> {
     let (sources, registered) = (sources.clone(), registered.to_vec());
-    files::bounded(move |files| read(&sources, &registered, files, purpose)).unwrap_or_else(|Silent(what)| {
-        let message = format!("{what} does not answer; nothing was read");
-        let help = "a network mount or directory service may be away: bring it back, and try again";
-        Err(Report::new(vec![Diagnostic::new(Code::Silent, message).help(help)]))
-    })
+    files::within_silence(move |files| read(&sources, &registered, files, purpose)).unwrap_or_else(
+        |Silent(what)| {
+            let message = format!("{what} does not answer; nothing was read");
+            let help = "a network mount or directory service may be away: bring it back, and try again";
+            Err(Report::new(vec![Diagnostic::new(Code::Silent, message).help(help)]))
+        },
+    )
 }
 
 fn read(

@@ -321,11 +321,11 @@ fn check_fallbacks(reader: &Reader<'_>, written: &Dict) {
             (format!("receiver `{name}` is its own fallback"), "name another receiver".to_owned())
         } else {
             let others = written.keys().map(String::as_str).filter(|other| other != name);
-            let near = keys::nearest(fallback, others);
+            let suggestion = keys::nearest(fallback, others);
             let declare = || format!("declare it: [notify.{fallback}]");
             (
                 format!("there is no receiver `{fallback}`"),
-                near.map_or_else(declare, |near| format!("did you mean `{near}`?")),
+                suggestion.map_or_else(declare, |suggestion| format!("did you mean `{suggestion}`?")),
             )
         };
         reader.value_problem(&entry, Code::BadReceiver, message, "here", &help);
@@ -362,10 +362,10 @@ fn template(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<String> {
 
 fn template_help(error: &TemplateError) -> String {
     let among = |name: &str, words: &[&str]| {
-        let near = keys::nearest(name, words.iter().copied());
-        near.map_or_else(
+        let suggestion = keys::nearest(name, words.iter().copied());
+        suggestion.map_or_else(
             || format!("there are {}", words.join(", ")),
-            |near| format!("did you mean `{near}`?"),
+            |suggestion| format!("did you mean `{suggestion}`?"),
         )
     };
     match error {

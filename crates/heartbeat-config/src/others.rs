@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use figment::value::Value;
 use heartbeat_status::RealmName;
 
-use crate::advice::Around;
+use crate::advice::Context;
 use crate::keys::{self, Table};
 use crate::translated::{folded, truth, whole};
 
@@ -176,36 +176,36 @@ const TABLES_OF_REALMS: &[&str] = &[
 ];
 
 /// The way out for a key that is none of ours.
-pub(crate) fn instead(around: &Around<'_>, name: &str, value: &Value) -> Option<String> {
-    let (table, word) = (around.table, folded(name));
+pub(crate) fn instead(context: &Context<'_>, name: &str, value: &Value) -> Option<String> {
+    let (table, word) = (context.table, folded(name));
     if table == Root
-        && let Some(help) = as_heading(around, name, &word, value)
+        && let Some(help) = as_heading(context, name, &word, value)
     {
         return Some(help);
     }
     // Our own key in another spelling, or under the name that another tool has for it.
     let own = keys::of(table).find(|key| folded(key.name) == word);
     if let Some(key) = own.or_else(|| keys::of(table).find(|key| key.also.contains(&word.as_str()))) {
-        return Some(around.line(key, value));
+        return Some(context.line(key, value));
     }
-    if let Some(help) = by_value(around, &word, value) {
+    if let Some(help) = by_value(context, &word, value) {
         return Some(help);
     }
     let (_, _, ours) = WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str()))?;
     Some(match ours {
-        Key(table, name) => around.line(keys::find(*table, name)?, value),
-        Check => around.health(value),
+        Key(table, name) => context.line(keys::find(*table, name)?, value),
+        Check => context.health(value),
         Say(sentence) => (*sentence).to_owned(),
         Nothing(instead) => format!("heartbeatd does not have that: {instead}"),
     })
 }
 
 /// The way out where it depends on what was written.
-fn by_value(around: &Around<'_>, word: &str, value: &Value) -> Option<String> {
-    let line = |table: Table, name: &str, value: Value| Some(around.line(keys::find(table, name)?, &value));
+fn by_value(context: &Context<'_>, word: &str, value: &Value) -> Option<String> {
+    let line = |table: Table, name: &str, value: Value| Some(context.line(keys::find(table, name)?, &value));
     let text = value.as_str().map(str::to_ascii_lowercase);
     let text = text.as_deref();
-    match (around.table, word) {
+    match (context.table, word) {
         (Realm, "autostart") => match truth(value)? {
             true => Some("remove it: heartbeatd starts every realm by itself".to_owned()),
             false => line(Realm, "manual", true.into()),
@@ -241,10 +241,10 @@ fn by_value(around: &Around<'_>, word: &str, value: &Value) -> Option<String> {
             _ => None,
         },
         (Health, "port" | "tcpsocket" | "address") => {
-            if keys::KINDS.iter().any(|kind| around.values.contains_key(*kind)) {
+            if keys::KINDS.iter().any(|kind| context.values.contains_key(*kind)) {
                 return Some("write the port into the target of the probe".to_owned());
             }
-            let (_, realm) = around.realm()?;
+            let (_, realm) = context.realm()?;
             let address = match value {
                 Value::Dict(_, inner) => whole(inner.get("port")?)?.to_string(),
                 _ => {
@@ -323,10 +323,10 @@ pub(crate) fn means_run(name: &str) -> bool {
 }
 
 /// A table with another heading: `[services.web]`, `[program:api]` and `[api]` are realms, `[daemon]` is `[heartbeat]`.
-fn as_heading(around: &Around<'_>, name: &str, word: &str, value: &Value) -> Option<String> {
+fn as_heading(context: &Context<'_>, name: &str, word: &str, value: &Value) -> Option<String> {
     let Value::Dict(_, table) = value else { return None };
     let ours = |path: &[&str]| {
-        let mut found = Some(around.root);
+        let mut found = Some(context.root);
         for name in path {
             found = match found.and_then(|table| table.get(*name)) {
                 Some(Value::Dict(_, inner)) => Some(inner),

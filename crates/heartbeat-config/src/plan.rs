@@ -101,9 +101,9 @@ pub(crate) fn resolve(
                 }
             }
             None => {
-                let near = keys::nearest(&need.name, realms.iter().map(|realm| realm.name.as_str()));
-                let help = match near {
-                    Some(near) => format!("did you mean `{near}`?"),
+                let suggestion = keys::nearest(&need.name, realms.iter().map(|realm| realm.name.as_str()));
+                let help = match suggestion {
+                    Some(suggestion) => format!("did you mean `{suggestion}`?"),
                     None => "register it first, or declare it in the configuration".to_owned(),
                 };
                 let message = format!("there is no realm `{}`", sanitise_line(&need.name));
@@ -164,7 +164,7 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
         } else {
             reader.nearest(&need.name, names).map_or_else(
                 || format!("declare it: [realm.{}]", need.name),
-                |near| format!("did you mean `{near}`?"),
+                |suggestion| format!("did you mean `{suggestion}`?"),
             )
         };
         Diagnostic::new(Code::UnknownRealm, format!("there is no realm `{}`", need.name))

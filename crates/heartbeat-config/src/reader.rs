@@ -9,7 +9,7 @@ use std::time::Duration;
 use figment::value::{Dict, Num, Value};
 use heartbeat_status::RealmName;
 
-use crate::advice::{self, Around};
+use crate::advice::{self, Context};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
@@ -199,7 +199,7 @@ impl Reader<'_> {
             if entry.path.get(path.len()) != Some(&name) {
                 return None;
             }
-            let realm = self.around(table, path, &Dict::new()).realm().map(|(_, realm)| realm.clone());
+            let realm = self.context(table, path, &Dict::new()).realm().map(|(_, realm)| realm.clone());
             let advised = advice::of_another_type(table, &name, entry.value, &realm.unwrap_or_default());
             advised.or_else(|| {
                 let takes = keys::find(table, &name)?.takes;
@@ -215,15 +215,15 @@ impl Reader<'_> {
         self.value_problem(entry, Code::WrongType, message, &format!("expected {wanted}"), &help);
     }
 
-    fn around<'b>(&'b self, table: Table, path: &'b [String], values: &'b Dict) -> Around<'b> {
-        Around { table, path, values, root: &self.document.root }
+    fn context<'b>(&'b self, table: Table, path: &'b [String], values: &'b Dict) -> Context<'b> {
+        Context { table, path, values, root: &self.document.root }
     }
 
     /// What to write for a `health` that is no probe.
     pub(crate) fn advised_health(&self, entry: &Entry<'_>) -> String {
         let nothing = Dict::new();
         let realm =
-            self.around(Table::Realm, &entry.path, &nothing).realm().map_or(&nothing, |(_, realm)| realm);
+            self.context(Table::Realm, &entry.path, &nothing).realm().map_or(&nothing, |(_, realm)| realm);
         let advised = advice::of_another_type(Table::Realm, "health", entry.value, realm);
         let advised = advised.unwrap_or_else(|| advice::example(realm));
         let is_item = entry.path.last().is_some_and(|last| last != "health");
@@ -262,10 +262,13 @@ impl Reader<'_> {
                 }
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
-                    let near = || keys::suggestion(table, name).map(|near| format!("did you mean `{near}`?"));
-                    let around = self.around(table, path, values);
-                    let elsewhere = || around.elsewhere(name, value);
-                    let help = others::instead(&around, name, value).or_else(elsewhere).or_else(near);
+                    let suggestion = || {
+                        keys::suggestion(table, name)
+                            .map(|suggestion| format!("did you mean `{suggestion}`?"))
+                    };
+                    let context = self.context(table, path, values);
+                    let elsewhere = || context.elsewhere(name, value);
+                    let help = others::instead(&context, name, value).or_else(elsewhere).or_else(suggestion);
                     let help = help.unwrap_or_else(|| {
                         let there = keys::names(table).collect::<Vec<_>>().join(", ");
                         format!("there are {there}; a key of your own begins with `x-`")
@@ -275,7 +278,7 @@ impl Reader<'_> {
                     if let (Table::Realm, Value::Dict(_, inner), true) = (
                         table,
                         value,
-                        others::means_health(name) && !around.health(value).starts_with("write"),
+                        others::means_health(name) && !context.health(value).starts_with("write"),
                     ) {
                         self.check_keys(Table::Health, &at(), inner);
                     }
@@ -466,7 +469,7 @@ impl Reader<'_> {
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let help = keys::nearest(&text, words.iter().map(|(word, _)| *word)).map_or_else(
             || format!("one of {list}"),
-            |near| format!("did you mean \"{near}\"? There are {list}"),
+            |suggestion| format!("did you mean \"{suggestion}\"? There are {list}"),
         );
         self.value_problem(
             entry,

@@ -60,11 +60,11 @@ pub fn keys_page() -> String {
             table.heading()
         );
         for key in keys::of(table) {
-            let mark = if key.registrable { " *" } else { "" };
+            let star = if key.registrable { " *" } else { "" };
             let cell = |text: &str| text.replace('|', "\\|");
             let _ = writeln!(
                 page,
-                "| `{}`{mark} | {} | {} | {} Example: `{}` |",
+                "| `{}`{star} | {} | {} | {} Example: `{}` |",
                 key.name,
                 cell(&key.takes.words()),
                 cell(&key.default_text()),

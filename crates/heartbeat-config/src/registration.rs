@@ -378,7 +378,7 @@ fn check(reader: &Reader<'_>, table: Table, path: &[String], values: &Dict) {
             None => {
                 let message = format!("unknown key `{name}` in {}", table.as_str());
                 let help = match keys::nearest(name, keys::registrable(table)) {
-                    Some(near) => format!("did you mean `{near}`?"),
+                    Some(suggestion) => format!("did you mean `{suggestion}`?"),
                     None => {
                         format!("there are {}", keys::registrable(table).collect::<Vec<_>>().join(", "))
                     }

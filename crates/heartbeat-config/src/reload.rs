@@ -161,8 +161,8 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<MergeErro
         let at = place.index();
         match in_force.plan.realms().get(at).filter(|old| old.name == spec.name && !old.retired) {
             Some(before) => {
-                let (made_of, keys) = differences((before, &in_force.realms[at]), (&spec, config));
-                if made_of {
+                let (restarts, keys) = differences((before, &in_force.realms[at]), (&spec, config));
+                if restarts {
                     restart.push(*place);
                     changes.restarted.push((spec.name.clone(), keys));
                 } else if !keys.is_empty() {
@@ -332,10 +332,10 @@ fn differences(
         }
         differs
     };
-    let mut made_of = false;
+    let mut restarts = false;
     if let (Some(old), Some(new)) = (&before.launch, &after.launch) {
         for key in old.identity().difference(&new.identity()) {
-            made_of |= differ(key, true);
+            restarts |= differ(key, true);
         }
         // How far a log grows, and how many are kept, takes effect on the one that is written to.
         differ("log", old.log != new.log);
@@ -376,7 +376,7 @@ fn differences(
     differ("restart", old.restart != new.restart || old.restart_with != new.restart_with);
     differ("restart", before.restart_command != after.restart_command);
     differ("slo", before.slo != after.slo);
-    (made_of, keys)
+    (restarts, keys)
 }
 
 fn same_measures(old: &[Option<Measure>], new: &[Option<Measure>]) -> bool {

@@ -36,9 +36,11 @@ fn refuse(reader: &Reader<'_>, item: &Entry<'_>, text: &str, realms: &[ReadRealm
         let message = format!("`{text}` selects other realms from one moment to the next");
         (message, "name the realms, their group (`@web`) or a label (`team=core`)".to_owned())
     } else if RealmName::new(text).is_ok() {
-        let near = keys::nearest(text, realms.iter().map(|realm| realm.spec.name.as_str()));
-        let help = near
-            .map_or_else(|| format!("declare it: [realm.{text}]"), |near| format!("did you mean `{near}`?"));
+        let suggestion = keys::nearest(text, realms.iter().map(|realm| realm.spec.name.as_str()));
+        let help = suggestion.map_or_else(
+            || format!("declare it: [realm.{text}]"),
+            |suggestion| format!("did you mean `{suggestion}`?"),
+        );
         (format!("there is no realm `{text}`"), help)
     } else {
         let help = "a name, `all`, a pattern (`web*`), `@group`, `label=value`, `+api` or `api+`";

@@ -53,13 +53,13 @@ pub(crate) fn meant(text: &str) -> Option<String> {
         "mb" | "mib" => "MiB",
         "g" | "gb" | "gib" => "GiB",
         // A signal, for the one setting that takes one.
-        word if number.is_empty() => return near_signal(word),
+        word if number.is_empty() => return nearest_signal(word),
         _ => return None,
     };
     (!number.is_empty()).then(|| format!("{number}{unit}"))
 }
 
-fn near_signal(word: &str) -> Option<String> {
+fn nearest_signal(word: &str) -> Option<String> {
     let names: Vec<String> = (1..=31).filter_map(Signal::new).map(|signal| signal.to_string()).collect();
     let word = word.to_ascii_uppercase();
     let word = word.strip_prefix("SIG").unwrap_or(&word);
@@ -192,8 +192,8 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         let unclosed = |rest: &str| {
-            let near: String = rest.chars().take(SHOWN_OF_A_COMMAND).collect();
-            Refusal::new(format!("the quote {c} before `{near}` is never closed"), in_a_list)
+            let excerpt: String = rest.chars().take(SHOWN_OF_A_COMMAND).collect();
+            Refusal::new(format!("the quote {c} before `{excerpt}` is never closed"), in_a_list)
         };
         let rest = chars.as_str();
         match c {

@@ -102,7 +102,7 @@ pub(crate) struct Batch {
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) results: VecDeque<(CheckId, CheckResult)>,
     /// The other process that holds the port of a realm, in words; `None` when none does. One per measurement at most.
-    pub(crate) holders: VecDeque<(RealmIx, RunId, Option<String>)>,
+    pub(crate) port_owners: VecDeque<(RealmIx, RunId, Option<String>)>,
 }
 
 impl Batch {
@@ -110,7 +110,7 @@ impl Batch {
         self.requests.is_empty()
             && self.notices.is_empty()
             && self.results.is_empty()
-            && self.holders.is_empty()
+            && self.port_owners.is_empty()
     }
 }
 
@@ -185,8 +185,8 @@ impl Inbox {
         self.put(|lanes| lanes.results.push_back((id, result)));
     }
 
-    pub(crate) fn holder(&self, realm: RealmIx, run: RunId, holder: Option<String>) {
-        self.put(|lanes| lanes.holders.push_back((realm, run, holder)));
+    pub(crate) fn port_owner(&self, realm: RealmIx, run: RunId, port_owner: Option<String>) {
+        self.put(|lanes| lanes.port_owners.push_back((realm, run, port_owner)));
     }
 
     /// Waits until there is input or `patience` is over (`None`: for ever), then takes everything. `batch` lends its

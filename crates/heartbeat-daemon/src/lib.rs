@@ -42,7 +42,7 @@ mod start;
 mod storage;
 
 pub use control::signals::HeldSignals;
-pub use control::upgrade::{Program, can_go_on};
+pub use control::upgrade::{Program, can_proceed};
 pub use daemon::{Daemon, Ended};
 pub use error::{DaemonError, ReceiverError};
 pub use realms::logs::RealmLogs;

@@ -17,7 +17,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::ExchangeError;
-use crate::exchange::{Answer, Body, io_failed, send};
+use crate::exchange::{Body, OpenResponse, io_failed, send};
 
 /// Longest request that is rendered ahead. The socket of a fresh connection takes so much in one write.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -78,10 +78,10 @@ pub enum Reply {
     /// It came whole.
     Brief(Brief),
     /// Its head is there.
-    Long(Answer),
+    Long(OpenResponse),
 }
 
-impl From<Reply> for Answer {
+impl From<Reply> for OpenResponse {
     fn from(reply: Reply) -> Self {
         match reply {
             Reply::Brief(brief) => brief.into_answer(),
@@ -147,7 +147,7 @@ impl Brief {
 
     /// The same as an answer of [`send`].
     #[must_use]
-    pub fn into_answer(self) -> Answer {
+    pub fn into_answer(self) -> OpenResponse {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         let mut lines = [EMPTY_HEADER; MAX_LINES];
@@ -160,7 +160,7 @@ impl Brief {
             }
         }
         let body = Body::whole(self.bytes.slice(self.head_bytes..));
-        Answer { head: response.into_parts().0, body }
+        OpenResponse { head: response.into_parts().0, body }
     }
 }
 

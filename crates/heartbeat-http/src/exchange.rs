@@ -25,7 +25,7 @@ pub const MAX_HEADER_COUNT: usize = 256;
 
 /// An answer whose head is there.
 #[derive(Debug)]
-pub struct Answer {
+pub struct OpenResponse {
     /// Status and headers.
     pub head: response::Parts,
     /// The body, read on demand.
@@ -72,7 +72,7 @@ impl Wire {
 ///
 /// # Errors
 /// [`ExchangeError`]: the connection broke, or what came is not the head of an HTTP answer.
-pub async fn send<S>(stream: S, request: Request<Bytes>) -> Result<Answer, ExchangeError>
+pub async fn send<S>(stream: S, request: Request<Bytes>) -> Result<OpenResponse, ExchangeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -94,7 +94,7 @@ where
     });
     let (head, incoming) = answer.await.map_err(|error| broken(&error, false))?.into_parts();
     patience.end();
-    Ok(Answer { head, body: Body(Source::Arriving { incoming, wire, _sender: sender }) })
+    Ok(OpenResponse { head, body: Body(Source::Arriving { incoming, wire, _sender: sender }) })
 }
 
 impl Body {

@@ -48,7 +48,7 @@ pub use brief::{Brief, Rendered, Reply, send_rendered};
 pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first, connect_one};
 pub use daemon_socket::{SOCKET_VARIABLE, SYSTEM_SOCKET, daemon_socket};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
-pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
+pub use exchange::{Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, OpenResponse, send};
 #[cfg(feature = "http2")]
 pub use http2::{Http2Answer, Http2Body, send_http2};
 pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};

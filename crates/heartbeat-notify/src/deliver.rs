@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use heartbeat_http::{Answer, SYSTEM, Stream, connect, send};
+use heartbeat_http::{OpenResponse, SYSTEM, Stream, connect, send};
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
 use crate::mirror::Sent;
-use crate::target::{Alert, Call, Letter, Message, Said, Way, alerts};
+use crate::target::{Alert, Call, Letter, Message, Replied, Way, alerts};
 use crate::{DeliveryError, Endpoint, Programs, Receiver, SlackBot, Template, mail, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
@@ -74,15 +74,15 @@ async fn say(
     for Call { endpoint, message } in bot.calls(letter, &text, known)? {
         let answer = send_to(endpoint, (Method::POST, message), unix_s).await?;
         match SlackBot::read(letter, &answer)? {
-            Said::Done(name) if known.is_none() => return Ok(name),
-            Said::Done(_) => {}
+            Replied::Done(name) if known.is_none() => return Ok(name),
+            Replied::Done(_) => {}
             // The channel was cleaned up: the incident begins anew there.
-            Said::Gone => {
+            Replied::Gone => {
                 let message = bot.first(letter, &text)?;
                 let answer = send_to(&bot.post, (Method::POST, message), unix_s).await?;
                 return match SlackBot::read(letter, &answer)? {
-                    Said::Done(name) => Ok(name),
-                    Said::Gone => Ok(None),
+                    Replied::Done(name) => Ok(name),
+                    Replied::Gone => Ok(None),
                 };
             }
         }
@@ -154,7 +154,7 @@ async fn exchange(
     endpoint: &Endpoint,
     request: Request<Bytes>,
     unix_s: u64,
-) -> Result<Answer, DeliveryError> {
+) -> Result<OpenResponse, DeliveryError> {
     let stream = connect(&SYSTEM, endpoint.address()).await;
     let mut stream = Stream::Tcp(stream.map_err(|source| DeliveryError::Connect { source })?);
     if let Some(tls) = endpoint.tls() {

@@ -16,7 +16,7 @@
 //!   outage that it does not know of, also when the queue overflows or a delivery is abandoned.
 //! - **Retries.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success. The worker retries everything else after 1 s,
 //!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds or a date, at most 1 h), for
-//!   [`GIVE_UP_AFTER`]. It abandons a notification at once after a 4xx other than 408, 425 and 429. `410 Gone` disables
+//!   [`ABANDON_AFTER`]. It abandons a notification at once after a 4xx other than 408, 425 and 429. `410 Gone` disables
 //!   the receiver. The worker follows no redirect.
 //!
 //! A receiver of messages for people hears of [`STORM_INCIDENTS`] incidents within [`STORM_WINDOW`] one by one; of all
@@ -97,7 +97,7 @@ pub use heartbeat_template::{Template, TemplateError};
 pub use mail::{MAIL_TIMEOUT, MailError};
 pub use notifier::{Admitted, Notification, Notifier};
 pub use program::{Exec, NoPrograms, PROGRAM_TIMEOUT, ProgramError, ProgramFuture, Programs};
-pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
+pub use queue::{ABANDON_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};

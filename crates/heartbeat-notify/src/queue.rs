@@ -15,7 +15,7 @@ use crate::storm::Storm;
 use crate::{WhyDropped, backoff};
 
 /// How long the worker retries a notification, counted from the incident's event.
-pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
+pub const ABANDON_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// Longest queue of one receiver, in notifications. It also bounds the incidents that are open at once for a receiver,
 /// so it exceeds the number of realms that can fail together.
@@ -98,7 +98,7 @@ impl<T> Earlier<T> {
     pub(crate) fn failing_since(&self) -> Option<Instant> {
         match &self.state {
             EarlierState::Due { failures, expires_at, .. } if *failures > 0 => {
-                Some(*expires_at - GIVE_UP_AFTER)
+                Some(*expires_at - ABANDON_AFTER)
             }
             _ => None,
         }
@@ -309,7 +309,7 @@ impl<T> Queue<T> {
             held: true,
             due_at: digest.as_ref().map_or(now, |digest| digest.due_at),
             digest: digest.map(|digest| digest.key),
-            expires_at: now + GIVE_UP_AFTER,
+            expires_at: now + ABANDON_AFTER,
         });
         while self.waiting.len() > self.capacity && self.drop_one(lost) {}
         debug_assert!(self.waiting.len() <= self.capacity, "there is always a notification to drop");

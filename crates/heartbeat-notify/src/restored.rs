@@ -7,7 +7,7 @@ use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Instant, WallTime};
 
 use crate::backoff::LONGEST_RETRY_AFTER;
-use crate::queue::{Earlier, EarlierState, GIVE_UP_AFTER};
+use crate::queue::{ABANDON_AFTER, Earlier, EarlierState};
 
 /// A notification of an earlier heartbeatd, as the outbox has it.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ pub(crate) fn deadlines(
         Duration::from_millis(to.as_millis().saturating_sub(from.as_millis()).try_into().unwrap_or(0))
     };
     let wait = next_at.map_or(Duration::ZERO, |next_at| between(wall, next_at).min(LONGEST_RETRY_AFTER));
-    let age = between(queued_at, wall).min(GIVE_UP_AFTER);
-    (now + wait, now + (GIVE_UP_AFTER - age))
+    let age = between(queued_at, wall).min(ABANDON_AFTER);
+    (now + wait, now + (ABANDON_AFTER - age))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
-use heartbeat_http::{Answer, Brief, Rendered, Reply, send, send_rendered};
+use heartbeat_http::{Brief, OpenResponse, Rendered, Reply, send, send_rendered};
 use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
@@ -265,7 +265,7 @@ impl HttpProbe {
                 progress.times.body = (!self.expected.body_unread).then_some(Duration::ZERO);
                 return Ok((Outcome::Pass, brief.status().as_str().to_owned()));
             }
-            reply => Answer::from(reply),
+            reply => OpenResponse::from(reply),
         };
         progress.sent_unnoted = false;
         self.note_sent(progress);
@@ -307,7 +307,7 @@ impl HttpProbe {
         Ok(request)
     }
 
-    async fn evaluate(&self, mut answer: Answer, progress: &mut Progress<'_>) -> Seen {
+    async fn evaluate(&self, mut answer: OpenResponse, progress: &mut Progress<'_>) -> Seen {
         let (status, headers) = (answer.head.status, &answer.head.headers);
         if !self.expected.status.contains(status.as_u16()) {
             return Err(self.refused(answer, progress).await);
@@ -350,7 +350,7 @@ impl HttpProbe {
     }
 
     /// The verdict for an answer whose status does not pass, with what its body says.
-    async fn refused(&self, mut answer: Answer, progress: &mut Progress<'_>) -> Broken {
+    async fn refused(&self, mut answer: OpenResponse, progress: &mut Progress<'_>) -> Broken {
         let headers = &answer.head.headers;
         let mut verdict = unexpected(answer.head.status, headers);
         if !self.target.is_trusted() {
@@ -421,15 +421,15 @@ fn add(detail: &mut String, words: Option<String>) {
 fn shown_location(location: &str) -> String {
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let (shown, hidden) = location.split_at(end);
-    let mark = match hidden.chars().next() {
+    let ellipsis = match hidden.chars().next() {
         Some('?') => "?(hidden)",
         Some(_) => "#(hidden)",
         None => "",
     };
-    let Some((scheme, rest)) = shown.split_once("//") else { return format!("{shown}{mark}") };
+    let Some((scheme, rest)) = shown.split_once("//") else { return format!("{shown}{ellipsis}") };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}//{host}{path}{mark}")
+    format!("{scheme}//{host}{path}{ellipsis}")
 }
 
 fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {

@@ -96,8 +96,8 @@ pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES
 pub use notify::Readiness;
 pub use output::{LogFiles, PlainLogs};
 pub use ports::{
-    Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, listens_on_other_ports,
-    owner_of, port_taken,
+    Listener, Listeners, Ownership, PortOwner, Tree, listens_elsewhere, listens_on_other_ports, owner_of,
+    port_owner, port_taken,
 };
 pub use processes::{Commander, Processes};
 pub use record::{ProcessId, ProcessRecord, boot_id};

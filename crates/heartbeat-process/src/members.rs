@@ -107,7 +107,7 @@ impl Traits<'_> {
         let member = || self.leader.is_some_and(|of| stat.group == of || stat.session == of);
         stat.start_time >= self.since
             && !mains.contains(&pid)
-            && (member() || (!mains.contains(&stat.parent) && self.carries_mark(pid)))
+            && (member() || (!mains.contains(&stat.parent) && self.carries_tag(pid)))
     }
 
     /// Process `pid` belongs to the run or leads it: the rule of [`Traits::find`], without a scan of all processes.
@@ -128,7 +128,7 @@ impl Traits<'_> {
         false
     }
 
-    fn carries_mark(&self, pid: u32) -> bool {
+    fn carries_tag(&self, pid: u32) -> bool {
         !self.tags.is_empty() && tree::environment_has(pid, self.tags) && self.users.have(pid)
     }
 

@@ -1,21 +1,21 @@
 //! Which process holds a port: the listening sockets of this network namespace, and the processes that have them open.
 
-mod holder;
 mod listeners;
+mod port_owner;
 mod taken;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
-pub use holder::{Holder, holder};
 pub use listeners::{Listener, Listeners};
+pub use port_owner::{PortOwner, port_owner};
 pub use taken::port_taken;
 
 use crate::members::Users;
 use crate::tags::RUN_TAG;
 use crate::tree::{self, ProcScan};
-use holder::{Held, holds, sockets_of};
+use port_owner::{Held, holds, sockets_of};
 
 /// Whose socket answers on an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Ownership {
     /// A process of the tree has the socket open, alone or with others.
     Ours,
     /// Only a process outside the tree has the socket open.
-    Stranger(Holder),
+    Other(PortOwner),
     /// A socket listens whose process heartbeatd cannot identify; the text says why.
     Unattributable(&'static str),
     /// No process listens there.
@@ -186,8 +186,8 @@ pub fn owner_of(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Owne
     if unseen {
         return Ownership::Unattributable("the descriptors of its processes must not be read");
     }
-    match holder::find(&inodes) {
-        (Some(holder), _) => Ownership::Stranger(holder),
+    match port_owner::find(&inodes) {
+        (Some(port_owner), _) => Ownership::Other(port_owner),
         (None, true) => Ownership::Unattributable("the descriptors of some processes must not be read"),
         (None, false) => Ownership::Unattributable("no process that can be seen from here holds it"),
     }

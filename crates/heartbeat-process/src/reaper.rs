@@ -69,7 +69,7 @@ const FLUSH: u64 = 3;
 const NOTIFY_WINDOW: u64 = 4;
 const DUE: u64 = 5;
 /// The reaper bounds the messages of a realm within this time.
-const NOTIFY_WINDOW_LASTS: Duration = Duration::from_millis(100);
+const NOTIFY_WINDOW_LENGTH: Duration = Duration::from_millis(100);
 /// The reaper writes records that are not urgent, and removes the control groups of ended runs, together after this: a
 /// start that follows an exit does not wait for either.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
@@ -159,7 +159,7 @@ impl Reaper {
                 match event.data.u64() {
                     QUEUE => open = self.take_orders(),
                     CHILDREN => self.children_changed(),
-                    TICK => self.look_around(),
+                    TICK => self.on_tick(),
                     FLUSH => {
                         self.flush.take();
                         flush = true;

@@ -120,7 +120,7 @@ pub fn read_trusted(path: &Path) -> Result<String, TrustError> {
     regular(path, &opened)?;
     only_ours(path, &opened)?;
     directories(path)?;
-    let bytes = bounded(file, path, io)?;
+    let bytes = read_limited(file, path, io)?;
     String::from_utf8(bytes).map_err(|_| TrustError::NotText { path: path.to_owned() })
 }
 
@@ -136,7 +136,7 @@ pub fn trust_program(path: &Path) -> Result<(), TrustError> {
     directories(path)
 }
 
-fn bounded(
+fn read_limited(
     file: File,
     path: &Path,
     io: impl Fn(std::io::Error) -> TrustError,

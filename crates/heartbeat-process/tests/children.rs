@@ -170,7 +170,7 @@ fn main() -> ExitCode {
         }
         ["say", ..] => notify::say(words[1..].iter().map(|word| (*word).to_owned())),
         ["listen", address] => ports::listen_for_ever(address),
-        ["judge", address, main] => ports::judge(address, main),
+        ["owner_seen", address, main] => ports::owner_seen(address, main),
         [GUARD, name, ref round @ ..] => guard(name, !round.is_empty()),
         [TEST, name, ref groups @ ..] => {
             group(groups);

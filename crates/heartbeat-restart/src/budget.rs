@@ -26,13 +26,13 @@ impl Budget {
 
     /// Debits inside the window that ends at `now`.
     pub(crate) fn used(&self, now: Instant, window: Duration) -> u32 {
-        let inside = self.used_at.iter().filter(|debit| now.since(**debit) < window).count();
+        let inside = self.used_at.iter().filter(|used| now.since(**used) < window).count();
         u32::try_from(inside).unwrap_or(u32::MAX)
     }
 
     /// Takes one restart out of the budget; false (and nothing taken) when it is spent.
     pub(crate) fn take(&mut self, now: Instant, burst: u32, window: Duration) -> bool {
-        while self.used_at.front().is_some_and(|debit| now.since(*debit) >= window) {
+        while self.used_at.front().is_some_and(|used| now.since(*used) >= window) {
             self.used_at.pop_front();
         }
         if self.used_at.len() >= burst as usize {

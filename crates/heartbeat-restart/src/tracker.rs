@@ -32,7 +32,7 @@ pub enum Decision {
         round: u32,
     },
     /// The budget is spent, and nothing more happens by itself.
-    GiveUp,
+    Fail,
 }
 
 /// What has been spent, and how far the delays have grown.
@@ -191,7 +191,7 @@ impl RestartTracker {
     fn exhausted(&mut self, policy: &RestartPolicy, now: Instant) -> Decision {
         let settings = policy.settings();
         match settings.when_spent {
-            WhenSpent::Fail => Decision::GiveUp,
+            WhenSpent::Fail => Decision::Fail,
             WhenSpent::Cooldown => {
                 let wait = policy.cooldown(self.cooldowns);
                 self.cooldowns = self.cooldowns.saturating_add(1);
@@ -357,7 +357,7 @@ mod tests {
         let policy = RestartPolicy::new(settings).unwrap();
         let mut tracker = RestartTracker::new();
         crash(&mut tracker, &policy, 0);
-        assert_eq!(crash(&mut tracker, &policy, 1), Decision::GiveUp);
+        assert_eq!(crash(&mut tracker, &policy, 1), Decision::Fail);
         tracker.reset();
         assert_eq!(delay_ms(crash(&mut tracker, &policy, 2), 2), 499);
     }

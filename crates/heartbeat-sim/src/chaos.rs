@@ -82,8 +82,11 @@ impl Sim {
             }
             78..=82 => {
                 let run = self.last.realms[realm.index()].process.run;
-                let holder = self.rng.bool().then(|| "port 1 is held by pid 2".to_string());
-                self.feed(Some(Input::Run { realm, run, fact: RunFact::PortHeld { holder } }), Some(realm))
+                let port_owner = self.rng.bool().then(|| "port 1 is held by pid 2".to_string());
+                self.feed(
+                    Some(Input::Run { realm, run, fact: RunFact::PortHeld { port_owner } }),
+                    Some(realm),
+                )
             }
             83..=84 => {
                 let run = self.last.realms[realm.index()].process.run;

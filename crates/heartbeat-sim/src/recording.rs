@@ -155,10 +155,12 @@ pub enum Recorded {
         realm: u32,
         run: u64,
     },
-    Halted {
+    #[serde(rename = "Halted")]
+    StoppedBySignal {
         realm: u32,
         run: u64,
-        halted: bool,
+        #[serde(rename = "halted")]
+        stopped: bool,
     },
     HookDone {
         realm: u32,
@@ -192,7 +194,8 @@ pub enum Recorded {
     PortHeld {
         realm: u32,
         run: u64,
-        holder: Option<String>,
+        #[serde(rename = "holder")]
+        port_owner: Option<String>,
     },
     Notify {
         realm: u32,
@@ -216,7 +219,8 @@ pub enum Recorded {
         lift_holds: bool,
         reason: Option<String>,
         #[serde(default)]
-        lasts_ms: Option<u64>,
+        #[serde(rename = "lasts_ms")]
+        duration_ms: Option<u64>,
         /// Its number, and whether the whole tree is sent it.
         #[serde(default)]
         signal: Option<(i32, bool)>,
@@ -290,7 +294,7 @@ impl Recorded {
             },
             Input::Run { realm, run, fact: RunFact::Emptied } => Self::Emptied { realm: realm.0, run: run.0 },
             Input::Run { realm, run, fact: RunFact::StoppedBySignal { stopped } } => {
-                Self::Halted { realm: realm.0, run: run.0, halted: *stopped }
+                Self::StoppedBySignal { realm: realm.0, run: run.0, stopped: *stopped }
             }
             Input::Run { realm, run, fact: RunFact::HookDone { hook: which, failure } } => {
                 Self::HookDone { realm: realm.0, run: run.0, hook: hook(*which), failure: failure.clone() }
@@ -303,7 +307,7 @@ impl Recorded {
                 force: command.force,
                 lift_holds: command.lift_holds,
                 reason: command.reason.clone(),
-                lasts_ms: command
+                duration_ms: command
                     .duration
                     .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
@@ -321,8 +325,8 @@ impl Recorded {
             Input::Run { realm, run, fact: RunFact::MainChanged { pid } } => {
                 Self::MainChanged { realm: realm.0, run: run.0, pid: *pid }
             }
-            Input::Run { realm, run, fact: RunFact::PortHeld { holder } } => {
-                Self::PortHeld { realm: realm.0, run: run.0, holder: holder.clone() }
+            Input::Run { realm, run, fact: RunFact::PortHeld { port_owner } } => {
+                Self::PortHeld { realm: realm.0, run: run.0, port_owner: port_owner.clone() }
             }
             Input::Run { realm, run, fact: RunFact::Said { said } } => {
                 Self::Notify { realm: realm.0, run: run.0, said: RecordedSaid::of(said) }
@@ -387,7 +391,7 @@ impl Recorded {
             Self::Emptied { realm, run } => {
                 Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Emptied }
             }
-            Self::Halted { realm, run, halted: stopped } => Input::Run {
+            Self::StoppedBySignal { realm, run, stopped } => Input::Run {
                 realm: RealmIx(realm),
                 run: RunId(run),
                 fact: RunFact::StoppedBySignal { stopped },
@@ -405,7 +409,7 @@ impl Recorded {
                     fact: RunFact::HookDone { hook, failure },
                 }
             }
-            Self::Command { id, action, realms, cascade, force, lift_holds, reason, lasts_ms, signal } => {
+            Self::Command { id, action, realms, cascade, force, lift_holds, reason, duration_ms, signal } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
                 Input::Command {
                     id: CommandId(id),
@@ -418,7 +422,7 @@ impl Recorded {
                         by: None,
                         at: None,
                         reason,
-                        duration: lasts_ms.map(Duration::from_millis),
+                        duration: duration_ms.map(Duration::from_millis),
                         signal: signal.and_then(|(number, tree)| {
                             Some(Signalling { signal: Signal::new(number)?, tree })
                         }),
@@ -440,8 +444,8 @@ impl Recorded {
             Self::MainChanged { realm, run, pid } => {
                 Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::MainChanged { pid } }
             }
-            Self::PortHeld { realm, run, holder } => {
-                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::PortHeld { holder } }
+            Self::PortHeld { realm, run, port_owner } => {
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::PortHeld { port_owner } }
             }
             Self::Notify { realm, run, said } => Input::Run {
                 realm: RealmIx(realm),

@@ -175,10 +175,10 @@ pub(crate) struct Reference {
     /// A oneshot that succeeded once.
     pub(crate) done: Vec<bool>,
     /// Debited restarts, newest last.
-    pub(crate) debits: Vec<VecDeque<Instant>>,
+    pub(crate) budget_used: Vec<VecDeque<Instant>>,
     pub(crate) last_start: Vec<Option<Instant>>,
     /// How often a reload has changed the process of each realm.
-    pub(crate) made_of: Vec<u64>,
+    pub(crate) launch_digest: Vec<u64>,
     /// What its restarts have cost each realm.
     pub(crate) pace: Vec<Pace>,
     /// The refresh that waits for each measurement.
@@ -229,9 +229,9 @@ impl Reference {
             desired: desired.collect(),
             manual: plan.realms().iter().map(|realm| realm.manual).collect(),
             done: vec![false; count],
-            debits: vec![VecDeque::new(); count],
+            budget_used: vec![VecDeque::new(); count],
             last_start: vec![None; count],
-            made_of: vec![0; count],
+            launch_digest: vec![0; count],
             pace: vec![Pace::default(); count],
             flights: BTreeMap::new(),
             answers: no_answers(plan),
@@ -313,7 +313,7 @@ impl Reference {
                         // It begins anew.
                         (self.done[at], self.last_start[at]) = (false, None);
                         (self.faulted[at], self.requested[at]) = (false, false);
-                        self.debits[at].clear();
+                        self.budget_used[at].clear();
                     }
                 }
                 // Not started by itself before, and no operator has stopped it.
@@ -324,14 +324,14 @@ impl Reference {
         self.forget_answers(new);
         self.pull_in(new);
         for ix in restart {
-            self.made_of[ix.index()] += 1;
+            self.launch_digest[ix.index()] += 1;
         }
         self.pace.iter_mut().for_each(Pace::begin_anew);
         for ix in restart.iter().filter(|ix| self.desired[ix.index()] == Desired::Up) {
             match snapshot.realms[ix.index()].phase {
                 Phase::Starting | Phase::Running | Phase::Done => self.requested[ix.index()] = true,
                 // heartbeatd gave up another program, not this one.
-                Phase::Backoff | Phase::Cooldown | Phase::Failed => self.debits[ix.index()].clear(),
+                Phase::Backoff | Phase::Cooldown | Phase::Failed => self.budget_used[ix.index()].clear(),
                 _ => {}
             }
         }
@@ -350,8 +350,8 @@ impl Reference {
     /// While heartbeatd was away the process of a realm has come to be made of something else.
     pub(crate) fn made_anew(&mut self, ix: RealmIx) {
         let at = ix.index();
-        self.made_of[at] += 1;
-        self.debits[at].clear();
+        self.launch_digest[at] += 1;
+        self.budget_used[at].clear();
         self.pace[at].begin_anew();
         self.requested[at] |= self.desired[at] == Desired::Up;
     }
@@ -392,7 +392,7 @@ impl Reference {
                 StepAction::Reset => {}
             }
             // A person's start or restart begins with a fresh budget where it was spent.
-            self.debits[at].clear();
+            self.budget_used[at].clear();
             self.pace[at].begin_anew();
             self.requested[at] |= plan.action == Action::Restart;
         }
@@ -550,10 +550,10 @@ impl Reference {
     /// A debited restart at `now`; returns how many are inside the window.
     pub(crate) fn count_restart(&mut self, plan: &Plan, realm: RealmIx, now: Instant) -> usize {
         let window = plan.realm(realm).restart.window();
-        let debits = &mut self.debits[realm.index()];
-        debits.retain(|at| now.since(*at) < window);
-        debits.push_back(now);
-        debits.len()
+        let budget_used = &mut self.budget_used[realm.index()];
+        budget_used.retain(|at| now.since(*at) < window);
+        budget_used.push_back(now);
+        budget_used.len()
     }
 }
 

@@ -157,7 +157,7 @@ impl Sim {
             let realm = self.plan.infos()[at].ix;
             let run = self.last.realms[at].process.run;
             self.feed(
-                Some(Input::Run { realm, run, fact: RunFact::PortHeld { holder: None } }),
+                Some(Input::Run { realm, run, fact: RunFact::PortHeld { port_owner: None } }),
                 Some(realm),
             )?;
             let (id, command) = (self.next_id(), Command::new(Action::Resume, realm));
@@ -205,8 +205,8 @@ impl Sim {
                 continue;
             }
             let process = self.world.process(*ix);
-            let made_of = self.reference.made_of[ix.index()];
-            if let Some(old) = process.filter(|process| process.made_of != made_of) {
+            let launch_digest = self.reference.launch_digest[ix.index()];
+            if let Some(old) = process.filter(|process| process.launch_digest != launch_digest) {
                 return Some(format!("{} still runs what it was made of before: {old:?}", spec.name));
             }
             if !matches!(status.status, Status::Up | Status::Degraded | Status::Done) {
@@ -576,7 +576,7 @@ impl Sim {
             }
             if event.kind == (EventKind::NeedSuspected { suspected: true }) {
                 // What it has spent shortly before is given back.
-                self.reference.debits[at].clear();
+                self.reference.budget_used[at].clear();
             }
             let EventKind::PhaseChanged { from, to } = &event.kind else { continue };
 
@@ -678,7 +678,7 @@ impl Sim {
                 }
             }
             self.report.digest(effect);
-            self.world.carry_out(&mut self.rng, self.now, (effect, &self.reference.made_of));
+            self.world.carry_out(&mut self.rng, self.now, (effect, &self.reference.launch_digest));
             match effect {
                 Effect::Start { realm, run } => {
                     self.started[realm.index()] = *run;

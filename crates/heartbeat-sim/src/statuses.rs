@@ -25,7 +25,7 @@ pub struct StatusLog {
     /// What each life began with, and what its events told.
     pub changes: Vec<Change>,
     /// The simulator's own account in milliseconds: by realm, status, and whether the realm was up at some time before.
-    pub spent: BTreeMap<(RealmName, Status, bool), u64>,
+    pub durations: BTreeMap<(RealmName, Status, bool), u64>,
     known: BTreeMap<RealmName, Status>,
     was_up: BTreeSet<RealmName>,
 }
@@ -35,11 +35,11 @@ impl StatusLog {
     pub(crate) fn begin(&mut self, now: Instant, snapshot: &Snapshot) {
         self.lives.push((now, now));
         self.known.clear();
-        self.meet(now, snapshot);
+        self.register(now, snapshot);
     }
 
     /// What no event has told: realms that are new, or that a reload has replaced.
-    fn meet(&mut self, now: Instant, snapshot: &Snapshot) {
+    fn register(&mut self, now: Instant, snapshot: &Snapshot) {
         for realm in &snapshot.realms {
             if self.known.get(&realm.info.name) != Some(&realm.status) {
                 self.change(now, &realm.info.name, realm.status);
@@ -63,7 +63,7 @@ impl StatusLog {
             }
         }
         if reloaded {
-            self.meet(now, after);
+            self.register(now, after);
         }
         let there = |name: &RealmName| after.realms.iter().any(|realm| realm.info.name == *name);
         let gone: Vec<RealmName> = self.known.keys().filter(|name| !there(name)).cloned().collect();
@@ -76,11 +76,11 @@ impl StatusLog {
     /// Time has passed, and what heartbeatd found out in this moment dies with it.
     pub(crate) fn end(&mut self, now: Instant, before: &Snapshot) {
         let Some((_, seen)) = self.lives.last_mut() else { return };
-        let spent = millis(now) - millis(std::mem::replace(seen, now));
+        let durations = millis(now) - millis(std::mem::replace(seen, now));
         for realm in &before.realms {
             let name = realm.info.name.clone();
             let was_up = self.was_up.contains(&name);
-            *self.spent.entry((name, realm.status, was_up)).or_default() += spent;
+            *self.durations.entry((name, realm.status, was_up)).or_default() += durations;
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) struct Process {
     pub(crate) stage: Stage,
     pub(crate) pid: Option<u32>,
     /// Which configuration of its realm it was launched with.
-    pub(crate) made_of: u64,
+    pub(crate) launch_digest: u64,
     /// Its end has begun: `stop.command` or the first signal.
     pub(crate) signalled: bool,
     launch: Option<(Instant, Launch)>,
@@ -221,7 +221,7 @@ impl World {
         &mut self,
         rng: &mut fastrand::Rng,
         now: Instant,
-        (effect, made_of): (&Effect, &[u64]),
+        (effect, launch_digest): (&Effect, &[u64]),
     ) {
         match effect {
             Effect::Check { id, realm, probe, timeout, .. } => {
@@ -250,7 +250,7 @@ impl World {
             Effect::Start { realm, run } => {
                 self.launch(rng, now, *realm, *run);
                 if let Some(process) = self.processes[realm.index()].as_mut() {
-                    process.made_of = made_of[realm.index()];
+                    process.launch_digest = launch_digest[realm.index()];
                 }
             }
             // Some are lost.
@@ -308,7 +308,7 @@ impl World {
             run,
             stage: Stage::Launching,
             pid: None,
-            made_of: 0,
+            launch_digest: 0,
             signalled: false,
             launch: Some((at, launch)),
             ends: None,

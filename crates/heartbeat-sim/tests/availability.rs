@@ -18,7 +18,7 @@ type Times = [u64; 6];
 /// As the documentation says what counts as what, for each millisecond that the simulator has seen.
 fn own_account(log: &StatusLog) -> BTreeMap<RealmName, Times> {
     let mut times = BTreeMap::<RealmName, Times>::new();
-    for ((realm, status, was_up), ms) in &log.spent {
+    for ((realm, status, was_up), ms) in &log.durations {
         let place = match status.as_str() {
             "up" | "done" => 0,
             "degraded" => 1,
@@ -58,8 +58,8 @@ fn of_history(log: &StatusLog, realm: &RealmName) -> Account {
 fn told(log: &StatusLog, realm: &RealmName) -> String {
     let changes = log.changes.iter().filter(|change| change.realm == *realm);
     let changes: Vec<_> = changes.map(|change| (change.life, ms(change.at), change.status)).collect();
-    let spent: Vec<_> = log.spent.iter().filter(|((name, ..), _)| name == realm).collect();
-    format!("lives {:?}, changes {changes:?}, spent {spent:?}", log.lives)
+    let durations: Vec<_> = log.durations.iter().filter(|((name, ..), _)| name == realm).collect();
+    format!("lives {:?}, changes {changes:?}, durations {durations:?}", log.lives)
 }
 
 #[test]

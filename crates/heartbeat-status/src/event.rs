@@ -307,7 +307,7 @@ pub enum EventKind {
     /// Another process listens on a realm's port, or has left it.
     PortHeld {
         /// The process, for a person.
-        holder: Option<String>,
+        port_owner: Option<String>,
     },
     /// A realm fails, and a need that refuses work is the suspect; or that is over.
     NeedSuspected {

@@ -248,8 +248,8 @@ impl EventKind {
             Self::FlappingChanged { flapping: false, percent } => {
                 (What::FlappingEnded, format!("{percent} % of its last results were changes"))
             }
-            Self::PortHeld { holder: Some(holder) } => (What::PortTaken, holder.clone()),
-            Self::PortHeld { holder: None } => {
+            Self::PortHeld { port_owner: Some(port_owner) } => (What::PortTaken, port_owner.clone()),
+            Self::PortHeld { port_owner: None } => {
                 (What::PortFreed, "no stranger listens on its port any more".to_string())
             }
             Self::FuseTripped { message } => (What::FuseTripped, message.clone()),

@@ -88,7 +88,7 @@ pub enum RunFact {
     /// Another process listens on the realm's port, or none any more: reported when it changes.
     PortHeld {
         /// The holder, for a person; `None` when it is the realm itself, or when no process holds it.
-        holder: Option<String>,
+        port_owner: Option<String>,
     },
     /// A command around its life ended.
     HookDone {

@@ -147,7 +147,7 @@ impl Supervisor {
                 self.reconsider(now, *ix);
                 self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest));
                 if matches!(self.realms[ix.index()].state, State::External(_)) {
-                    self.step(now, *ix, state::external::let_go);
+                    self.step(now, *ix, state::external::release);
                 }
             }
         }

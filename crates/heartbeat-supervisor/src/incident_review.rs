@@ -70,9 +70,9 @@ impl Supervisor {
             return;
         }
         let Some(outage) = outage(self, ix, now) else { return };
-        if let Some(storm) = self.failures_of(ix, outage.reason) {
-            self.incidents.in_storm.insert(ix);
-            self.join(now, storm, ix);
+        if let Some(breaker) = self.failures_of(ix, outage.reason) {
+            self.incidents.hit_by_breaker.insert(ix);
+            self.join(now, breaker, ix);
         } else if let Some(at) = self.opened_on_a_dependent(ix).or_else(|| self.opened_on_a_suspect(ix)) {
             self.hand_down(now, at, ix, outage);
         } else {
@@ -259,9 +259,9 @@ impl Supervisor {
 
     /// The incident of a root, or of the storm that it is a part of.
     fn incident_with(&self, root: RealmIx) -> Option<usize> {
-        let hit = self.incidents.in_storm.contains(&root);
-        let storm = || self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit);
-        self.incidents.rooted_in(Some(root), None).or_else(storm)
+        let hit = self.incidents.hit_by_breaker.contains(&root);
+        let breaker = || self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit);
+        self.incidents.rooted_in(Some(root), None).or_else(breaker)
     }
 
     /// A root fails for another reason, needs a person, or is fine again.

@@ -23,7 +23,7 @@ pub(crate) struct Incidents {
     /// Realms with a probe without recent evidence, by heartbeatd's own fault.
     pub(crate) stale: BTreeSet<RealmIx>,
     /// Realms whose outage is part of the storm.
-    pub(crate) in_storm: BTreeSet<RealmIx>,
+    pub(crate) hit_by_breaker: BTreeSet<RealmIx>,
     /// Realms that have not been started for too long because the host has nothing left.
     pub(crate) exhausted: BTreeSet<RealmIx>,
     /// Counts every change; part of the revision.
@@ -44,7 +44,7 @@ impl Incidents {
     /// The index belongs to another realm now, which the incident does not concern.
     pub(crate) fn forget(&mut self, ix: RealmIx) {
         self.stale.remove(&ix);
-        self.in_storm.remove(&ix);
+        self.hit_by_breaker.remove(&ix);
         self.exhausted.remove(&ix);
         for incident in &mut self.open {
             if incident.affected.contains(&ix) {
@@ -62,7 +62,7 @@ impl Incidents {
                 self.touch(ix);
             }
             if incident.reason == Reason::StormFuse {
-                self.in_storm.extend(&incident.affected);
+                self.hit_by_breaker.extend(&incident.affected);
             }
             self.open.push(Arc::new(incident));
         }

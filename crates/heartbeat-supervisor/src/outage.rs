@@ -124,7 +124,7 @@ fn is_at_fault(supervisor: &Supervisor, ix: RealmIx) -> bool {
     let at_fault = |root: &RealmIx| {
         let down = supervisor.realms[root.index()].shown.status == Status::Down;
         down || supervisor.incidents.rooted_in(Some(*root), None).is_some()
-            || supervisor.incidents.in_storm.contains(root)
+            || supervisor.incidents.hit_by_breaker.contains(root)
     };
     supervisor.realms[ix.index()].dependencies.needs == NeedState::Broken
         && roots_of(supervisor, ix).iter().any(at_fault)

@@ -429,7 +429,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 realm.forget_attempts();
                 state::unverified::forget(realm, ctx);
                 if matches!(realm.state, State::External(_)) {
-                    state::in_place_restart::forget_spent(realm, ctx);
+                    state::in_place_restart::forget_exhausted(realm, ctx);
                 }
                 if is_reset_to_start(realm) {
                     state::on_command(realm, ctx, StateRequest::Run);

@@ -354,10 +354,10 @@ impl Realm {
         let spec = &ctx.spec.probes[at];
         let port_conflict =
             self.generation.port_conflict.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
-        if let Some(holder) = port_conflict {
+        if let Some(port_owner) = port_conflict {
             let reason = FailReason::WrongProcess;
             result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
-            result.detail.clone_from(holder);
+            result.detail.clone_from(port_owner);
         }
         if self.evidence.probes[at].tally.parts().passed_once {
             result.outcome = once_up(result.outcome, spec.info.kind);
@@ -442,8 +442,8 @@ impl Realm {
             .filter(|(spec, _)| spec.source != ProbeSource::Process);
         let passed_once =
             || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
-        let judged_from = self.serving().and_then(|serving| serving.judged_from);
-        if judged_from.is_some_and(|from| ctx.now < from) && !passed_once() {
+        let evaluated_from = self.serving().and_then(|serving| serving.evaluated_from);
+        if evaluated_from.is_some_and(|from| ctx.now < from) && !passed_once() {
             return false;
         }
         match self.state {

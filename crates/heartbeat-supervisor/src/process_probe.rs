@@ -64,19 +64,19 @@ impl Realm {
     }
 
     /// Another process listens on the realm's port, or has left it. This counts at once: the evidence is the kernel's.
-    pub(crate) fn port_held(&mut self, ctx: &mut Ctx<'_>, holder: Option<String>) {
+    pub(crate) fn port_held(&mut self, ctx: &mut Ctx<'_>, port_owner: Option<String>) {
         let has_port = ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port);
         let own = has_port && ctx.spec.kind != RealmKind::External;
-        if self.generation.port_conflict == holder || !self.evidence.probing || !own {
+        if self.generation.port_conflict == port_owner || !self.evidence.probing || !own {
             return;
         }
-        self.generation.port_conflict.clone_from(&holder);
-        ctx.event(EventKind::PortHeld { holder: holder.clone() });
+        self.generation.port_conflict.clone_from(&port_owner);
+        ctx.event(EventKind::PortHeld { port_owner: port_owner.clone() });
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.info.kind != ProbeKind::Port {
                 continue;
             }
-            match &holder {
+            match &port_owner {
                 Some(_) => self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, String::new()), true),
                 None => {
                     // Results of the stranger say nothing about the realm.
@@ -94,7 +94,7 @@ impl Realm {
         if !ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port)
             && self.generation.port_conflict.take().is_some()
         {
-            ctx.event(EventKind::PortHeld { holder: None });
+            ctx.event(EventKind::PortHeld { port_owner: None });
         }
     }
 

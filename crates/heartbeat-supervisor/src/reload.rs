@@ -88,7 +88,7 @@ impl Supervisor {
         // A realm that is to run again is on its way before its dependents are looked at. Every realm has the summary
         // of its neighbours before the core acts on a result of its own.
         if self.mode == Mode::Booted {
-            let wanted = self.take_back(&old, &mapped);
+            let wanted = self.wanted_again(&old, &mapped);
             self.pull_in(now, wanted);
         } else {
             for at in 0..self.start_order.len() {
@@ -140,7 +140,7 @@ impl Supervisor {
 
     /// Realms that the new plan has again, or starts by itself although the old one did not. A realm that an operator
     /// has stopped stays down.
-    fn take_back(&mut self, old: &Plan, mapped: &[Option<Kept>]) -> Vec<RealmIx> {
+    fn wanted_again(&mut self, old: &Plan, mapped: &[Option<Kept>]) -> Vec<RealmIx> {
         let mut wanted = Vec::new();
         for ix in self.start_order.iter().copied() {
             let spec = self.plan.realm(ix);
@@ -176,7 +176,7 @@ impl Supervisor {
             self.step(now, ix, |realm, ctx| {
                 realm.end_pause(ctx, false);
                 if matches!(realm.state, State::External(_)) {
-                    state::external::let_go(realm, ctx);
+                    state::external::release(realm, ctx);
                 } else {
                     state::on_command(realm, ctx, StateRequest::Rest);
                 }

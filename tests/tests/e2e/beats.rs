@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use crate::program::told;
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 
 /// The result of the `push` probe, and what it says, once it is `outcome`.
-fn seen(eco: &Ecosystem, realm: &str, outcome: &str) -> String {
+fn seen(eco: &Instance, realm: &str, outcome: &str) -> String {
     loop {
         let probe = eco.realm(realm)["probes"][0].clone();
         if probe["outcome"] == outcome {
@@ -16,7 +16,7 @@ fn seen(eco: &Ecosystem, realm: &str, outcome: &str) -> String {
     }
 }
 
-fn until(eco: &Ecosystem, realm: &str, status: &str) -> Value {
+fn until(eco: &Instance, realm: &str, status: &str) -> Value {
     loop {
         let found = eco.realm(realm);
         if found["status"] == status {
@@ -27,7 +27,7 @@ fn until(eco: &Ecosystem, realm: &str, status: &str) -> Value {
 
 #[test]
 fn a_job_reports_its_end_and_a_killed_heartbeatd_forgets_nothing() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.backup]\nhealth = { push = { cron = \"0 2 * * *\", grace = \"10m\" } }\ncritical = false\n",
     );
     eco.wait_for_boot();

@@ -12,11 +12,11 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::program::{copy_binary, run, told};
-use crate::supervision::{Ecosystem, pid};
+use crate::supervision::{Instance, pid};
 use crate::surviving::{gone, until};
 use crate::telling::receiver;
 
-fn socket(eco: &Ecosystem) -> PathBuf {
+fn socket(eco: &Instance) -> PathBuf {
     eco.dir.path().join("run/heartbeat.sock")
 }
 
@@ -24,13 +24,13 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-fn notes(eco: &Ecosystem) -> String {
+fn notes(eco: &Instance) -> String {
     json(&eco.get("/api/health/"))["notes"].to_string()
 }
 
 #[test]
 fn a_socket_that_is_removed_is_restored() {
-    let eco = Ecosystem::start("");
+    let eco = Instance::start("");
     eco.cli(&["status", "--wait=60s"]);
     std::fs::remove_file(socket(&eco)).unwrap();
     until("the socket to be back", || UnixStream::connect(socket(&eco)).is_ok());
@@ -51,7 +51,7 @@ fn a_socket_that_is_removed_is_restored() {
 
 #[test]
 fn a_socket_on_which_another_process_answers_is_left_alone() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     std::fs::remove_file(socket(&eco)).unwrap();
     let other = UnixListener::bind(socket(&eco)).unwrap();
@@ -75,7 +75,7 @@ fn a_socket_on_which_another_process_answers_is_left_alone() {
 #[test]
 fn what_cannot_be_written_is_told_everywhere_and_the_command_is_carried_out() {
     let (url, posted) = receiver();
-    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
+    let mut eco = Instance::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
     eco.wait_for_boot();
     let healthy = eco.cli(&["why", "heartbeatd"]);
     assert_eq!(healthy.status.code(), Some(0), "{}", told(&healthy));
@@ -124,7 +124,7 @@ fn what_cannot_be_written_is_told_everywhere_and_the_command_is_carried_out() {
 
 #[test]
 fn a_damaged_record_is_told_until_its_realm_is_reset_and_never_concerns_liveness() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = eco.pid_of("worker");
     eco.kill_daemon();
@@ -192,7 +192,7 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> std::io::Result<Str
 
 #[test]
 fn an_upgrade_loses_no_request_to_heartbeatd_itself() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = eco.pid_of("worker");
     let (listen, path) = (eco.listen.clone(), socket(&eco));
@@ -216,7 +216,7 @@ fn an_upgrade_loses_no_request_to_heartbeatd_itself() {
 
 #[test]
 fn an_upgrade_accepts_only_a_heartbeatd() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     eco.kill_daemon();
     let own = eco.dir.path().join("own-heartbeatd");
@@ -269,7 +269,7 @@ fn beginning(mut stream: UnixStream, path: &str) -> std::io::Result<String> {
 fn no_answer_after_a_restart_shows_a_dead_realm_as_up() {
     const REALMS: [&str; 3] = ["db", "api", "worker"];
     let more = (0..400).map(|at| format!("[realm.later{at}]\nrun = \"true\"\nmanual = true\n"));
-    let mut eco = Ecosystem::start(&more.collect::<String>());
+    let mut eco = Instance::start(&more.collect::<String>());
     let wait = ["wait", "db", "api", "worker", "--for", "up", "--timeout", "90s"];
     let up = eco.cli(&wait);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
@@ -335,7 +335,7 @@ fn no_answer_after_a_restart_shows_a_dead_realm_as_up() {
 
 #[test]
 fn directories_of_others_are_refused_and_open_ones_are_tightened() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     eco.kill_daemon();
     let state = eco.dir.path().join("state");
@@ -361,7 +361,7 @@ fn directories_of_others_are_refused_and_open_ones_are_tightened() {
 
 #[test]
 fn what_cannot_be_written_of_open_incidents_is_written_when_it_can_be() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.broken]\nrun = \"false\"\nrestart = { backoff = \"30s\", jitter = \"0%\" }\n",
     );
     let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
@@ -379,7 +379,7 @@ fn what_cannot_be_written_of_open_incidents_is_written_when_it_can_be() {
     until("the disk to be well", || !notes(&eco).contains("incidents.db.new"));
     assert!(notes(&eco).contains("was removed while heartbeatd ran"), "{}", notes(&eco));
     assert_eq!(eco.status_of("broken"), "restarting");
-    let open = |eco: &Ecosystem| {
+    let open = |eco: &Instance| {
         let list = json(&eco.get("/api/incidents/?open=1"));
         let of = |incident: &&Value| incident["root"] == "broken";
         list["incidents"].as_array().unwrap().iter().find(of).unwrap()["id"].clone()

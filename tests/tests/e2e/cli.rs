@@ -4,11 +4,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::program::{run, told};
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 
 #[test]
 fn every_answer_has_its_exit_code() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let cases: &[(&[&str], i32)] = &[
         (&["status"], 0),
@@ -51,7 +51,7 @@ fn a_start_behind_a_need_that_is_down_says_so_at_once_and_ends_with_3() {
         "[realm.gone]\nhealth = {{ tcp = \"127.0.0.1:{gone}\", interval = \"1s\" }}\n\
          [realm.late]\nrun = \"sleep 86398\"\nneeds = [\"gone\"]\nmanual = true\n"
     );
-    let eco = Ecosystem::start(&extra);
+    let eco = Instance::start(&extra);
     let up = eco.cli(&["status", "db", "--wait=60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
     let down = eco.cli(&["wait", "gone", "--for", "up", "--timeout", "6s"]);
@@ -69,7 +69,7 @@ fn a_start_behind_a_need_that_is_down_says_so_at_once_and_ends_with_3() {
 
 #[test]
 fn the_events_of_heartbeatd_itself_can_be_asked_for() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let own = eco.cli(&["events", "heartbeatd", "-o", "plain"]);
     assert_eq!(own.status.code(), Some(0), "{}", told(&own));
@@ -82,7 +82,7 @@ fn the_events_of_heartbeatd_itself_can_be_asked_for() {
 
 #[test]
 fn off_a_terminal_the_table_is_plain_and_names_why() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let table = eco.cli(&["status", "--refresh"]);
     let text = String::from_utf8(table.stdout.clone()).unwrap();
@@ -106,7 +106,7 @@ fn off_a_terminal_the_table_is_plain_and_names_why() {
 
 #[test]
 fn stop_start_and_restart_do_what_they_say() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let refused = eco.cli(&["stop", "db"]);
     assert_eq!(refused.status.code(), Some(7));

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::program::{processes_with, run_program, told};
-use crate::supervision::{Ecosystem, pid};
+use crate::supervision::{Instance, pid};
 use crate::surviving::{gone, until};
 
 /// What a disk does, and what makes it well again: lines of shell about the directory `$0`.
@@ -38,7 +38,7 @@ const DISKS: &str = "root=$(dirname \"$3\"); for dir in state:700 run:711; do at
 const REALMS: [&str; 4] = ["db", "api", "worker", "lonely"];
 
 struct Bench {
-    eco: Ecosystem,
+    eco: Instance,
     fault: Fault,
     dirs: &'static [&'static str],
     /// The command of `lonely`, which no other test has.
@@ -58,7 +58,7 @@ impl Bench {
         let script = format!("{DISKS} {begin} exec \"$@\"").replace('\'', "'\\''");
         let line = format!("exec unshare -m --propagation private sh -c '{script}' sh \"$@\"");
         let extra = format!("[realm.lonely]\nrun = \"sleep {number}\"\nrestart.verify_for = \"1s\"\n");
-        let eco = Ecosystem::start_under(&line, &extra);
+        let eco = Instance::start_under(&line, &extra);
         Some(Self { eco, fault, dirs, sleep: format!("sleep\0{number}") })
     }
 

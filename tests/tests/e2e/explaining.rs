@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 
 use crate::program::{binary, told};
-use crate::supervision::{Ecosystem, pid, ports};
+use crate::supervision::{Instance, pid, ports};
 
 /// A process that accepts and does not answer is busy rather than dead: `why` says so, and the recorder has what was
 /// sent to it.
@@ -11,7 +11,7 @@ use crate::supervision::{Ecosystem, pid, ports};
 fn a_busy_service_is_called_busy_and_the_conversation_is_on_record() {
     let [port] = ports();
     let program = binary("heartbeatd");
-    let mut eco = Ecosystem::start(&format!(
+    let mut eco = Instance::start(&format!(
         r#"
 [realm.busy]
 run = ["{}", "demo-realm", "--listen=127.0.0.1:{port}"]

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::program::{run_program, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, pid, ports};
+use crate::supervision::{Instance, pid, ports};
 
 /// Serves until SIGUSR1, and reports from then on that it does not.
 const SERVER: &str = "
@@ -46,7 +46,7 @@ fn a_grpc_server_is_watched_by_its_own_health_service() {
     assert!(made.status.success(), "{}", told(&made));
     let [plain, secure] = ports();
     let python = python.to_str().unwrap();
-    let mut eco = Ecosystem::start(&format!(
+    let mut eco = Instance::start(&format!(
         r#"
 [realm.orders]
 run = ["{python}", "{script}", "{plain}", "{secure}", "{cert}", "{key}"]

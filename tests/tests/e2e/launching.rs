@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::program::{PATIENCE, Running, processes_with, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, pid as pid_of};
+use crate::supervision::{Instance, pid as pid_of};
 
-impl Ecosystem {
+impl Instance {
     fn log(&self, realm: &str) -> String {
         std::fs::read_to_string(self.path(&format!("state/log/{realm}.log"))).unwrap_or_default()
     }
@@ -50,7 +50,7 @@ fn a_warm_shutdown_keeps_its_workers_unless_the_whole_tree_is_to_be_signalled() 
         )
     };
     let go = tempfile::tempdir().unwrap();
-    let mut eco = Ecosystem::start(&realms(go.path().to_str().unwrap()));
+    let mut eco = Instance::start(&realms(go.path().to_str().unwrap()));
     eco.wait_for_boot();
     wait_until("both work", || ["warm", "whole"].iter().all(|realm| eco.log(realm).contains("begun")));
     eco.ok(&["stop", "warm", "whole", "--no-wait"]);
@@ -93,7 +93,7 @@ fn a_program_that_is_missing_for_a_while_costs_no_budget_and_starts_by_itself() 
     );
     std::fs::write(place.path().join("broken"), "#!./no-such-venv/bin/python3\n").unwrap();
     std::fs::set_permissions(place.path().join("broken"), PermissionsExt::from_mode(0o755)).unwrap();
-    let eco = Ecosystem::start(&realms);
+    let eco = Instance::start(&realms);
     eco.ok(&["wait", "api2", "site", "worker", "--for", "up", "--timeout", "60s"]);
     let before = ["api2", "site"].map(|realm| eco.pid_of(realm));
     gone();
@@ -128,7 +128,7 @@ fn a_program_that_is_missing_for_a_while_costs_no_budget_and_starts_by_itself() 
     assert_eq!(eco.daemon.end().0, Some(0));
 }
 
-fn rewrite(eco: &Ecosystem, change: impl FnOnce(String) -> String) {
+fn rewrite(eco: &Instance, change: impl FnOnce(String) -> String) {
     let file = eco.path("heartbeat.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, change(text)).unwrap();
@@ -147,10 +147,10 @@ fn what_a_process_is_made_of_has_one_answer_for_a_reload_and_after_kill_9() {
     let place = tempfile::tempdir().unwrap();
     let pid_file = place.path().join("a.pid").display().to_string();
     let extra = extra.replace("PID2", &format!("{pid_file}2")).replace("PID", &pid_file);
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     let all = ["db", "api", "worker", "grouped", "masked", "forking"];
-    let pids = |eco: &Ecosystem| all.map(|realm| eco.pid_of(realm));
+    let pids = |eco: &Instance| all.map(|realm| eco.pid_of(realm));
     let first = pids(&eco);
     eco.kill_daemon();
     eco.start_again();
@@ -196,7 +196,7 @@ fn the_environment_of_a_realm_is_its_own_and_its_file_is_read_at_each_start() {
          shell = true\ndir = \"{root}\"\nenv_file = \"{root}/api.env\"\n"
     );
     let line = "export STATE_DIRECTORY=/var/lib/heartbeat LISTEN_ADDR=0.0.0.0:80 PORT=5999; exec \"$@\"";
-    let mut eco = Ecosystem::start_under(line, &extra);
+    let mut eco = Instance::start_under(line, &extra);
     eco.wait_for_boot();
     wait_until("its first line", || eco.log("tokens").contains("port"));
     let expected = format!("token old # 1 in {root}, port 5999, unit , 0.0.0.0:80\n");
@@ -227,7 +227,7 @@ fn a_start_takes_few_system_calls_between_heartbeatd_and_the_program() {
     if !strace.exists() {
         return lacking("strace is not installed");
     }
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let launcher = launcher_of(eco.daemon.pid());
     let trace = eco.path("trace");

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use crate::program::{binary, told};
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 
 fn proc(pid: i64, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap()
@@ -36,7 +36,7 @@ nice = 5
 oom_score = 200
 tasks = 50
 "#;
-    let mut eco = Ecosystem::start(extra);
+    let mut eco = Instance::start(extra);
     eco.wait_for_boot();
     let pid = eco.pid_of("small");
     let limits = proc(pid, "limits");
@@ -71,7 +71,7 @@ tasks = 50
 fn a_limit_that_cannot_be_given_is_a_failed_start_with_both_numbers() {
     let most: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse().unwrap();
     let extra = format!("[realm.greedy]\nrun = \"sleep 86390\"\nlimits.nofile = {}\n", most + 1);
-    let eco = Ecosystem::start(&format!("{extra}restart = {{ burst = 1, when_spent = \"fail\" }}\n"));
+    let eco = Instance::start(&format!("{extra}restart = {{ burst = 1, when_spent = \"fail\" }}\n"));
     let wait = eco.cli(&["status", "greedy", "--wait=60s"]);
     assert_eq!(wait.status.code(), Some(3), "{}", told(&wait));
     let message = eco.realm("greedy")["message"].as_str().unwrap().to_owned();
@@ -87,7 +87,7 @@ fn a_signal_is_sent_and_a_realm_that_does_not_run_refuses_it() {
          [realm.resting]\nrun = \"sleep 86389\"\nmanual = true\n",
         out = out.path().display()
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     wait_for(out.path(), "up");
     let pid = eco.pid_of("listener");
@@ -148,7 +148,7 @@ verify_for = "100ms"
         out = out.display(),
         flag = flag.display()
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     let pids = [eco.pid_of("inplace"), eco.pid_of("broken")];
     let restart = eco.cli(&["restart", "inplace"]);
@@ -179,7 +179,7 @@ fn a_tree_that_uses_too_much_memory_is_restarted_and_that_is_why() {
         "if [ -e {path} ]; then rm {path}; (head -c 150000000 /dev/zero; exec sleep 86386) | tail; else exec sleep 86385; fi"
     );
     let extra = format!("[realm.hungry]\nshell = true\nrun = \"{run}\"\nlimits.memory = \"64MiB\"\n");
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     eco.daemon.read_until("its recovery", |line| line.contains("hungry") && line.contains("recovered"));
     let realm = eco.realm("hungry");
@@ -217,7 +217,7 @@ start.after = "sh -c 'env > {after}'"
         program = program.display(),
     );
     let ours = "NOTIFY_SOCKET=/nonexistent/n LISTEN_FDS=0 JOURNAL_STREAM=1:2 INVOCATION_ID=abc HEARTBEAT_X=1 KEPT=1 exec \"$@\"";
-    let mut eco = Ecosystem::start_under(ours, &extra);
+    let mut eco = Instance::start_under(ours, &extra);
     eco.wait_for_boot();
     for name in ["run", "before", "after"] {
         let text = std::fs::read_to_string(file(name)).unwrap();

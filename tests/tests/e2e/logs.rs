@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::program::{PATIENCE, Running, told};
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 
 /// Bytes in a directory.
 fn bytes_in(dir: &Path) -> u64 {
@@ -26,7 +26,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("waited for {what}");
 }
 
-fn lines(eco: &Ecosystem, args: &[&str]) -> Vec<String> {
+fn lines(eco: &Instance, args: &[&str]) -> Vec<String> {
     let output = eco.cli(args);
     assert_eq!(output.status.code(), Some(0), "{args:?} {}", told(&output));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -34,7 +34,7 @@ fn lines(eco: &Ecosystem, args: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_a_realm_has_written_is_shown_by_generation() {
-    let eco = Ecosystem::start(
+    let eco = Instance::start(
         "[realm.talker]\nrun = [\"sh\", \"-c\", \"echo run $$; printf '  two\\\\tspaces\\\\033[31m\\\\n'; exec sleep 86398\"]\n\
          [realm.quiet]\nrun = \"sleep 86397\"\nlog.to = \"none\"\n\
          [realm.lost]\nrun = \"sleep 86396\"\nlog.to = \"journal\"\nmanual = true\n\
@@ -87,7 +87,7 @@ fn what_a_realm_has_written_is_shown_by_generation() {
 
 #[test]
 fn a_follower_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.counter]\nlog = { max_size = \"8KiB\", keep = 50 }\n\
          run = [\"sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; [ $((n % 20)) -ne 0 ] || sleep 0.02; done\"]\n",
     );
@@ -115,7 +115,7 @@ fn a_follower_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
 
 #[test]
 fn a_realm_that_writes_at_full_speed_costs_only_itself() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.noisy]\nrun = \"yes\"\nlog = { max_size = \"1MiB\", keep = 2 }\nhealth = { process = true, interval = \"1s\" }\n",
     );
     eco.wait_for_boot();
@@ -149,7 +149,7 @@ fn a_full_disk_below_the_logs_stops_no_realm() {
     // It ends as soon as it cannot write.
     let extra = "[realm.noisy]\nrun = \"yes\"\nlog = { max_size = \"400KiB\", keep = 5 }\n\
                  restart = { backoff = \"50ms\", min_gap = \"50ms\", burst = 1000 }\n";
-    let mut eco = Ecosystem::start_under(line, extra);
+    let mut eco = Instance::start_under(line, extra);
     let worker = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
     assert_eq!(worker.status.code(), Some(0), "{}", told(&worker));
     wait_until("a few restarts", || {
@@ -176,20 +176,20 @@ fn a_log_directory_that_is_gone_or_read_only_keeps_no_realm_from_running() {
     let mut eco = if nix::unistd::geteuid().is_root() {
         // What is read-only is so for this heartbeatd alone.
         let line = "exec unshare -m --propagation private \"$@\"";
-        Ecosystem::start_under(line, TALKER)
+        Instance::start_under(line, TALKER)
     } else {
-        Ecosystem::start(TALKER)
+        Instance::start(TALKER)
     };
     eco.wait_for_boot();
     let dir = eco.dir.path().join("state/log");
-    let again = |eco: &Ecosystem, name: &str| {
+    let again = |eco: &Instance, name: &str| {
         let before = eco.pid_of(name);
         let killed = eco.cli(&["signal", "KILL", name]);
         assert_eq!(killed.status.code(), Some(0), "{}", told(&killed));
         wait_until("the next process", || eco.pid_of(name) != before && eco.status_of(name) == "up");
         assert_eq!(eco.realm(name)["reason"], "Healthy");
     };
-    let inside = |eco: &Ecosystem, script: &str| {
+    let inside = |eco: &Instance, script: &str| {
         let target = eco.daemon.pid().to_string();
         let dir = eco.dir.path().join("state");
         let words = ["nsenter", "-m", "-t", &target, "sh", "-c", script, dir.to_str().unwrap()];
@@ -210,12 +210,12 @@ fn a_log_directory_that_is_gone_or_read_only_keeps_no_realm_from_running() {
     inside(&eco, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
     again(&eco, "talker");
     wait_until("the flag", || eco.realm("talker")["flags"].to_string().contains("log_in_memory"));
-    let problem = |eco: &Ecosystem| {
+    let problem = |eco: &Instance| {
         let health = eco.get("/api/health/");
         health.contains("cannot be written") && health.contains("talker")
     };
     wait_until("the problem", || problem(&eco));
-    let said = |eco: &Ecosystem| lines(eco, &["logs", "talker", "-n", "1"]);
+    let said = |eco: &Instance| lines(eco, &["logs", "talker", "-n", "1"]);
     let pid = eco.pid_of("talker");
     wait_until("its line", || said(&eco) == [format!("run {pid}")]);
     assert_eq!(eco.realm("talker")["restarts"]["used"], 2, "{:#}", eco.realm("talker"));

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 const PROMTOOL: &str = "/usr/bin/promtool";
@@ -62,7 +62,7 @@ fn strings(value: &Value, key: &str, found: &mut Vec<String>) {
 
 #[test]
 fn every_metric_that_the_rules_and_the_dashboard_query_exists() {
-    let eco = Ecosystem::start("");
+    let eco = Instance::start("");
     let metrics = || get(&eco.listen, "/metrics");
     until("the metrics", || metrics().ends_with("# EOF\n"));
     let text = metrics();
@@ -135,7 +135,7 @@ fn a_real_alertmanager_has_an_alert_while_an_incident_is_open() {
         "[notify.am]\nalertmanager = \"http://{address}/\"\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{mail}\", \
          interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n"
     );
-    let eco = Ecosystem::start(&extra);
+    let eco = Instance::start(&extra);
     until("the alert", || !alerts().is_empty());
     let alert = &alerts()[0];
     assert_eq!(alert["labels"]["alertname"], "HeartbeatIncident", "{alert:#}");

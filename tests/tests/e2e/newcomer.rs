@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::program::{Running, binary, run, run_program, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, pid, ports};
+use crate::supervision::{Instance, pid, ports};
 
 /// What the page promises, with fivefold slack for a busy machine.
 const TWO_MINUTES_S: f64 = 120.0 * 5.0;
@@ -91,7 +91,7 @@ fn a_newcomer_moves_from_three_tools() {
 
 #[test]
 fn boot_agrees_with_the_event_log() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let boot = eco.cli(&["boot", "--json"]);
     assert_eq!(boot.status.code(), Some(0), "{}", told(&boot));
@@ -132,7 +132,7 @@ fn boot_agrees_with_the_event_log() {
 
 #[test]
 fn exit_codes_are_the_same_in_every_format() {
-    let eco = Ecosystem::start("[realm.broken]\nrun = \"false\"\nrestart.policy = \"never\"\n");
+    let eco = Instance::start("[realm.broken]\nrun = \"false\"\nrestart.policy = \"never\"\n");
     let failed = eco.cli(&["status", "--wait=60s"]);
     assert_eq!(failed.status.code(), Some(3), "{}", told(&failed));
     let up = eco.cli(&["wait", "db", "worker", "--timeout", "60s"]);
@@ -155,7 +155,7 @@ fn exit_codes_are_the_same_in_every_format() {
 
 #[test]
 fn every_command_with_json_prints_json_alone() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     for args in [
         &["status"][..],
@@ -189,7 +189,7 @@ fn every_command_with_json_prints_json_alone() {
 
 #[test]
 fn completions_have_the_names_of_realms() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let socket = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
     let program = binary("heartbeat-cli");

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::program::{PATIENCE, told};
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 /// What the receiver does with a request.
@@ -105,7 +105,7 @@ fn request(stream: &TcpStream) -> Option<[String; 3]> {
 }
 
 struct Outages {
-    eco: Ecosystem,
+    eco: Instance,
     killer: Killer,
     port: u16,
 }
@@ -123,7 +123,7 @@ impl Outages {
              interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n",
             killer.url
         );
-        let eco = Ecosystem::start(&extra);
+        let eco = Instance::start(&extra);
         let outages = Self { eco, killer, port };
         outages.is_killable();
         outages
@@ -220,7 +220,7 @@ fn a_test_takes_the_way_of_every_notification_and_leaves_nothing_open() {
          template = \"{{{{ event }}}}: {{{{ message }}}}\"\n",
         killer.url, killer.url
     );
-    let eco = Ecosystem::start(&extra);
+    let eco = Instance::start(&extra);
     let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
     let shown = eco.cli(&["notify", "test", "phone", "--dry-run"]);
@@ -313,7 +313,7 @@ fn a_service_elsewhere_is_pinged_while_heartbeatd_works() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/ping/s3cret", listener.local_addr().unwrap());
     let line = format!("HEARTBEAT__HEARTBEAT__PING={url} exec \"$@\"");
-    let eco = Ecosystem::start_under(&line, "");
+    let eco = Instance::start_under(&line, "");
     let (mut stream, _) = listener.accept().unwrap();
     let mut head = String::new();
     BufReader::new(&stream).read_line(&mut head).unwrap();

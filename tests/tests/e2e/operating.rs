@@ -3,22 +3,22 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::program::{run, told};
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 use crate::surviving::until;
 
 /// The CLI in a thread of its own.
-fn beside(eco: &Ecosystem, args: &'static [&str]) -> std::thread::JoinHandle<std::process::Output> {
+fn beside(eco: &Instance, args: &'static [&str]) -> std::thread::JoinHandle<std::process::Output> {
     let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
     std::thread::spawn(move || run("heartbeat-cli", &[&["-H", host.as_str()], args].concat()))
 }
 
-fn generation(eco: &Ecosystem, realm: &str) -> u64 {
+fn generation(eco: &Instance, realm: &str) -> u64 {
     eco.realm(realm)["process"]["generation"].as_u64().unwrap()
 }
 
 #[test]
 fn a_restart_that_an_upgrade_interrupts_ends_with_its_true_result() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = eco.pid_of("worker");
     let first = generation(&eco, "worker");
@@ -39,7 +39,7 @@ fn a_restart_that_an_upgrade_interrupts_ends_with_its_true_result() {
 
 #[test]
 fn a_stop_that_an_upgrade_interrupts_ends_with_its_true_result() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.deaf]\nrun = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.1; done\"]\nstop = { timeout = \"4s\" }\n",
     );
     eco.wait_for_boot();
@@ -54,7 +54,7 @@ fn a_stop_that_an_upgrade_interrupts_ends_with_its_true_result() {
 
 #[test]
 fn a_restart_of_all_restarts_each_realm_once_and_leaves_external_realms_out() {
-    let mut eco = Ecosystem::start("[realm.mail]\nhealth = \"tcp://127.0.0.1:9\"\ncritical = false\n");
+    let mut eco = Instance::start("[realm.mail]\nhealth = \"tcp://127.0.0.1:9\"\ncritical = false\n");
     eco.wait_for_boot();
     let realms = ["db", "api", "worker"];
     let before = realms.map(|realm| generation(&eco, realm));
@@ -70,7 +70,7 @@ fn a_restart_of_all_restarts_each_realm_once_and_leaves_external_realms_out() {
 
 #[test]
 fn a_reload_shows_the_warnings_of_check() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let file = eco.dir.path().join("heartbeat.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -91,7 +91,7 @@ fn a_reload_shows_the_warnings_of_check() {
 
 #[test]
 fn heartbeatd_begins_with_what_it_supervises_and_how_to_see_it() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     let file = eco.dir.path().join("heartbeat.toml");
     let socket = eco.dir.path().join("run/heartbeat.sock");
     let first = eco.daemon.read_until("the first line", |_| true);
@@ -110,7 +110,7 @@ fn heartbeatd_never_listens_without_its_token() {
     std::fs::write(path, secret).unwrap();
     let extra = format!("[heartbeat]\ntoken_file = \"{path}\"\n");
     let add = |eco: &str| eco.replacen("[heartbeat]\n", &extra, 1);
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let file = eco.dir.path().join("heartbeat.toml");
     std::fs::write(&file, add(&std::fs::read_to_string(&file).unwrap())).unwrap();

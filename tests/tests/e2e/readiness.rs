@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 
 use crate::program::{run, told};
 use crate::servers::lacking;
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 use crate::surviving::{gone, until};
 
 /// Says what it reads from a FIFO, a line a message; `beat` says that it is well until `hang`.
@@ -39,14 +39,14 @@ for line in os.fdopen(os.open(sys.argv[1], os.O_RDWR)):
 "#;
 
 /// Until heartbeatd answers, and its first realm is up.
-fn wait_for_db(eco: &Ecosystem) {
+fn wait_for_db(eco: &Instance) {
     let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
 }
 
 /// Realms that say what they are told to.
 struct Parrots {
-    eco: Ecosystem,
+    eco: Instance,
     _dir: tempfile::TempDir,
     /// What is written stays there until the realm reads it.
     fifos: std::collections::BTreeMap<String, std::fs::File>,
@@ -74,7 +74,7 @@ impl Parrots {
                 fifo.display()
             );
         }
-        let eco = Ecosystem::start(&format!("{text}{extra}"));
+        let eco = Instance::start(&format!("{text}{extra}"));
         std::fs::set_permissions(eco.dir.path(), Permissions::from_mode(0o711)).unwrap();
         wait_for_db(&eco);
         Self { eco, _dir: dir, fifos }
@@ -116,8 +116,8 @@ fn the_gate_opens_when_a_realm_says_that_it_is_ready_and_not_before() {
     until("its status", || parrots.why("index").contains("loading 40 %"));
     assert_eq!((parrots.eco.status_of("index"), parrots.eco.pid_of("front")), ("starting".into(), 0));
     // The right words at the right place, from a process that is not the realm's.
-    let stranger = UnixDatagram::unbound().unwrap();
-    stranger.send_to(b"READY=1\nSTATUS=lies", parrots.socket("index")).unwrap();
+    let other = UnixDatagram::unbound().unwrap();
+    other.send_to(b"READY=1\nSTATUS=lies", parrots.socket("index")).unwrap();
     parrots.tell("index", "STATUS=loading 80 %");
     until("its next status", || parrots.why("index").contains("loading 80 %"));
     assert_eq!((parrots.eco.status_of("index"), parrots.eco.pid_of("front")), ("starting".into(), 0));
@@ -268,7 +268,7 @@ fn a_line_on_a_descriptor_is_readiness_as_s6_has_it() {
          [realm.seven]\nrun = \"sleep 86372\"\nneeds = [\"six\"]\n",
         go = go.display()
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     wait_for_db(&eco);
     until("six to run", || eco.pid_of("six") != 0);
     let pid = eco.pid_of("six");
@@ -298,7 +298,7 @@ fn a_line_that_is_written_while_no_heartbeatd_runs_is_read_later() {
         go.display(),
         done.display()
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     wait_for_db(&eco);
     until("six to run", || eco.pid_of("six") != 0);
     let pid = eco.pid_of("six");
@@ -320,7 +320,7 @@ fn systemd_notify_is_understood() {
     let extra = format!(
         "[realm.own]\nshell = true\nrun = \"{run}\"\nhealth = {{ notify = true }}\n[realm.other]\nshell = true\nrun = \"{run}\"\nhealth = {{ notify = true }}\n{user}"
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     std::fs::set_permissions(eco.dir.path(), Permissions::from_mode(0o711)).unwrap();
     eco.wait_for_boot();
     for name in ["own", "other"] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 /// A program of the Python environment with aiosmtpd, apprise and the reference library of Standard Webhooks.
@@ -112,7 +112,7 @@ fn a_storm_is_a_few_messages_for_a_person_and_every_incident_for_a_program() {
         "[notify.phone]\nntfy = \"{}\"\n[notify.program]\nwebhook = \"{}\"\n",
         phone.url, program.url
     );
-    let _eco = Ecosystem::start(&(receivers + &external(&names, &ports)));
+    let _eco = Instance::start(&(receivers + &external(&names, &ports)));
     let roots = |heard: &[Request]| -> Vec<String> {
         let documents = heard.iter().filter_map(|request| serde_json::from_str::<Value>(&request.body).ok());
         let roots = documents.map(|document| document["root"].as_str().unwrap_or_default().to_owned());
@@ -135,7 +135,7 @@ fn an_open_incident_is_repeated_with_the_next_number_until_a_person_takes_it() {
     let ops = Recorder::start();
     let [port] = ports();
     let extra = format!("[notify.ops]\nwebhook = \"{}\"\nrepeat = \"1m\"\n", ops.url);
-    let eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[port])));
+    let eco = Instance::start(&(extra + &external(&["mail".to_owned()], &[port])));
     let of_mail = || -> Vec<Value> {
         let documents =
             ops.heard().into_iter().filter_map(|request| serde_json::from_str(&request.body).ok());
@@ -159,15 +159,15 @@ fn an_open_incident_is_repeated_with_the_next_number_until_a_person_takes_it() {
 }
 
 /// An ecosystem that answers.
-fn ready(extra: &str) -> Ecosystem {
-    let eco = Ecosystem::start(extra);
+fn ready(extra: &str) -> Instance {
+    let eco = Instance::start(extra);
     let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
     eco
 }
 
 /// A receiver `pager` that runs this line of shell, in an ecosystem where `mail` fails.
-fn with_program(line: &str, port: u16) -> Ecosystem {
+fn with_program(line: &str, port: u16) -> Instance {
     let line = line.replace('\\', "\\\\").replace('"', "\\\"");
     let extra = format!("[notify.pager]\nexec = [\"sh\", \"-c\", \"{line}\"]\n");
     ready(&(extra + &external(&["mail".to_owned()], &[port])))
@@ -375,8 +375,8 @@ fn mail_goes_by_starttls_with_a_login_and_an_incident_is_one_thread() {
     let extra = receiver("ops", &ca(&cert), &login)
         + &receiver("untrusting", &ca(&other), &login)
         + &receiver("plain", "", &login)
-        + &receiver("stranger", &ca(&cert), &wrong);
-    let eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[mail])));
+        + &receiver("other", &ca(&cert), &wrong);
+    let eco = Instance::start(&(extra + &external(&["mail".to_owned()], &[mail])));
     let of_mail = || -> Vec<String> {
         let text = std::fs::read_to_string(&mails).unwrap_or_default().replace('\r', "");
         text.split("=====").filter(|mail| mail.contains("mail has ")).map(str::to_owned).collect()
@@ -397,7 +397,7 @@ fn mail_goes_by_starttls_with_a_login_and_an_incident_is_one_thread() {
     for (name, why) in [
         ("untrusting", "no secure connection to the mail server: "),
         ("plain", "No compatible authentication mechanism was found"),
-        ("stranger", "the mail server refuses it: 535 "),
+        ("other", "the mail server refuses it: 535 "),
     ] {
         let refused = eco.cli(&["--timeout", "60s", "notify", "test", name]);
         assert_eq!(refused.status.code(), Some(1), "{name}: {}", told(&refused));
@@ -422,7 +422,7 @@ fn a_bot_of_slack_has_one_message_per_incident() {
         "[notify.chat]\nslack = \"{}\"\ntoken_file = \"{token}\"\nchannel = \"#ops\"\nrealms = [\"mail\"]\n",
         slack.url
     );
-    let mut eco = Ecosystem::start(&(extra + &external(&["mail".to_owned()], &[port])));
+    let mut eco = Instance::start(&(extra + &external(&["mail".to_owned()], &[port])));
     until("its message", || !slack.heard().is_empty());
     // Its name is in the outbox: the next heartbeatd edits the same message.
     until("the log", || {

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::program::{Running, binary, processes_with, run, told};
-use crate::supervision::{Ecosystem, ports};
+use crate::supervision::{Instance, ports};
 
 /// A server that belongs to no realm.
 struct Server {
@@ -59,7 +59,7 @@ fn ask(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
     (status, serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
 }
 
-impl Ecosystem {
+impl Instance {
     fn socket(&self) -> PathBuf {
         self.dir.path().join("run/heartbeat.sock")
     }
@@ -122,7 +122,7 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
 
 #[test]
 fn a_realm_that_is_registered_is_watched_and_remembered_like_any_other() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let mut server = Server::start();
     let pids = (eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker"));
@@ -212,7 +212,7 @@ fn a_realm_that_is_registered_is_watched_and_remembered_like_any_other() {
 
 #[test]
 fn what_cannot_be_registered_says_why_and_changes_nothing() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = eco.document();
     let tcp = |name: &str, address: &str| eco.cli(&["register", name, "--tcp", address]);
@@ -299,7 +299,7 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
 #[test]
 fn whatever_was_answered_is_remembered_at_whatever_moment_heartbeatd_is_killed() {
     const ROUNDS: usize = 12;
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let far = json!({ "health": { "tcp": "127.0.0.1:1", "interval": "10m" }, "critical": false });
     let mut answered: Vec<String> = Vec::new();
@@ -339,9 +339,9 @@ fn whatever_was_answered_is_remembered_at_whatever_moment_heartbeatd_is_killed()
         let missing: Vec<&String> =
             answered.iter().filter(|name| !registered.contains(&name.as_str())).collect();
         assert!(missing.is_empty(), "round {round}: {missing:?}");
-        let stranger = |name: &&&str| !answered.iter().any(|known| known == *name) && !name.ends_with("-3");
-        let strangers: Vec<&&str> = registered.iter().filter(stranger).collect();
-        assert!(strangers.is_empty(), "round {round}, removed {removed:?}: {strangers:?}");
+        let other = |name: &&&str| !answered.iter().any(|known| known == *name) && !name.ends_with("-3");
+        let others: Vec<&&str> = registered.iter().filter(other).collect();
+        assert!(others.is_empty(), "round {round}, removed {removed:?}: {others:?}");
     }
     eco.stop();
 }
@@ -349,7 +349,7 @@ fn whatever_was_answered_is_remembered_at_whatever_moment_heartbeatd_is_killed()
 #[test]
 fn there_is_an_end_to_what_can_be_registered() {
     const MOST: usize = 256;
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let far = json!({ "health": { "tcp": "127.0.0.1:1", "interval": "10m" }, "critical": false });
     for at in 0..MOST {
@@ -376,7 +376,7 @@ fn there_is_an_end_to_what_can_be_registered() {
 
 #[test]
 fn files_come_first_and_what_does_not_fit_in_is_set_aside() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let server = Server::start();
     let url = server.url();

@@ -3,10 +3,10 @@
 use nix::sys::signal::Signal;
 
 use crate::program::told;
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 use crate::surviving::until;
 
-impl Ecosystem {
+impl Instance {
     pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
         let file = self.dir.path().join("heartbeat.toml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -16,7 +16,7 @@ impl Ecosystem {
 
 #[test]
 fn a_reload_applies_a_diff_and_nothing_untouched_moves() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.extra]\nrun = \"sleep 86388\"\n[realm.spare]\nrun = \"sleep 86387\"\nneeds = [\"extra\"]\n",
     );
     eco.wait_for_boot();
@@ -77,7 +77,7 @@ fn a_reload_applies_a_diff_and_nothing_untouched_moves() {
 
 #[test]
 fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let pipe = eco.dir.path().join(".env");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -87,7 +87,7 @@ fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains(&said), "{}", told(&refused));
     // The signal has no other answer than the log and the status.
     eco.daemon.signal(Signal::SIGHUP);
-    let warns = |eco: &Ecosystem| {
+    let warns = |eco: &Instance| {
         let status = eco.cli(&["status"]);
         let warned = "the configuration on disk cannot be loaded, so the one before stays in force";
         String::from_utf8_lossy(&status.stderr).contains(warned)

@@ -10,21 +10,21 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::program::told;
-use crate::supervision::{self, Ecosystem, body_of};
+use crate::supervision::{self, Instance, body_of};
 use crate::surviving::until;
 
-fn incidents(eco: &Ecosystem, query: &str) -> Vec<Value> {
+fn incidents(eco: &Instance, query: &str) -> Vec<Value> {
     let list: Value = serde_json::from_str(&eco.get(&format!("/api/incidents/{query}"))).unwrap();
     list["incidents"].as_array().unwrap().clone()
 }
 
-fn of(eco: &Ecosystem, root: &str) -> Vec<Value> {
+fn of(eco: &Instance, root: &str) -> Vec<Value> {
     incidents(eco, "?limit=200").into_iter().filter(|incident| incident["root"] == root).collect()
 }
 
 #[test]
 fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.late]\nrun = [\"sh\", \"-c\", \"test -e ready && exec sleep 86381; exit 3\"]\nrestart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
     );
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
@@ -43,7 +43,7 @@ fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
     eco.daemon.wait();
     eco.start_again();
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
-    let one = |eco: &Ecosystem| {
+    let one = |eco: &Instance| {
         let found = of(eco, "late");
         assert_eq!(found.len(), 1, "{found:#?}");
         assert_eq!((&found[0]["id"], &found[0]["ack"]["by"]), (&id.as_str().into(), &"Ada".into()));
@@ -84,11 +84,10 @@ fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
 
 #[test]
 fn history_tells_up_from_down_and_counts_no_time_without_heartbeatd() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
-    let history = |eco: &Ecosystem| -> Value {
-        serde_json::from_str(&eco.get("/api/history/worker/?step=1h")).unwrap()
-    };
+    let history =
+        |eco: &Instance| -> Value { serde_json::from_str(&eco.get("/api/history/worker/?step=1h")).unwrap() };
     until("some time up", || history(&eco)["up_s"].as_f64().unwrap() > 0.5);
     let down = eco.cli(&["stop", "worker"]);
     assert_eq!(down.status.code(), Some(0), "{}", told(&down));
@@ -110,9 +109,9 @@ fn history_tells_up_from_down_and_counts_no_time_without_heartbeatd() {
 
 #[test]
 fn the_status_and_history_have_what_the_processes_of_a_realm_use() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
-    let process = |eco: &Ecosystem| -> Value {
+    let process = |eco: &Instance| -> Value {
         let status: Value = serde_json::from_str(&eco.get("/api/status/worker/")).unwrap();
         status["realm"]["process"].clone()
     };
@@ -139,7 +138,7 @@ fn the_status_and_history_have_what_the_processes_of_a_realm_use() {
 
 #[test]
 fn a_month_has_its_page_and_an_objective_its_budget() {
-    let eco = Ecosystem::start(
+    let eco = Instance::start(
         "[realm.mail]\nrun = [\"sleep\", \"86380\"]\nslo = { availability = \"99.9%\" }\n\
          [realm.late]\nrun = [\"sh\", \"-c\", \"exit 3\"]\n\
          restart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
@@ -189,7 +188,7 @@ fn an_incident_goes_into_one_file_without_any_secret() {
              [realm.check]\nrun = \"sleep 86378\"\nhealth = {{ exec = [\"true\", \"{CANARY}\"] }}\n"
         )
     };
-    let eco = Ecosystem::start(&late(""));
+    let eco = Instance::start(&late(""));
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
     let file = eco.dir.path().join("heartbeat.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -277,7 +276,7 @@ fn the_core_does_not_notice_that_a_long_history_is_read() {
             format!("[realm.r{no}]\n{probe}\n")
         })
         .collect();
-    let mut eco = Ecosystem::start(&realms);
+    let mut eco = Instance::start(&realms);
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
     let status = || -> Value { serde_json::from_str(&eco.get("/api/status/?fields=summary")).unwrap() };
     let now: WallTime = serde_json::from_value(status()["generated_at"].clone()).unwrap();

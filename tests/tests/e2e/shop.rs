@@ -320,7 +320,7 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
     // by itself when the port is free.
     let used = shop.realm("api")["restarts"]["used"].clone();
     assert_eq!(shop.cli(&["stop", "api", "--yes"]).status.code(), Some(0));
-    let stranger = TcpListener::bind(("127.0.0.1", shop.api)).unwrap();
+    let other = TcpListener::bind(("127.0.0.1", shop.api)).unwrap();
     assert_eq!(shop.cli(&["start", "api", "--no-wait"]).status.code(), Some(0));
     let realm = shop.until("a wrong process", |shop| {
         let realm = shop.realm("api");
@@ -330,7 +330,7 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
     assert!(realm["message"].as_str().unwrap().contains(&own), "{realm:#}");
     let why = String::from_utf8_lossy(&shop.cli(&["why", "api"]).stdout).into_owned();
     assert!(why.contains(&own) && why.contains(&format!("kill {}", std::process::id())), "{why}");
-    drop(stranger);
+    drop(other);
     shop.wait_for_all();
     let realm = shop.realm("api");
     assert!(realm["restarts"]["used"].as_u64() <= used.as_u64(), "{realm:#}");

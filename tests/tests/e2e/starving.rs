@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
 use crate::servers::lacking;
-use crate::supervision::{Ecosystem, pid, ports};
+use crate::supervision::{Instance, pid, ports};
 use crate::surviving::{gone, until};
 
-fn transitions_to_down(eco: &Ecosystem) -> Vec<Value> {
+fn transitions_to_down(eco: &Instance) -> Vec<Value> {
     let list: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap();
     list["incidents"].as_array().unwrap().clone()
 }
@@ -28,7 +28,7 @@ fn a_stop_of_heartbeatd_itself_is_no_outage_of_a_realm() {
     let extra = format!(
         "[realm.strict]\nrun = [{program:?}, \"demo-realm\", \"--listen=127.0.0.1:{port}\"]\nhealth = {{ http = \"http://127.0.0.1:{port}/api/health/\", interval = \"1s\", timeout = \"300ms\", fail_after = 1 }}\n"
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     let before: Vec<i64> = ["strict", "db", "api", "worker"].iter().map(|name| eco.pid_of(name)).collect();
     for millis in [100, 700, 1_500, 3_000, longest * 1_000] {
@@ -55,7 +55,7 @@ fn a_stop_of_heartbeatd_itself_is_no_outage_of_a_realm() {
 #[test]
 fn idle_clients_cannot_take_what_a_restart_needs() {
     // As many as it takes to be up, and few more.
-    let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
+    let mut eco = Instance::start_under("ulimit -n 160; exec \"$@\"", "");
     eco.wait_for_boot();
     let worker = eco.pid_of("worker");
     let mut idle: Vec<TcpStream> = Vec::new();
@@ -78,7 +78,7 @@ fn idle_clients_cannot_take_what_a_restart_needs() {
 /// The limit of a running heartbeatd is lowered to little more than it has open, as another process with the right can.
 #[test]
 fn few_free_descriptors_are_told_and_their_end_is() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let own = eco.daemon.pid().to_string();
     let limit = |soft: usize| {
@@ -100,7 +100,7 @@ fn few_free_descriptors_are_told_and_their_end_is() {
 
 #[test]
 fn realms_that_a_reload_adds_take_their_descriptors_from_connections() {
-    let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
+    let mut eco = Instance::start_under("ulimit -n 160; exec \"$@\"", "");
     eco.wait_for_boot();
     // Streams last as long as their readers want, and these want for ever.
     let mut streams: Vec<TcpStream> = Vec::new();
@@ -151,7 +151,7 @@ fn realms_that_a_reload_adds_take_their_descriptors_from_connections() {
 
 #[test]
 fn realms_are_given_the_limit_of_descriptors_that_heartbeatd_was_given() {
-    let mut eco = Ecosystem::start_under("ulimit -Sn 300; exec \"$@\"", "");
+    let mut eco = Instance::start_under("ulimit -Sn 300; exec \"$@\"", "");
     eco.wait_for_boot();
     let soft = |pid: i64| {
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
@@ -176,9 +176,9 @@ fn as_process_1_orphans_are_collected_and_the_next_container_begins_anew() {
     let container = "exec unshare --pid --mount-proc --fork --kill-child \"$@\"";
     // A program that leaves orphans behind, one after the other.
     let extra = "[realm.forker]\nrun = [\"sh\", \"-c\", \"while :; do (sh -c 'sleep 0.01 & exit 0' &); sleep 0.05; done\"]\n";
-    let mut eco = Ecosystem::start_under(container, extra);
+    let mut eco = Instance::start_under(container, extra);
     eco.wait_for_boot();
-    let init = |eco: &Ecosystem| {
+    let init = |eco: &Instance| {
         let own = eco.daemon.pid();
         let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
         children.split_whitespace().next().unwrap().parse::<i64>().unwrap()
@@ -251,7 +251,7 @@ fn without_processes_starts_wait_without_a_debit() {
         return;
     };
     let line = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", crowded.0.display());
-    let mut eco = Ecosystem::start_under(&line, "");
+    let mut eco = Instance::start_under(&line, "");
     eco.wait_for_boot();
     let worker = eco.pid_of("worker");
     crowded.limit("1");
@@ -277,7 +277,7 @@ fn without_processes_starts_wait_without_a_debit() {
 
 #[test]
 fn too_few_descriptors_for_the_realms_are_refused_with_both_numbers() {
-    let eco = Ecosystem::start_under("ulimit -n 60; exec \"$@\"", "");
+    let eco = Instance::start_under("ulimit -n 60; exec \"$@\"", "");
     let (code, said) = eco.daemon.end();
     assert!(said.contains("limit of open files is 60") && said.contains("LimitNOFILE="), "{said}");
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
@@ -286,7 +286,7 @@ fn too_few_descriptors_for_the_realms_are_refused_with_both_numbers() {
 #[test]
 fn orphans_are_collected_whatever_they_are_called() {
     const ORPHANS: usize = 100;
-    let mut eco = Ecosystem::start(&format!(
+    let mut eco = Instance::start(&format!(
         "[realm.parent]\nrun = [\"sh\", \"-c\", \"ln -sf $(command -v sleep) hb-launch; for i in $(seq {ORPHANS}); do (./hb-launch 0.3 &); done; exec sleep 86394\"]\n"
     ));
     eco.wait_for_boot();

@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::program::{Running, binary, processes_with, run, told};
 
 /// A heartbeatd with three realms: `db`, `api` that needs it, `worker` without a port that needs both.
-pub(crate) struct Ecosystem {
+pub(crate) struct Instance {
     pub(crate) daemon: Running,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) listen: String,
 }
 
-impl Ecosystem {
+impl Instance {
     pub(crate) fn start(extra: &str) -> Self {
         Self::start_under("exec \"$@\"", extra)
     }
@@ -148,7 +148,7 @@ pub(crate) fn pid(number: i64) -> Pid {
 
 #[test]
 fn a_killed_realm_is_restarted_and_its_dependents_are_left_alone() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let (db, api, worker) = (eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker"));
     kill(pid(db), Signal::SIGKILL).unwrap();
@@ -166,7 +166,7 @@ fn a_killed_realm_is_restarted_and_its_dependents_are_left_alone() {
 
 #[test]
 fn the_second_heartbeatd_is_refused_and_the_first_is_named() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let config = eco.dir.path().join("heartbeat.toml");
     let second = run("heartbeatd", &["--config", config.to_str().unwrap()]);
@@ -177,12 +177,12 @@ fn the_second_heartbeatd_is_refused_and_the_first_is_named() {
 
 #[test]
 fn sigterm_stops_everything_in_reverse_order_and_leaves_nothing() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let pids = [eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")];
     eco.daemon.signal(Signal::SIGTERM);
     eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
-    let Ecosystem { daemon, dir, .. } = eco;
+    let Instance { daemon, dir, .. } = eco;
     let (code, errors) = daemon.end();
     assert_eq!(code, Some(0), "{errors}");
     for gone in pids {
@@ -199,7 +199,7 @@ fn sigterm_stops_everything_in_reverse_order_and_leaves_nothing() {
 
 #[test]
 fn loopback_is_read_only() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let host = format!("http://{}", eco.listen);
     let status = run("heartbeat-cli", &["-H", &host, "status"]);
@@ -211,7 +211,7 @@ fn loopback_is_read_only() {
 
 #[test]
 fn a_program_that_does_not_exist_is_failed_with_its_name() {
-    let eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\nstart.timeout = \"1s\"\n");
+    let eco = Instance::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\nstart.timeout = \"1s\"\n");
     let wait = eco.cli(&["status", "--wait=60s"]);
     assert_eq!(wait.status.code(), Some(3), "{}", told(&wait));
     let ghost = eco.realm("ghost");
@@ -237,7 +237,7 @@ start.before = "sh -c 'exit 3'"
 restart = { burst = 1, when_spent = "fail" }
 "#;
     let out = tempfile::NamedTempFile::new().unwrap();
-    let eco = Ecosystem::start(&extra.replace("${HOOKS_OUT}", out.path().to_str().unwrap()));
+    let eco = Instance::start(&extra.replace("${HOOKS_OUT}", out.path().to_str().unwrap()));
     let up = eco.cli(&["wait", "careful", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
     let stopped = eco.cli(&["stop", "careful"]);
@@ -252,7 +252,7 @@ restart = { burst = 1, when_spent = "fail" }
 
 #[test]
 fn a_realm_that_is_stopped_by_a_signal_is_seen_and_restarted() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.sleepy]\nrun = \"sleep 86394\"\n[realm.sleepy.health]\nprocess = true\ninterval = \"1s\"\ntimeout = \"1s\"\n",
     );
     eco.wait_for_boot();
@@ -267,7 +267,7 @@ fn a_realm_that_is_stopped_by_a_signal_is_seen_and_restarted() {
 
 #[test]
 fn a_killed_realm_is_one_incident_with_its_story() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
     eco.daemon.read_until("the recovery of db", |line| line.contains("db") && line.contains("recovered"));
@@ -297,20 +297,20 @@ fn a_killed_realm_is_one_incident_with_its_story() {
 #[test]
 fn another_process_on_its_port_is_named_and_the_realm_starts_when_it_is_gone() {
     let [port] = ports();
-    let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let other = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let program = binary("heartbeatd");
     let program = program.to_str().unwrap();
     let extra = format!(
         "[realm.late]\nrun = [\"{program}\", \"demo-realm\", \"--listen=127.0.0.1:{port}\"]\nport = {port}\n"
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     let own = format!("pid {}", std::process::id());
-    eco.daemon.read_until("the stranger to be named", |line| line.contains("late") && line.contains(&own));
+    eco.daemon.read_until("the other to be named", |line| line.contains("late") && line.contains(&own));
     let realm = eco.realm("late");
     assert_eq!((&realm["reason"], &realm["restarts"]["used"]), (&"WrongProcess".into(), &0.into()));
     let why = eco.cli(&["why", "late"]);
     assert!(String::from_utf8_lossy(&why.stdout).contains(&own), "{}", told(&why));
-    drop(stranger);
+    drop(other);
     let up = eco.cli(&["wait", "late", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
 }

@@ -7,9 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::program::{processes_with, run, told};
-use crate::supervision::{Ecosystem, pid};
+use crate::supervision::{Instance, pid};
 
-fn pids(eco: &Ecosystem, names: &[&str]) -> Vec<i64> {
+fn pids(eco: &Instance, names: &[&str]) -> Vec<i64> {
     names.iter().map(|name| eco.pid_of(name)).collect()
 }
 
@@ -38,7 +38,7 @@ const REALMS: [&str; 3] = ["db", "api", "worker"];
 
 #[test]
 fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.stopped]\nrun = \"sleep 86380\"\n[realm.later]\nrun = \"sleep 86380\"\nmanual = true\n",
     );
     eco.wait_for_boot();
@@ -46,9 +46,8 @@ fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
     assert_eq!(stop.status.code(), Some(0), "{}", told(&stop));
     let before = pids(&eco, &REALMS);
     let started = eco.realm("db")["process"]["started_at"].clone();
-    let since = |eco: &Ecosystem| {
-        ["db", "api", "worker", "stopped", "later"].map(|of| eco.realm(of)["since"].clone())
-    };
+    let since =
+        |eco: &Instance| ["db", "api", "worker", "stopped", "later"].map(|of| eco.realm(of)["since"].clone());
     let as_they_are = since(&eco);
     eco.kill_daemon();
     for alive in &before {
@@ -84,7 +83,7 @@ fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
 
 #[test]
 fn what_died_while_no_heartbeatd_ran_is_restarted_once() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     eco.kill_daemon();
@@ -105,13 +104,13 @@ fn what_died_while_no_heartbeatd_ran_is_restarted_once() {
 #[test]
 fn an_open_incident_keeps_its_id_and_the_budget_its_debits() {
     let extra = "[realm.broken]\nrun = \"false\"\nrestart = { burst = 2, cooldown = \"1h\" }\n";
-    let mut eco = Ecosystem::start(extra);
+    let mut eco = Instance::start(extra);
     eco.daemon.read_until("the cooldown", |line| line.contains("broken") && line.contains("failed"));
     until("an incident that failed", || {
         let list: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap();
         list["incidents"].as_array().unwrap().iter().any(|incident| incident["event"] == "failed")
     });
-    let of = |eco: &Ecosystem| -> Value { serde_json::from_str(&eco.get("/api/incidents/")).unwrap() };
+    let of = |eco: &Instance| -> Value { serde_json::from_str(&eco.get("/api/incidents/")).unwrap() };
     let before = of(&eco)["incidents"][0]["id"].clone();
     let next = eco.realm("broken")["next"]["at"].clone();
     for _ in 0..3 {
@@ -137,7 +136,7 @@ fn an_open_incident_keeps_its_id_and_the_budget_its_debits() {
 
 #[test]
 fn a_realm_that_is_not_configured_any_more_is_ended() {
-    let mut eco = Ecosystem::start("[realm.old]\nrun = \"sleep 86381\"\n");
+    let mut eco = Instance::start("[realm.old]\nrun = \"sleep 86381\"\n");
     eco.wait_for_boot();
     let old = eco.pid_of("old");
     eco.kill_daemon();
@@ -152,7 +151,7 @@ fn a_realm_that_is_not_configured_any_more_is_ended() {
 #[test]
 fn a_realm_that_is_made_of_something_else_is_restarted() {
     let mut eco =
-        Ecosystem::start("[realm.changed]\nrun = \"sleep 86382\"\n[realm.same]\nrun = \"sleep 86383\"\n");
+        Instance::start("[realm.changed]\nrun = \"sleep 86382\"\n[realm.same]\nrun = \"sleep 86383\"\n");
     eco.wait_for_boot();
     let before = pids(&eco, &["changed", "same"]);
     eco.kill_daemon();
@@ -168,7 +167,7 @@ fn a_realm_that_is_made_of_something_else_is_restarted() {
 
 #[test]
 fn two_daemons_never_share_a_directory() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let file = eco.dir.path().join("heartbeat.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -186,7 +185,7 @@ fn two_daemons_never_share_a_directory() {
 
 #[test]
 fn a_runtime_directory_that_vanishes_harms_no_realm() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     std::fs::remove_dir_all(eco.dir.path().join("run/realms")).unwrap();
@@ -204,7 +203,7 @@ fn a_runtime_directory_that_vanishes_harms_no_realm() {
 
 #[test]
 fn records_that_are_gone_for_good_mean_no_second_copy() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     eco.kill_daemon();
@@ -251,12 +250,12 @@ fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
         ));
     }
     extra.push_str("[realm.forked]\nrun = [\"sh\", \"-c\", \"sleep 86376 & exec sleep 86377\"]\n");
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     let quiet: Vec<String> = (0..6)
         .map(|at| format!("quiet{at}"))
         .chain(["db", "api", "worker", "forked"].map(str::to_owned))
         .collect();
-    let wait = |eco: &Ecosystem| {
+    let wait = |eco: &Instance| {
         let mut args = vec!["wait"];
         args.extend(quiet.iter().map(String::as_str));
         args.extend(["--for", "up", "--timeout", "80s"]);
@@ -264,7 +263,7 @@ fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
         assert_eq!(up.status.code(), Some(0), "{}", told(&up));
     };
     wait(&eco);
-    let of = |eco: &Ecosystem| -> BTreeMap<String, i64> {
+    let of = |eco: &Instance| -> BTreeMap<String, i64> {
         quiet.iter().map(|name| (name.clone(), eco.pid_of(name))).collect()
     };
     let before = of(&eco);
@@ -346,7 +345,7 @@ fn client(
 
 #[test]
 fn leaving_leaves_every_realm_running() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     let left = eco.cli(&["daemon", "leave"]);
@@ -367,7 +366,7 @@ fn leaving_leaves_every_realm_running() {
 
 #[test]
 fn an_upgrade_under_load_fails_no_request_of_a_client() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.crashing]\nrun = [\"sh\", \"-c\", \"exec sleep 0.2\"]\nrestart = { burst = 1000, window = \"1m\", backoff = \"20ms\", backoff_max = \"60ms\", min_gap = \"10ms\" }\n",
     );
     let up = eco.cli(&["wait", "db", "api", "worker", "--for", "up", "--timeout", "60s"]);
@@ -410,7 +409,7 @@ fn an_upgrade_under_load_fails_no_request_of_a_client() {
 #[test]
 fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
     use std::os::unix::fs::PermissionsExt;
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     eco.kill_daemon();
@@ -443,7 +442,7 @@ fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
 
 #[test]
 fn a_command_before_a_start_is_ended_and_made_anew() {
-    let mut eco = Ecosystem::start(
+    let mut eco = Instance::start(
         "[realm.prepared]\nrun = \"sleep 86351\"\nstart = { before = [\"sleep 86350\"], timeout = \"5m\" }\n",
     );
     until("the command", || processes_with("sleep\086350").len() == 1);
@@ -462,7 +461,7 @@ fn a_command_before_a_start_is_ended_and_made_anew() {
 #[test]
 fn records_of_another_user_are_not_believed() {
     use std::os::unix::fs::PermissionsExt;
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let before = pids(&eco, &REALMS);
     eco.kill_daemon();
@@ -486,7 +485,7 @@ fn a_full_runtime_directory_stops_nothing() {
     let mount =
         "run=$(dirname \"$3\")/run; mkdir -p $run; mount -t tmpfs -o size=256k tmpfs $run; exec \"$@\"";
     let line = format!("exec unshare --mount sh -c '{mount}' sh \"$@\"");
-    let mut eco = Ecosystem::start_under(&line, "");
+    let mut eco = Instance::start_under(&line, "");
     // Its file system is seen through its own eyes only.
     let inside = format!("/proc/{}/root{}", eco.daemon.pid(), eco.dir.path().display());
     let cli = |args: &[&str]| {
@@ -524,7 +523,7 @@ fn a_full_runtime_directory_stops_nothing() {
 
 #[test]
 fn without_any_directory_of_ours_nothing_is_started_twice() {
-    let mut eco = Ecosystem::start("[realm.lonely]\nrun = \"sleep 86393\"\n");
+    let mut eco = Instance::start("[realm.lonely]\nrun = \"sleep 86393\"\n");
     eco.wait_for_boot();
     let before: Vec<i64> = ["lonely", "db", "api", "worker"].iter().map(|name| eco.pid_of(name)).collect();
     eco.kill_daemon();

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::program::{PATIENCE, Running, told};
-use crate::supervision::{Ecosystem, pid};
+use crate::supervision::{Instance, pid};
 
 /// What was posted: its `webhook-id`, and the document.
 pub(crate) type Posted = (String, Value);
@@ -57,7 +57,7 @@ fn take(stream: TcpStream, status: &str) -> Posted {
 #[test]
 fn a_webhook_gets_an_outage_and_its_end() {
     let (url, posted) = receiver();
-    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
+    let mut eco = Instance::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
     eco.wait_for_boot();
     kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
     let next = || posted.recv_timeout(PATIENCE).expect("something to be told");
@@ -92,10 +92,10 @@ health = {{ nagios = ["sh", "-c", "{script}"], interval = "1s", timeout = "1s", 
 restart = {{ verify_for = "1s" }}
 "#
     );
-    let mut eco = Ecosystem::start(&extra);
+    let mut eco = Instance::start(&extra);
     eco.wait_for_boot();
     let before = eco.pid_of("checked");
-    let probe = |eco: &Ecosystem| eco.realm("checked")["probes"][0].clone();
+    let probe = |eco: &Instance| eco.realm("checked")["probes"][0].clone();
     assert_eq!(probe(&eco)["kind"], "nagios");
     assert_eq!(probe(&eco)["detail"], "checked by heart-beat", "{:#}", probe(&eco));
     // What it prints is not for everyone who can connect to the address.
@@ -126,7 +126,7 @@ restart = {{ verify_for = "1s" }}
 
 #[test]
 fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
     let mut follower = Running::start("heartbeat-cli", &["-H", &host, "events", "-f", "-n", "200", "db"]);
@@ -154,7 +154,7 @@ fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
     let opened = facts.iter().find(|fact| fact["what"] == "IncidentOpened").unwrap();
     assert!(opened["incident"].as_str().is_some_and(|id| id.len() == 36), "{opened}");
     // heartbeatd goes and comes back: it is another life, and is followed just the same.
-    let Ecosystem { daemon, dir, .. } = eco;
+    let Instance { daemon, dir, .. } = eco;
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.end().0, Some(0));
     let config = dir.path().join("heartbeat.toml");
@@ -168,7 +168,7 @@ fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
 
 #[test]
 fn a_boot_in_which_nothing_starts_says_who_stopped_everything() {
-    let mut eco = Ecosystem::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let stopped = eco.cli(&["stop", "all", "--reason", "disk repair"]);
     assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
@@ -191,7 +191,7 @@ fn an_incident_outlives_a_stop_of_heartbeatd_and_ends_when_its_realm_is_removed(
     let gone = format!(
         "[realm.gone]\nhealth = {{ tcp = \"127.0.0.1:{nobody}\", interval = \"1s\", timeout = \"1s\", fail_after = 1, grace = \"0s\" }}\n"
     );
-    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n\n{gone}"));
+    let mut eco = Instance::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n\n{gone}"));
     let next = || posted.recv_timeout(PATIENCE).expect("something to be told");
     let (_, (_, opened)) = (next(), next());
     assert_eq!((&opened["event"], &opened["root"]), (&"opened".into(), &"gone".into()), "{opened:#}");

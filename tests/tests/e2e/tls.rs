@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::program::{run, run_program, run_with, told};
 use crate::servers::lacking;
-use crate::supervision::Ecosystem;
+use crate::supervision::Instance;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -54,7 +54,7 @@ fn the_listener_speaks_tls_to_those_who_trust_its_certificate_and_have_the_token
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let extra = format!("[heartbeat.tls]\ncert = \"{root}/cert.pem\"\nkey = \"{root}/key.pem\"\n");
     let line = format!("HEARTBEAT__HEARTBEAT__TOKEN_FILE={token} exec \"$@\"");
-    let mut eco = Ecosystem::start_under(&line, &extra);
+    let mut eco = Instance::start_under(&line, &extra);
     eco.wait_for_boot();
     let port = eco.listen.rsplit(':').next().unwrap();
     let host = format!("https://localhost:{port}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::program::{processes_with, told};
 use crate::shop::Shop;
-use crate::supervision::{Ecosystem, pid, ports};
+use crate::supervision::{Instance, pid, ports};
 use crate::surviving::{gone, until};
 
 /// A main process, every descendant of it, and every process that carries the name of the realm.
@@ -118,7 +118,7 @@ fn a_stop_of_a_hundred_of_which_ten_ignore_term_is_bounded_and_leaves_no_process
             "[realm.r{at}]\nrun = [\"sh\", \"-c\", \"{script}\"]\nhealth = {{ process = true, interval = \"60s\" }}"
         );
     }
-    let mut eco = Ecosystem::start(&realms);
+    let mut eco = Instance::start(&realms);
     eco.wait_for_boot();
     let root = eco.dir.path().to_str().unwrap().to_owned();
     assert!(crate::program::processes_around(&root).len() > 190);
@@ -140,9 +140,9 @@ fn five_hundred_killed_at_once_are_told_apart_and_come_back() {
             "[realm.r{at}]\nrun = \"sleep 863{at:03}\"\nhealth = {{ process = true, interval = \"60s\" }}\nstart = {{ settle = \"50ms\" }}\nrestart = {{ verify_for = \"1s\" }}"
         );
     }
-    let mut eco = Ecosystem::start(&realms);
+    let mut eco = Instance::start(&realms);
     eco.wait_for_boot();
-    let all = |eco: &Ecosystem| -> Vec<Value> {
+    let all = |eco: &Instance| -> Vec<Value> {
         let document: Value = serde_json::from_slice(&eco.cli(&["status", "--json"]).stdout).unwrap();
         let realms = document["realms"].as_array().unwrap().iter();
         realms.filter(|realm| realm["name"].as_str().unwrap().starts_with('r')).cloned().collect()

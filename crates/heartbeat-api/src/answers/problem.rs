@@ -27,7 +27,7 @@ impl ApiError {
             title: status.canonical_reason().unwrap_or("Unknown").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
-            near: Vec::new(),
+            suggestions: Vec::new(),
             plan: None,
             applied: None,
             problems: Vec::new(),
@@ -55,8 +55,8 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    pub(crate) fn suggest(mut self, near: Vec<String>) -> Self {
-        self.problem.near = near;
+    pub(crate) fn suggest(mut self, suggestions: Vec<String>) -> Self {
+        self.problem.suggestions = suggestions;
         self
     }
 

@@ -64,8 +64,8 @@ fn clear_the_way(path: &Path) -> Result<(), BindError> {
     }
     match UnixStream::connect(path) {
         Ok(stream) => {
-            let holder = port_owner::peer(&stream).unwrap_or_else(|| "another process".to_owned());
-            Err(BindError::SocketHeld { path: path.to_owned(), holder })
+            let owner = port_owner::peer(&stream).unwrap_or_else(|| "another process".to_owned());
+            Err(BindError::SocketHeld { path: path.to_owned(), owner })
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("remove the stale socket"))
@@ -86,8 +86,8 @@ pub fn bind_tcp(address: SocketAddr, is_protected: bool) -> Result<TcpListener, 
     }
     let listener = TcpListener::bind(address).map_err(|source| {
         if source.kind() == io::ErrorKind::AddrInUse {
-            let holder = port_owner::listener(address).unwrap_or_else(|| "another process".to_owned());
-            return BindError::AddressHeld { address, holder, source };
+            let owner = port_owner::listener(address).unwrap_or_else(|| "another process".to_owned());
+            return BindError::AddressHeld { address, owner, source };
         }
         BindError::Address { address, source }
     })?;

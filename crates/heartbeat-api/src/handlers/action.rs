@@ -164,11 +164,14 @@ fn parse(body: &[u8]) -> Result<ActionRequest, ApiError> {
         let text = error.to_string();
         // serde puts the field in back quotes when it does not know it.
         let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        let near =
+        let suggestions =
             unknown.map(|field| suggestions::nearest(field, FIELDS.iter().copied())).unwrap_or_default();
-        let detail =
-            format!("the body is not a command: {}.{}", sanitise_line(&text), suggestions::question(&near));
-        ApiError::bad(detail).suggest(near)
+        let detail = format!(
+            "the body is not a command: {}.{}",
+            sanitise_line(&text),
+            suggestions::question(&suggestions)
+        );
+        ApiError::bad(detail).suggest(suggestions)
     })?;
     if request.cascade && request.force {
         return Err(ApiError::bad(
@@ -349,9 +352,10 @@ pub(crate) async fn dry_plan(ecosystem: &dyn Backend, body: &[u8]) -> Result<Ans
     // The core cannot plan a signal: the program decides what it does.
     let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {
         let words = ["fail", "start", "stop", "restart", "pause", "resume", "reset"];
-        let near = suggestions::nearest(&request.action, words.into_iter());
-        let detail = format!("`action` is one of {}.{}", words.join(", "), suggestions::question(&near));
-        ApiError::bad(detail).suggest(near)
+        let suggestions = suggestions::nearest(&request.action, words.into_iter());
+        let detail =
+            format!("`action` is one of {}.{}", words.join(", "), suggestions::question(&suggestions));
+        ApiError::bad(detail).suggest(suggestions)
     })?;
     let command = Command { cascade: request.cascade, ..Command::new(action, realm) };
     let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;

@@ -56,9 +56,10 @@ pub(crate) async fn take(
         Some(Err(BeatError::NoSuchRealm)) => {
             let snapshot = ecosystem.snapshot();
             let names = snapshot.in_start_order().map(|realm| realm.info.name.as_str());
-            let near = suggestions::nearest(realm, names);
-            let detail = format!("no realm `{}`.{}", sanitise_line(realm), suggestions::question(&near));
-            Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(near))
+            let suggestions = suggestions::nearest(realm, names);
+            let detail =
+                format!("no realm `{}`.{}", sanitise_line(realm), suggestions::question(&suggestions));
+            Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(suggestions))
         }
         Some(Err(BeatError::NotExpected)) => {
             let detail = format!(

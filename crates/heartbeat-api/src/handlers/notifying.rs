@@ -81,12 +81,12 @@ fn remembered(unwritten: Option<Option<String>>) -> Result<(), ApiError> {
 }
 
 fn unknown(name: &str, receivers: &[String]) -> ApiError {
-    let near = suggestions::nearest(name, receivers.iter().map(String::as_str));
-    let way_out = match (near.is_empty(), receivers) {
-        (false, _) => suggestions::question(&near),
+    let suggestions = suggestions::nearest(name, receivers.iter().map(String::as_str));
+    let way_out = match (suggestions.is_empty(), receivers) {
+        (false, _) => suggestions::question(&suggestions),
         (true, []) => " The configuration has no [notify.NAME].".to_owned(),
         (true, receivers) => format!(" There are: {}.", receivers.join(", ")),
     };
     let detail = format!("no receiver is called `{}`.{way_out}", sanitise_line(name));
-    ApiError::new(StatusCode::NOT_FOUND, "no-such-receiver", detail).suggest(near)
+    ApiError::new(StatusCode::NOT_FOUND, "no-such-receiver", detail).suggest(suggestions)
 }

@@ -83,8 +83,9 @@ fn refused(ecosystem: &dyn Backend, name: &str, Rejection { kind, problems }: Re
     }
     let snapshot = ecosystem.snapshot();
     let registered = snapshot.in_start_order().filter(|realm| realm.info.registered);
-    let near = suggestions::nearest(name, registered.map(|realm| realm.info.name.as_str()));
-    ApiError::new(status, code, format!("{detail}.{}", suggestions::question(&near))).suggest(near)
+    let suggestions = suggestions::nearest(name, registered.map(|realm| realm.info.name.as_str()));
+    ApiError::new(status, code, format!("{detail}.{}", suggestions::question(&suggestions)))
+        .suggest(suggestions)
 }
 
 fn written(status: StatusCode, document: &RegistrationDocument) -> Result<Answer, ApiError> {

@@ -74,10 +74,10 @@ pub(crate) async fn realm(
     let slot = if transcripts { Arc::default() } else { bodies.realm(ix, public) };
     let build = |source: &crate::answers::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
-        let Past { recent, failures, transitions, log_tail, holder } = ecosystem.past(ix);
+        let Past { recent, failures, transitions, log_tail, port_owner } = ecosystem.past(ix);
         let past = (recent, failures, transitions);
         let mut document = RealmDocument::render(source.snapshot, realm, past, source.about, source.now);
-        document.holder = holder;
+        document.port_owner = port_owner;
         if !public {
             document.log_tail = log_tail;
         }
@@ -95,14 +95,15 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, ApiError>
     if let Some(realm) = snapshot.find(name) {
         return Ok(realm.info.ix);
     }
-    let near = suggestions::nearest(name, snapshot.in_start_order().map(|realm| realm.info.name.as_str()));
-    let way_out = if near.is_empty() {
+    let suggestions =
+        suggestions::nearest(name, snapshot.in_start_order().map(|realm| realm.info.name.as_str()));
+    let way_out = if suggestions.is_empty() {
         " /api/status/ lists all realms.".to_owned()
     } else {
-        suggestions::question(&near)
+        suggestions::question(&suggestions)
     };
     let detail = format!("no realm is called `{}`.{way_out}", sanitise_line(name));
-    Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(near))
+    Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(suggestions))
 }
 
 /// The long poll: holds the answer until the revision differs from the reader's, or the time is up. A revision of

@@ -89,7 +89,7 @@ pub(crate) async fn wait(
     goal: Goal,
     limit: Duration,
 ) -> Outcome {
-    let look = || judge(&ecosystem.snapshot(), plan, restarts, goal);
+    let look = || evaluate(&ecosystem.snapshot(), plan, restarts, goal);
     let watching = async {
         loop {
             changes.borrow_and_update();
@@ -109,7 +109,12 @@ pub(crate) async fn wait(
 }
 
 /// The progress toward the goal in one snapshot.
-fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId)], goal: Goal) -> Outcome {
+fn evaluate(
+    snapshot: &Snapshot,
+    plan: &ActionPlan,
+    restarts: &[(RealmIx, RestartId)],
+    goal: Goal,
+) -> Outcome {
     let wanted = if goal == Goal::Stopped { StepAction::Stop } else { StepAction::Start };
     if goal != Goal::Stopped && snapshot.phase == DaemonPhase::Stopping {
         return Outcome::Ending;
@@ -276,11 +281,11 @@ mod tests {
     fn what_was_up_before_the_restart_is_not_up_after_it() {
         let (snapshot, plan) = (up(), plan(&[Some(60)]));
         let restarts = [(RealmIx(0), RestartId(1))];
-        assert_eq!(judge(&snapshot, &plan, &[], Goal::Up), Outcome::Reached);
+        assert_eq!(evaluate(&snapshot, &plan, &[], Goal::Up), Outcome::Reached);
         for goal in [Goal::Up, Goal::Verified] {
-            assert!(matches!(judge(&snapshot, &plan, &restarts, goal), Outcome::Late(_)), "{goal}");
+            assert!(matches!(evaluate(&snapshot, &plan, &restarts, goal), Outcome::Late(_)), "{goal}");
         }
-        assert!(matches!(judge(&snapshot, &plan, &[], Goal::Stopped), Outcome::Failed(_)));
+        assert!(matches!(evaluate(&snapshot, &plan, &[], Goal::Stopped), Outcome::Failed(_)));
     }
 
     /// Every record that a wait may meet: of an earlier restart, of its own, and of a later attempt, with each result.
@@ -308,7 +313,7 @@ mod tests {
                     result,
                 });
                 snapshot.realms = [realm.into()].into_iter().collect();
-                let outcome = judge(&snapshot, &plan, &[(RealmIx(0), WAITED_FOR)], Goal::Verified);
+                let outcome = evaluate(&snapshot, &plan, &[(RealmIx(0), WAITED_FOR)], Goal::Verified);
                 let what = format!("restart {id}, {result:?}: {outcome:?}");
                 match (id, result) {
                     (2 | 3, Some(RestartResult::Verified)) => {

@@ -50,14 +50,14 @@ impl<'a> Query<'a> {
 }
 
 fn unknown(name: &str, known: &[&str]) -> ApiError {
-    let near = suggestions::nearest(name, known.iter().copied());
+    let suggestions = suggestions::nearest(name, known.iter().copied());
     let takes = if known.is_empty() {
         "this route takes none".to_owned()
     } else {
         format!("this route takes {}", known.join(", "))
     };
     let detail = format!("no parameter `{}`; {takes}", heartbeat_status::sanitise_line(name));
-    ApiError::bad(detail).suggest(near)
+    ApiError::bad(detail).suggest(suggestions)
 }
 
 /// Percent-decoding; what does not decode to UTF-8 stays as it was sent.

@@ -21,8 +21,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
 }
 
 /// ` Did you mean a or b?`, or nothing.
-pub(crate) fn question(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(" or ")) }
+pub(crate) fn question(suggestions: &[String]) -> String {
+    if suggestions.is_empty() {
+        String::new()
+    } else {
+        format!(" Did you mean {}?", suggestions.join(" or "))
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use heartbeat_api::{Access, Limits, Token};
 use heartbeat_status::wire::StatusDocument;
 
 use crate::fake::{API, Fake};
-use crate::raw::Doors;
+use crate::raw::Listeners;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const JSON: &str = "Content-Type: application/json";
@@ -68,8 +68,8 @@ fn guarded() -> Access {
 #[tokio::test]
 async fn every_route_answers_every_method_at_every_listener_as_the_contract_says() {
     let dir = tempfile::tempdir().unwrap();
-    let open = Doors::open(&fake(&dir));
-    let closed = Doors::guarded(&fake(&dir), guarded());
+    let open = Listeners::open(&fake(&dir));
+    let closed = Listeners::guarded(&fake(&dir), guarded());
     let bearer = format!("Authorization: Bearer {TOKEN}");
     for (path, methods, body, on_tcp) in ROUTES {
         for method in METHODS {
@@ -96,10 +96,10 @@ async fn every_route_answers_every_method_at_every_listener_as_the_contract_says
 #[tokio::test]
 async fn a_client_with_the_token_sees_what_the_socket_shows() {
     let dir = tempfile::tempdir().unwrap();
-    let doors = Doors::guarded(&fake(&dir), guarded());
+    let listeners = Listeners::guarded(&fake(&dir), guarded());
     let bearer = format!("Authorization: Bearer {TOKEN}");
     for path in ["/api/status/api/", "/api/incidents/0193/", "/api/logs/api/"] {
-        let answer = doors.tcp("GET", path, &[&bearer], "").await;
+        let answer = listeners.tcp("GET", path, &[&bearer], "").await;
         assert!(answer.status == 200 && answer.body.contains("a line"), "{path}: {}", answer.body);
     }
 }
@@ -107,40 +107,44 @@ async fn a_client_with_the_token_sees_what_the_socket_shows() {
 #[tokio::test]
 async fn a_name_of_hosts_means_this_server_and_any_other_name_does_not() {
     let access = Access { hosts: vec!["monitor.example.org".to_owned()], ..Access::default() };
-    let doors = Doors::guarded(&Fake::shop(), access);
+    let listeners = Listeners::guarded(&Fake::shop(), access);
     for (host, status) in [
         ("monitor.example.org", 200),
         ("MONITOR.example.org:8443", 200),
         ("evil.example.org", 421),
         ("monitor.example.org.evil.example", 421),
     ] {
-        let answer = doors.tcp_bare("GET", "/api/status/", &[&format!("Host: {host}")], "").await;
+        let answer = listeners.tcp_bare("GET", "/api/status/", &[&format!("Host: {host}")], "").await;
         assert_eq!(answer.status, status, "{host}");
     }
     // A page of that name may not change anything, also with a name that is ours.
     let headers = ["Host: monitor.example.org", "Origin: https://monitor.example.org", JSON];
-    assert_eq!(doors.tcp_bare("POST", "/api/realms/api/stop/", &headers, "{}").await.status, 403);
+    assert_eq!(listeners.tcp_bare("POST", "/api/realms/api/stop/", &headers, "{}").await.status, 403);
 }
 
 #[tokio::test]
 async fn an_idle_connection_gives_its_place_to_a_new_one_and_a_waiting_request_keeps_its_place() {
     let limits = Limits { max_connections: 2, ..Limits::default() };
-    let doors = Doors::with(&Fake::shop(), limits);
-    let document: StatusDocument = doors.get("/api/status/").await.json();
-    let mut waiting = tokio::net::TcpStream::connect(doors.address).await.unwrap();
-    let before = doors.api.counts().requests;
+    let listeners = Listeners::with(&Fake::shop(), limits);
+    let document: StatusDocument = listeners.get("/api/status/").await.json();
+    let mut waiting = tokio::net::TcpStream::connect(listeners.address).await.unwrap();
+    let before = listeners.api.counts().requests;
     let request = format!(
         "GET /api/status/?since={}-{}&wait=60s HTTP/1.1\r\nHost: {}\r\n\r\n",
-        document.instance, document.revision, doors.address
+        document.instance, document.revision, listeners.address
     );
     tokio::io::AsyncWriteExt::write_all(&mut waiting, request.as_bytes()).await.unwrap();
-    crate::raw::until("the long poll waits", || doors.api.counts().requests > before).await;
+    crate::raw::until("the long poll waits", || listeners.api.counts().requests > before).await;
     let mut idle = Vec::new();
     for _ in 0..8 {
-        idle.push(tokio::net::TcpStream::connect(doors.address).await.unwrap());
-        assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "an idle client keeps nobody out");
+        idle.push(tokio::net::TcpStream::connect(listeners.address).await.unwrap());
+        assert_eq!(
+            listeners.tcp("GET", "/livez", &[], "").await.status,
+            200,
+            "an idle client keeps nobody out"
+        );
     }
-    assert_eq!(doors.api.counts().excess, 0);
+    assert_eq!(listeners.api.counts().excess, 0);
     let waits =
         tokio::time::timeout(std::time::Duration::from_millis(20), crate::raw::read_all(&mut waiting));
     assert!(waits.await.is_err(), "the long poll still waits");

@@ -9,7 +9,7 @@ use heartbeat_status::{EdgeKind, Exit, Gate, RealmName, Status, WhileDown};
 use heartbeat_supervisor::{Input, NeedSpec, RealmSpec};
 
 use crate::fake::{API, Fake, MIGRATE, POSTGRES, shop};
-use crate::raw::{Answer, Doors, post, until};
+use crate::raw::{Answer, Listeners, post, until};
 
 fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
     let action = |step: &heartbeat_status::wire::ActionStep| match step.action.known() {
@@ -21,13 +21,13 @@ fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
 
 /// Sends a command that waits, and returns once the core has taken it.
 async fn under_way(
-    doors: &Doors,
+    listeners: &Listeners,
     fake: &Arc<Fake>,
     path: &str,
     body: &str,
 ) -> tokio::task::JoinHandle<Answer> {
     let before = fake.commands();
-    let (socket, path, body) = (doors.socket.clone(), path.to_owned(), body.to_owned());
+    let (socket, path, body) = (listeners.socket.clone(), path.to_owned(), body.to_owned());
     let asked = tokio::spawn(async move { post(&socket, &path, &body).await });
     until("the command is taken", || fake.commands() > before).await;
     asked
@@ -36,14 +36,15 @@ async fn under_way(
 #[tokio::test]
 async fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let answer = doors.post("/api/realms/postgres/stop", r#"{"dry_run":true,"cascade":true}"#).await;
+    let listeners = Listeners::open(&fake);
+    let answer = listeners.post("/api/realms/postgres/stop", r#"{"dry_run":true,"cascade":true}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let plan: ActionDocument = answer.json();
     assert!(plan.dry_run && plan.result.is_none());
     assert_eq!(steps(&plan), [(1, "api", "stop"), (2, "postgres", "stop")]);
     assert_eq!(plan.steps[1].until.as_deref(), Some("api is stopped"));
-    let plan: ActionDocument = doors.post("/api/realms/postgres/stop/", r#"{"dry_run":true}"#).await.json();
+    let plan: ActionDocument =
+        listeners.post("/api/realms/postgres/stop/", r#"{"dry_run":true}"#).await.json();
     assert_eq!(plan.breaks, ["api"]);
     assert!(plan.message.unwrap().starts_with("would be refused: api needs postgres"));
     assert_eq!(fake.commands(), 0);
@@ -52,60 +53,61 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() {
 #[tokio::test]
 async fn what_would_break_is_refused_with_the_plan_and_a_way_out() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let problem = doors.post("/api/realms/postgres/stop/", "{}").await.problem(409);
+    let listeners = Listeners::open(&fake);
+    let problem = listeners.post("/api/realms/postgres/stop/", "{}").await.problem(409);
     assert_eq!(problem.kind, "heartbeat:would-break");
     assert!(problem.detail.contains("cascade") && problem.detail.contains("force"), "{}", problem.detail);
     assert_eq!(problem.plan.unwrap().breaks, ["api"]);
-    let answer = doors.post("/api/realms/postgres/restart/", r#"{"force":true}"#).await;
+    let answer = listeners.post("/api/realms/postgres/restart/", r#"{"force":true}"#).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     let document: ActionDocument = answer.json();
     assert_eq!(document.result.as_deref(), Some("accepted"));
 
     // Several are one command with one plan, or none of it.
-    let together = doors.post("/api/realms/api,postgres/restart/", r#"{"dry_run":true}"#).await;
+    let together = listeners.post("/api/realms/api,postgres/restart/", r#"{"dry_run":true}"#).await;
     let plan: ActionDocument = together.json();
     assert_eq!((plan.realms, plan.refusal), (vec!["postgres".to_owned(), "api".to_owned()], None));
-    doors.post("/api/realms/api,nobody/restart/", "{}").await.problem(404);
+    listeners.post("/api/realms/api,nobody/restart/", "{}").await.problem(404);
 
-    let problem = doors.post("/api/realms/mail/start/", "{}").await.problem(409);
+    let problem = listeners.post("/api/realms/mail/start/", "{}").await.problem(409);
     assert_eq!(problem.kind, "heartbeat:external");
-    doors.post("/api/realms/nobody/start/", "{}").await.problem(404);
+    listeners.post("/api/realms/nobody/start/", "{}").await.problem(404);
     for bad in [r#"{"casdace":true}"#, "{", r#"{"timeout_s":0}"#, r#"{"cascade":true,"force":true}"#] {
-        doors.post("/api/realms/api/start/", bad).await.problem(400);
+        listeners.post("/api/realms/api/start/", bad).await.problem(400);
     }
-    let problem = doors.post("/api/realms/api/stop/", r#"{"cascad":true}"#).await.problem(400);
-    assert_eq!(problem.near, ["cascade"]);
+    let problem = listeners.post("/api/realms/api/stop/", r#"{"cascad":true}"#).await.problem(400);
+    assert_eq!(problem.suggestions, ["cascade"]);
 }
 
 #[tokio::test]
 async fn a_stuck_realm_gets_no_second_copy() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     fake.deafen(API);
-    assert_eq!(doors.post("/api/realms/api/stop/", "{}").await.status, 202);
+    assert_eq!(listeners.post("/api/realms/api/stop/", "{}").await.status, 202);
     fake.advance(Duration::from_secs(60));
-    let problem = doors.post("/api/realms/api/start/", "{}").await.problem(409);
+    let problem = listeners.post("/api/realms/api/start/", "{}").await.problem(409);
     assert_eq!(problem.kind, "heartbeat:stuck", "{}", problem.detail);
     fake.input(Input::Shutdown { now: false });
-    let problem = doors.post("/api/realms/api/start/", "{}").await.problem(503);
+    let problem = listeners.post("/api/realms/api/start/", "{}").await.problem(503);
     assert_eq!(problem.kind, "heartbeat:shutting-down");
     fake.end();
-    doors.post("/api/realms/api/start/", "{}").await.problem(503);
-    doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await.problem(503);
+    listeners.post("/api/realms/api/start/", "{}").await.problem(503);
+    listeners.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await.problem(503);
 }
 
 #[tokio::test]
 async fn a_signal_is_sent_to_the_realm_and_to_no_other_process() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let answer = doors.post("/api/realms/api/signal/", r#"{"signal":"SIGHUP","reason":"new names"}"#).await;
+    let listeners = Listeners::open(&fake);
+    let answer =
+        listeners.post("/api/realms/api/signal/", r#"{"signal":"SIGHUP","reason":"new names"}"#).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     assert_eq!(steps(&answer.json()), [(1, "api", "signal")]);
     let whole =
-        doors.post("/api/realms/api/signal/", r#"{"signal":"USR1","tree":true,"dry_run":true}"#).await;
+        listeners.post("/api/realms/api/signal/", r#"{"signal":"USR1","tree":true,"dry_run":true}"#).await;
     assert_eq!(whole.status, 200, "{}", whole.body);
-    let problem = doors.post("/api/realms/mail/signal/", r#"{"signal":"HUP"}"#).await.problem(409);
+    let problem = listeners.post("/api/realms/mail/signal/", r#"{"signal":"HUP"}"#).await.problem(409);
     assert_eq!(problem.kind, "heartbeat:not-running", "{}", problem.detail);
     for (path, bad) in [
         ("signal", "{}"),
@@ -115,18 +117,18 @@ async fn a_signal_is_sent_to_the_realm_and_to_no_other_process() {
         ("restart", r#"{"signal":"HUP"}"#),
         ("stop", r#"{"tree":true}"#),
     ] {
-        doors.post(&format!("/api/realms/api/{path}/"), bad).await.problem(400);
+        listeners.post(&format!("/api/realms/api/{path}/"), bad).await.problem(400);
     }
-    let plan = doors.post("/api/plan/", r#"{"action":"signal","realm":"api"}"#).await;
+    let plan = listeners.post("/api/plan/", r#"{"action":"signal","realm":"api"}"#).await;
     plan.problem(400);
 }
 
 #[tokio::test]
 async fn a_restart_is_waited_for_until_it_is_verified() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let body = r#"{"wait":"verified","timeout_s":15,"reason":"new\nlibrary"}"#;
-    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", body).await;
+    let asked = under_way(&listeners, &fake, "/api/realms/api/restart/", body).await;
     assert!(!asked.is_finished());
     fake.advance(Duration::from_secs(30));
     let answer = asked.await.unwrap();
@@ -139,9 +141,9 @@ async fn a_restart_is_waited_for_until_it_is_verified() {
 #[tokio::test]
 async fn a_restart_whose_first_attempt_fails_is_waited_for_until_a_later_one_is_verified() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let body = r#"{"wait":"verified","timeout_s":600}"#;
-    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", body).await;
+    let asked = under_way(&listeners, &fake, "/api/realms/api/restart/", body).await;
     let record = || fake.snapshot().realm(API).and_then(|realm| realm.restart.clone()).unwrap();
     let first = record().id;
     fake.exited(API, Exit::code(1));
@@ -155,9 +157,10 @@ async fn a_restart_whose_first_attempt_fails_is_waited_for_until_a_later_one_is_
 #[tokio::test]
 async fn a_wait_for_up_is_not_satisfied_by_what_was() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     fake.hold(API);
-    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
+    let asked =
+        under_way(&listeners, &fake, "/api/realms/api/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
     // It was up when the command came; it is not now, and several looks at it change nothing.
     for _ in 0..5 {
         fake.advance(Duration::from_millis(100));
@@ -173,19 +176,19 @@ async fn a_wait_for_up_is_not_satisfied_by_what_was() {
 #[tokio::test]
 async fn a_stop_is_waited_for_until_nothing_runs() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let body = r#"{"wait":"up","cascade":true,"timeout_s":15}"#;
-    let answer = doors.post("/api/realms/postgres/stop/", body).await;
+    let answer = listeners.post("/api/realms/postgres/stop/", body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let document: ActionDocument = answer.json();
     assert_eq!(document.result.as_deref(), Some("stopped"));
     // And once more: there is nothing left to do, and it is so.
-    let answer = doors.post("/api/realms/postgres/stop/", body).await;
+    let answer = listeners.post("/api/realms/postgres/stop/", body).await;
     let again: ActionDocument = answer.json();
     assert_eq!((answer.status, again.result.as_deref(), again.steps.len()), (200, Some("stopped"), 0));
     // What is started brings along what it needs, where that is said.
     let body = r#"{"wait":"up","timeout_s":15,"lift_holds":true}"#;
-    let asked = under_way(&doors, &fake, "/api/realms/api/start/", body).await;
+    let asked = under_way(&listeners, &fake, "/api/realms/api/start/", body).await;
     fake.advance(Duration::from_secs(10));
     let answer = asked.await.unwrap();
     assert_eq!(answer.json::<ActionDocument>().result.as_deref(), Some("up"), "{}", answer.body);
@@ -194,12 +197,13 @@ async fn a_stop_is_waited_for_until_nothing_runs() {
 #[tokio::test]
 async fn what_an_operator_has_stopped_is_named_and_stays_stopped() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let stop = r#"{"wait":"up","force":true,"reason":"disk repair until 17:00","timeout_s":15}"#;
-    assert_eq!(doors.post("/api/realms/postgres/stop/", stop).await.status, 200);
+    assert_eq!(listeners.post("/api/realms/postgres/stop/", stop).await.status, 200);
     fake.advance(Duration::from_secs(125));
     for extra in ["", r#","cascade":true"#, r#","force":true"#] {
-        let answer = doors.post("/api/realms/api/start/", &format!(r#"{{"reason":"deploy"{extra}}}"#)).await;
+        let answer =
+            listeners.post("/api/realms/api/start/", &format!(r#"{{"reason":"deploy"{extra}}}"#)).await;
         let problem = answer.problem(409);
         assert_eq!(problem.kind, "heartbeat:held");
         let words =
@@ -212,7 +216,7 @@ async fn what_an_operator_has_stopped_is_named_and_stays_stopped() {
         assert_eq!(said, ("postgres", Some("root"), Some("disk repair until 17:00")));
         assert!(hold.at.is_some() && hold.ago_s.is_some_and(|ago| (125.0..130.0).contains(&ago)), "{hold:?}");
     }
-    let dry = doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await;
+    let dry = listeners.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await;
     let dry: ActionDocument = dry.json();
     assert!(dry.message.unwrap().starts_with("would be refused: postgres was stopped by an operator"));
     let stopped = heartbeat_api::Backend::snapshot(&*fake);
@@ -222,9 +226,9 @@ async fn what_an_operator_has_stopped_is_named_and_stays_stopped() {
 #[tokio::test]
 async fn too_late_says_what_is_missing() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     fake.hold(API);
-    let answer = doors.post("/api/realms/api/restart/", r#"{"wait":"up","timeout_s":0.05}"#).await;
+    let answer = listeners.post("/api/realms/api/restart/", r#"{"wait":"up","timeout_s":0.05}"#).await;
     let problem = answer.problem(504);
     assert!(problem.detail.contains("api is restarting"), "{}", problem.detail);
     assert_eq!(problem.plan.unwrap().realms, ["api"]);
@@ -233,9 +237,10 @@ async fn too_late_says_what_is_missing() {
 #[tokio::test]
 async fn a_failed_realm_ends_the_wait() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let asked =
-        under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#).await;
+        under_way(&listeners, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#)
+            .await;
     let failed = || {
         let snapshot = heartbeat_api::Backend::snapshot(&*fake);
         snapshot.realm(API).is_some_and(|realm| realm.status == Status::Failed)
@@ -263,18 +268,20 @@ async fn a_failed_realm_ends_the_wait() {
 #[tokio::test]
 async fn a_waiting_client_learns_of_a_later_command_or_the_end() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     fake.hold(API);
     let asked =
-        under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#).await;
-    assert_eq!(doors.post("/api/realms/api/stop/", "{}").await.status, 202);
+        under_way(&listeners, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#)
+            .await;
+    assert_eq!(listeners.post("/api/realms/api/stop/", "{}").await.status, 202);
     let document: ActionDocument = asked.await.unwrap().json();
     assert_eq!(document.result.as_deref(), Some("failed"));
     assert!(document.message.unwrap().contains("stopped meanwhile"));
 
     fake.break_probes(POSTGRES);
     let asked =
-        under_way(&doors, &fake, "/api/realms/postgres/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
+        under_way(&listeners, &fake, "/api/realms/postgres/restart/", r#"{"wait":"up","timeout_s":15}"#)
+            .await;
     fake.input(Input::Shutdown { now: false });
     asked.await.unwrap().problem(503);
 }
@@ -282,27 +289,27 @@ async fn a_waiting_client_learns_of_a_later_command_or_the_end() {
 #[tokio::test]
 async fn a_pause_has_a_reason_and_an_end() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    doors.post("/api/realms/api/pause/", "{}").await.problem(400);
-    doors.post("/api/realms/api/pause/", r#"{"reason":"x","for_s":0}"#).await.problem(400);
-    doors.post("/api/realms/api/restart/", r#"{"for_s":5}"#).await.problem(400);
-    let answer = doors.post("/api/realms/api/pause/", r#"{"reason":"moving house","for_s":60}"#).await;
+    let listeners = Listeners::open(&fake);
+    listeners.post("/api/realms/api/pause/", "{}").await.problem(400);
+    listeners.post("/api/realms/api/pause/", r#"{"reason":"x","for_s":0}"#).await.problem(400);
+    listeners.post("/api/realms/api/restart/", r#"{"for_s":5}"#).await.problem(400);
+    let answer = listeners.post("/api/realms/api/pause/", r#"{"reason":"moving house","for_s":60}"#).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     let shown = || fake.snapshot().find("api").unwrap().clone();
     assert_eq!((shown().status, shown().why.message.as_str()), (Status::Paused, "moving house"));
     fake.advance(Duration::from_secs(61));
     assert_eq!(shown().status, Status::Up, "it ended by itself");
-    doors.post("/api/realms/api/pause/", r#"{"reason":"again"}"#).await;
-    doors.post("/api/realms/api/resume/", "{}").await;
+    listeners.post("/api/realms/api/pause/", r#"{"reason":"again"}"#).await;
+    listeners.post("/api/realms/api/resume/", "{}").await;
     assert!(shown().pause.is_none());
 }
 
 #[tokio::test]
 async fn a_planned_failure_lists_every_realm_it_would_block() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let body = r#"{"action":"fail","realm":"postgres"}"#;
-    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    let plan: ActionDocument = listeners.post("/api/plan/", body).await.json();
     assert!(plan.dry_run && plan.action.to_string() == "fail");
     assert_eq!(plan.breaks, ["api"]);
     assert_eq!(
@@ -319,11 +326,11 @@ async fn a_planned_failure_lists_every_realm_it_would_block() {
     assert_eq!(plan.message.as_deref(), Some("1 other realm is affected"));
     assert_eq!(plan.steps.iter().map(|step| step.realm.as_str()).collect::<Vec<_>>(), ["postgres"]);
     let plan: ActionDocument =
-        doors.post("/api/plan/", r#"{"action":"stop","realm":"postgres","cascade":true}"#).await.json();
+        listeners.post("/api/plan/", r#"{"action":"stop","realm":"postgres","cascade":true}"#).await.json();
     assert_eq!(steps(&plan), [(1, "api", "stop"), (2, "postgres", "stop")]);
-    let problem = doors.post("/api/plan/", r#"{"action":"fial","realm":"postgres"}"#).await.problem(400);
-    assert_eq!(problem.near, ["fail"]);
-    doors.post("/api/plan/", "{").await.problem(400);
+    let problem = listeners.post("/api/plan/", r#"{"action":"fial","realm":"postgres"}"#).await.problem(400);
+    assert_eq!(problem.suggestions, ["fail"]);
+    listeners.post("/api/plan/", "{").await.problem(400);
     assert_eq!(fake.commands(), 0);
 }
 
@@ -334,10 +341,10 @@ fn effects(plan: &ActionDocument) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn a_failure_says_of_each_dependent_what_becomes_of_it() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let fail = async |realm: &str| -> ActionDocument {
         let body = format!(r#"{{"action":"fail","realm":"{realm}"}}"#);
-        doors.post("/api/plan/", &body).await.json()
+        listeners.post("/api/plan/", &body).await.json()
     };
     // A oneshot is needed for the start alone.
     let plan = fail("migrate").await;
@@ -355,7 +362,7 @@ async fn a_failure_says_of_each_dependent_what_becomes_of_it() {
         ]
     );
     assert_eq!(effects(&fail("api").await), [("api", "is restarted")]);
-    doors.post("/api/realms/api/stop/", r#"{"wait":"up"}"#).await;
+    listeners.post("/api/realms/api/stop/", r#"{"wait":"up"}"#).await;
     fake.advance(Duration::from_secs(20));
     let plan = fail("postgres").await;
     assert!(effects(&plan).contains(&("api", "is not affected: it is stopped")), "{plan:#?}");
@@ -371,9 +378,9 @@ async fn a_failure_is_foreseen_with_while_down_and_through_others() {
         vec![NeedSpec { realm: API, kind: EdgeKind::Needs, until: Gate::Up, while_down: WhileDown::Stop }];
     realms.push(web);
     let fake = Fake::cold(realms);
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let body = r#"{"action":"fail","realm":"postgres"}"#;
-    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    let plan: ActionDocument = listeners.post("/api/plan/", body).await.json();
     // Nothing runs yet.
     assert_eq!(
         effects(&plan)[1..],
@@ -387,7 +394,7 @@ async fn a_failure_is_foreseen_with_while_down_and_through_others() {
     fake.advance(Duration::from_secs(2));
     fake.exited(MIGRATE, Exit::code(0));
     fake.advance(Duration::from_secs(28));
-    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    let plan: ActionDocument = listeners.post("/api/plan/", body).await.json();
     assert_eq!(
         effects(&plan).last(),
         Some(&("web", "is stopped, and starts again when api is up")),
@@ -400,18 +407,18 @@ async fn a_failure_is_foreseen_with_while_down_and_through_others() {
 #[tokio::test]
 async fn a_reload_says_what_it_changes_or_everything_that_is_wrong() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let document: ReloadDocument = doors.post("/api/reload/", r#"{"dry_run":true}"#).await.json();
+    let listeners = Listeners::open(&fake);
+    let document: ReloadDocument = listeners.post("/api/reload/", r#"{"dry_run":true}"#).await.json();
     assert!(document.dry_run && document.added == ["mail"], "{document:?}");
-    let document: ReloadDocument = doors.post("/api/reload", "").await.json();
+    let document: ReloadDocument = listeners.post("/api/reload", "").await.json();
     assert!(!document.dry_run);
-    let problem = doors.post("/api/reload/", r#"{"dryrun":true}"#).await.problem(400);
+    let problem = listeners.post("/api/reload/", r#"{"dryrun":true}"#).await.problem(400);
     assert!(problem.detail.contains("dry_run"), "{}", problem.detail);
     fake.misconfigure(&[
         "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm",
         "heartbeat.toml:5:1: HB202: no",
     ]);
-    let problem = doors.post("/api/reload/", "{}").await.problem(422);
+    let problem = listeners.post("/api/reload/", "{}").await.problem(422);
     assert_eq!(problem.problems.len(), 2);
     assert!(problem.detail.contains("nothing was changed"), "{}", problem.detail);
 }
@@ -419,10 +426,10 @@ async fn a_reload_says_what_it_changes_or_everything_that_is_wrong() {
 #[tokio::test]
 async fn a_command_that_cannot_be_remembered_is_carried_out_and_says_so() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     fake.cannot_write("cannot write intent: No space left on device");
     for (body, result) in [("{}", "accepted"), (r#"{"wait":"up","force":true}"#, "up")] {
-        let problem = doors.post("/api/realms/api/start/", body).await.problem(507);
+        let problem = listeners.post("/api/realms/api/start/", body).await.problem(507);
         assert_eq!((problem.kind.as_str(), problem.applied), ("heartbeat:not-remembered", Some(true)));
         assert!(
             problem.detail.starts_with("start api was carried out, but it is not on disk"),
@@ -434,15 +441,15 @@ async fn a_command_that_cannot_be_remembered_is_carried_out_and_says_so() {
     }
     assert_eq!(fake.commands(), 2);
     // What changes nothing is not to be remembered.
-    assert_eq!(doors.post("/api/realms/api/stop/", r#"{"dry_run":true}"#).await.status, 200);
-    let problem = doors.post("/api/realms/postgres/stop/", "{}").await.problem(409);
+    assert_eq!(listeners.post("/api/realms/api/stop/", r#"{"dry_run":true}"#).await.status, 200);
+    let problem = listeners.post("/api/realms/postgres/stop/", "{}").await.problem(409);
     assert_eq!(problem.applied, None, "what is refused was not carried out");
 }
 
 #[tokio::test]
 async fn a_body_is_a_json_object() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let routes = [
         "/api/realms/api/start/",
         "/api/realms/api/stop/",
@@ -458,17 +465,17 @@ async fn a_body_is_a_json_object() {
     ];
     for path in routes {
         for body in [r#"["because",true]"#, "[true]", "true", "\"x\"", "null", "7", " [] "] {
-            let problem = doors.post(path, body).await.problem(400);
+            let problem = listeners.post(path, body).await.problem(400);
             assert!(problem.detail.contains("JSON object"), "{path} {body}: {}", problem.detail);
         }
     }
     for path in ["/api/daemon/leave/", "/api/daemon/upgrade/"] {
-        doors.post(path, r#"{"dry_run":true}"#).await.problem(400);
-        doors.post(path, "{").await.problem(400);
+        listeners.post(path, r#"{"dry_run":true}"#).await.problem(400);
+        listeners.post(path, "{").await.problem(400);
     }
     let json = "Content-Type: application/json";
     for method in ["PUT", "DELETE"] {
-        doors.unix(method, "/api/realms/queue/", &[json], "[1]").await.problem(400);
+        listeners.unix(method, "/api/realms/queue/", &[json], "[1]").await.problem(400);
     }
     assert_eq!((fake.commands(), fake.registered().len()), (0, 0));
 }

@@ -3,14 +3,14 @@
 use heartbeat_api::{Access, Beat, BeatEvent, Token};
 
 use crate::fake::Fake;
-use crate::raw::Doors;
+use crate::raw::Listeners;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 #[tokio::test]
 async fn a_heartbeat_has_an_event_a_run_and_words() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let long = "x".repeat(20_000);
     for (path, words) in [
         ("/api/beat/api", "plain text"),
@@ -19,7 +19,7 @@ async fn a_heartbeat_has_an_event_a_run_and_words() {
         ("/api/beat/api/fail", "no space\nleft"),
         ("/api/beat/api/3/", long.as_str()),
     ] {
-        let answer = doors.unix("POST", path, &[], words).await;
+        let answer = listeners.unix("POST", path, &[], words).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     }
     let taken = std::mem::take(&mut *fake.beats.lock().unwrap());
@@ -41,7 +41,7 @@ async fn a_heartbeat_has_an_event_a_run_and_words() {
 #[tokio::test]
 async fn what_is_no_heartbeat_is_refused_with_the_way_out() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let long = format!("/api/beat/api/?run={}", "r".repeat(65));
     for (path, status, words) in [
         ("/api/beat/apj/", 404, "api"),
@@ -54,16 +54,16 @@ async fn what_is_no_heartbeat_is_refused_with_the_way_out() {
         ("/api/beat/api/?rid=1", 400, "`rid`"),
         ("/api/beat/api/ok/twice/", 404, "/api/"),
     ] {
-        let problem = doors.unix("POST", path, &[], "").await.problem(status);
+        let problem = listeners.unix("POST", path, &[], "").await.problem(status);
         assert!(problem.detail.contains(words), "{path}: {}", problem.detail);
     }
-    doors.unix("GET", "/api/beat/api/", &[], "").await.problem(405);
-    let foreign = doors.unix("POST", "/api/beat/api/", &["Origin: http://evil.test"], "").await;
+    listeners.unix("GET", "/api/beat/api/", &[], "").await.problem(405);
+    let foreign = listeners.unix("POST", "/api/beat/api/", &["Origin: http://evil.test"], "").await;
     foreign.problem(403);
-    doors.tcp("POST", "/api/beat/api/", &[], "").await.problem(403);
+    listeners.tcp("POST", "/api/beat/api/", &[], "").await.problem(403);
     assert!(fake.beats.lock().unwrap().is_empty());
     let guarded =
-        Doors::guarded(&fake, Access { token: Some(Token::new(TOKEN).unwrap()), ..Access::default() });
+        Listeners::guarded(&fake, Access { token: Some(Token::new(TOKEN).unwrap()), ..Access::default() });
     let bearer = format!("Authorization: Bearer {TOKEN}");
     assert_eq!(guarded.tcp("POST", "/api/beat/api/", &[&bearer], "").await.status, 200);
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::fake::{API, Fake, MAIL, POSTGRES};
-use crate::raw::{Doors, PATIENCE};
+use crate::raw::{Listeners, PATIENCE};
 
 /// Changes after which nothing more goes into the socket of a follower that does not read.
 const FRAMES_UNTIL_STUCK: usize = 400;
@@ -36,12 +36,12 @@ impl Event {
 }
 
 impl Follower {
-    async fn open(doors: &Doors, query: &str, last: Option<&str>) -> Self {
-        Self::open_at(doors, &format!("/api/events/{query}"), last).await
+    async fn open(listeners: &Listeners, query: &str, last: Option<&str>) -> Self {
+        Self::open_at(listeners, &format!("/api/events/{query}"), last).await
     }
 
-    pub(crate) async fn open_at(doors: &Doors, path: &str, last: Option<&str>) -> Self {
-        let mut stream = UnixStream::connect(&doors.socket).await.unwrap();
+    pub(crate) async fn open_at(listeners: &Listeners, path: &str, last: Option<&str>) -> Self {
+        let mut stream = UnixStream::connect(&listeners.socket).await.unwrap();
         let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{last}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -88,8 +88,8 @@ fn changed(delta: &DeltaDocument) -> Vec<&str> {
 #[tokio::test]
 async fn a_snapshot_first_and_then_what_changes() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let mut follower = Follower::open(&doors, "", None).await;
+    let listeners = Listeners::open(&fake);
+    let mut follower = Follower::open(&listeners, "", None).await;
     let first = follower.next().await.unwrap();
     assert_eq!(first.kind, "snapshot");
     let document: StatusDocument = first.json();
@@ -106,7 +106,7 @@ async fn a_snapshot_first_and_then_what_changes() {
     );
     assert_eq!(document.summary.restarting, 1);
     // The same for two readers, byte for byte.
-    let mut other = Follower::open(&doors, "", None).await;
+    let mut other = Follower::open(&listeners, "", None).await;
     assert_eq!(other.next().await.unwrap().kind, "snapshot");
     fake.advance(Duration::from_secs(20));
     let (one, two) = (follower.next().await.unwrap(), other.next().await.unwrap());
@@ -116,17 +116,17 @@ async fn a_snapshot_first_and_then_what_changes() {
 #[tokio::test]
 async fn a_broken_connection_loses_nothing() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let mut keeper = Follower::open(&doors, "", None).await;
+    let listeners = Listeners::open(&fake);
+    let mut keeper = Follower::open(&listeners, "", None).await;
     keeper.next().await.unwrap();
-    let mut follower = Follower::open(&doors, "", None).await;
+    let mut follower = Follower::open(&listeners, "", None).await;
     let last = follower.next().await.unwrap().id;
     drop(follower);
     fake.exited(POSTGRES, Exit::code(1));
     keeper.next().await.unwrap();
     fake.exited(API, Exit::code(3));
     keeper.next().await.unwrap();
-    let mut again = Follower::open(&doors, "", Some(&last)).await;
+    let mut again = Follower::open(&listeners, "", Some(&last)).await;
     let missed = again.next().await.unwrap();
     assert_eq!(missed.kind, "delta", "{missed:?}");
     let document: DeltaDocument = missed.json();
@@ -135,13 +135,13 @@ async fn a_broken_connection_loses_nothing() {
     let of = |name: &str| document.realms.iter().find(|realm| realm.name == name).unwrap().status.known();
     assert_eq!(of("postgres"), Some(Status::Restarting));
     // Nothing missed is a delta without realms; another life, a stranger's identifier: everything.
-    let mut level = Follower::open(&doors, "", Some(&missed.id)).await;
+    let mut level = Follower::open(&listeners, "", Some(&missed.id)).await;
     let nothing: DeltaDocument = level.next().await.unwrap().json();
     assert!(nothing.realms.is_empty(), "{nothing:#?}");
     // The revision of another life may be the same number.
     let same_number = format!("other.{}", level_revision(&missed.id));
     for foreign in [same_number.as_str(), "other.3", "nonsense", "k3v9.99999999", "k3v9.x"] {
-        let mut follower = Follower::open(&doors, "", Some(foreign)).await;
+        let mut follower = Follower::open(&listeners, "", Some(foreign)).await;
         assert_eq!(follower.next().await.unwrap().kind, "snapshot", "{foreign}");
     }
 }
@@ -149,8 +149,8 @@ async fn a_broken_connection_loses_nothing() {
 #[tokio::test]
 async fn facts_tell_the_story_and_come_again_with_the_change_they_belong_to() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let mut past = Follower::open(&doors, "?facts=only&past=3&follow=0", None).await;
+    let listeners = Listeners::open(&fake);
+    let mut past = Follower::open(&listeners, "?facts=only&past=3&follow=0", None).await;
     let mut seqs = Vec::new();
     while let Some(event) = past.next().await {
         assert_eq!(event.kind, "fact");
@@ -158,7 +158,7 @@ async fn facts_tell_the_story_and_come_again_with_the_change_they_belong_to() {
     }
     assert_eq!(seqs.len(), 3);
     assert!(seqs.is_sorted(), "{seqs:?}");
-    let mut follower = Follower::open(&doors, "?facts=1", None).await;
+    let mut follower = Follower::open(&listeners, "?facts=1", None).await;
     let first = follower.next().await.unwrap();
     assert_eq!(first.kind, "snapshot", "no past was asked for");
     fake.exited(POSTGRES, Exit::code(1));
@@ -175,7 +175,7 @@ async fn facts_tell_the_story_and_come_again_with_the_change_they_belong_to() {
         told.iter().filter_map(|fact| fact.what.known()).map(|what| what.as_str()).collect();
     assert!(words.contains(&"Exited") && words.contains(&"IncidentOpened"), "{words:?}");
     // Broken off before the change came: told again.
-    let mut again = Follower::open(&doors, "?facts=1", Some(&first.id)).await;
+    let mut again = Follower::open(&listeners, "?facts=1", Some(&first.id)).await;
     for expected in &told {
         let event = again.next().await.unwrap();
         assert_eq!(event.json::<EventEntry>(), *expected);
@@ -187,50 +187,50 @@ async fn facts_tell_the_story_and_come_again_with_the_change_they_belong_to() {
 #[tokio::test]
 async fn a_stream_lives_and_ends_with_heartbeatd() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let mut follower = Follower::open(&doors, "", None).await;
+    let listeners = Listeners::open(&fake);
+    let mut follower = Follower::open(&listeners, "", None).await;
     follower.next().await.unwrap();
     loop {
         if follower.line().await.unwrap() == ": alive" {
             break;
         }
     }
-    doors.end();
+    listeners.end();
     while follower.line().await.is_some() {}
-    doors.ended().await;
+    listeners.ended().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_followed_is_refused() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for query in
         ["?facts=maybe", "?past=3", "?facts=1&past=9999", "?facts=1&past=x", "?follow=maybe", "?fact=1"]
     {
-        doors.get(&format!("/api/events/{query}")).await.problem(400);
+        listeners.get(&format!("/api/events/{query}")).await.problem(400);
     }
-    let head = doors.unix("HEAD", "/api/events/", &[], "").await;
+    let head = listeners.unix("HEAD", "/api/events/", &[], "").await;
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
 }
 
 #[tokio::test]
 async fn a_hundred_followers_that_do_not_read_delay_no_other() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let mut stuck = Vec::new();
     for _ in 0..100 {
-        let mut stream = TcpStream::connect(doors.address).await.unwrap();
-        let request = format!("GET /api/events/?facts=1 HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address);
+        let mut stream = TcpStream::connect(listeners.address).await.unwrap();
+        let request = format!("GET /api/events/?facts=1 HTTP/1.1\r\nHost: {}\r\n\r\n", listeners.address);
         stream.write_all(request.as_bytes()).await.unwrap();
         stuck.push(stream);
     }
-    let mut follower = Follower::open(&doors, "?facts=1", None).await;
+    let mut follower = Follower::open(&listeners, "?facts=1", None).await;
     let mut last = follower.next().await.unwrap().revision();
     for round in 0..200 {
         fake.exited(POSTGRES, Exit::code(1));
         fake.advance(Duration::from_secs(400));
         if round % 50 == 0 {
-            let target = doors.get("/api/status/").await.json::<StatusDocument>().revision;
+            let target = listeners.get("/api/status/").await.json::<StatusDocument>().revision;
             while last < target {
                 // A fact that brings it up to date has no identifier.
                 let event = follower.next().await.unwrap();
@@ -243,13 +243,13 @@ async fn a_hundred_followers_that_do_not_read_delay_no_other() {
 #[tokio::test]
 async fn a_follower_that_lags_loses_no_change() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let mut late = Follower::open(&doors, "", None).await;
+    let listeners = Listeners::open(&fake);
+    let mut late = Follower::open(&listeners, "", None).await;
     let first: StatusDocument = late.next().await.unwrap().json();
     let mut state: BTreeMap<String, String> =
         first.realms.iter().map(|realm| (realm.name.clone(), realm.status.to_string())).collect();
     // Sees every frame being made.
-    let mut keeper = Follower::open(&doors, "", None).await;
+    let mut keeper = Follower::open(&listeners, "", None).await;
     let mut made = keeper.next().await.unwrap().revision();
     let mut busy = async |rounds: usize| {
         for _ in 0..rounds {
@@ -266,7 +266,7 @@ async fn a_follower_that_lags_loses_no_change() {
     fake.break_probes(MAIL);
     // More than is kept for those who are behind.
     busy(200).await;
-    let end: StatusDocument = doors.get("/api/status/").await.json();
+    let end: StatusDocument = listeners.get("/api/status/").await.json();
     let mut revision = first.revision;
     let mut frames = 0;
     while revision < end.revision {

@@ -455,7 +455,7 @@ impl Backend for Fake {
             ..failure.clone()
         };
         let log_tail = self.output.lock().unwrap().clone();
-        Past { recent, failures: vec![failure], transitions: vec![transition], log_tail, holder: None }
+        Past { recent, failures: vec![failure], transitions: vec![transition], log_tail, port_owner: None }
     }
 
     fn probe_failures(&self, realm: RealmIx) -> Vec<ProbeFailureEntry> {

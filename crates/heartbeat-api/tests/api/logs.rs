@@ -10,7 +10,7 @@ use heartbeat_status::wire::LogsDocument;
 
 use crate::events::Follower;
 use crate::fake::{API, Fake, MAIL, MIGRATE, POSTGRES};
-use crate::raw::Doors;
+use crate::raw::Listeners;
 
 /// The log of a realm.
 pub(crate) struct Log {
@@ -38,8 +38,8 @@ impl Log {
         self.say(&format!("moved 1000000\nlost {truncations} {cut} {dropped}\n"));
     }
 
-    fn say(&self, ledger: &str) {
-        let framed = heartbeat_status::frame("heartbeat-log 1", &format!("{ledger:<2000}"));
+    fn say(&self, index: &str) {
+        let framed = heartbeat_status::frame("heartbeat-log 1", &format!("{index:<2000}"));
         std::fs::write(self.path(".ledger"), framed).unwrap();
     }
 }
@@ -47,26 +47,26 @@ impl Log {
 #[tokio::test]
 async fn the_last_lines_are_given_at_the_socket_alone() {
     let fake = Fake::shop();
-    let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
-    let none = doors.get("/api/logs/api/").await.problem(404);
+    let (listeners, log) = (Listeners::open(&fake), Log::new(&fake, API));
+    let none = listeners.get("/api/logs/api/").await.problem(404);
     assert_eq!(
         (none.kind.as_str(), none.detail.contains("another process has removed it")),
         ("heartbeat:no-log", true)
     );
     log.append("one\ntwo\n\u{202e}three");
-    let document: LogsDocument = doors.get("/api/logs/api").await.json();
+    let document: LogsDocument = listeners.get("/api/logs/api").await.json();
     assert_eq!(
         (document.lines.as_slice(), document.cut),
         (&["one", "two", "?three"].map(str::to_owned)[..], false)
     );
-    let document: LogsDocument = doors.get("/api/logs/api/?lines=1").await.json();
+    let document: LogsDocument = listeners.get("/api/logs/api/?lines=1").await.json();
     assert_eq!((document.lines, document.cut, document.lost), (vec!["?three".to_owned()], true, None));
-    doors.tcp("GET", "/api/logs/api/", &[], "").await.problem(403);
-    doors.tcp("GET", "/api/logs/api/?follow=1", &[], "").await.problem(403);
+    listeners.tcp("GET", "/api/logs/api/", &[], "").await.problem(403);
+    listeners.tcp("GET", "/api/logs/api/?follow=1", &[], "").await.problem(403);
     for bad in ["lines=-1", "lines=10001", "lines=x", "follow=2", "follow=1&previous=1", "line=1"] {
-        doors.get(&format!("/api/logs/api/?{bad}")).await.problem(400);
+        listeners.get(&format!("/api/logs/api/?{bad}")).await.problem(400);
     }
-    assert_eq!(doors.get("/api/logs/apy/").await.problem(404).near, ["api"]);
+    assert_eq!(listeners.get("/api/logs/apy/").await.problem(404).suggestions, ["api"]);
 }
 
 #[tokio::test]
@@ -74,43 +74,43 @@ async fn what_has_no_file_says_where_to_look() {
     let fake = Fake::shop();
     fake.writes(POSTGRES, Output::Journal("postgres".to_owned()));
     fake.writes(MAIL, Output::Elsewhere);
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for (realm, word) in [
         ("postgres", "journalctl -t postgres"),
         ("mail", "heartbeatd does not start mail"),
         ("migrate", "log.to"),
     ] {
-        let problem = doors.get(&format!("/api/logs/{realm}/")).await.problem(404);
+        let problem = listeners.get(&format!("/api/logs/{realm}/")).await.problem(404);
         assert!(problem.kind == "heartbeat:no-log" && problem.detail.contains(word), "{}", problem.detail);
     }
     // A directory in its place is none of its lines.
     let log = Log::new(&fake, MIGRATE);
     std::fs::create_dir(log.path("")).unwrap();
-    doors.get("/api/logs/migrate/").await.problem(500);
+    listeners.get("/api/logs/migrate/").await.problem(500);
 }
 
 #[tokio::test]
 async fn the_generation_before_is_told_from_the_newest() {
     let fake = Fake::shop();
-    let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
+    let (listeners, log) = (Listeners::open(&fake), Log::new(&fake, API));
     log.append("in the second\nthe third\n");
-    assert_eq!(doors.get("/api/logs/api/?previous=1").await.problem(404).kind, "heartbeat:no-previous");
+    assert_eq!(listeners.get("/api/logs/api/?previous=1").await.problem(404).kind, "heartbeat:no-previous");
     std::fs::write(log.path(".1"), "the first\nthe second begins\n").unwrap();
     log.say("moved 1000\nheads 0\nlost 0 0 0\nrun 6 972\nrun 7 982\nrun 8 1014\n");
-    let document: LogsDocument = doors.get("/api/logs/api/?previous=1").await.json();
+    let document: LogsDocument = listeners.get("/api/logs/api/?previous=1").await.json();
     assert_eq!(document.generation, Some(7));
     assert_eq!(document.lines, ["the second begins", "in the second"]);
     // All of them, without the question.
-    let document: LogsDocument = doors.get("/api/logs/api/").await.json();
+    let document: LogsDocument = listeners.get("/api/logs/api/").await.json();
     assert_eq!((document.generation, document.lines.len()), (None, 4));
 }
 
 #[tokio::test]
 async fn a_follower_sees_every_line_once_whatever_happens_to_the_file() {
     let fake = Fake::shop();
-    let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
+    let (listeners, log) = (Listeners::open(&fake), Log::new(&fake, API));
     log.append("old\nlast\nunfin");
-    let mut follower = Follower::open_at(&doors, "/api/logs/api/?follow=1&lines=1", None).await;
+    let mut follower = Follower::open_at(&listeners, "/api/logs/api/?follow=1&lines=1", None).await;
     let first: LogsDocument = follower.next().await.unwrap().json();
     assert_eq!((first.lines.as_slice(), first.cut), (&["last".to_owned()][..], true));
     log.append("ished\n");
@@ -126,20 +126,20 @@ async fn a_follower_sees_every_line_once_whatever_happens_to_the_file() {
     // A broken stream goes on behind what was read.
     drop(follower);
     log.append("meanwhile\n");
-    let mut follower = Follower::open_at(&doors, "/api/logs/api/?follow=1", Some(&set_aside.id)).await;
+    let mut follower = Follower::open_at(&listeners, "/api/logs/api/?follow=1", Some(&set_aside.id)).await;
     assert_eq!(follower.next().await.unwrap().json::<LogsDocument>().lines, ["meanwhile"]);
     log.append("and on\n");
     assert_eq!(follower.next().await.unwrap().json::<LogsDocument>().lines, ["and on"]);
-    doors.end();
+    listeners.end();
     assert!(follower.next().await.is_none(), "the end of heartbeatd is the end of the stream");
 }
 
 #[tokio::test]
 async fn a_follower_that_cannot_keep_up_learns_what_it_missed() {
     let fake = Fake::shop();
-    let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
+    let (listeners, log) = (Listeners::open(&fake), Log::new(&fake, API));
     log.append("begin\n");
-    let mut follower = Follower::open_at(&doors, "/api/logs/api/?follow=1", None).await;
+    let mut follower = Follower::open_at(&listeners, "/api/logs/api/?follow=1", None).await;
     follower.next().await.unwrap();
     log.append(&"0123456789\n".repeat(1_000_000));
     log.append("end\n");
@@ -159,10 +159,10 @@ async fn a_follower_that_cannot_keep_up_learns_what_it_missed() {
 #[tokio::test]
 async fn a_bad_place_is_refused() {
     let fake = Fake::shop();
-    let (doors, log) = (Doors::open(&fake), Log::new(&fake, API));
+    let (listeners, log) = (Listeners::open(&fake), Log::new(&fake, API));
     log.append("x\n");
     for id in ["k3v9.7", "-1-0-0", "1-2"] {
         let header = format!("Last-Event-ID: {id}");
-        doors.unix("GET", "/api/logs/api/?follow=1", &[&header], "").await.problem(400);
+        listeners.unix("GET", "/api/logs/api/?follow=1", &[&header], "").await.problem(400);
     }
 }

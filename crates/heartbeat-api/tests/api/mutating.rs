@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heartbeat_api::{Access, Token};
 
 use crate::fake::Fake;
-use crate::raw::Doors;
+use crate::raw::Listeners;
 
 /// Method, path, and a body that would be carried out.
 const ROUTES: &[(&str, &str, &str)] = &[
@@ -49,8 +49,8 @@ fn shop() -> Arc<Fake> {
     fake
 }
 
-fn with_token(fake: &Arc<Fake>) -> Doors {
-    Doors::guarded(fake, Access { token: Some(Token::new(TOKEN).unwrap()), ..Access::default() })
+fn with_token(fake: &Arc<Fake>) -> Listeners {
+    Listeners::guarded(fake, Access { token: Some(Token::new(TOKEN).unwrap()), ..Access::default() })
 }
 
 /// Origins that a page of heartbeatd itself at `host` has.
@@ -95,7 +95,7 @@ fn foreign_origins(host: &str) -> Vec<String> {
 #[tokio::test]
 async fn what_no_form_of_a_page_can_send_is_required() {
     let fake = shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let wrong: &[&[&str]] = &[
         &[],
         &["Content-Type: text/plain"],
@@ -109,7 +109,7 @@ async fn what_no_form_of_a_page_can_send_is_required() {
     let takes_json = |(method, path): (&str, &str)| method != "DELETE" && !path.starts_with("/api/beat/");
     for (method, path, body) in ROUTES.iter().filter(|(method, path, _)| takes_json((method, path))) {
         for headers in wrong {
-            let answer = doors.unix(method, path, headers, body).await;
+            let answer = listeners.unix(method, path, headers, body).await;
             assert_eq!(answer.problem(415).kind, "heartbeat:not-json", "{method} {path} {headers:?}");
         }
     }
@@ -119,7 +119,7 @@ async fn what_no_form_of_a_page_can_send_is_required() {
 #[tokio::test]
 async fn a_request_of_a_foreign_page_is_refused_on_every_route() {
     let fake = shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let guarded = with_token(&fake);
     let (host, own) = (guarded.address.to_string(), format!("Origin: http://{}", guarded.address));
     let on_tcp = foreign_origins(&host).into_iter().map(|origin| vec![format!("Origin: {origin}")]);
@@ -139,7 +139,7 @@ async fn a_request_of_a_foreign_page_is_refused_on_every_route() {
     for (method, path, body) in ROUTES {
         for foreign in &on_unix {
             let headers: Vec<&str> = [JSON].into_iter().chain(foreign.iter().map(String::as_str)).collect();
-            let answer = doors.unix(method, path, &headers, body).await;
+            let answer = listeners.unix(method, path, &headers, body).await;
             assert_eq!(answer.problem(403).kind, "heartbeat:cross-site", "{method} {path} {foreign:?}");
         }
         for foreign in &on_tcp {
@@ -172,11 +172,11 @@ async fn a_request_of_its_own_page_is_taken_on_every_route() {
 #[tokio::test]
 async fn a_request_for_two_hosts_is_refused_on_every_route() {
     let fake = shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for (method, path, body) in ROUTES {
         for second in ["Host: localhost", "Host: evil.example"] {
-            doors.unix(method, path, &[JSON, second], body).await.problem(400);
-            doors.tcp(method, path, &[JSON, second], body).await.problem(400);
+            listeners.unix(method, path, &[JSON, second], body).await.problem(400);
+            listeners.tcp(method, path, &[JSON, second], body).await.problem(400);
         }
     }
     assert_eq!(asked(&fake), NOTHING);
@@ -185,12 +185,12 @@ async fn a_request_for_two_hosts_is_refused_on_every_route() {
 #[tokio::test]
 async fn nothing_that_changes_something_is_taken_over_tcp_or_by_another_method() {
     let fake = shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for (method, path, body) in ROUTES {
-        let answer = doors.tcp(method, path, &[JSON], body).await;
+        let answer = listeners.tcp(method, path, &[JSON], body).await;
         assert_eq!(answer.problem(403).kind, "heartbeat:not-on-this-door", "{method} {path}");
         for other in ["GET", "HEAD", "PATCH", "OPTIONS"] {
-            let status = doors.unix(other, path, &[JSON], "").await.status;
+            let status = listeners.unix(other, path, &[JSON], "").await.status;
             assert_eq!(status, 405, "{other} {path}");
         }
     }
@@ -200,9 +200,9 @@ async fn nothing_that_changes_something_is_taken_over_tcp_or_by_another_method()
 #[tokio::test]
 async fn every_route_is_accepted_from_clients_with_permission() {
     let fake = shop();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for (method, path, body) in ROUTES {
-        let answer = doors.unix(method, path, &[JSON], body).await;
+        let answer = listeners.unix(method, path, &[JSON], body).await;
         assert!((200..300).contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.body);
     }
     assert_eq!(asked(&fake), EVERYTHING);

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::access::ROUTES;
 use crate::fake::{self, API, Fake, POSTGRES};
-use crate::raw::Doors;
+use crate::raw::Listeners;
 
 /// In arguments and queries.
 const SECRET: &str = "CANARY";
@@ -60,12 +60,12 @@ fn secretive() -> std::sync::Arc<Fake> {
 async fn no_document_over_tcp_shows_arguments_queries_or_output() {
     let fake = secretive();
     fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for (path, shows_targets, shows_config) in DOCUMENTS {
         // In either order: what was built for one must not be served to the other.
-        let first = doors.tcp("GET", path, &[], "").await;
-        let own = doors.get(path).await;
-        let again = doors.tcp("GET", path, &[], "").await;
+        let first = listeners.tcp("GET", path, &[], "").await;
+        let own = listeners.get(path).await;
+        let again = listeners.tcp("GET", path, &[], "").await;
         for answer in [&first, &again] {
             assert!(answer.status == 200, "{path}: {}", answer.body);
             assert!(!answer.body.contains(SECRET), "{path}: {}", answer.body);
@@ -80,7 +80,7 @@ async fn no_document_over_tcp_shows_arguments_queries_or_output() {
         assert_eq!(own.body.contains(SECRET), *shows_targets, "{path}: {}", own.body);
         assert_eq!(own.body.contains(IN_FILE), *shows_config, "{path}: {}", own.body);
     }
-    let document: StatusDocument = doors.tcp("GET", "/api/status/", &[], "").await.json();
+    let document: StatusDocument = listeners.tcp("GET", "/api/status/", &[], "").await.json();
     let targets: Vec<&str> =
         document.realms.iter().flat_map(|realm| &realm.probes).map(|probe| probe.target.as_str()).collect();
     assert!(
@@ -104,11 +104,11 @@ async fn first_event(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host
 
 #[tokio::test]
 async fn no_event_over_tcp_shows_arguments_or_queries() {
-    let doors = Doors::open(&secretive());
-    let tcp = TcpStream::connect(doors.address).await.unwrap();
-    let text = first_event(tcp, &doors.address.to_string()).await;
+    let listeners = Listeners::open(&secretive());
+    let tcp = TcpStream::connect(listeners.address).await.unwrap();
+    let text = first_event(tcp, &listeners.address.to_string()).await;
     assert!(!text.contains(SECRET) && !text.contains(IN_FILE), "{text}");
-    let text = first_event(UnixStream::connect(&doors.socket).await.unwrap(), "localhost").await;
+    let text = first_event(UnixStream::connect(&listeners.socket).await.unwrap(), "localhost").await;
     assert!(text.contains(SECRET) && text.contains(IN_FILE), "{text}");
 }
 
@@ -126,12 +126,12 @@ async fn what_a_command_has_printed_is_shown_to_callers_with_a_role() {
     let what = heartbeat_status::What::ProbeFailed.into();
     incident.timeline.push(TimelineEntry { at, realm: "api".to_owned(), what, detail: text });
     fake.remembers(vec![std::sync::Arc::new(incident)]);
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let events = ["/api/events/?facts=1&past=1000&follow=0", "/api/incidents/0193/"];
     let mut shown = Vec::new();
     for path in DOCUMENTS.iter().map(|(path, ..)| *path).chain(events) {
-        let public = doors.tcp("GET", path, &[], "").await;
-        let own = doors.get(path).await;
+        let public = listeners.tcp("GET", path, &[], "").await;
+        let own = listeners.get(path).await;
         assert!(!public.body.contains(PRINTED), "{path}: {}", public.body);
         for answer in [&public, &own] {
             assert!(!answer.body.contains(['\u{FDD0}', '\u{FDD1}']), "{path}: {}", answer.body);
@@ -163,7 +163,7 @@ async fn no_answer_without_a_role_shows_a_secret_that_stands_in_a_sentence() {
     incident.ack = Some(AckEntry { at, by: text.clone(), note: Some(text.clone()) });
     incident.timeline.push(TimelineEntry { at, realm: "api".to_owned(), what, detail: text });
     fake.remembers(vec![std::sync::Arc::new(incident)]);
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     let served = ROUTES.iter().filter(|(.., without_token)| *without_token).map(|(path, ..)| *path);
     let more = [
         "/api/status/?fields=summary",
@@ -174,14 +174,14 @@ async fn no_answer_without_a_role_shows_a_secret_that_stands_in_a_sentence() {
     ];
     let mut shown = Vec::new();
     for path in served.chain(more) {
-        let public = doors.tcp("GET", path, &[], "").await;
-        let own = doors.get(path).await;
+        let public = listeners.tcp("GET", path, &[], "").await;
+        let own = listeners.get(path).await;
         assert!(!public.body.contains(SECRET), "{path}: {}", public.body);
         if own.body.contains(SECRET) {
             shown.push(path);
         }
     }
-    let public = doors.tcp("GET", "/api/status/", &[], "").await;
+    let public = listeners.tcp("GET", "/api/status/", &[], "").await;
     assert!(public.body.contains("postgres://(hidden)@db/shop?token=(hidden)"), "{}", public.body);
     for path in ["/api/status/", "/api/health/", "/api/incidents/", "/api/incidents/0193/"] {
         assert!(shown.contains(&path), "{path} shows it to no one: {shown:?}");
@@ -191,11 +191,11 @@ async fn no_answer_without_a_role_shows_a_secret_that_stands_in_a_sentence() {
 #[tokio::test]
 async fn output_of_realms_is_shown_on_the_socket_alone() {
     let fake = secretive();
-    let doors = Doors::open(&fake);
+    let listeners = Listeners::open(&fake);
     for path in ["/api/status/api/", "/api/incidents/", "/api/incidents/0193/"] {
-        let public = doors.tcp("GET", path, &[], "").await;
-        let own = doors.get(path).await;
-        let public_again = doors.tcp("GET", path, &[], "").await;
+        let public = listeners.tcp("GET", path, &[], "").await;
+        let own = listeners.get(path).await;
+        let public_again = listeners.tcp("GET", path, &[], "").await;
         assert_eq!((public.status, own.status), (200, 200), "{path}");
         assert!(own.body.contains(OUTPUT), "{path}: {}", own.body);
         for answer in [public, public_again] {

@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: a client that knows no more of HTTP than a test needs, and a server at both doors.
+//! Bytes in, bytes out: a client that knows no more of HTTP than a test needs, and a server at both listeners.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::fake::Fake;
 /// Nothing a test waits for takes longer, by far.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A server at both doors; it ends with the test.
-pub(crate) struct Doors {
+/// A server at both listeners; it ends with the test.
+pub(crate) struct Listeners {
     pub(crate) api: Api,
     pub(crate) socket: PathBuf,
     pub(crate) address: SocketAddr,
@@ -27,7 +27,7 @@ pub(crate) struct Doors {
     _dir: tempfile::TempDir,
 }
 
-impl Doors {
+impl Listeners {
     pub(crate) fn open(fake: &Arc<Fake>) -> Self {
         // The server must not close a connection only because this machine is busy.
         let limits = Limits { head_timeout: PATIENCE, write_timeout: PATIENCE, ..Limits::default() };
@@ -94,17 +94,17 @@ impl Doors {
         exchange(stream, &request(method, path, headers, body)).await
     }
 
-    /// Tells both doors to end.
+    /// Tells both listeners to end.
     pub(crate) fn end(&self) {
         self.closing.send_replace(Closing::Ended);
     }
 
-    /// Tells both doors to answer what was accepted, and to accept nothing more.
+    /// Tells both listeners to answer what was accepted, and to accept nothing more.
     pub(crate) fn drain(&self) {
         self.closing.send_replace(Closing::Draining);
     }
 
-    /// Waits until both doors have ended.
+    /// Waits until both listeners have ended.
     pub(crate) async fn ended(self) {
         for task in self.serving {
             timeout(PATIENCE, task).await.expect("ends in time").unwrap();

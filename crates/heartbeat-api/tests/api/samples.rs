@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::fake::{Fake, POSTGRES};
-use crate::raw::{Answer, Doors};
+use crate::raw::{Answer, Listeners};
 
 /// Set it to any value to write the samples anew; then read the difference before committing it.
 const BLESS: &str = "HEARTBEAT_BLESS";
@@ -82,8 +82,8 @@ fn pretty(body: &str, value: &serde_json::Value) -> String {
 #[tokio::test]
 async fn the_metrics_are_as_committed_and_bounded() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    let answer = doors.get("/metrics").await;
+    let listeners = Listeners::open(&fake);
+    let answer = listeners.get("/metrics").await;
     assert_eq!(
         answer.header("content-type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -104,45 +104,45 @@ async fn the_metrics_are_as_committed_and_bounded() {
     let of_realms = sample.lines().filter(|line| line.contains("{realm=")).count();
     assert!(of_realms <= 32 * realms, "at most 32 series per realm: {of_realms} of {realms}");
     // Readers share one body.
-    assert_eq!(doors.get("/metrics").await.body, sample);
+    assert_eq!(listeners.get("/metrics").await.body, sample);
 }
 
 #[tokio::test]
 async fn the_documents_are_as_committed() {
     let fake = Fake::shop();
-    let doors = Doors::open(&fake);
-    compare::<GraphDocument>("graph.json", &doors.get("/api/graph/").await, 200);
-    compare::<HealthDocument>("health.json", &doors.get("/api/health/").await, 200);
-    compare::<StatusDocument>("summary.json", &doors.get("/api/status/?fields=summary").await, 200);
-    let plan = doors.post("/api/realms/postgres/restart/", r#"{"dry_run":true,"cascade":true}"#).await;
+    let listeners = Listeners::open(&fake);
+    compare::<GraphDocument>("graph.json", &listeners.get("/api/graph/").await, 200);
+    compare::<HealthDocument>("health.json", &listeners.get("/api/health/").await, 200);
+    compare::<StatusDocument>("summary.json", &listeners.get("/api/status/?fields=summary").await, 200);
+    let plan = listeners.post("/api/realms/postgres/restart/", r#"{"dry_run":true,"cascade":true}"#).await;
     compare::<ActionDocument>("action.json", &plan, 200);
     compare::<Problem>(
         "problem-would-break.json",
-        &doors.post("/api/realms/postgres/stop/", "{}").await,
+        &listeners.post("/api/realms/postgres/stop/", "{}").await,
         409,
     );
-    compare::<Problem>("problem-no-such-realm.json", &doors.get("/api/status/postgers/").await, 404);
-    compare::<StatusDocument>("status-up.json", &doors.get("/api/status/").await, 200);
+    compare::<Problem>("problem-no-such-realm.json", &listeners.get("/api/status/postgers/").await, 404);
+    compare::<StatusDocument>("status-up.json", &listeners.get("/api/status/").await, 200);
 
     let json = ["Content-Type: application/json"];
     let body = r#"{"port":8005,"needs":["postgres"]}"#;
-    let put = doors.unix("PUT", "/api/realms/shop/", &json, body).await;
+    let put = listeners.unix("PUT", "/api/realms/shop/", &json, body).await;
     compare::<RegistrationDocument>("registration.json", &put, 201);
     fake.reject(
         heartbeat_api::RejectionKind::Invalid,
         &["the registration of shop: HB130: `run` is not for a realm that is registered (help: a realm with a command, or with anything else that acts, belongs in the configuration)"],
     );
-    let refused = doors.unix("PUT", "/api/realms/shop/", &json, r#"{"run":"shop"}"#).await;
+    let refused = listeners.unix("PUT", "/api/realms/shop/", &json, r#"{"run":"shop"}"#).await;
     compare::<Problem>("problem-registration.json", &refused, 400);
 
     let log = crate::logs::Log::new(&fake, POSTGRES);
     log.append("starting\n  \u{1b}[31mlistening\ton 5432\n");
     log.has_lost((3, 17), 4_096);
-    compare::<LogsDocument>("logs.json", &doors.get("/api/logs/postgres/?lines=1").await, 200);
+    compare::<LogsDocument>("logs.json", &listeners.get("/api/logs/postgres/?lines=1").await, 200);
 
     fake.break_probes(POSTGRES);
     fake.exited(POSTGRES, Exit::code(1));
     fake.advance(Duration::from_millis(800));
-    compare::<StatusDocument>("status-outage.json", &doors.get("/api/status/").await, 200);
-    compare::<RealmDocument>("realm.json", &doors.get("/api/status/postgres/").await, 200);
+    compare::<StatusDocument>("status-outage.json", &listeners.get("/api/status/").await, 200);
+    compare::<RealmDocument>("realm.json", &listeners.get("/api/status/postgres/").await, 200);
 }

@@ -11,8 +11,8 @@ use heartbeat_api::{
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
-    About, AckEntry, EvidenceDocument, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
+    About, AckEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
+    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -53,12 +53,12 @@ pub(crate) struct DaemonHandle {
 
 impl DaemonHandle {
     /// The process that holds the port of a realm, when that is a stranger.
-    fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
+    fn port_owner(&self, realm: RealmIx) -> Option<PortOwnerEntry> {
         let snapshot = self.statuses.snapshot();
         let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
         let address = self.config.current().realm(realm)?.listens.filter(|_| wrong)?;
-        let holder = heartbeat_process::holder(address)?;
-        Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
+        let port_owner = heartbeat_process::port_owner(address)?;
+        Some(PortOwnerEntry { pid: port_owner.pid, command: port_owner.command, user: port_owner.user })
     }
 
     /// Asks the core; `None` when the core takes no more requests, or ends before it has answered.
@@ -74,8 +74,8 @@ impl DaemonHandle {
 
 /// Runs a request to its end, so that a client that disconnects leaves nothing half done.
 fn to_its_end(
-    work: impl Future<Output = registering::Answer> + Send + 'static,
-) -> Boxed<registering::Answer> {
+    work: impl Future<Output = registering::Outcome> + Send + 'static,
+) -> Boxed<registering::Outcome> {
     Box::pin(async move { tokio::spawn(work).await.ok().flatten() })
 }
 
@@ -98,7 +98,7 @@ impl Backend for DaemonHandle {
         // A log that cannot be read is no failure here: the document shows no output.
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
-        Past { recent, failures, transitions, log_tail, holder: self.holder(realm) }
+        Past { recent, failures, transitions, log_tail, port_owner: self.port_owner(realm) }
     }
 
     fn probe_failures(&self, realm: RealmIx) -> Vec<ProbeFailureEntry> {
@@ -238,12 +238,12 @@ impl Backend for DaemonHandle {
         Box::pin(async move { upgrader.upgrade().await })
     }
 
-    fn register(&self, name: String, body: Vec<u8>, dry_run: bool) -> Boxed<registering::Answer> {
+    fn register(&self, name: String, body: Vec<u8>, dry_run: bool) -> Boxed<registering::Outcome> {
         let reloader = Arc::clone(&self.reloader);
         to_its_end(async move { reloader.register(&name, &body, dry_run).await })
     }
 
-    fn unregister(&self, name: String, dry_run: bool) -> Boxed<registering::Answer> {
+    fn unregister(&self, name: String, dry_run: bool) -> Boxed<registering::Outcome> {
         let reloader = Arc::clone(&self.reloader);
         to_its_end(async move { reloader.unregister(&name, dry_run).await })
     }

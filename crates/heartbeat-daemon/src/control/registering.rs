@@ -22,7 +22,7 @@ use crate::inbox::Request;
 const MAX_REGISTERED_REALMS: usize = 256;
 
 /// The result of a registration; `None` when heartbeatd is ending.
-pub(crate) type Answer = Option<Result<RegistrationDocument, Rejection>>;
+pub(crate) type Outcome = Option<Result<RegistrationDocument, Rejection>>;
 
 fn rejection(kind: RejectionKind, problem: impl Into<String>) -> Rejection {
     Rejection { kind, problems: vec![problem.into()] }
@@ -70,7 +70,7 @@ fn described(info: Option<&RealmInfo>) -> (Vec<String>, Vec<String>) {
 
 impl Reloader {
     /// Registers a realm, or replaces the registration of that name.
-    pub(crate) async fn register(&self, name: &str, body: &[u8], dry_run: bool) -> Answer {
+    pub(crate) async fn register(&self, name: &str, body: &[u8], dry_run: bool) -> Outcome {
         let mut turn = self.turn.lock().await;
         let wanted = match Registration::parse(name, body) {
             Ok(wanted) => wanted,
@@ -120,7 +120,7 @@ impl Reloader {
     }
 
     /// Removes a registered realm.
-    pub(crate) async fn unregister(&self, name: &str, dry_run: bool) -> Answer {
+    pub(crate) async fn unregister(&self, name: &str, dry_run: bool) -> Outcome {
         let mut turn = self.turn.lock().await;
         let files = self.files().await?;
         let snapshot = self.statuses.snapshot();

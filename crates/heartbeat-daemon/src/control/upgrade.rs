@@ -15,7 +15,7 @@ use crate::realms::commands::Commands;
 /// The other program has this long to report.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// A heartbeatd, and no other program, answers `check-state` with these words.
-const CAN_GO_ON: &str = " can go on: ";
+const CAN_PROCEED: &str = " can go on: ";
 
 /// The program to run, as it was when this one was started: the file at that path may be another one by now.
 #[derive(Clone, Debug)]
@@ -55,12 +55,12 @@ pub(crate) struct Upgrader {
 
 /// The answer of a heartbeatd that can continue with the state on disk.
 #[must_use]
-pub fn can_go_on(records: usize) -> String {
-    format!("{CAN_GO_ON}{records} records")
+pub fn can_proceed(records: usize) -> String {
+    format!("{CAN_PROCEED}{records} records")
 }
 
 fn is_heartbeatd(line: &str) -> bool {
-    line.starts_with("heartbeatd ") && line.contains(CAN_GO_ON)
+    line.starts_with("heartbeatd ") && line.contains(CAN_PROCEED)
 }
 
 impl Upgrader {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn only_a_heartbeatd_is_taken_for_one() {
-        assert!(is_heartbeatd(&format!("heartbeatd 0.2.0{}", can_go_on(7))));
+        assert!(is_heartbeatd(&format!("heartbeatd 0.2.0{}", can_proceed(7))));
         for other in ["", "ok", "can go on: 7 records", "nginx 1.2 can go on: 7 records", "heartbeatd 0.2.0"]
         {
             assert!(!is_heartbeatd(other), "{other}");

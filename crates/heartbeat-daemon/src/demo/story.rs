@@ -46,9 +46,9 @@ impl Story {
     pub(super) async fn tell(
         self,
         mut changes: watch::Receiver<u64>,
-        published: Arc<StatusStore>,
+        statuses: Arc<StatusStore>,
     ) -> Option<()> {
-        until(&mut changes, &published, all_up).await?;
+        until(&mut changes, &statuses, all_up).await?;
         let Some(Victim { name, address, fault }) = self.victim else {
             self.sentences.write("All six realms are up, and nothing will break. Ctrl-C stops everything.");
             return Some(());
@@ -64,8 +64,8 @@ impl Story {
         // A realm that crashes cannot answer any more.
         let _ = break_it(address, fault).await;
         let broken = |now: &Snapshot| !all_up(now);
-        until(&mut changes, &published, broken).await?;
-        until(&mut changes, &published, all_up).await?;
+        until(&mut changes, &statuses, broken).await?;
+        until(&mut changes, &statuses, all_up).await?;
         tokio::time::sleep(PAUSE).await;
         let cli = &self.cli;
         self.sentences.write(format!(

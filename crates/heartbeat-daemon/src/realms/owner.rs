@@ -40,7 +40,7 @@ type Watched = (ResourceBounds, Arc<Probe>);
 /// The results so far.
 #[derive(Debug)]
 pub(crate) struct Owners {
-    mark: String,
+    instance_tag: String,
     sampler: Arc<Sampler>,
     /// Probes of resource usage: one each.
     watches: Mutex<BTreeMap<(RealmName, ProbeIx), Watched>>,
@@ -54,10 +54,10 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    pub(crate) fn new(mark: String, sampler: Arc<Sampler>) -> Self {
+    pub(crate) fn new(instance_tag: String, sampler: Arc<Sampler>) -> Self {
         let (watches, table, known, unattributable, other_ports) = Default::default();
         Self {
-            mark,
+            instance_tag,
             sampler,
             watches,
             table,
@@ -84,7 +84,7 @@ impl Owners {
 
     /// Whether a stranger listens there, in words; `None` when that cannot be found out. Reads /proc: not for the
     /// driver.
-    pub(crate) fn stranger(&self, question: &Question) -> Option<Option<String>> {
+    pub(crate) fn port_conflict(&self, question: &Question) -> Option<Option<String>> {
         let told = self.look(question);
         let mut unattributable = self.unattributable.lock().unwrap_or_else(PoisonError::into_inner);
         match told {
@@ -112,7 +112,7 @@ impl Owners {
         if here.first().is_some_and(|first| before == Some((question.run, first.inode))) {
             return Some(None);
         }
-        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.mark);
+        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.instance_tag);
         match heartbeat_process::owner_of(&listeners, question.address, &tree) {
             Ownership::Ours => {
                 if let Some(first) = here.first() {
@@ -122,7 +122,7 @@ impl Owners {
             }
             // A process answered that is in no table which heartbeatd can read.
             Ownership::NotListening => None,
-            Ownership::Stranger(holder) => Some(Some(holder.has_port(question.address.port()))),
+            Ownership::Other(port_owner) => Some(Some(port_owner.has_port(question.address.port()))),
             Ownership::Unattributable(_) => None,
         }
     }
@@ -131,7 +131,7 @@ impl Owners {
     /// the driver.
     pub(crate) fn elsewhere(&self, question: &Question) -> Option<String> {
         let listeners = self.listeners()?;
-        let tree = || Tree::tagged(question.pid, question.name.as_str(), &self.mark);
+        let tree = || Tree::tagged(question.pid, question.name.as_str(), &self.instance_tag);
         match heartbeat_process::listens_elsewhere(&listeners, question.address, tree) {
             Some((pid, found)) => Some(misplaced(question.address, pid, found)),
             None => self.on_other_ports(question, &listeners),
@@ -147,7 +147,7 @@ impl Owners {
         {
             return words.clone();
         }
-        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.mark);
+        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.instance_tag);
         let found = heartbeat_process::listens_on_other_ports(listeners, question.address, &tree);
         let words = other_ports(question.address, &found);
         known.insert(question.realm, (question.run, now, words.clone()));
@@ -210,8 +210,8 @@ mod tests {
     use heartbeat_process::UsageReader;
 
     fn owners() -> Owners {
-        let reader = UsageReader::new(None, "no-such-mark".to_owned());
-        Owners::new("no-such-mark".to_owned(), Arc::new(Sampler::new(reader)))
+        let reader = UsageReader::new(None, "no-such-tag".to_owned());
+        Owners::new("no-such-tag".to_owned(), Arc::new(Sampler::new(reader)))
     }
 
     #[test]
@@ -227,10 +227,10 @@ mod tests {
         let owners = owners();
         // A rule of the firewall leads to another network namespace, which answers.
         let elsewhere = Question { address: "127.0.0.1:1".parse().unwrap(), ..question(1) };
-        assert_eq!((owners.stranger(&elsewhere), owners.is_unattributable(&elsewhere)), (None, true));
+        assert_eq!((owners.port_conflict(&elsewhere), owners.is_unattributable(&elsewhere)), (None, true));
         assert!(!owners.is_unattributable(&question(2)), "another generation");
         assert_eq!(
-            (owners.stranger(&question(1)), owners.is_unattributable(&question(1))),
+            (owners.port_conflict(&question(1)), owners.is_unattributable(&question(1))),
             (Some(None), false)
         );
     }
@@ -300,10 +300,10 @@ mod tests {
         // No process has such a number.
         let (own, none) = (std::process::id(), u32::MAX / 2);
         let owners = owners();
-        assert_eq!(owners.stranger(&question(0, 7, own)), Some(None));
-        assert_eq!(owners.stranger(&question(0, 7, none)), Some(None), "it is not looked at again");
+        assert_eq!(owners.port_conflict(&question(0, 7, own)), Some(None));
+        assert_eq!(owners.port_conflict(&question(0, 7, none)), Some(None), "it is not looked at again");
         for (realm, run) in [(0, 8), (0, 6), (1, 7)] {
-            let told = owners.stranger(&question(realm, run, none)).flatten();
+            let told = owners.port_conflict(&question(realm, run, none)).flatten();
             assert!(told.as_ref().is_some_and(|told| told.contains("pid")), "{realm} {run}: {told:?}");
         }
     }
@@ -319,8 +319,8 @@ mod tests {
             address: listener.local_addr().unwrap(),
         };
         let own = owners();
-        assert_eq!(own.stranger(&question(std::process::id())), Some(None), "our own");
-        let told = owners().stranger(&question(1));
+        assert_eq!(own.port_conflict(&question(std::process::id())), Some(None), "our own");
+        let told = owners().port_conflict(&question(1));
         // Process 1 may be an ancestor of this test, or hide its descriptors from it.
         assert!(matches!(told, Some(None) | None) || told.flatten().is_some_and(|told| told.contains("pid")));
     }

@@ -170,12 +170,12 @@ impl Prober {
             {
                 let (realm, run) = (question.realm, question.run);
                 let told = tokio::task::spawn_blocking(move || {
-                    let told = owners.stranger(&question);
+                    let told = owners.port_conflict(&question);
                     drop(turn);
                     told
                 });
-                if let Ok(Some(stranger)) = told.await {
-                    inbox.holder(realm, run, stranger);
+                if let Ok(Some(port_conflict)) = told.await {
+                    inbox.port_owner(realm, run, port_conflict);
                 }
             }
         });

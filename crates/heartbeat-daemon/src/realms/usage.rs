@@ -144,8 +144,8 @@ impl Sampler {
             return known.percent;
         }
         // Without a control group, a child that has ended takes its time with it unless its parent has waited for it.
-        let spent = cpu.saturating_sub(known.cpu).as_secs_f64();
-        let percent = Some(100.0 * spent / now.since(known.at).as_secs_f64());
+        let cpu_used = cpu.saturating_sub(known.cpu).as_secs_f64();
+        let percent = Some(100.0 * cpu_used / now.since(known.at).as_secs_f64());
         looks.insert(place.realm.clone(), Look { main: place.main, at: now, cpu, percent });
         percent
     }

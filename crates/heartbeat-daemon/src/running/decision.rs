@@ -74,8 +74,9 @@ pub(crate) enum Decision {
 /// measurements. A heartbeatd that stops everything does not leave half of it running.
 pub(crate) fn decide(batch: &mut Batch, phase: DaemonPhase) -> Vec<Decision> {
     let mut stopping = phase == DaemonPhase::Stopping;
-    let Batch { requests, notices, results, holders } = batch;
-    let mut decisions = Vec::with_capacity(requests.len() + notices.len() + results.len() + holders.len());
+    let Batch { requests, notices, results, port_owners } = batch;
+    let mut decisions =
+        Vec::with_capacity(requests.len() + notices.len() + results.len() + port_owners.len());
     for request in requests.drain(..) {
         decisions.extend(match request {
             Request::Command(command, reply) => Some(Decision::Ask(Question::Command(command), reply)),
@@ -106,8 +107,8 @@ pub(crate) fn decide(batch: &mut Batch, phase: DaemonPhase) -> Vec<Decision> {
         });
     }
     decisions.extend(notices.drain(..).map(Decision::Notice));
-    decisions.extend(holders.drain(..).map(|(realm, run, holder)| {
-        Decision::Input(Input::Run { realm, run, fact: RunFact::PortHeld { holder } })
+    decisions.extend(port_owners.drain(..).map(|(realm, run, port_owner)| {
+        Decision::Input(Input::Run { realm, run, fact: RunFact::PortHeld { port_owner } })
     }));
     decisions.extend(results.drain(..).map(|(id, result)| Decision::Result(id, result)));
     decisions
@@ -153,7 +154,7 @@ mod tests {
             requests: [Request::OwnProblem { kind: OwnProblemKind::Loop, message: None }].into(),
             notices: [Notice::Emptied { key }].into(),
             results: [(CheckId(7), result)].into(),
-            holders: [(RealmIx(0), RunId(1), None)].into(),
+            port_owners: [(RealmIx(0), RunId(1), None)].into(),
         };
         let decisions = decide(&mut batch, DaemonPhase::Running);
         let inputs: Vec<String> = decisions.iter().map(|decision| format!("{decision:?}")).collect();

@@ -39,14 +39,14 @@ impl Recovery {
     pub(crate) fn look(
         records: &Path,
         config: &Config,
-        (mark, groups): (&str, Option<&Path>),
+        (instance_tag, groups): (&str, Option<&Path>),
         kept: &BTreeMap<RealmName, OwnedFd>,
         remembered: &Remembered,
     ) -> Result<Self, DaemonError> {
         let state_dir = &config.heartbeat.state_dir;
         let realms = launched(config);
         let socket = Some(config.heartbeat.socket.as_path());
-        let search = Search { records, instance_tag: mark, groups, kept, realms: &realms, socket };
+        let search = Search { records, instance_tag, groups, kept, realms: &realms, socket };
         let prepare =
             |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
         let survey = survey(&search).map_err(prepare)?;
@@ -274,11 +274,17 @@ mod tests {
 
         fn look(&self) -> Recovery {
             // No living process carries this mark.
-            let mark = format!("no-such-mark-{}", std::process::id());
+            let instance_tag = format!("no-such-tag-{}", std::process::id());
             let mut config = config(REALMS);
             config.heartbeat.state_dir = self.dir.path().to_owned();
-            Recovery::look(&self.records(), &config, (&mark, None), &BTreeMap::new(), &self.remembered)
-                .unwrap()
+            Recovery::look(
+                &self.records(),
+                &config,
+                (&instance_tag, None),
+                &BTreeMap::new(),
+                &self.remembered,
+            )
+            .unwrap()
         }
 
         fn writes(&self, path: &Path, magic: &str, body: &impl serde::Serialize) {

@@ -435,16 +435,16 @@ mod tests {
     }
 
     /// Runs all orders on a disk that fails this way; returns the number of its steps.
-    fn order_on_failing_disk(errno: i32, at: usize, lasts: bool) -> usize {
+    fn order_on_failing_disk(errno: i32, at: usize, permanent: bool) -> usize {
         let dir = tempfile::tempdir().unwrap();
-        let (for_ever, steps) = (Arc::new(AtomicBool::new(lasts)), Arc::new(AtomicUsize::new(0)));
+        let (for_ever, steps) = (Arc::new(AtomicBool::new(permanent)), Arc::new(AtomicUsize::new(0)));
         let disk = Failing { errno, at, for_ever: Arc::clone(&for_ever), steps: Arc::clone(&steps) };
         let (sender, written) = std::sync::mpsc::sync_channel(8);
         let told = move |version, problem: Option<IntentError>| {
             sender.send((version, problem.map(|problem| problem.to_string()))).unwrap();
         };
         let mut file = IntentFile::open_on(disk, dir.path(), StoredIntent::default(), told).unwrap();
-        let (anchor, context) = (clock::anchor(), format!("{errno} at step {at}, for ever: {lasts}"));
+        let (anchor, context) = (clock::anchor(), format!("{errno} at step {at}, for ever: {permanent}"));
         let mut before = StoredIntent::default();
         for (realm, said) in orders() {
             file.say(&realm, said, anchor);
@@ -486,10 +486,10 @@ mod tests {
     fn whichever_step_of_a_write_fails_the_file_is_whole_and_nothing_is_lost() {
         let mut points = 0;
         for errno in [libc::ENOSPC, libc::EIO, libc::EROFS, libc::EDQUOT] {
-            for lasts in [false, true] {
+            for permanent in [false, true] {
                 // Until a run has fewer steps than `at`.
                 for at in 1.. {
-                    if order_on_failing_disk(errno, at, lasts) < at {
+                    if order_on_failing_disk(errno, at, permanent) < at {
                         break;
                     }
                     points += 1;

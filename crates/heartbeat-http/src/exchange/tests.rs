@@ -261,7 +261,8 @@ async fn informational_answers_without_end_are_no_http() {
     let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
     let rendered = Rendered::new(request.method(), "/", request.headers(), &[]).unwrap();
     let endless = || Endless { piece: b"HTTP/1.1 100 Continue\r\n\r\n", asked: false };
-    for seen in [send(endless(), request).await, send_rendered(endless(), &rendered).await.map(Answer::from)]
+    for seen in
+        [send(endless(), request).await, send_rendered(endless(), &rendered).await.map(OpenResponse::from)]
     {
         let Err(ExchangeError::NotHttp { why }) = seen else { panic!("{seen:?}") };
         assert!(why.contains("128 KiB before the end of its head"), "{why}");

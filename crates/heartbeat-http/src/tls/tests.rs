@@ -157,8 +157,8 @@ async fn each_bad_certificate_is_named() {
         "the certificate is not for other.test, but for shop.test, a.test, b.test and 1 more names";
     assert!(matches!(error, TlsError::WrongHost { .. }) && error.to_string() == expected, "{error}");
 
-    let stranger = server(&Ca::new("Another CA").issue(&["shop.test"], (2027, 1, 1))).await;
-    let error = shake(&tls, stranger, "shop.test").await.unwrap_err();
+    let other = server(&Ca::new("Another CA").issue(&["shop.test"], (2027, 1, 1))).await;
+    let error = shake(&tls, other, "shop.test").await.unwrap_err();
     assert!(matches!(error, TlsError::Untrusted { .. }), "{error:?}");
     assert!(error.to_string().contains("its issuer is not in the file `ca`"), "{error}");
 

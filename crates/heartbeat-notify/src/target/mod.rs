@@ -19,7 +19,7 @@ pub use ntfy::Ntfy;
 pub use pagerduty::PagerDuty;
 pub use slack::Slack;
 pub use slack_bot::SlackBot;
-pub(crate) use slack_bot::{Call, Said};
+pub(crate) use slack_bot::{Call, Replied};
 pub(crate) use smtp::Security;
 pub use smtp::{Login, Smtp};
 pub use webhook::Webhook;

@@ -68,7 +68,7 @@ pub(crate) struct Call<'b> {
 
 /// What Slack answers, with status 200 also when it refuses.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct SlackReply {
     ok: bool,
     error: Option<String>,
     channel: Option<String>,
@@ -77,7 +77,7 @@ struct Answer {
 
 /// What an answer means.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum Replied {
     Done(Option<String>),
     /// The message to edit or to answer is gone.
     Gone,
@@ -139,20 +139,20 @@ impl SlackBot {
     }
 
     /// What an answer to a call means, with the name of a message.
-    pub(crate) fn read(letter: &Letter, answer: &[u8]) -> Result<Said, DeliveryError> {
+    pub(crate) fn read(letter: &Letter, answer: &[u8]) -> Result<Replied, DeliveryError> {
         let unreadable =
             || DeliveryError::Declined { why: "an answer that is none of Slack".to_owned(), is_final: false };
-        let answer: Answer = serde_json::from_slice(answer).map_err(|_| unreadable())?;
+        let answer: SlackReply = serde_json::from_slice(answer).map_err(|_| unreadable())?;
         if answer.ok {
             let name = answer
                 .channel
                 .zip(answer.ts)
                 .map(|(channel, ts)| Name { channel, ts, is_digest: letter.is_digest() }.to_string());
-            return Ok(Said::Done(name));
+            return Ok(Replied::Done(name));
         }
         let why = answer.error.as_deref().map(sanitise_line).unwrap_or_default();
         if GONE.contains(&why.as_str()) {
-            return Ok(Said::Gone);
+            return Ok(Replied::Gone);
         }
         Err(DeliveryError::Declined { is_final: !TRANSIENT.contains(&why.as_str()), why })
     }
@@ -206,9 +206,9 @@ mod tests {
     fn what_slack_says_is_done_gone_later_or_never() {
         let read = |answer: &str| SlackBot::read(&letter(document(IncidentStep::Opened)), answer.as_bytes());
         assert!(
-            matches!(read(r#"{"ok":true,"channel":"C1","ts":"17.1"}"#), Ok(Said::Done(Some(name))) if name == "C1 17.1")
+            matches!(read(r#"{"ok":true,"channel":"C1","ts":"17.1"}"#), Ok(Replied::Done(Some(name))) if name == "C1 17.1")
         );
-        assert!(matches!(read(r#"{"ok":false,"error":"message_not_found"}"#), Ok(Said::Gone)));
+        assert!(matches!(read(r#"{"ok":false,"error":"message_not_found"}"#), Ok(Replied::Gone)));
         for (answer, transient) in [
             (r#"{"ok":false,"error":"ratelimited"}"#, true),
             (r#"{"ok":false,"error":"invalid_auth"}"#, false),

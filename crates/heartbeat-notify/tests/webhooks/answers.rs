@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_notify::{ATTEMPT_TIMEOUT, GIVE_UP_AFTER, Receiver};
+use heartbeat_notify::{ABANDON_AFTER, ATTEMPT_TIMEOUT, Receiver};
 use heartbeat_status::IncidentStep::{Failed, Opened, Resolved};
 use tokio::net::TcpListener;
 
@@ -188,7 +188,7 @@ async fn after_three_days_it_is_abandoned_and_its_end_is_not_sent() {
     notifier.notify(&event("a", 3, Resolved));
     reports.wait_for("ops a.1 given up: cannot connect").await;
     let took = clock() - before;
-    assert!(took <= GIVE_UP_AFTER && took > GIVE_UP_AFTER - Duration::from_secs(400), "{took:?}");
+    assert!(took <= ABANDON_AFTER && took > ABANDON_AFTER - Duration::from_secs(400), "{took:?}");
     reports.wait_for("ops a.3 dropped: NotOpened").await;
     let attempts = reports.all().iter().filter(|line| line.contains("retrying")).count();
     assert!((720..1_100).contains(&attempts), "about every five minutes: {attempts}");

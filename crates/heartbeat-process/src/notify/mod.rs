@@ -159,8 +159,8 @@ fn in_dir<T>(dir: &Path, mode: u32, operation: impl Fn(&Path) -> io::Result<T>) 
     match operation(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Other users pass through the parent directory.
-            let around = dir.parent().filter(|around| !around.as_os_str().is_empty());
-            around.map_or(Ok(()), |around| DirBuilder::new().recursive(true).mode(0o711).create(around))?;
+            let outer = dir.parent().filter(|outer| !outer.as_os_str().is_empty());
+            outer.map_or(Ok(()), |outer| DirBuilder::new().recursive(true).mode(0o711).create(outer))?;
             DirBuilder::new().recursive(true).mode(mode).create(dir)?;
             // The umask of heartbeatd must not matter.
             std::fs::set_permissions(dir, Permissions::from_mode(mode))?;

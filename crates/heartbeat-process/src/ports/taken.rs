@@ -8,7 +8,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket, sockopt,
 };
 
-use super::holder::holder;
+use super::port_owner::port_owner;
 use crate::LaunchError;
 
 /// The error of a start whose port another process listens on. Binds the port and releases it, so it never waits.
@@ -28,7 +28,7 @@ pub fn port_taken(address: SocketAddr) -> Option<LaunchError> {
     }
     let port = address.port();
     let unknown = || format!("port {port} is held by a process that cannot be named from here");
-    let message = holder(address).map_or_else(unknown, |holder| holder.has_port(port));
+    let message = port_owner(address).map_or_else(unknown, |port_owner| port_owner.has_port(port));
     Some(LaunchError::port_taken(message))
 }
 

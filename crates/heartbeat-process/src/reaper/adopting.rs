@@ -119,7 +119,7 @@ impl Reaper {
     }
 
     /// Runs at every tick.
-    pub(super) fn look_around(&mut self) {
+    pub(super) fn on_tick(&mut self) {
         drain(&self.tick);
         self.records.touch();
         self.sample_memory();

@@ -52,7 +52,7 @@ impl Reaper {
             return;
         }
         let mut scan = None;
-        if left == 0 || (scans && self.nobody_is_left(id, &mut scan)) {
+        if left == 0 || (scans && self.is_tree_empty(id, &mut scan)) {
             self.main_ended(id, key, exit, &mut scan);
         } else {
             self.deadlines.set(id, LOOK_FOR_DAEMON);

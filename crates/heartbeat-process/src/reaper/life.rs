@@ -267,7 +267,7 @@ impl Reaper {
         // Processes that the main process leaves behind do not speak for the realm.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
         self.logs.end(&run.request.log, key.run.generation());
-        let empty = self.nobody_is_left(id, scan);
+        let empty = self.is_tree_empty(id, scan);
         if empty {
             self.forget(id);
         }

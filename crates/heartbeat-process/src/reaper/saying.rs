@@ -8,7 +8,7 @@ use rustix::event::epoll::{self, EventFlags};
 use heartbeat_status::Said;
 
 use super::trees::traits;
-use super::{LINE, NOTIFY_WINDOW_LASTS, Reaper, WORDS};
+use super::{LINE, NOTIFY_WINDOW_LENGTH, Reaper, WORDS};
 use crate::notice::Notice;
 use crate::notify::{
     Line, MAX_CHANGE_MESSAGES, MAX_CHATTER_MESSAGES, MAX_DATAGRAM_BYTES, NotifySocket, parse,
@@ -152,7 +152,7 @@ impl Reaper {
             let before = notify_listener.held.take();
             before.into_iter().chain([said]).for_each(|said| (self.sink)(Notice::Said { key, said }));
         }
-        self.notify_window.set(NOTIFY_WINDOW_LASTS);
+        self.notify_window.set(NOTIFY_WINDOW_LENGTH);
     }
 
     /// Reports the messages that the reaper has held back.
@@ -208,7 +208,7 @@ impl Reaper {
             None => {
                 let mains = self.other_mains(id);
                 traits(run, None).has(pid, &stat, &mains)
-                    || self.is_orphan_of_nobody_else(run, (pid, &stat), &mains)
+                    || self.is_orphan_of_no_other(run, (pid, &stat), &mains)
             }
         };
         if plausible {

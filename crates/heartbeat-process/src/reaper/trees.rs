@@ -100,7 +100,7 @@ impl Reaper {
             None => {
                 let (scan, mains) = (ProcScan::take(), self.other_mains(id));
                 traits(run, Some(&scan)).find(&scan, &mains).has(pid, &stat)
-                    || self.is_orphan_of_nobody_else(run, (pid, &stat), &mains)
+                    || self.is_orphan_of_no_other(run, (pid, &stat), &mains)
             }
         }
     }
@@ -108,7 +108,7 @@ impl Reaper {
     /// Whether a descendant of heartbeatd may be an orphan of the run: it has lost its parents, came to heartbeatd, and
     /// has nothing of another realm. nginx, as a daemon, leaves its session and overwrites its environment. The reaper
     /// checks this only for a process that is named as the main one.
-    pub(super) fn is_orphan_of_nobody_else(
+    pub(super) fn is_orphan_of_no_other(
         &self,
         run: &Run,
         (pid, stat): (u32, &Stat),
@@ -124,7 +124,7 @@ impl Reaper {
     }
 
     /// Whether an ended run has no process left. The reaper holds those that are left.
-    pub(super) fn nobody_is_left(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
+    pub(super) fn is_tree_empty(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
         let Some(run) = self.runs.get_mut(id) else { return true };
         if run.main.unproven || run.tree.cgroup.is_some() {
             run.tree.leftovers.retain(|left| !has_ended(left));
@@ -176,13 +176,13 @@ impl Reaper {
             // The kernel reports the same change again until the reaper has read it.
             let _ = rustix::io::pread(events, &mut [0; 256], 0);
         }
-        if run.stage == Stage::Exited && self.nobody_is_left(id, &mut None) {
+        if run.stage == Stage::Exited && self.is_tree_empty(id, &mut None) {
             self.emptied(id);
         }
     }
 
     pub(super) fn leftover_ended(&mut self, id: u64) {
-        if self.nobody_is_left(id, &mut None) {
+        if self.is_tree_empty(id, &mut None) {
             self.emptied(id);
         } else {
             self.watch_leftovers(id);

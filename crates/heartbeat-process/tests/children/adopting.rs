@@ -379,15 +379,15 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
 
 pub(crate) fn a_reused_pid_is_not_the_realm() {
     let bench = Bench::new();
-    // A stranger that leads a session of its own, and is older than the last sign of life of heartbeatd.
-    #[expect(clippy::disallowed_methods, reason = "a stranger")]
-    let mut stranger = Command::new("setsid")
+    // A process of no realm that leads a session of its own, and is older than the last sign of life of heartbeatd.
+    #[expect(clippy::disallowed_methods, reason = "a process of no realm")]
+    let mut unrelated = Command::new("setsid")
         .args(["sleep", "627"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let number = stranger.id();
+    let number = unrelated.id();
     let stat = || std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
     let field = |at: usize| stat().rsplit_once(") ").unwrap().1.split(' ').nth(at).unwrap().to_owned();
     until(|| field(3) == number.to_string());
@@ -397,7 +397,7 @@ pub(crate) fn a_reused_pid_is_not_the_realm() {
     assert!(record.is_alive());
     kill_main(pid);
     until(|| gone(pid));
-    // The stranger has the number now: the same record, another start time.
+    // Another process has the number now: the same record, another start time.
     let start = field(19).parse::<u64>().unwrap() - 1;
     rewrite(&bench, |line| match line.split_once('=').unwrap().0 {
         "pid" => format!("pid={number}"),
@@ -412,9 +412,9 @@ pub(crate) fn a_reused_pid_is_not_the_realm() {
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     bench.started();
     super::exit_of(&bench.next());
-    assert!(stranger.try_wait().unwrap().is_none(), "no signal reaches a stranger");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(unrelated.try_wait().unwrap().is_none(), "no signal reaches an unrelated process");
+    unrelated.kill().unwrap();
+    unrelated.wait().unwrap();
 }
 
 pub(crate) fn a_launcher_without_its_heartbeatd_exits_and_that_is_no_crash() {

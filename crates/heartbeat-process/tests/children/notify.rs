@@ -166,11 +166,11 @@ pub(super) fn messages_are_believed_from_the_tree_alone() {
             std::fs::write(&go, "go\n").unwrap();
         }
     }
-    // The same user, the right path, the right words: a stranger all the same.
+    // The same user, the right path, the right words: a process of no realm all the same.
     let socket = bench.dir.path().join("run/notify/db");
-    let stranger = UnixDatagram::unbound().unwrap();
+    let other = UnixDatagram::unbound().unwrap();
     for text in ["READY=1", "STOPPING=1", "WATCHDOG=trigger", &format!("MAINPID={}", std::process::id())] {
-        stranger.send_to(text.as_bytes(), &socket).unwrap();
+        other.send_to(text.as_bytes(), &socket).unwrap();
     }
     // Another realm is one, too.
     let other = Key { realm: RealmIx(1), run: RunId(1) };
@@ -321,9 +321,9 @@ pub(super) fn a_flood_is_bounded_and_what_matters_comes_through() {
 
 pub(super) fn a_realm_names_its_main_process_and_no_process_of_another() {
     let bench = Bench::new();
-    let stranger = std::process::id();
+    let other = std::process::id();
     let script = format!(
-        "sleep 654 & child=$!; SAY MAINPID={stranger} MAINPID=1 MAINPID=4194000 MAINPID=$child STATUS=named; exit 0"
+        "sleep 654 & child=$!; SAY MAINPID={other} MAINPID=1 MAINPID=4194000 MAINPID=$child STATUS=named; exit 0"
     );
     let key = bench.launch(1, &talker(&bench, &script, asked()));
     let first = bench.started();
@@ -331,7 +331,7 @@ pub(super) fn a_realm_names_its_main_process_and_no_process_of_another() {
         Notice::MainChanged { key: whose, pid, .. } if whose == key => pid,
         other => panic!("{other:?}"),
     };
-    assert!(main != stranger && main != first && main > 1);
+    assert!(main != other && main != first && main > 1);
     // The program that named it has ended, and with it nothing of the realm.
     assert_eq!(said(&bench, key), status("named"));
     until(|| gone(first));

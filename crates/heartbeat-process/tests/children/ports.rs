@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
 use heartbeat_process::{CommandRunId, Key, LaunchSpec, LogTarget, Notice};
-use heartbeat_process::{Listeners, Ownership, Tree, User, holder, owner_of};
+use heartbeat_process::{Listeners, Ownership, Tree, User, owner_of, port_owner};
 use heartbeat_status::{RealmName, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
@@ -34,7 +34,7 @@ pub(super) fn listen_for_ever(address: &str) -> ExitCode {
 }
 
 /// The role of a heartbeatd without rights: says whether an address belongs to a tree. Port 0: one of its own.
-pub(super) fn judge(address: &str, main: &str) -> ExitCode {
+pub(super) fn owner_seen(address: &str, main: &str) -> ExitCode {
     let mut address: SocketAddr = address.parse().unwrap();
     let own = (address.port() == 0).then(|| TcpListener::bind(address).unwrap());
     if let Some(own) = &own {
@@ -105,15 +105,15 @@ pub(super) fn a_port_of_the_tree_is_ours() {
 
 pub(super) fn a_daemon_is_known_by_its_mark() {
     let realm = Listening::start("db", "(setsid -f LISTEN 127.0.0.1:0); exec sleep 640");
-    let daemon = holder(realm.address).unwrap();
+    let daemon = port_owner(realm.address).unwrap();
     assert_ne!(daemon.pid, realm.main);
     assert!(!realm.tree().pids().contains(&daemon.pid), "neither session nor parents tell");
     assert_eq!(realm.tree().strays(), [daemon.pid]);
     assert_eq!(realm.owner(&realm.tree()), Ownership::Ours);
     assert_eq!(realm.owner(&Tree::tagged(realm.main, "db", &instance_tag())), Ownership::Ours);
-    // A process of another realm, or of a realm of another heartbeatd, is a stranger.
+    // A process of another realm, or of a realm of another heartbeatd, is none of it.
     for tree in [Tree::tagged(realm.main, "web", &instance_tag()), Tree::tagged(realm.main, "db", "other")] {
-        assert_eq!(realm.owner(&tree), Ownership::Stranger(daemon.clone()));
+        assert_eq!(realm.owner(&tree), Ownership::Other(daemon.clone()));
     }
     kill_main(daemon.pid);
     realm.stop();
@@ -121,28 +121,28 @@ pub(super) fn a_daemon_is_known_by_its_mark() {
 
 pub(super) fn another_process_is_named() {
     let realm = Listening::start("db", "exec LISTEN 127.0.0.1:0");
-    let stranger = Listening::start("web", "exec LISTEN 127.0.0.1:0");
-    match stranger.owner(&realm.tree()) {
-        Ownership::Stranger(found) => {
-            assert_eq!(found.pid, stranger.main);
+    let other = Listening::start("web", "exec LISTEN 127.0.0.1:0");
+    match other.owner(&realm.tree()) {
+        Ownership::Other(found) => {
+            assert_eq!(found.pid, other.main);
             assert!(found.command.starts_with("children"), "{found:?}");
             assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
             assert!(!found.user.is_empty() && found.started_at > 0, "{found:?}");
-            assert_eq!(holder(stranger.address), Some(found));
+            assert_eq!(port_owner(other.address), Some(found));
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(stranger.owner(&stranger.tree()), Ownership::Ours);
+    assert_eq!(other.owner(&other.tree()), Ownership::Ours);
     let own = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = own.local_addr().unwrap();
     let listeners = Listeners::take().unwrap();
     assert!(matches!(owner_of(&listeners, address, &realm.tree()),
-        Ownership::Stranger(found) if found.pid == std::process::id()));
+        Ownership::Other(found) if found.pid == std::process::id()));
     drop(own);
     // The socket listened when the table was read, and no process has it any more.
     assert!(matches!(owner_of(&listeners, address, &realm.tree()), Ownership::Unattributable(_)));
     realm.stop();
-    stranger.stop();
+    other.stop();
 }
 
 pub(super) fn a_caller_without_permission_gets_no_guess() {
@@ -153,10 +153,10 @@ pub(super) fn a_caller_without_permission_gets_no_guess() {
     let realm = Listening::start("db", "exec LISTEN 127.0.0.1:0");
     // A copy that every user may execute.
     std::fs::set_permissions(realm.bench.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let program = realm.bench.dir.path().join("judge");
+    let program = realm.bench.dir.path().join("owner_seen");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let judge = |address: SocketAddr, main: &str, user: Option<User>| {
-        let words = ["judge", &address.to_string(), main].map(OsString::from);
+    let owner_seen = |address: SocketAddr, main: &str, user: Option<User>| {
+        let words = ["owner_seen", &address.to_string(), main].map(OsString::from);
         let argv = [program.clone().into()].into_iter().chain(words).collect();
         let spec = LaunchSpec { argv, user, log: LogTarget::Capture, ..realm.bench.shell("") };
         realm.bench.processes.run_command(CommandRunId(1), &spec, PATIENCE);
@@ -165,16 +165,16 @@ pub(super) fn a_caller_without_permission_gets_no_guess() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(judge(realm.address, "self", None).starts_with("Stranger(Holder { pid:"));
+    assert!(owner_seen(realm.address, "self", None).starts_with("Other(PortOwner { pid:"));
     let nobody = User::find("nobody").unwrap();
-    let told = judge(realm.address, "self", Some(nobody.clone()));
+    let told = owner_seen(realm.address, "self", Some(nobody.clone()));
     assert!(told.starts_with("Unattributable(") && told.contains("must not be read"), "{told}");
-    assert_eq!(judge(realm.at("127.0.0.2"), "self", Some(nobody.clone())).trim(), "NotListening");
-    // It sees who holds the port, but not whether the realm holds it, too: that is no stranger yet.
+    assert_eq!(owner_seen(realm.at("127.0.0.2"), "self", Some(nobody.clone())).trim(), "NotListening");
+    // It sees who holds the port, but not whether the realm holds it, too: that is no other owner yet.
     let (main, own) = (realm.main.to_string(), "127.0.0.1:0".parse().unwrap());
-    let told = judge(own, &main, Some(nobody));
+    let told = owner_seen(own, &main, Some(nobody));
     assert!(told.starts_with("Unattributable("), "{told}");
-    assert!(judge(own, &main, None).starts_with("Stranger("));
+    assert!(owner_seen(own, &main, None).starts_with("Other("));
     realm.stop();
 }
 
@@ -187,7 +187,7 @@ pub(super) fn one_socket_of_several_is_enough() {
         assert_eq!(realm.owner(&realm.tree()), Ownership::Ours);
     }
     let third = Listening::start("api", "exec LISTEN 127.0.0.1:0");
-    assert!(matches!(first.owner(&third.tree()), Ownership::Stranger(_)));
+    assert!(matches!(first.owner(&third.tree()), Ownership::Other(_)));
     for realm in [first, second, third] {
         realm.stop();
     }
@@ -211,9 +211,9 @@ pub(super) fn wildcards_and_ipv6_are_understood() {
     for ip in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
         assert_eq!(owner(dual.at(ip)), Ownership::Ours, "{ip}");
     }
-    // A stranger at the exact address takes the connections.
+    // Another process at the exact address takes the connections.
     if let Ok(exact) = TcpListener::bind(dual.at("127.0.0.1")) {
-        assert!(matches!(owner(dual.at("127.0.0.1")), Ownership::Stranger(_)));
+        assert!(matches!(owner(dual.at("127.0.0.1")), Ownership::Other(_)));
         drop(exact);
     }
     dual.stop();

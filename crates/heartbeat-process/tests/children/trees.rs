@@ -17,7 +17,7 @@ pub(super) fn ended(bench: &Bench, key: Key) -> Exit {
     exit
 }
 
-fn nobody_called(argv: &[&str]) -> bool {
+fn no_process_called(argv: &[&str]) -> bool {
     processes_called(argv).is_empty()
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn a_daemon_that_is_not_our_child_is_reported_and_can_be_killed() {
     assert_eq!(exit_of(&bench.next()), (Exit::code(3), false));
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });
-    assert!(nobody_called(&["sleep", "630"]));
+    assert!(no_process_called(&["sleep", "630"]));
 }
 
 pub(crate) fn a_process_without_its_mark_is_found_by_descent_or_group() {
@@ -55,10 +55,10 @@ pub(crate) fn a_process_without_its_mark_is_found_by_descent_or_group() {
     let key = bench.launch(1, &bench.shell(script));
     bench.started();
     bench.wait_for_output("up");
-    until(|| !nobody_called(&["sleep", "631"]));
+    until(|| !no_process_called(&["sleep", "631"]));
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
-    until(|| nobody_called(&["sleep", "631"]));
+    until(|| no_process_called(&["sleep", "631"]));
     if groups().is_none() {
         return;
     }
@@ -69,7 +69,7 @@ pub(crate) fn a_process_without_its_mark_is_found_by_descent_or_group() {
     assert_eq!(exit_of(&bench.next()), (Exit::code(4), false));
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });
-    assert!(nobody_called(&["sleep", "632"]));
+    assert!(no_process_called(&["sleep", "632"]));
 }
 
 pub(crate) fn a_fork_bomb_is_ended() {
@@ -83,7 +83,7 @@ pub(crate) fn a_fork_bomb_is_ended() {
     until(|| processes_called(&["sleep", "633"]).len() > 50);
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
-    until(|| nobody_called(&["sleep", "633"]));
+    until(|| no_process_called(&["sleep", "633"]));
 }
 
 fn daemon_spec(bench: &Bench, pidfile: &Path, of: &str) -> LaunchSpec {
@@ -102,7 +102,7 @@ fn main_changed(bench: &Bench) -> u32 {
 pub(crate) fn a_daemon_is_followed_by_its_pid_file() {
     let bench = Bench::new();
     let pidfile = bench.dir.path().join("daemon.pid");
-    // An old one lies there, and names a stranger.
+    // An old one lies there, and names an unrelated process.
     std::fs::write(&pidfile, format!("{}\n", std::process::id())).unwrap();
     let key = bench.launch(
         1,
@@ -142,7 +142,7 @@ pub(crate) fn a_pid_file_is_believed_within_the_tree_alone() {
     assert_eq!(exit_of(&bench.next()), (Exit::code(0), false), "and what it left is no main process");
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });
-    assert!(nobody_called(&["sleep", "634"]));
+    assert!(no_process_called(&["sleep", "634"]));
 }
 
 pub(crate) fn another_main_process_can_be_named() {
@@ -153,7 +153,7 @@ pub(crate) fn another_main_process_can_be_named() {
     let child: u32 = text.split_whitespace().nth(1).unwrap().parse().unwrap();
     bench.processes.follow(key, std::process::id());
     bench.processes.follow(key, child);
-    assert_eq!(main_changed(&bench), child, "and not the stranger");
+    assert_eq!(main_changed(&bench), child, "and not a process of another realm");
     kill_main(child);
     let (_, empty) = exit_of(&bench.next());
     assert!(!empty, "the first one lives");
@@ -188,7 +188,7 @@ pub(crate) fn five_hundred_killed_at_once_lose_no_cause() {
 pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
     let bench = Bench::new();
     let victim = Victim::start(bench.dir.path(), "setsid sleep 638 & echo $!; setsid sleep 639 & wait");
-    until(|| !nobody_called(&["sleep", "639"]));
+    until(|| !no_process_called(&["sleep", "639"]));
     victim.kill();
     // Its main process dies; the others live on in sessions of their own.
     let Condition::Alive { pid, .. } = adopt(&bench) else { panic!("it lives") };
@@ -197,7 +197,7 @@ pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
     assert!(!empty, "two are left");
     bench.processes.signal(super::key(1), Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key: super::key(1) });
-    assert!(nobody_called(&["sleep", "638"]) && nobody_called(&["sleep", "639"]));
+    assert!(no_process_called(&["sleep", "638"]) && no_process_called(&["sleep", "639"]));
 }
 
 pub(crate) fn groups_are_removed_when_they_are_empty() {
@@ -284,7 +284,7 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
             drop(all.take());
         }
     }
-    assert!(nobody_called(&["sleep", "641"]), "what could not be found before is killed now");
+    assert!(no_process_called(&["sleep", "641"]), "what could not be found before is killed now");
     for key in keys(2) {
         launch(key, "exit 0");
         bench.started();
@@ -312,8 +312,8 @@ pub(crate) fn leftovers_that_could_not_be_watched_are_looked_at_again() {
         "for at in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do setsid sleep 657 & done; exec sleep 657",
     );
     let (one, main_of_one) = launch(2, "setsid sleep 658 & exec sleep 659");
-    until(|| processes_called(&["sleep", "657"]).len() == 17 && !nobody_called(&["sleep", "659"]));
-    until(|| !nobody_called(&["sleep", "658"]));
+    until(|| processes_called(&["sleep", "657"]).len() == 17 && !no_process_called(&["sleep", "659"]));
+    until(|| !no_process_called(&["sleep", "658"]));
     let left = processes_called(&["sleep", "658"])[0].file_name().unwrap().to_str().unwrap().parse();
     let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, MAX_DESCRIPTORS, before.1).unwrap();
@@ -363,7 +363,7 @@ pub(crate) fn a_process_that_only_knows_the_mark_is_neither_member_nor_stray() {
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
     for pretender in &mut pretenders {
-        assert!(pretender.try_wait().unwrap().is_none(), "no signal reaches a stranger");
+        assert!(pretender.try_wait().unwrap().is_none(), "no signal reaches an unrelated process");
     }
     // Nothing is on record any more. Of another user it keeps no realm from starting; of ours it may be one that was
     // lost.

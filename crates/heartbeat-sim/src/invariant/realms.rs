@@ -51,9 +51,9 @@ pub(super) fn pending_is_not_broken(view: &View<'_>) -> Verdict {
     if !view.reference.faultless {
         return Ok(());
     }
-    let trouble = |status: Status| matches!(status, Status::Blocked | Status::Down | Status::Failed);
+    let is_unwell = |status: Status| matches!(status, Status::Blocked | Status::Down | Status::Failed);
     for realm in &view.after.realms {
-        fail(trouble(realm.status), || {
+        fail(is_unwell(realm.status), || {
             format!("{} is {}: {}", realm.info.name, realm.status, realm.why.message)
         })?;
         fail(!realm.blocked_by.is_empty(), || {
@@ -61,7 +61,7 @@ pub(super) fn pending_is_not_broken(view: &View<'_>) -> Verdict {
         })?;
     }
     let flash = view.events.iter().find(
-        |event| matches!(event.kind, EventKind::StatusChanged { from, to, .. } if trouble(from) || trouble(to)),
+        |event| matches!(event.kind, EventKind::StatusChanged { from, to, .. } if is_unwell(from) || is_unwell(to)),
     );
     fail(flash.is_some(), || format!("{flash:?}"))?;
     fail(!view.after.incidents.is_empty(), || format!("{:?}", view.after.incidents))

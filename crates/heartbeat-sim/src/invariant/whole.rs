@@ -57,8 +57,8 @@ pub(super) fn nothing_runs_once_halted(view: &View<'_>) -> Verdict {
         matches!(effect, Effect::Start { .. } | Effect::Check { .. } | Effect::Hook { .. })
             || matches!(effect, Effect::Signal { signal, .. } if *signal != Signal::KILL)
     });
-    let halted = view.reference.finished && acts.is_some();
-    fail(halted, || format!("after Halt: {acts:?}"))
+    let ended = view.reference.finished && acts.is_some();
+    fail(ended, || format!("after Halt: {acts:?}"))
 }
 
 pub(super) fn shutdown_is_bounded(view: &View<'_>) -> Verdict {

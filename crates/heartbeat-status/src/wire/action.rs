@@ -258,7 +258,8 @@ pub struct Problem {
     pub detail: String,
     /// Names that resemble an unknown one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub near: Vec<String>,
+    #[serde(rename = "near")]
+    pub suggestions: Vec<String>,
     /// The plan that was refused, or not finished in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ActionDocument>,

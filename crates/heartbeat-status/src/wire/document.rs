@@ -140,12 +140,13 @@ pub struct RealmDocument {
     pub probe_failures: Vec<ProbeFailureEntry>,
     /// Who holds its port, when that is not the realm itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<HolderEntry>,
+    #[serde(rename = "holder")]
+    pub port_owner: Option<PortOwnerEntry>,
 }
 
 /// A process that holds a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderEntry {
+pub struct PortOwnerEntry {
     /// Its pid.
     pub pid: u32,
     /// Its command.

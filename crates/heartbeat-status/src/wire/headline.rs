@@ -45,16 +45,16 @@ impl StatusDocument {
     pub fn headline(&self) -> String {
         let document = self;
         let name = sanitise_line(&document.name);
-        let troubles = troubles(document);
+        let causes_in_words = causes_in_words(document);
         let own = own_problems(document);
         if document.ok && document.is_all_stopped() {
             return format!("{name}: STOPPED - {}{own}", stopped(&document.realms));
         }
         if document.ok {
             let mut line = format!("{name}: OK - {}", document.summary.counts());
-            if !troubles.is_empty() {
+            if !causes_in_words.is_empty() {
                 line.push_str("; not critical: ");
-                line.push_str(&troubles);
+                line.push_str(&causes_in_words);
             }
             return line + &own;
         }
@@ -67,7 +67,7 @@ impl StatusDocument {
             Status::Stopping => "STOPPING",
             _ => "DOWN",
         };
-        let why = if troubles.is_empty() { document.summary.counts() } else { troubles };
+        let why = if causes_in_words.is_empty() { document.summary.counts() } else { causes_in_words };
         let why = match document.daemon.phase.known() {
             Some(DaemonPhase::Stopping) => format!("heartbeatd is stopping everything; {why}"),
             _ => why,
@@ -133,7 +133,7 @@ fn is_fault(realm: &RealmEntry) -> bool {
 }
 
 /// The roots of trouble with the realms that they block, worst first; without roots, every realm that is not fine.
-fn troubles(document: &StatusDocument) -> String {
+fn causes_in_words(document: &StatusDocument) -> String {
     let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
     let suspicious: Vec<&RealmEntry> =
         document.realms.iter().filter(|realm| !realm.suspects.is_empty()).collect();

@@ -31,7 +31,7 @@ pub use action::{
 };
 pub use budget::{Budget, Judgement, Known};
 pub use document::{
-    DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
+    DaemonEntry, LagEntry, PortOwnerEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };
 pub use evidence::{ConfigEvidence, EvidenceDocument, OpeningEvidence, ProcessStateEntry, ResolvingEvidence};
 pub use history::{

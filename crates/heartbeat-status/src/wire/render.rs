@@ -182,7 +182,7 @@ impl RealmDocument {
             transitions,
             log_tail: Vec::new(),
             probe_failures: Vec::new(),
-            holder: None,
+            port_owner: None,
         }
     }
 }
@@ -219,10 +219,10 @@ fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
             blocks.entry(*suspect).or_default().push(realm.info.name.to_string());
         }
         // A requested restart is no trouble.
-        let fault = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
+        let counted = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
         let own_fault = match realm.status {
             Status::Down | Status::Failed => true,
-            Status::Restarting => fault,
+            Status::Restarting => counted,
             _ => false,
         };
         if own_fault && realm.suspects.is_empty() {

@@ -83,7 +83,7 @@ impl Duty for Recorder {
 
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
         while file::is_crowded(connection, short).map_err(self.failed("look into"))? {
-            if !give_up_oldest(connection).map_err(self.failed("prune"))? {
+            if !drop_oldest(connection).map_err(self.failed("prune"))? {
                 break;
             }
         }
@@ -235,10 +235,10 @@ fn forget_before(connection: &Connection, at_ms: i64) -> rusqlite::Result<()> {
 }
 
 /// Gives up the oldest of the finest that is left; transitions last. True when there was something.
-fn give_up_oldest(connection: &Connection) -> rusqlite::Result<bool> {
-    for give_up in [tiers::give_up_oldest, tiers::give_up_oldest_rows] {
+fn drop_oldest(connection: &Connection) -> rusqlite::Result<bool> {
+    for drop_some in [tiers::drop_oldest, tiers::drop_oldest_rows] {
         for tier in tiers::TIERS {
-            if give_up(connection, tier)? {
+            if drop_some(connection, tier)? {
                 return Ok(true);
             }
         }

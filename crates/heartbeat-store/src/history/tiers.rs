@@ -249,7 +249,7 @@ fn expire(connection: &Connection, now_ms: i64, history_ms: i64) -> rusqlite::Re
         let Some(keep_ms) = tier.keep_ms else { continue };
         let before = tier.chunk(now_ms - keep_ms.min(history_ms));
         if oldest_chunk(connection, tier)?.is_some_and(|start| start < before) {
-            return give_up_oldest(connection, tier);
+            return drop_oldest(connection, tier);
         }
     }
     Ok(false)
@@ -260,7 +260,7 @@ fn oldest_chunk(connection: &Connection, tier: Tier) -> rusqlite::Result<Option<
 }
 
 /// Removes the oldest chunks of a tier; true when there were any.
-pub(super) fn give_up_oldest(connection: &Connection, tier: Tier) -> rusqlite::Result<bool> {
+pub(super) fn drop_oldest(connection: &Connection, tier: Tier) -> rusqlite::Result<bool> {
     let Some(start) = oldest_chunk(connection, tier)? else { return Ok(false) };
     let gone =
         connection.execute("DELETE FROM chunk WHERE tier = ?1 AND start = ?2", params![tier.no, start])?;
@@ -268,7 +268,7 @@ pub(super) fn give_up_oldest(connection: &Connection, tier: Tier) -> rusqlite::R
 }
 
 /// Removes the oldest rows of a tier; true when there were any.
-pub(super) fn give_up_oldest_rows(connection: &Connection, tier: Tier) -> rusqlite::Result<bool> {
+pub(super) fn drop_oldest_rows(connection: &Connection, tier: Tier) -> rusqlite::Result<bool> {
     let oldest = "SELECT min(slot) FROM entry WHERE tier = ?1";
     let gone = connection
         .execute(&format!("DELETE FROM entry WHERE tier = ?1 AND slot = ({oldest})"), params![tier.no])?;

@@ -175,9 +175,9 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     values.push(check_of(&values, &added).into());
     values.extend(added);
-    let marks = vec!["?"; values.len()].join(",");
+    let placeholders = vec!["?"; values.len()].join(",");
     connection.execute(
-        &format!("INSERT OR REPLACE INTO {table} VALUES ({marks})"),
+        &format!("INSERT OR REPLACE INTO {table} VALUES ({placeholders})"),
         rusqlite::params_from_iter(values),
     )?;
     Ok(())

@@ -64,7 +64,7 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         realm.restart_step(ctx, RestartStep::Stopped);
         decide(realm, ctx, RestartCause::Exited, Some(exit));
     } else {
-        stopping::sweep(realm, ctx, RestartCause::Exited, exit);
+        stopping::end_leftovers(realm, ctx, RestartCause::Exited, exit);
     }
 }
 
@@ -250,7 +250,7 @@ fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::
             realm.tell_given_up(ctx, Some(until));
             cooldown::enter(realm, ctx, until, why);
         }
-        Decision::GiveUp => {
+        Decision::Fail => {
             never_attempted(realm, ctx);
             realm.close_restart(ctx, RestartResult::Failed);
             realm.tell_given_up(ctx, None);

@@ -17,7 +17,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
         // A realm that is no longer in the configuration is not watched.
         (Mode::Cold, Mode::Booted) if ctx.spec.retired => {}
         (Mode::Cold, Mode::Booted) => realm.start_probing(ctx),
-        (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => let_go(realm, ctx),
+        (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => release(realm, ctx),
         (_, _) => {
             if was.needs.excuses() && !realm.dependencies.needs.excuses() {
                 realm.probe_afresh(ctx);
@@ -30,7 +30,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
 
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        StateRequest::Rest | StateRequest::Kill if realm.shutting_down() => let_go(realm, ctx),
+        StateRequest::Rest | StateRequest::Kill if realm.shutting_down() => release(realm, ctx),
         StateRequest::Run | StateRequest::Rest | StateRequest::Again(_) | StateRequest::Kill => {
             ctx.ignore("an external realm is watched, never started or stopped");
         }
@@ -38,7 +38,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
 }
 
 /// The realm is no longer watched.
-pub(crate) fn let_go(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+pub(crate) fn release(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     in_place_restart::cancel(realm, ctx);
     realm.stop_probing(ctx);
 }

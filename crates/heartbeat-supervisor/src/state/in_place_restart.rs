@@ -98,7 +98,7 @@ pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: Str
             due(realm, ctx, at);
         }
         Decision::Cooldown { until, .. } => exhausted(realm, ctx, Some(until)),
-        Decision::GiveUp => exhausted(realm, ctx, None),
+        Decision::Fail => exhausted(realm, ctx, None),
         // The policy does not restart the realm.
         Decision::LeaveStopped { .. } => {}
     }
@@ -186,7 +186,7 @@ fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     set(realm, ctx, None);
     realm.evidence.unhealthy_cause = None;
     if let Some(serving) = realm.serving_mut() {
-        serving.judged_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
+        serving.evaluated_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
     }
     realm.measure_anew(ctx);
     realm.restart_step(ctx, RestartStep::Ready);
@@ -281,7 +281,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 }
 
 /// An operator resets the budget: a restart that was given up is tried again if it is still needed.
-pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+pub(crate) fn forget_exhausted(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(
         realm.in_place(),
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial | InPlaceRestart::Exhausted)
@@ -305,7 +305,7 @@ pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// Another stop or start replaces the command; the open restart continues with that.
 pub(crate) fn drop(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(serving) = realm.serving_mut() else { return };
-    serving.judged_from = None;
+    serving.evaluated_from = None;
     if serving.in_place.take() == Some(InPlaceRestart::Commanded) {
         ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Restart });
     }

@@ -120,8 +120,8 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         // While heartbeatd ends the tree, it does not matter which process is the main one.
         RunFact::Forked if matches!(realm.state, State::Stopping(_)) => return,
         RunFact::Forked => return realm.program_forked(ctx),
-        RunFact::PortHeld { holder } => {
-            realm.port_held(ctx, holder);
+        RunFact::PortHeld { port_owner } => {
+            realm.port_held(ctx, port_owner);
             return on_result(realm, ctx);
         }
         RunFact::Said { said } => return realm.hear(ctx, said),

@@ -25,14 +25,14 @@ pub(crate) struct Serving {
     /// Why the restart command did not help, while the core judges the open restart again.
     pub(crate) command_failure: Option<String>,
     /// After the restart command: failures count from the first pass on, or from this time.
-    pub(crate) judged_from: Option<Instant>,
+    pub(crate) evaluated_from: Option<Instant>,
     /// A need with `while_down = "restart"` broke under this generation.
     pub(crate) restart_with_need: bool,
 }
 
 impl Serving {
     pub(crate) fn since(since: Instant) -> Self {
-        Self { since, in_place: None, command_failure: None, judged_from: None, restart_with_need: false }
+        Self { since, in_place: None, command_failure: None, evaluated_from: None, restart_with_need: false }
     }
 }
 

@@ -22,14 +22,14 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 /// The core sends the stop signal again this long before KILL if an earlier heartbeatd may have sent it.
 const TOLD_AGAIN_BEFORE: Duration = Duration::from_secs(2);
 /// The adapter answers a cancelled launch within this, or the realm is stuck.
-const CALL_OFF_WAIT: Duration = Duration::from_secs(15);
+const ABORT_WAIT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Dependents are still being stopped.
     AwaitDependents,
     /// The launcher was ordered to give up.
-    CallOff,
+    Abort,
     /// The `stop.command` runs.
     Command,
     /// `stop.signal` was sent.
@@ -61,7 +61,7 @@ impl Stopping {
         deadline: Instant,
     ) -> Self {
         let stage = match (launching, killing, told) {
-            (true, ..) => Stage::CallOff,
+            (true, ..) => Stage::Abort,
             (false, true, _) => Stage::Kill,
             (false, false, true) => Stage::Told,
             (false, false, false) => Stage::AwaitDependents,
@@ -137,7 +137,7 @@ pub(crate) fn with_need(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 }
 
 /// Ends the processes that the main process left behind.
-pub(crate) fn sweep(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Exit) {
+pub(crate) fn end_leftovers(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Exit) {
     enter(realm, ctx, Some(cause), Some(exit), false);
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             }
             if let State::Stopping(stopping) = &mut realm.state {
                 (stopping.exit, stopping.launching) = (stopping.exit.or(Some(exit)), false);
-                if stopping.stage == Stage::CallOff {
+                if stopping.stage == Stage::Abort {
                     stopping.stage = Stage::Kill;
                 }
             }
@@ -205,7 +205,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             realm.generation.pid = Some(pid).filter(|_| !(launching && now.launching));
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching &= launching;
-                if now.stage == Stage::CallOff && !launching {
+                if now.stage == Stage::Abort && !launching {
                     // The program was exec'd after all.
                     stopping.stage = Stage::Kill;
                 }
@@ -214,9 +214,9 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     }
     match stopping(realm).map(Stopping::stage) {
         Some(Stage::AwaitDependents) if !realm.dependencies.dependents_stopping => begin(realm, ctx),
-        Some(Stage::CallOff) => {
+        Some(Stage::Abort) => {
             ctx.signal(realm.generation.run, Signal::KILL);
-            ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
+            ctx.arm(TimerKind::LaunchLost, ctx.now + ABORT_WAIT);
         }
         Some(Stage::Kill) => {
             ctx.signal(realm.generation.run, Signal::KILL);
@@ -257,9 +257,9 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
     if launching {
         // The program has not been exec'd: there is nothing that could end gracefully.
-        set_stage(realm, ctx, Stage::CallOff);
+        set_stage(realm, ctx, Stage::Abort);
         ctx.signal(realm.generation.run, Signal::KILL);
-        ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
+        ctx.arm(TimerKind::LaunchLost, ctx.now + ABORT_WAIT);
     } else if ctx.spec.stop.command && !exited {
         set_stage(realm, ctx, Stage::Command);
         let timeout = ctx.spec.stop.timeout;
@@ -338,7 +338,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
                     // The realm ended by itself while it waited for its dependents: only leftovers have to end now.
                     Stage::AwaitDependents => begin(realm, ctx),
                     Stage::Term | Stage::Told => signal_leftovers(realm, ctx),
-                    Stage::CallOff | Stage::Command | Stage::Kill => {}
+                    Stage::Abort | Stage::Command | Stage::Kill => {}
                 }
             }
         }
@@ -358,7 +358,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching = false;
             }
-            if matches!(now.stage, Stage::CallOff | Stage::Kill) {
+            if matches!(now.stage, Stage::Abort | Stage::Kill) {
                 set_stage(realm, ctx, Stage::Kill);
                 ctx.signal(realm.generation.run, Signal::KILL);
                 ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
@@ -450,7 +450,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         }
         Some(Stage::Told) => send_term(realm, ctx),
         Some(Stage::Term) => send_kill(realm, ctx),
-        Some(Stage::Kill | Stage::CallOff) => stuck::enter(realm, ctx),
+        Some(Stage::Kill | Stage::Abort) => stuck::enter(realm, ctx),
         Some(Stage::AwaitDependents) | None => {}
     }
 }

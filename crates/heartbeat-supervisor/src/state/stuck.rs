@@ -85,7 +85,7 @@ pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     stopping::after_stop(realm, ctx, cause, None);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
+pub(crate) fn on_command(realm: &mut Realm, _ctx: &mut Ctx<'_>, intent: StateRequest) {
     // `desired` has been set; it counts when the tree is empty.
     match intent {
         StateRequest::Run => {}

@@ -37,7 +37,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     }
 }
 
-pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
+pub(crate) fn on_command(_realm: &mut Realm, _ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         // `desired` has been set; it counts when the processes are gone.
         StateRequest::Run | StateRequest::Rest | StateRequest::Again(_) | StateRequest::Kill => {}

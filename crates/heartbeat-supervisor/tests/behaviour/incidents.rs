@@ -232,16 +232,16 @@ fn a_reset_ends_backoff_and_forgets_attempts() {
 fn another_process_on_the_port_is_named_and_causes_no_restart() {
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
-    let holder = "port 8001 is held by pid 99 (nc, user bob)".to_string();
-    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: Some(holder.clone()) } });
+    let port_owner = "port 8001 is held by pid 99 (nc, user bob)".to_string();
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { port_owner: Some(port_owner.clone()) } });
     let status = d.status(A);
     assert_eq!((status.status, status.why.reason), (Status::Down, Reason::WrongProcess));
-    assert_eq!(status.why.message, holder);
+    assert_eq!(status.why.message, port_owner);
     assert_eq!(told(&mut d), ["opened a"]);
     // The stranger even answers as the realm should.
     d.wait_answering(secs(120), |_| Outcome::Pass);
     assert_eq!((d.status(A).status, d.status(A).restarts.total), (Status::Down, 0));
-    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: None } });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { port_owner: None } });
     d.wait_answering(secs(20), |_| Outcome::Pass);
     assert_eq!(d.status(A).status, Status::Up);
     assert_eq!(told(&mut d), ["resolved a"]);
@@ -249,10 +249,10 @@ fn another_process_on_the_port_is_named_and_causes_no_restart() {
 
 #[test]
 fn another_process_on_the_port_prevents_every_health_restart() {
-    let holder = || Some("port 8001 is held by pid 99 (nc, user bob)".to_string());
+    let port_owner = || Some("port 8001 is held by pid 99 (nc, user bob)".to_string());
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
-    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: holder() } });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { port_owner: port_owner() } });
     d.wait_answering(secs(300), |_| FAIL);
     assert_eq!((d.status(A).status, d.status(A).restarts.total, d.signals()), (Status::Down, 0, vec![]));
     // Its restart was due, and waited for the circuit breaker, when the stranger was found.
@@ -261,7 +261,7 @@ fn another_process_on_the_port_prevents_every_health_restart() {
     d.feed(Input::Lag { late: true });
     d.wait_answering(secs(30), |_| FAIL);
     assert_eq!(d.signals(), [], "held");
-    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: holder() } });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { port_owner: port_owner() } });
     d.feed(Input::Lag { late: false });
     d.wait_answering(secs(300), |_| FAIL);
     assert_eq!(d.signals(), []);

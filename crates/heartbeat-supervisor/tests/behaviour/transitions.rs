@@ -135,7 +135,7 @@ const INPUTS: &[(&str, Apply)] = &[
         let run = d.run(A);
         d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     }),
-    ("Halted", |d| {
+    ("StoppedBySignal", |d| {
         let run = d.run(A);
         d.feed(Input::Run { realm: A, run, fact: RunFact::StoppedBySignal { stopped: true } });
     }),
@@ -181,7 +181,11 @@ const INPUTS: &[(&str, Apply)] = &[
     }),
     ("PortHeld: by a stranger", |d| {
         let run = d.run(A);
-        d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: Some("pid 1".to_string()) } });
+        d.feed(Input::Run {
+            realm: A,
+            run,
+            fact: RunFact::PortHeld { port_owner: Some("pid 1".to_string()) },
+        });
     }),
     ("Lag", |d| d.feed(Input::Lag { late: true })),
     ("Refresh", |d| d.feed(Input::Refresh { id: CommandId(99), realm: None })),

@@ -17,8 +17,8 @@ impl Supervisor {
     /// The incident of a storm, if an outage for this reason is part of it.
     pub(crate) fn failures_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
         let at = self.incidents.rooted_in(None, Some(Reason::StormFuse))?;
-        let known = self.incidents.in_storm.contains(&ix);
-        let of_storm = match reason {
+        let known = self.incidents.hit_by_breaker.contains(&ix);
+        let of_breaker = match reason {
             // This realm needs a person, which the others do not.
             _ if self.realms[ix.index()].shown.status == Status::Failed => false,
             Reason::ProbeFailed => known || self.fuse.is_tripped(),
@@ -26,7 +26,7 @@ impl Supervisor {
             Reason::StartTimedOut => known,
             _ => false,
         };
-        of_storm.then_some(at)
+        of_breaker.then_some(at)
     }
 
     /// The circuit breaker has tripped: the incidents that the storm has opened already fold under its own.
@@ -36,7 +36,7 @@ impl Supervisor {
             return;
         }
         let window = self.plan.settings().fuse.window;
-        let of_storm = |incident: &Incident, ix: RealmIx| {
+        let of_breaker = |incident: &Incident, ix: RealmIx| {
             incident.reason == Reason::ProbeFailed
                 && now.since(incident.opened_at) <= window
                 && self.fuse.turned().any(|turned| turned == ix)
@@ -45,7 +45,7 @@ impl Supervisor {
             .incidents
             .open
             .iter()
-            .filter(|incident| incident.root.is_some_and(|root| of_storm(incident, root)))
+            .filter(|incident| incident.root.is_some_and(|root| of_breaker(incident, root)))
             .cloned()
             .collect();
         let mut affected: Vec<RealmIx> = Vec::new();
@@ -64,7 +64,7 @@ impl Supervisor {
             }
         }
         for incident in folded {
-            self.incidents.in_storm.extend(incident.root);
+            self.incidents.hit_by_breaker.extend(incident.root);
             self.incidents.folded.push(incident.no);
         }
     }
@@ -84,10 +84,11 @@ impl Supervisor {
     pub(crate) fn review_breaker(&mut self, now: Instant) {
         let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };
         let hit: BTreeSet<RealmIx> =
-            self.incidents.in_storm.iter().copied().filter(|ix| !self.is_over(*ix)).collect();
-        self.incidents.in_storm = hit;
+            self.incidents.hit_by_breaker.iter().copied().filter(|ix| !self.is_over(*ix)).collect();
+        self.incidents.hit_by_breaker = hit;
         let affected = &self.incidents.open[at].affected;
-        let over = self.incidents.in_storm.is_empty() && !affected.iter().any(|ix| self.still_suffers(*ix));
+        let over =
+            self.incidents.hit_by_breaker.is_empty() && !affected.iter().any(|ix| self.still_suffers(*ix));
         if !self.fuse.is_tripped() && over {
             let how = match affected.is_empty() {
                 true => "restarts for health are made again",

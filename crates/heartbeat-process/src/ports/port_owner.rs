@@ -12,7 +12,7 @@ use crate::tree;
 
 /// A process that has a listening socket open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct PortOwner {
     /// Its process id (pid).
     pub pid: u32,
     /// Its name in the kernel (`comm`), without arguments, which may hold secrets. Safe to show.
@@ -25,7 +25,7 @@ pub struct Holder {
     pub started_at: u64,
 }
 
-impl Holder {
+impl PortOwner {
     /// A message for the operator: this process holds the port, and is not part of the realm that should.
     #[must_use]
     pub fn has_port(&self, port: u16) -> String {
@@ -42,7 +42,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {})", self.command, self.pid)
     }
@@ -60,21 +60,21 @@ pub(super) enum Held {
 /// The first process found that has a socket open which answers on `address`. `None` when no process listens there, or
 /// heartbeatd cannot see which one does.
 #[must_use]
-pub fn holder(address: SocketAddr) -> Option<Holder> {
+pub fn port_owner(address: SocketAddr) -> Option<PortOwner> {
     let inodes = Listeners::take().ok()?.reached_by(address);
     if inodes.is_empty() { None } else { find(&inodes).0 }
 }
 
 /// Looks into every process. True: there are some that heartbeatd may not look into.
-pub(super) fn find(inodes: &[u64]) -> (Option<Holder>, bool) {
+pub(super) fn find(inodes: &[u64]) -> (Option<PortOwner>, bool) {
     let mut unseen = false;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
         match holds(pid, inodes) {
             // The holder has just ended: another process may have the socket open, too.
             Held::Yes => {
-                if let Some(holder) = describe(pid) {
-                    return (Some(holder), unseen);
+                if let Some(port_owner) = describe(pid) {
+                    return (Some(port_owner), unseen);
                 }
             }
             Held::No => {}
@@ -115,13 +115,13 @@ fn inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn describe(pid: u32) -> Option<Holder> {
+fn describe(pid: u32) -> Option<PortOwner> {
     let started_at = tree::stat(pid)?.start_time;
     let command = sanitise_line(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/comm")).ok()?));
     let uid = effective_uid(pid)?;
     let known = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
     let user = known.map_or_else(|| uid.to_string(), |user| sanitise_line(&user.name));
-    Some(Holder { pid, command, user, uid, started_at })
+    Some(PortOwner { pid, command, user, uid, started_at })
 }
 
 fn effective_uid(pid: u32) -> Option<u32> {
@@ -152,12 +152,12 @@ mod tests {
     fn we_hold_what_we_opened() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let found = holder(address).unwrap();
+        let found = port_owner(address).unwrap();
         assert_eq!(found.pid, std::process::id());
         assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
         assert_eq!(found.started_at, tree::stat(found.pid).unwrap().start_time);
         assert!(!found.command.is_empty() && !found.user.is_empty(), "{found:?}");
         drop(socket);
-        assert_eq!(holder(address), None);
+        assert_eq!(port_owner(address), None);
     }
 }
