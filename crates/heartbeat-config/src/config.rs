@@ -21,9 +21,9 @@ use crate::window::MaintenanceConfig;
 /// A configuration that was loaded.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration.
+    /// Configuration that was loaded.
     pub config: Config,
-    /// Warnings (`HB3xx`).
+    /// Warnings with codes from `HB300` on.
     pub warnings: Report,
     pub(crate) effective: Vec<EffectiveKey>,
 }
@@ -31,7 +31,7 @@ pub struct Loaded {
 /// Everything heartbeatd needs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[heartbeat]`.
+    /// Table `[heartbeat]` of the file.
     pub heartbeat: Heartbeat,
     /// What the core supervises.
     pub plan: Plan,
@@ -109,10 +109,10 @@ pub struct Heartbeat {
     pub history_max_bytes: u64,
 }
 
-/// One `[notify.NAME]`.
+/// One table `[notify.NAME]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceiverConfig {
-    /// Its name.
+    /// Name from the configuration.
     pub name: String,
     /// Where it takes notifications, and in which form. It may be a secret, so it is not in the `Debug` form.
     pub target: ReceiverTarget,
@@ -141,7 +141,7 @@ pub struct ReceiverConfig {
 /// Kinds of receivers, each with its `http://` or `https://` URL or its program.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ReceiverTarget {
-    /// Incident documents.
+    /// A URL that takes incident documents.
     Webhook(String),
     /// Alerts that are refreshed.
     Alertmanager(String),
@@ -214,9 +214,9 @@ pub struct RealmConfig {
     pub start_before: Vec<Arc<LaunchSpec>>,
     /// `start.after`, one after the other.
     pub start_after: Vec<Arc<LaunchSpec>>,
-    /// `stop.command`.
+    /// Command of `stop.command`.
     pub stop_command: Option<Arc<LaunchSpec>>,
-    /// `restart.command`.
+    /// Command of `restart.command`.
     pub restart_command: Option<Arc<LaunchSpec>>,
     /// The objectives of the realm, from `slo`.
     pub slo: Option<Objective>,

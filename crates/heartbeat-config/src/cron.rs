@@ -44,9 +44,9 @@ pub(crate) enum CronError {
         field: String,
         /// What the field stands for.
         name: &'static str,
-        /// Least number.
+        /// Least number that it takes.
         least: u32,
-        /// Greatest number.
+        /// Greatest number that it takes.
         most: u32,
     },
     /// A day that no calendar has.

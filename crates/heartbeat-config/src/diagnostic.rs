@@ -113,12 +113,12 @@ fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(kept).collect())
 }
 
-/// One mistake.
+/// One mistake of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Which kind of mistake.
     pub code: Code,
-    /// How bad.
+    /// Whether it prevents the load.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,

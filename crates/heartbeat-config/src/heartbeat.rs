@@ -19,7 +19,7 @@ use crate::units;
 /// Longest path of a Unix socket, in bytes.
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;
 
-/// Shortest `history`.
+/// Shortest time of `history`: one day.
 const MIN_HISTORY: Duration = Duration::from_secs(86_400);
 /// Smallest `history_max`, in bytes.
 const MIN_HISTORY_BYTES: u64 = 1 << 20;

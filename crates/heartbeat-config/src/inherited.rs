@@ -35,13 +35,13 @@ const NOT_INHERITED: [&str; 17] = [
 const OF_THE_LOGIN: [&str; 5] =
     ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "MAIL", "TMPDIR"];
 
-/// An environment.
+/// Variables of one environment.
 type Environment = Arc<[(OsString, OsString)]>;
 
 /// What realms inherit from heartbeatd.
 #[derive(Default)]
 pub(crate) struct Inherited {
-    /// Without `user`.
+    /// Environment of realms without `user`.
     ours: BTreeMap<OsString, OsString>,
     /// By the name of the user and the directory.
     made: RefCell<BTreeMap<(Option<String>, PathBuf), Environment>>,

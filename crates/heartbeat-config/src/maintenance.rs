@@ -20,7 +20,7 @@ const MAX_LENGTH: Duration = Duration::from_secs(31 * 24 * 3_600);
 const EFFECTS: [(&str, MaintenanceEffect); 2] =
     [("mute", MaintenanceEffect::Mute), ("pause", MaintenanceEffect::Pause)];
 
-/// All windows.
+/// Reads every maintenance window.
 pub(crate) fn read(reader: &Reader<'_>, written: &Dict, realms: &[ReadRealm]) -> Vec<MaintenanceConfig> {
     let mut found = Vec::new();
     for (name, value) in written {

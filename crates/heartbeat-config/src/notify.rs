@@ -30,7 +30,7 @@ const STEPS: [(&str, IncidentStep); 4] = [
     ("resolved", IncidentStep::Resolved),
 ];
 
-/// All receivers.
+/// Reads every receiver.
 pub(crate) fn read(
     reader: &Reader<'_>,
     of_programs: (&Path, &Inherited),

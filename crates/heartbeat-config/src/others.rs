@@ -18,7 +18,7 @@ enum Ours {
     Key(Table, &'static str),
     /// A health check, made of the value.
     Check,
-    /// This sentence.
+    /// A sentence that says what to write.
     Say(&'static str),
     /// There is no such thing, and this is what to do.
     Nothing(&'static str),

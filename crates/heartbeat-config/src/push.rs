@@ -26,7 +26,7 @@ pub enum PushSchedule {
     Every(Duration),
     /// At the times of a job, with this much time to report its end.
     Cron {
-        /// The times.
+        /// Times at which it is due.
         cron: Cron,
         /// Time from the beginning of a run to the report of its end.
         grace: Duration,

@@ -94,7 +94,7 @@ impl Registration {
         }
     }
 
-    /// Its name.
+    /// Name of the registered realm.
     #[must_use]
     pub fn name(&self) -> &RealmName {
         &self.name
@@ -115,9 +115,9 @@ fn origin(name: &str) -> String {
 /// A registration that does not fit in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// Whose.
+    /// Name of the realm.
     pub name: RealmName,
-    /// Why not.
+    /// Mistakes of the registration.
     pub report: Report,
     /// The only trouble is where it would have to be connected to.
     pub denied: bool,

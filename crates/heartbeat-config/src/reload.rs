@@ -11,7 +11,7 @@ use crate::window::MaintenanceConfig;
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
 pub struct InForce<'a> {
-    /// `[heartbeat]`.
+    /// Table `[heartbeat]` in force.
     pub heartbeat: &'a Heartbeat,
     /// What is supervised.
     pub plan: &'a Plan,

@@ -27,7 +27,7 @@ pub struct ResourceBounds {
 /// Free space of a file system, for those who are not root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFree {
-    /// In bytes.
+    /// A number of bytes.
     Bytes(u64),
     /// In percent of its size.
     Percent(u8),

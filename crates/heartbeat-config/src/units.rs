@@ -150,7 +150,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(scale).ok_or_else(|| format!("`{text}` is too large"))
 }
 
-/// `20%`.
+/// Reads a share like `20%`.
 pub(crate) fn percentage(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').ok_or_else(|| format!("`{text}` has no `%`"))?;
     number

@@ -6,10 +6,10 @@ use heartbeat_status::{RealmName, WallTime};
 
 use crate::cron::Cron;
 
-/// One `[maintenance.NAME]`.
+/// One table `[maintenance.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaintenanceConfig {
-    /// Its name.
+    /// Name from the configuration.
     pub name: String,
     /// The realms it is about.
     pub realms: Vec<RealmName>,
@@ -26,7 +26,7 @@ pub struct MaintenanceConfig {
 /// When a window begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowStart {
-    /// Once.
+    /// One window at this time.
     Once(WallTime),
     /// Again and again.
     Cron(Cron),

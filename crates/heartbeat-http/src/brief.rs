@@ -125,7 +125,7 @@ impl Brief {
         Some(Self { status, bytes: Bytes::copy_from_slice(&bytes[..end]), head_bytes })
     }
 
-    /// The status.
+    /// Status of the answer.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
@@ -139,7 +139,7 @@ impl Brief {
         lines.iter().find(|line| line.name.eq_ignore_ascii_case(name.as_str())).map(|line| line.value)
     }
 
-    /// The body.
+    /// Body of the answer.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.bytes[self.head_bytes..]

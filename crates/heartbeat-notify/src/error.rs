@@ -86,7 +86,7 @@ pub enum DeliveryError {
     /// The head of the response did not arrive in time, counted from the connect.
     #[error("no answer within {after:?}")]
     TimedOut {
-        /// [`ATTEMPT_TIMEOUT`](crate::ATTEMPT_TIMEOUT).
+        /// Time limit: [`ATTEMPT_TIMEOUT`](crate::ATTEMPT_TIMEOUT).
         after: Duration,
     },
     /// A redirect: not followed, since a notification goes where the configuration says and nowhere else.

@@ -16,7 +16,7 @@ use crate::{WhyDropped, backoff};
 
 type Document = Arc<IncidentDocument>;
 
-/// One incident.
+/// One incident as the receiver knows it.
 #[derive(Debug, Default)]
 struct Mirrored {
     /// Its newest state; `None` after a restart until it is announced.

@@ -18,7 +18,7 @@ pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Exec {
     /// Program and arguments.
     pub argv: Vec<OsString>,
-    /// Its environment.
+    /// Environment of the program.
     pub env: Arc<[(OsString, OsString)]>,
     /// Its working directory.
     pub dir: PathBuf,
@@ -48,7 +48,7 @@ pub enum ProgramError {
     /// It was not started.
     #[error("the program was not started: {why}")]
     NotStarted {
-        /// What failed.
+        /// Operation that failed, with its error.
         why: String,
     },
     /// It ended with anything but exit code 0.
@@ -62,7 +62,7 @@ pub enum ProgramError {
     /// It was killed at its deadline.
     #[error("the program did not end within {after:?}, and was killed{}", said(.output))]
     TimedOut {
-        /// [`PROGRAM_TIMEOUT`].
+        /// Time limit: [`PROGRAM_TIMEOUT`].
         after: Duration,
         /// The first line of its output; empty without any.
         output: String,

@@ -19,7 +19,7 @@ pub(crate) fn asked(headers: &HeaderMap, unix_s: u64) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// 2026-11-23T22:39:58Z.
+    /// Seconds of 2026-11-23T22:39:58Z.
     const NOW: u64 = 1_795_473_598;
 
     #[test]

@@ -23,10 +23,10 @@ const SEED_BYTES: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// Neither prefix.
+    /// It has neither prefix.
     #[error("the secret begins with neither `whsec_` (shared) nor `whsk_` (Ed25519)")]
     Prefix,
-    /// Not base64.
+    /// It is not base64.
     #[error("the secret is not base64 after its prefix")]
     NotBase64,
     /// A shared secret of another length.

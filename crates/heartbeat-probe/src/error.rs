@@ -115,7 +115,7 @@ impl From<heartbeat_http::TlsOptionsError> for HttpError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsProbeError {
-    /// Not `host[:port]`.
+    /// The address is not `host[:port]`.
     Address {
         /// The text as given.
         address: String,
@@ -155,7 +155,7 @@ impl From<heartbeat_http::TlsOptionsError> for TlsProbeError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TcpError {
-    /// Not `host:port`.
+    /// The address is not `host:port`.
     Address {
         /// The text as given.
         address: String,

@@ -46,7 +46,7 @@ enum Reply {
     Text(String),
     /// An error: its code and its text.
     Error(String),
-    /// No value.
+    /// A key without a value.
     Nothing,
     /// A list, of which only the length is read.
     List(String),

@@ -170,7 +170,7 @@ pub enum RegistrationError {
     Name(http::Error),
     /// heartbeatd did not accept it.
     Refused {
-        /// Its status.
+        /// HTTP status of the answer.
         status: StatusCode,
         /// Its reason, for people.
         detail: String,

@@ -57,7 +57,7 @@ pub enum Step {
     Timeout,
     /// The launch was cancelled.
     Cancelled,
-    /// `execve` itself.
+    /// The `execve` itself.
     Exec,
     /// The interpreter that the `#!` line of the program names.
     Interpreter,

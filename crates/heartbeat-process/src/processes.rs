@@ -196,17 +196,17 @@ impl Processes {
         self.commander.clone()
     }
 
-    /// As [`Commander::run_command`].
+    /// Does the same as [`Commander::run_command`].
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         self.commander.run_command(id, spec, timeout);
     }
 
-    /// As [`Commander::check_program`].
+    /// Does the same as [`Commander::check_program`].
     pub fn check_program(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         self.commander.check_program(id, spec, timeout);
     }
 
-    /// As [`Commander::cancel_command`].
+    /// Does the same as [`Commander::cancel_command`].
     pub fn cancel_command(&self, id: CommandRunId) {
         self.commander.cancel_command(id);
     }

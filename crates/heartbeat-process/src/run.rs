@@ -48,7 +48,7 @@ pub(crate) struct Wanted {
 pub(crate) enum Stage {
     /// The launcher is at work.
     Launching,
-    /// Exec succeeded.
+    /// The exec of the program succeeded.
     Started,
     /// The program ended well and left a daemon behind, for whose pid file the reaper waits.
     Forked(Exit),

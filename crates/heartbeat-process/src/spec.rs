@@ -23,7 +23,7 @@ pub const MAX_CAPTURE_BYTES: usize = 64 * 1024;
 /// Where the output of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogTarget {
-    /// Nowhere.
+    /// Output goes to `/dev/null`.
     #[default]
     Null,
     /// Appended to a file by the kernel itself, never through a pipe of ours.
@@ -64,7 +64,7 @@ pub struct LaunchSpec {
     pub env_file: Option<PathBuf>,
     /// Its own variables, which override both: [`LaunchSpec::environment`] is the whole.
     pub env: Vec<(OsString, OsString)>,
-    /// Working directory.
+    /// Working directory of the process.
     pub dir: PathBuf,
     /// Standard output and standard error.
     pub log: LogTarget,

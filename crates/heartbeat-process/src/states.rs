@@ -12,7 +12,7 @@ const MAX_PROCESSES: usize = 64;
 /// One process of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessState {
-    /// Its number.
+    /// Pid of the process.
     pub pid: u32,
     /// The number of its parent.
     pub parent: u32,
@@ -23,9 +23,9 @@ pub struct ProcessState {
     pub state: char,
     /// The function of the kernel that it waits in, where heartbeatd may read it.
     pub waits_in: Option<String>,
-    /// Its threads.
+    /// Number of its threads.
     pub threads: u32,
-    /// Processor time.
+    /// Processor time since its start.
     pub cpu: Duration,
     /// Resident memory in bytes.
     pub memory_bytes: u64,

@@ -56,7 +56,7 @@ pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Resul
 
 /// `PIDFD_GET_INFO` of `<linux/pidfd.h>` for the first published size of `struct pidfd_info`, 64 bytes.
 const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
-/// `PIDFD_INFO_EXIT`.
+/// The flag `PIDFD_INFO_EXIT` of the kernel.
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// The first published form of `struct pidfd_info`.

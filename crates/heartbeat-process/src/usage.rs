@@ -30,7 +30,7 @@ pub struct Usage {
 pub struct RunPlace {
     /// Name of the realm.
     pub realm: RealmName,
-    /// Its generation.
+    /// Generation that it belongs to.
     pub run: RunId,
     /// Its main process.
     pub main: u32,

@@ -88,7 +88,7 @@ pub enum ThresholdError {
     },
     /// "k of n" with k > n can never be true; n beyond 64 does not fit the window.
     Window {
-        /// Failures wanted.
+        /// Failures in a row that make it failing.
         fails: u32,
         /// Window length in results.
         of: u32,

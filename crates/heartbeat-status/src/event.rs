@@ -54,7 +54,7 @@ closed_list! {
 /// The number of a restart within the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
     /// How many the budget allows.
     pub of: u32,
@@ -76,51 +76,51 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// One fact.
+/// One event of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Counts up by one with every event of this supervisor.
     pub seq: u64,
-    /// When.
+    /// Time at which it happened.
     pub at: Instant,
     /// The realm concerned; `None` for the ecosystem or heartbeatd itself.
     pub realm: Option<(RealmIx, RealmName)>,
-    /// What happened.
+    /// What has happened in it.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// What can happen to a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
     /// The status word changed.
     StatusChanged {
-        /// Before.
+        /// Status before the change.
         from: Status,
-        /// Now.
+        /// Status after the change.
         to: Status,
-        /// Why.
+        /// Reason of the new status.
         reason: Reason,
         /// Why, for a person.
         message: String,
     },
     /// The phase changed.
     PhaseChanged {
-        /// Before.
+        /// Phase before the change.
         from: Phase,
-        /// Now.
+        /// Phase after the change.
         to: Phase,
     },
     /// The health changed.
     HealthChanged {
-        /// Before.
+        /// Health before the change.
         from: Health,
-        /// Now.
+        /// Health after the change.
         to: Health,
     },
     /// A probe's outcome differs from its last one.
     ProbeChanged {
-        /// Probe name.
+        /// Name of the probe.
         probe: String,
         /// What it said.
         outcome: Outcome,
@@ -131,33 +131,33 @@ pub enum EventKind {
     },
     /// The failures of a probe count from the beginning again.
     ProbeReset {
-        /// Probe name.
+        /// Name of the probe.
         probe: String,
     },
     /// A probe has had no conclusive measurement for too long, or has one again.
     ProbeStale {
-        /// Probe name.
+        /// Name of the probe.
         probe: String,
         /// It is stale now.
         stale: bool,
     },
     /// A process was started.
     RunStarted {
-        /// Its generation.
+        /// Generation that it belongs to.
         run: RunId,
-        /// Its pid.
+        /// Pid of the process.
         pid: u32,
     },
     /// The started program has ended, and may have left a daemon behind.
     Forked {
-        /// Its generation.
+        /// Generation that it belongs to.
         run: RunId,
     },
     /// Another process of the tree is now the main process of a generation: a daemon that its program has left behind.
     MainChanged {
-        /// Its generation.
+        /// Generation that it belongs to.
         run: RunId,
-        /// Its pid.
+        /// Pid of the process.
         pid: u32,
     },
     /// A realm reported a new state.
@@ -169,9 +169,9 @@ pub enum EventKind {
     },
     /// heartbeatd adopted a process of an earlier heartbeatd: the same pid, the same generation.
     Adopted {
-        /// Its generation.
+        /// Generation that it belongs to.
         run: RunId,
-        /// Its pid.
+        /// Pid of the process.
         pid: u32,
     },
     /// A process could not be started.
@@ -183,9 +183,9 @@ pub enum EventKind {
     },
     /// A process ended.
     RunExited {
-        /// Its generation.
+        /// Generation that it belongs to.
         run: RunId,
-        /// How.
+        /// How the process ended.
         exit: Exit,
         /// heartbeatd asked for it.
         expected: bool,
@@ -194,7 +194,7 @@ pub enum EventKind {
     Signalled {
         /// To which generation.
         run: RunId,
-        /// Which signal.
+        /// The signal that stopped it.
         signal: Signal,
         /// To its whole process tree, and not to its main process alone.
         tree: bool,
@@ -203,9 +203,9 @@ pub enum EventKind {
     },
     /// A restart transaction opened.
     RestartOpened {
-        /// Which.
+        /// Identifier of the restart.
         id: RestartId,
-        /// Why.
+        /// Cause of the restart.
         cause: RestartCause,
         /// Why, for a person.
         detail: String,
@@ -214,11 +214,11 @@ pub enum EventKind {
     },
     /// A restart transaction ended.
     RestartClosed {
-        /// Which.
+        /// Identifier of the restart.
         id: RestartId,
         /// Its number within the budget.
         attempt: Option<Attempt>,
-        /// How.
+        /// Result of the restart.
         result: RestartResult,
         /// From detection to the end, in milliseconds.
         took_ms: u64,
@@ -326,7 +326,7 @@ pub enum EventKind {
     },
     /// Something happened to an incident.
     Incident {
-        /// What.
+        /// Step that the incident took.
         step: IncidentStep,
         /// The incident as it stands now.
         incident: Arc<Incident>,
@@ -340,7 +340,7 @@ pub enum EventKind {
     },
     /// An input made no sense in this state; nothing changed.
     Ignored {
-        /// Why not.
+        /// Why the input was ignored.
         why: &'static str,
     },
     /// Everything that is to start by itself has been told to.

@@ -13,7 +13,7 @@ pub enum ExitKind {
     Code(i32),
     /// Ended by a signal.
     Signal {
-        /// The signal.
+        /// Signal that ended the process.
         signal: Signal,
         /// A core was dumped.
         core: bool,
@@ -102,11 +102,11 @@ const RTMAX: u8 = 64;
 impl Signal {
     /// Hang up (1).
     pub const HUP: Self = Self(1);
-    /// Interrupt (2).
+    /// Interrupt, number 2.
     pub const INT: Self = Self(2);
     /// Quit with a core (3).
     pub const QUIT: Self = Self(3);
-    /// Abort (6).
+    /// Abort, number 6.
     pub const ABRT: Self = Self(6);
     /// Kill, cannot be caught (9).
     pub const KILL: Self = Self(9);
@@ -114,7 +114,7 @@ impl Signal {
     pub const USR1: Self = Self(10);
     /// User-defined 2 (12).
     pub const USR2: Self = Self(12);
-    /// Terminate (15).
+    /// Terminate, number 15.
     pub const TERM: Self = Self(15);
     /// Continue if stopped (18).
     pub const CONT: Self = Self(18);
@@ -127,7 +127,7 @@ impl Signal {
         if number >= 1 && number <= RTMAX as i32 { Some(Self(number as u8)) } else { None }
     }
 
-    /// The number.
+    /// The number of the signal.
     #[must_use]
     pub const fn number(self) -> i32 {
         self.0 as i32

@@ -26,7 +26,7 @@ closed_list! {
         Needs = "needs",
         /// Starts it too, and waits until it has settled, 10 s at most.
         Wants = "wants",
-        /// Order only.
+        /// Order of starts alone.
         After = "after",
     }
 }
@@ -36,7 +36,7 @@ closed_list! {
     pub enum Gate ("gate") {
         /// Healthy or degraded; without probes running past `start.settle`.
         Up = "up",
-        /// Exec succeeded.
+        /// The exec of the program succeeded.
         Started = "started",
         /// A oneshot that succeeded.
         Done = "done",
@@ -46,7 +46,7 @@ closed_list! {
 closed_list! {
     /// What a running dependent does while a need of it is down.
     pub enum WhileDown ("while_down") {
-        /// Keeps running.
+        /// The realm keeps running.
         Ride = "ride",
         /// Is stopped, and starts when the need is back.
         Stop = "stop",
@@ -70,7 +70,7 @@ closed_list! {
 closed_list! {
     /// The kinds of probe of the contract. A kind that is not built is refused at load, by name.
     pub enum ProbeKind ("probe kind") {
-        /// HTTP request.
+        /// An HTTP request.
         Http = "http",
         /// TCP connect, send, expect.
         Tcp = "tcp",
@@ -80,15 +80,15 @@ closed_list! {
         Process = "process",
         /// HTTP or TCP over a Unix socket.
         Unix = "unix",
-        /// Redis PING.
+        /// A PING to Redis.
         Redis = "redis",
         /// PostgreSQL start-up exchange.
         Postgres = "postgres",
-        /// gRPC health.
+        /// The health service of gRPC.
         Grpc = "grpc",
         /// TLS handshake, days left.
         Tls = "tls",
-        /// DNS query.
+        /// A query to a name server.
         Dns = "dns",
         /// A command: exit code 0 passes, everything else fails.
         Exec = "exec",
@@ -118,7 +118,7 @@ impl ProbeKind {
 pub struct NeedInfo {
     /// The realm depended upon.
     pub realm: RealmIx,
-    /// Its name.
+    /// Name from the configuration.
     pub name: RealmName,
     /// How it binds.
     pub kind: EdgeKind,
@@ -133,7 +133,7 @@ pub struct NeedInfo {
 pub struct ProbeInfo {
     /// Name, unique within the realm.
     pub name: String,
-    /// Kind.
+    /// Kind of the probe.
     pub kind: ProbeKind,
     /// What its failure may cause.
     pub role: Role,
@@ -165,7 +165,7 @@ impl ProbeInfo {
 pub struct RealmInfo {
     /// Index in the plan.
     pub ix: RealmIx,
-    /// Name.
+    /// Name of the realm.
     pub name: RealmName,
     /// Title for people; absent when the name says it all.
     pub title: Option<String>,
@@ -177,11 +177,11 @@ pub struct RealmInfo {
     pub kind: RealmKind,
     /// Label for selectors.
     pub group: Option<String>,
-    /// Free labels.
+    /// Labels from the configuration.
     pub labels: BTreeMap<String, String>,
     /// Counts for `ok` and for the ecosystem's status.
     pub critical: bool,
-    /// Assigned port.
+    /// Port that heartbeatd assigned.
     pub port: Option<u16>,
     /// heartbeatd restarts it when it fails: its policy is not `never`.
     pub restarts: bool,
@@ -197,7 +197,7 @@ pub struct RealmInfo {
     pub needs: Vec<NeedInfo>,
     /// Its direct dependents, in start order.
     pub needed_by: Vec<RealmIx>,
-    /// Its probes.
+    /// Probes of the realm.
     pub probes: Vec<ProbeInfo>,
 }
 

@@ -15,7 +15,7 @@ closed_list! {
         Resolve = "resolve",
         /// TCP or Unix connect.
         Connect = "connect",
-        /// TLS handshake.
+        /// The TLS handshake.
         Tls = "tls",
         /// Request sent, first byte of the answer awaited.
         FirstByte = "first_byte",
@@ -316,11 +316,11 @@ impl fmt::Display for Outcome {
 pub struct PhaseTimes {
     /// Waiting for a free slot of heartbeatd; never part of the latency.
     pub queue: Option<Duration>,
-    /// Name resolution.
+    /// Time of the name resolution.
     pub resolve: Option<Duration>,
-    /// Connect.
+    /// Time of the connect.
     pub connect: Option<Duration>,
-    /// TLS handshake.
+    /// Time of the TLS handshake.
     pub tls: Option<Duration>,
     /// Request to first byte.
     pub first_byte: Option<Duration>,

@@ -82,7 +82,7 @@ pub enum RunFact {
     },
     /// A process of its tree has sent a notification for the realm.
     Said {
-        /// The notification.
+        /// What the realm reports.
         said: Said,
     },
     /// Another process listens on the realm's port, or none any more: reported when it changes.
@@ -92,7 +92,7 @@ pub enum RunFact {
     },
     /// A command around its life ended.
     HookDone {
-        /// Which command.
+        /// Hook whose command ended.
         hook: Hook,
         /// `None` when it succeeded, otherwise what went wrong, for a person.
         failure: Option<String>,
@@ -106,7 +106,7 @@ pub enum RunFact {
     LogInMemory,
     /// The memory usage of its tree, where the kernel does not bound it: reported now and then.
     MemoryUsed {
-        /// In bytes.
+        /// Memory of the tree in bytes.
         bytes: u64,
     },
 }

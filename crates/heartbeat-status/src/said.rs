@@ -29,15 +29,15 @@ pub enum Beat {
 /// One message of a realm, or several merged into one. The sender has been verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// `READY=1`.
+    /// It sent `READY=1`.
     pub ready: bool,
-    /// `RELOADING=1`.
+    /// It sent `RELOADING=1`.
     pub reloading: bool,
-    /// `STOPPING=1`.
+    /// It sent `STOPPING=1`.
     pub stopping: bool,
     /// `STATUS=`: one safe line; an empty one takes the last one back.
     pub status: Option<String>,
-    /// `WATCHDOG=`.
+    /// What `WATCHDOG=` said last.
     pub beat: Option<Beat>,
     /// `WATCHDOG_USEC=`: from now on the realm sends a keep-alive at least this often; zero turns the watchdog off.
     pub watchdog: Option<Duration>,

@@ -19,7 +19,7 @@ closed_list! {
         Booting = "booting",
         /// Boot is settled.
         Running = "running",
-        /// Stopping everything.
+        /// heartbeatd stops every realm.
         Stopping = "stopping",
     }
 }
@@ -35,7 +35,7 @@ pub struct LastResult {
     pub at: Instant,
     /// Time to the answer.
     pub latency: Option<Duration>,
-    /// Its stages.
+    /// Time of each stage.
     pub phases: PhaseTimes,
 }
 
@@ -69,7 +69,7 @@ pub struct ProbeStatus {
     pub conclusive: Option<LastResult>,
     /// The verdict with hysteresis.
     pub verdict: Option<Verdict>,
-    /// Consecutive passes.
+    /// Passes in a row.
     pub passes: u32,
     /// Consecutive failures that counted.
     pub fails: u32,
@@ -97,9 +97,9 @@ pub struct NeedStatus {
 /// How the last process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastExit {
-    /// How.
+    /// How the process ended.
     pub exit: Exit,
-    /// When.
+    /// Time at which it happened.
     pub at: Instant,
     /// How long it had run, where its start is known.
     pub ran_for: Option<Duration>,
@@ -129,7 +129,7 @@ pub struct RestartCounts {
     pub used: u32,
     /// Debits allowed in the window.
     pub burst: u32,
-    /// The window.
+    /// Window of the restart budget.
     pub window: Duration,
 }
 
@@ -152,9 +152,9 @@ closed_list! {
 /// One restart transaction: an object with a cause, steps with times, and a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartAttempt {
-    /// Which.
+    /// Identifier of the restart.
     pub id: RestartId,
-    /// Why.
+    /// Cause of the restart.
     pub cause: RestartCause,
     /// The evidence, for a person.
     pub detail: String,
@@ -171,13 +171,13 @@ pub struct RestartAttempt {
 pub struct RealmStatus {
     /// The constant part of the realm.
     pub info: Arc<RealmInfo>,
-    /// Desired axis.
+    /// State that is desired.
     pub desired: Desired,
-    /// Phase axis.
+    /// Phase of its process.
     pub phase: Phase,
-    /// Health axis.
+    /// Health by its probes.
     pub health: Health,
-    /// Pause overlay.
+    /// Pause that is in force.
     pub pause: Option<Pause>,
     /// Whether receivers hear nothing of it; the core decides nothing by it.
     pub mute: Option<Mute>,
@@ -189,9 +189,9 @@ pub struct RealmStatus {
     pub stopped_at: Option<WallTime>,
     /// Which kind of failed start it is, where the reason is [`Reason::StartFailed`](crate::Reason::StartFailed).
     pub start_failure: Option<StartFailure>,
-    /// Remarks.
+    /// Remarks beside the status.
     pub flags: BTreeSet<Flag>,
-    /// The process.
+    /// State of its process.
     pub process: ProcessStatus,
     /// The notifications of the realm, while it runs and has a `notify` probe.
     pub says: Option<Says>,

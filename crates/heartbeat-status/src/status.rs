@@ -7,7 +7,7 @@ use crate::{Health, Instant, WallTime};
 closed_list! {
     /// What an operator wants; remembered over restarts.
     pub enum Desired ("desired state") {
-        /// Should run.
+        /// The realm should run.
         Up = "up",
         /// An operator stopped it.
         Down = "down",
@@ -179,7 +179,7 @@ closed_list! {
         Adopted = "Adopted",
         /// Processes that may belong to it, and that cannot be proven to.
         Unverifiable = "Unverifiable",
-        /// Being stopped.
+        /// The realm is being stopped.
         Stopping = "Stopping",
         /// No `run`, and no probe.
         External = "External",
@@ -197,11 +197,11 @@ closed_list! {
 closed_list! {
     /// What heartbeatd does next by itself.
     pub enum NextAction ("next action") {
-        /// Measures.
+        /// The next measurement.
         Probe = "probe",
-        /// Starts it.
+        /// The next start.
         Start = "start",
-        /// Restarts it.
+        /// The next restart.
         Restart = "restart",
         /// Waits for the verification of a restart.
         Verify = "verify",
@@ -243,7 +243,7 @@ closed_list! {
 /// What happens next by itself: the action, and when (a time, or the condition in words).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
-    /// What.
+    /// What heartbeatd does next.
     pub action: NextAction,
     /// When, if a time is known.
     pub at: Option<Instant>,
@@ -280,7 +280,7 @@ impl Next {
 /// Why, since when, and what happens next. Every status has one, so there is no default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
-    /// The code.
+    /// Code of the reason.
     pub reason: Reason,
     /// The same for a person, with the figures of this case.
     pub message: String,
@@ -304,7 +304,7 @@ pub struct Pause {
 pub struct Mute {
     /// Why, as the operator or the configuration says.
     pub reason: String,
-    /// Until when.
+    /// Time at which it ends.
     pub until: WallTime,
     /// Who: `uid 1000`, or `maintenance night` for a window.
     pub by: String,
@@ -338,11 +338,11 @@ impl NeedState {
 pub struct StatusFacts {
     /// A pause is on.
     pub paused: bool,
-    /// Phase axis.
+    /// Phase of its process.
     pub phase: Phase,
-    /// Desired axis.
+    /// State that is desired.
     pub desired: Desired,
-    /// Health axis.
+    /// Health by its probes.
     pub health: Health,
     /// The realm is a oneshot: it ends as done or failed, and is never up.
     pub oneshot: bool,

@@ -24,7 +24,7 @@ impl FailWindow {
         Ok(Self { fails, of })
     }
 
-    /// Failures wanted.
+    /// Failures in a row that make it failing.
     #[must_use]
     pub const fn fails(&self) -> u32 {
         self.fails
@@ -92,9 +92,9 @@ impl Thresholds {
 /// The verdict of the results so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// Enough passes.
+    /// Enough passes in a row.
     Passing,
-    /// Enough failures.
+    /// Enough failures in a row.
     Failing,
 }
 
@@ -129,9 +129,9 @@ pub struct Tally {
 /// The state of a [`Tally`], for a record that survives heartbeatd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TallyParts {
-    /// Consecutive passes.
+    /// Passes in a row.
     pub passes: u32,
-    /// Consecutive failures.
+    /// Failures in a row.
     pub fails: u32,
     /// One bit per result, the newest lowest: it failed.
     pub recent: u64,

@@ -14,9 +14,9 @@ pub enum StoreError {
     Database {
         /// What was tried, e.g. `write`.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operation.
         source: Arc<rusqlite::Error>,
     },
     /// The file could not be made, renamed or looked at.
@@ -24,9 +24,9 @@ pub enum StoreError {
     File {
         /// What was tried.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operation.
         source: Arc<std::io::Error>,
     },
     /// A later version has written the file. Nothing was changed.
@@ -36,9 +36,9 @@ pub enum StoreError {
         path = path.display()
     )]
     Newer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its form.
+        /// Form that the file has.
         found: i64,
         /// The newest form that is known.
         known: i64,
@@ -46,7 +46,7 @@ pub enum StoreError {
     /// Something that is no regular file is in the place of the database.
     #[error("{path} is {found}, and only a regular file can be a database", path = path.display())]
     NotAFile {
-        /// The place.
+        /// Path of the place.
         path: PathBuf,
         /// What is there, e.g. `a named pipe`.
         found: &'static str,
@@ -54,7 +54,7 @@ pub enum StoreError {
     /// Too many questions wait for an answer.
     #[error("too many requests for {path} wait", path = path.display())]
     Busy {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A value was damaged after it was written.
@@ -62,7 +62,7 @@ pub enum StoreError {
     DamagedValue {
         /// What it was.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The disk has not answered in time.

@@ -182,7 +182,7 @@ fn quick_check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     Err(StoreError::DamagedValue { what: "page", path: path.to_owned() })
 }
 
-/// Forwards only.
+/// Migrates the schema, forwards only.
 fn migrate(mut connection: Connection, path: &Path, schema: &Schema) -> Result<Connection, StoreError> {
     let failed = |error| StoreError::database("migrate", path)(error);
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;

@@ -21,12 +21,12 @@ pub(crate) use probes::RECORDS;
 pub use table::Table;
 pub use takes::Takes;
 
-/// One key.
+/// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// Where it stands.
     pub table: Table,
-    /// Its name.
+    /// Name of the key.
     pub name: &'static str,
     /// What it takes.
     pub takes: Takes,

@@ -5,29 +5,29 @@
 pub enum Table {
     /// The top level of the file.
     Root,
-    /// `[heartbeat]`
+    /// The table `[heartbeat]`.
     Heartbeat,
-    /// `[heartbeat.fuse]`
+    /// The table `[heartbeat.fuse]`.
     Fuse,
-    /// `[heartbeat.tls]`
+    /// The table `[heartbeat.tls]`.
     Tls,
-    /// `[notify.NAME]`
+    /// The table `[notify.NAME]`.
     Notify,
-    /// `[maintenance.NAME]`
+    /// The table `[maintenance.NAME]`.
     Maintenance,
     /// `[realm.NAME]` and `[defaults]`
     Realm,
-    /// `[realm.NAME.start]`
+    /// The table `[realm.NAME.start]`.
     Start,
-    /// `[realm.NAME.stop]`
+    /// The table `[realm.NAME.stop]`.
     Stop,
-    /// `[realm.NAME.restart]`
+    /// The table `[realm.NAME.restart]`.
     Restart,
-    /// `[realm.NAME.limits]`
+    /// The table `[realm.NAME.limits]`.
     Limits,
-    /// `[realm.NAME.log]`
+    /// The table `[realm.NAME.log]`.
     Log,
-    /// `[realm.NAME.slo]`
+    /// The table `[realm.NAME.slo]`.
     Slo,
     /// An entry of `health`
     Health,
@@ -87,7 +87,7 @@ impl Table {
         Some((table, path.get(..length)?))
     }
 
-    /// For messages.
+    /// The name of the table for messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -31,9 +31,9 @@ pub enum Takes {
     SizeOrPercentage,
     /// A whole number from a least one, or `"unlimited"`.
     NumberOrUnlimited(i64),
-    /// `"20%"`.
+    /// A percentage like `"20%"`.
     Percentage,
-    /// `"99.9%"`.
+    /// A share like `"99.9%"`.
     Share,
     /// An octal mode.
     Mode,
@@ -61,7 +61,7 @@ pub enum Takes {
     Probes,
     /// One or several names of realms, or tables.
     Needs,
-    /// A table.
+    /// A table of keys.
     Table(Table),
     /// Tables by a name that a person chooses.
     Tables(Table),

@@ -100,7 +100,7 @@ pub enum TlsError {
     },
     /// The host is not a name that a certificate can be for.
     Name {
-        /// The host.
+        /// Name of the host.
         host: String,
     },
     /// The certificate has expired.

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-/// 2026-11-23.
+/// Seconds of 2026-11-23, 00:00 UTC.
 const NOW: u64 = 1_795_392_000;
 /// Nothing waited for here takes longer, by far.
 const LONG: Duration = Duration::from_secs(20);

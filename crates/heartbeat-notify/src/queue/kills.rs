@@ -34,7 +34,7 @@ struct Row {
     digest: Option<Arc<str>>,
 }
 
-/// One transaction.
+/// One transaction of the outbox.
 #[derive(Clone, Debug)]
 enum Write {
     /// An incident has come so far, and this notification follows.

@@ -53,7 +53,7 @@ impl Queue<IncidentStep> {
         }
     }
 
-    /// Delivers everything.
+    /// Delivers everything that is queued.
     fn drain(&mut self) -> Vec<(String, u64, IncidentStep)> {
         let mut told = Vec::new();
         while let Some(queued) = self.first() {

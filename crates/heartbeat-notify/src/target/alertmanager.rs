@@ -16,7 +16,7 @@ pub const ALERT_REFRESH: Duration = Duration::from_secs(60);
 /// The end of an alert is this many refreshes ahead.
 const REFRESHES_AHEAD: u64 = 3;
 
-/// An Alertmanager.
+/// Target of alerts: an Alertmanager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alertmanager {
     /// Where alerts are posted to: its base URL, and `/api/v2/alerts`.

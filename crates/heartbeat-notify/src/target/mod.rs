@@ -46,7 +46,7 @@ pub enum Target {
     Exec(Exec),
     /// A message of a bot of Slack, which is edited and answered.
     SlackBot(SlackBot),
-    /// A mail.
+    /// A mail by SMTP.
     Smtp(Smtp),
 }
 

@@ -35,7 +35,7 @@ const ACTIONS: [What; 9] = [
 const STEPS: [What; 4] =
     [What::IncidentOpened, What::IncidentUpdated, What::IncidentFailed, What::IncidentResolved];
 
-/// The message.
+/// Message for a person.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Text {
     pub(crate) title: String,

@@ -84,7 +84,7 @@ pub struct ReloadRequest {
 /// `heartbeat.reload/1`: what a new configuration changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadDocument {
-    /// [`RELOAD_SCHEMA`](super::RELOAD_SCHEMA).
+    /// The schema of the document: [`RELOAD_SCHEMA`](super::RELOAD_SCHEMA).
     pub schema: String,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -113,7 +113,7 @@ pub struct ReloadDocument {
 /// A realm that a new configuration changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadedRealm {
-    /// Which.
+    /// Name of the realm.
     pub realm: String,
     /// The keys that changed.
     pub because: Vec<String>,
@@ -122,13 +122,13 @@ pub struct ReloadedRealm {
 /// `heartbeat.registration/1`: the result of registering a realm, or removing one, at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDocument {
-    /// [`REGISTRATION_SCHEMA`](super::REGISTRATION_SCHEMA).
+    /// The schema of the document: [`REGISTRATION_SCHEMA`](super::REGISTRATION_SCHEMA).
     pub schema: String,
     /// Nothing was changed.
     pub dry_run: bool,
     /// Counts up with every configuration that took effect; the one in force now.
     pub config_revision: u64,
-    /// Which realm.
+    /// Name of the realm.
     pub realm: String,
     /// `registered`, `replaced`, `unchanged` or `removed`.
     pub result: String,
@@ -147,7 +147,7 @@ pub struct RegistrationDocument {
 /// `heartbeat.action/1`: the steps of a command, and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionDocument {
-    /// [`ACTION_SCHEMA`](super::ACTION_SCHEMA).
+    /// The schema of the document: [`ACTION_SCHEMA`](super::ACTION_SCHEMA).
     pub schema: String,
     /// The action of the command.
     pub action: Open<Action>,
@@ -191,7 +191,7 @@ pub struct EffectEntry {
 /// An operator's stop that only a start of the realm itself, or `lift_holds`, ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HoldEntry {
-    /// Which realm.
+    /// Name of the realm.
     pub realm: String,
     /// The user who stopped it: `root`, or a number; absent where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,7 +252,7 @@ pub struct Problem {
     pub kind: String,
     /// The status in words.
     pub title: String,
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// What happened, and what to do.
     pub detail: String,
@@ -274,7 +274,7 @@ pub struct Problem {
 /// `heartbeat.graph/1`: the dependencies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphDocument {
-    /// [`GRAPH_SCHEMA`](super::GRAPH_SCHEMA).
+    /// The schema of the document: [`GRAPH_SCHEMA`](super::GRAPH_SCHEMA).
     pub schema: String,
     /// As in the status document.
     pub revision: u64,
@@ -291,13 +291,13 @@ pub struct GraphDocument {
 /// A realm in the graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphNode {
-    /// Name.
+    /// Name of the realm.
     pub name: String,
     /// Longest dependency path below it, from 1.
     pub tier: u32,
     /// Position in the start order, from 0.
     pub order: u32,
-    /// Status now.
+    /// Status of the realm now.
     pub status: Open<crate::Status>,
     /// Why, for a person.
     pub message: String,
@@ -306,7 +306,7 @@ pub struct GraphNode {
 /// A dependency in the graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphEdge {
-    /// The dependent.
+    /// Name of the dependent.
     pub from: String,
     /// The realm that it depends on.
     pub to: String,
@@ -355,7 +355,7 @@ pub struct OwnProblemEntry {
 /// heartbeatd ends, and every realm keeps running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepartureDocument {
-    /// [`DEPARTURE_SCHEMA`](super::DEPARTURE_SCHEMA).
+    /// The schema of the document: [`DEPARTURE_SCHEMA`](super::DEPARTURE_SCHEMA).
     pub schema: String,
     /// `leave` or `upgrade`.
     pub action: String,

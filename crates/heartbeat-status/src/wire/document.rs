@@ -11,7 +11,7 @@ use crate::{DaemonPhase, Health, Reason, Status, WallTime};
 /// `heartbeat.status/1`: the whole ecosystem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusDocument {
-    /// [`STATUS_SCHEMA`](super::STATUS_SCHEMA).
+    /// The schema of the document: [`STATUS_SCHEMA`](super::STATUS_SCHEMA).
     pub schema: String,
     /// This life of heartbeatd; a revision means something only together with it.
     pub instance: String,
@@ -27,7 +27,7 @@ pub struct StatusDocument {
     pub status: Open<Status>,
     /// Realms by status.
     pub summary: Summary,
-    /// heartbeatd itself.
+    /// State of heartbeatd itself.
     pub daemon: DaemonEntry,
     /// The roots of trouble.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct Summary {
     pub open_incidents: u32,
 }
 
-/// heartbeatd itself.
+/// State of heartbeatd itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DaemonEntry {
     /// Version of the software.
@@ -91,18 +91,18 @@ pub struct DaemonEntry {
 /// Lag of heartbeatd's loop in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LagEntry {
-    /// 99th percentile.
+    /// 99th percentile in milliseconds.
     pub p99: f64,
-    /// Largest.
+    /// Largest value in milliseconds.
     pub max: f64,
 }
 
 /// A realm at the root of trouble, and the realms that it blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootEntry {
-    /// The root.
+    /// Name of the root realm.
     pub realm: String,
-    /// Its incident.
+    /// Identifier of its incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
     /// Every realm blocked because of it, directly or through others, in start order.
@@ -112,7 +112,7 @@ pub struct RootEntry {
 /// `heartbeat.realm/1`: one realm and its recent past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RealmDocument {
-    /// [`REALM_SCHEMA`](super::REALM_SCHEMA).
+    /// The schema of the document: [`REALM_SCHEMA`](super::REALM_SCHEMA).
     pub schema: String,
     /// This life of heartbeatd.
     pub instance: String,
@@ -120,7 +120,7 @@ pub struct RealmDocument {
     pub revision: u64,
     /// When this body was made.
     pub generated_at: WallTime,
-    /// The realm.
+    /// Entry of the realm.
     pub realm: RealmEntry,
     /// Restart transactions, newest first.
     #[serde(default)]
@@ -147,9 +147,9 @@ pub struct RealmDocument {
 /// A process that holds a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortOwnerEntry {
-    /// Its pid.
+    /// Pid of the process.
     pub pid: u32,
-    /// Its command.
+    /// Command line of the process.
     pub command: String,
     /// The user that it runs as.
     pub user: String,
@@ -158,7 +158,7 @@ pub struct PortOwnerEntry {
 /// One event of a realm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransitionEntry {
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
     /// Status before, for a status change.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use crate::WallTime;
 /// `heartbeat.evidence/1`: what heartbeatd saw when it opened an incident, and when it resolved it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceDocument {
-    /// [`EVIDENCE_SCHEMA`](super::EVIDENCE_SCHEMA).
+    /// The schema of the document: [`EVIDENCE_SCHEMA`](super::EVIDENCE_SCHEMA).
     pub schema: String,
     /// Identifier of the incident.
     pub incident: String,
@@ -64,10 +64,10 @@ pub struct ConfigEvidence {
     pub more_changes: bool,
 }
 
-/// One process.
+/// State of one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStateEntry {
-    /// Its number.
+    /// Pid of the process.
     pub pid: u32,
     /// The number of its parent.
     pub parent: u32,
@@ -78,13 +78,13 @@ pub struct ProcessStateEntry {
     /// The function of the kernel that it waits in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_in: Option<String>,
-    /// Its threads.
+    /// Number of its threads.
     pub threads: u32,
     /// Processor time in seconds.
     pub cpu_s: f64,
-    /// Resident memory.
+    /// Resident memory in bytes.
     pub rss_bytes: u64,
-    /// Open descriptors.
+    /// Number of open descriptors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fds: Option<u64>,
 }

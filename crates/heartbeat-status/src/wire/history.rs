@@ -12,7 +12,7 @@ use crate::{WallTime, short_seconds};
 /// `heartbeat.history/1`: one realm over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryDocument {
-    /// [`HISTORY_SCHEMA`](super::HISTORY_SCHEMA).
+    /// The schema of the document: [`HISTORY_SCHEMA`](super::HISTORY_SCHEMA).
     pub schema: String,
     /// Name of the realm.
     pub realm: String,
@@ -65,10 +65,10 @@ pub struct UsageTimes {
     /// Percent of one processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<LevelEntry>,
-    /// Resident memory.
+    /// Levels of resident memory in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss_bytes: Option<LevelEntry>,
-    /// Open descriptors.
+    /// Levels of open descriptors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fds: Option<LevelEntry>,
     /// Load of the host, in the history of `heartbeatd` alone.
@@ -93,7 +93,7 @@ pub struct LevelEntry {
 pub struct TimesEntry {
     /// Up or done.
     pub up_s: f64,
-    /// Degraded.
+    /// Seconds in which it was degraded.
     pub degraded_s: f64,
     /// Down, failed, restarting or blocked, or starting again.
     pub down_s: f64,
@@ -152,7 +152,7 @@ pub struct LatencyEntry {
 /// `heartbeat.strips/1`: every realm on each of the last days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StripsDocument {
-    /// [`STRIPS_SCHEMA`](super::STRIPS_SCHEMA).
+    /// The schema of the document: [`STRIPS_SCHEMA`](super::STRIPS_SCHEMA).
     pub schema: String,
     /// Start of the first bar.
     pub from: WallTime,

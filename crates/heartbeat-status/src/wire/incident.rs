@@ -11,7 +11,7 @@ use crate::{IncidentStep, Reason, Severity, Status, WallTime, What, printed};
 /// `heartbeat.incident/1`: one incident, as the API lists it and as receivers get it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentDocument {
-    /// [`INCIDENT_SCHEMA`](super::INCIDENT_SCHEMA).
+    /// The schema of the document: [`INCIDENT_SCHEMA`](super::INCIDENT_SCHEMA).
     pub schema: String,
     /// What happened to it last.
     pub event: Open<IncidentStep>,
@@ -95,7 +95,7 @@ impl IncidentDocument {
 /// An acknowledgement: who takes care of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckEntry {
-    /// Since when.
+    /// Time since when it applies.
     pub at: WallTime,
     /// Who, as they gave their name, or `uid 1000`.
     pub by: String,
@@ -127,7 +127,7 @@ pub struct IncidentLinks {
 /// One thing that happened in an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
     /// To whom, or `heartbeatd`.
     pub realm: String,
@@ -140,7 +140,7 @@ pub struct TimelineEntry {
 /// `heartbeat.incidents/1`: incidents, the newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentsDocument {
-    /// [`INCIDENTS_SCHEMA`](super::INCIDENTS_SCHEMA).
+    /// The schema of the document: [`INCIDENTS_SCHEMA`](super::INCIDENTS_SCHEMA).
     pub schema: String,
     /// The newest first.
     pub incidents: Vec<IncidentDocument>,
@@ -152,11 +152,11 @@ pub struct IncidentsDocument {
 /// `heartbeat.event/1`: one fact of the event stream (its `event: fact`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventEntry {
-    /// [`EVENT_SCHEMA`](super::EVENT_SCHEMA).
+    /// The schema of the document: [`EVENT_SCHEMA`](super::EVENT_SCHEMA).
     pub schema: String,
     /// Counts the facts of this life of heartbeatd, from 1.
     pub seq: u64,
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
     /// To whom; absent for the ecosystem and heartbeatd itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,7 +173,7 @@ pub struct EventEntry {
 /// `heartbeat.delta/1`: the changes of meaning since the last one (`event: delta` of the stream).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeltaDocument {
-    /// [`DELTA_SCHEMA`](super::DELTA_SCHEMA).
+    /// The schema of the document: [`DELTA_SCHEMA`](super::DELTA_SCHEMA).
     pub schema: String,
     /// The revision reached with it.
     pub revision: u64,

@@ -11,7 +11,7 @@ use super::LOGS_SCHEMA;
 /// `heartbeat.logs/1`: lines of a realm's output; the whole answer, or one event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsDocument {
-    /// [`LOGS_SCHEMA`].
+    /// The schema of the document: [`LOGS_SCHEMA`].
     pub schema: String,
     /// Name of the realm.
     pub realm: String,

@@ -112,7 +112,7 @@ pub(crate) fn seconds(duration: core::time::Duration) -> f64 {
     millis as f64 / 1_000.0
 }
 
-/// Whole milliseconds.
+/// A duration in whole milliseconds.
 pub(crate) fn whole_millis(duration: core::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ use crate::{DeliveryState, IncidentStep, WallTime};
 /// `heartbeat.notifications/1`: the notifications of one incident, in the order in which they became due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationsDocument {
-    /// [`NOTIFICATIONS_SCHEMA`](super::NOTIFICATIONS_SCHEMA).
+    /// The schema of the document: [`NOTIFICATIONS_SCHEMA`](super::NOTIFICATIONS_SCHEMA).
     pub schema: String,
     /// Id of the incident.
     pub incident: String,
@@ -26,7 +26,7 @@ pub struct NotificationEntry {
     pub receiver: String,
     /// Number of the event within the incident. `ID.SEQ` is the key that the receiver gets.
     pub seq: u64,
-    /// The event.
+    /// Step of the incident.
     pub event: Open<IncidentStep>,
     /// How far it has come.
     pub state: Open<DeliveryState>,
@@ -56,7 +56,7 @@ pub struct NotifyTestRequest {
 /// `heartbeat.notify-test/1`: the messages of a test, an outage that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyTestDocument {
-    /// [`NOTIFY_TEST_SCHEMA`](super::NOTIFY_TEST_SCHEMA).
+    /// The schema of the document: [`NOTIFY_TEST_SCHEMA`](super::NOTIFY_TEST_SCHEMA).
     pub schema: String,
     /// Name of the receiver.
     pub receiver: String,
@@ -67,7 +67,7 @@ pub struct NotifyTestDocument {
 /// One message of a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyTestEntry {
-    /// The event.
+    /// Step of the incident.
     pub event: Open<IncidentStep>,
     /// The message as text, without secrets.
     pub sent: String,
@@ -92,16 +92,16 @@ pub struct MuteRequest {
 /// `heartbeat.mute/1`: whether receivers hear of a realm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MuteDocument {
-    /// [`MUTE_SCHEMA`](super::MUTE_SCHEMA).
+    /// The schema of the document: [`MUTE_SCHEMA`](super::MUTE_SCHEMA).
     pub schema: String,
     /// Name of the realm.
     pub realm: String,
     /// An operator has muted it. A maintenance window may mute it, too.
     pub muted: bool,
-    /// Why.
+    /// Reason that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Until when.
+    /// Time at which it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<WallTime>,
 }

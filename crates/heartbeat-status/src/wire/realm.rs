@@ -12,10 +12,10 @@ use crate::{
     RestartCause, RestartResult, RestartStep, Role, SaidState, StartFailure, Status, WallTime,
 };
 
-/// One realm.
+/// One realm of a document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RealmEntry {
-    /// Name.
+    /// Name of the realm.
     pub name: String,
     /// Title for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,25 +38,25 @@ pub struct RealmEntry {
     /// Label for selectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Free labels.
+    /// Labels from the configuration.
     pub labels: BTreeMap<String, String>,
     /// Counts for `ok`.
     pub critical: bool,
     /// The one word.
     pub status: Open<Status>,
-    /// Health axis.
+    /// Health by its probes.
     pub health: Open<Health>,
-    /// Phase axis.
+    /// Phase of its process.
     pub phase: Open<Phase>,
-    /// Desired axis.
+    /// State that is desired.
     pub desired: Open<Desired>,
-    /// Pause overlay.
+    /// Pause that is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseEntry>,
     /// The mute that ends last, while receivers hear nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mute: Option<MuteEntry>,
-    /// Remarks.
+    /// Remarks beside the status.
     pub flags: Vec<Open<Flag>>,
     /// Since when the status holds.
     pub since: WallTime,
@@ -74,7 +74,7 @@ pub struct RealmEntry {
     /// The open restart, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartEntry>,
-    /// Assigned port.
+    /// Port that heartbeatd assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The process; absent for external realms.
@@ -83,18 +83,18 @@ pub struct RealmEntry {
     /// The notifications of the realm, while it runs and has a `notify` probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<SaysEntry>,
-    /// Probes.
+    /// Probes of the realm.
     pub probes: Vec<ProbeEntry>,
-    /// Dependencies.
+    /// Dependencies of the realm.
     pub needs: Vec<NeedEntry>,
-    /// Direct dependents.
+    /// Names of its direct dependents.
     pub needed_by: Vec<String>,
     /// Broken realms it needs directly.
     pub blocked_by: Vec<String>,
     /// The needs that refuse work, while this realm fails: they are probably the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspects: Vec<String>,
-    /// Open incident.
+    /// Identifier of its open incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
     /// Latencies of its first probe within the last hour.
@@ -103,27 +103,27 @@ pub struct RealmEntry {
     /// Share of the time that it was up, of the time that is known, by window: `24h`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub availability: BTreeMap<String, f64>,
-    /// Its objectives.
+    /// State of its objectives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<SloBrief>,
 }
 
-/// A pause.
+/// A pause of supervision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseEntry {
-    /// Why.
+    /// Reason that was given.
     pub reason: String,
     /// Until when; absent until resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<WallTime>,
 }
 
-/// A mute.
+/// A mute of notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MuteEntry {
-    /// Why.
+    /// Reason that was given.
     pub reason: String,
-    /// Until when.
+    /// Time at which it ends.
     pub until: WallTime,
     /// Who: `uid 1000`, or `maintenance night` for a window of the configuration.
     pub by: String,
@@ -132,9 +132,9 @@ pub struct MuteEntry {
 /// What happens next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextEntry {
-    /// What.
+    /// What heartbeatd does next.
     pub action: Open<NextAction>,
-    /// When.
+    /// Time at which heartbeatd does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<WallTime>,
     /// On which condition.
@@ -149,7 +149,7 @@ pub struct RestartsEntry {
     pub total: u64,
     /// Debits inside the window.
     pub used: u32,
-    /// Debits allowed.
+    /// Restarts that the budget allows.
     pub burst: u32,
     /// The window in seconds.
     pub window_s: f64,
@@ -158,9 +158,9 @@ pub struct RestartsEntry {
 /// One restart transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartEntry {
-    /// Which.
+    /// Identifier of the restart.
     pub id: u64,
-    /// Why.
+    /// Cause of the restart.
     pub cause: Open<RestartCause>,
     /// For a person.
     pub detail: String,
@@ -177,9 +177,9 @@ pub struct RestartEntry {
 /// A step of a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartStepEntry {
-    /// Which.
+    /// Step of the restart.
     pub step: Open<RestartStep>,
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
 }
 
@@ -189,7 +189,7 @@ pub struct ProcessEntry {
     /// Pid while one exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Generation.
+    /// Number of the generation.
     pub generation: u64,
     /// When exec succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,7 +222,7 @@ pub struct ProcessUsage {
     pub pid: u32,
     /// Percent of one processor since the look before; `None` at the first look.
     pub cpu_percent: Option<f64>,
-    /// Resident memory.
+    /// Resident memory in bytes.
     pub rss_bytes: u64,
     /// Open descriptors; `None` when heartbeatd may not count them.
     pub fds: Option<u64>,
@@ -244,28 +244,28 @@ pub struct SaysEntry {
 /// How a process ended. Exactly one of `code` and `signal`, or neither when it is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitEntry {
-    /// Exit code.
+    /// Exit code of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<i32>,
     /// Signal name without `SIG`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// Dumped core.
+    /// Whether the process dumped core.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub core: bool,
     /// Killed by the kernel for memory.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub oom: bool,
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
 }
 
-/// A probe.
+/// State of a probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeEntry {
-    /// Name.
+    /// Name of the probe.
     pub name: String,
-    /// Kind.
+    /// Kind of the probe.
     pub kind: Open<ProbeKind>,
     /// What its failure may cause.
     pub role: Open<Role>,
@@ -275,7 +275,7 @@ pub struct ProbeEntry {
     /// result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// Why.
+    /// Reason of the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// In which stage.
@@ -290,13 +290,13 @@ pub struct ProbeEntry {
     /// Time to the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// Its stages.
+    /// Time of each stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesEntry>,
     /// Its last conclusive result, where that is history: it is not being measured, or later results say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastEntry>,
-    /// Consecutive passes.
+    /// Passes in a row.
     #[serde(default)]
     pub passes: u32,
     /// Consecutive failures that counted.
@@ -323,7 +323,7 @@ pub struct ProbeEntry {
 pub struct LastEntry {
     /// `pass`, `degraded`, `fail` or `inconclusive`.
     pub outcome: String,
-    /// Why.
+    /// Reason of the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// In which stage.
@@ -363,7 +363,7 @@ pub struct PhasesEntry {
     pub body: Option<f64>,
 }
 
-/// A dependency.
+/// A dependency of the realm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeedEntry {
     /// The realm depended upon.
@@ -372,6 +372,6 @@ pub struct NeedEntry {
     pub kind: Open<EdgeKind>,
     /// What the start waits for.
     pub until: Open<Gate>,
-    /// Its status.
+    /// Status of the dependency.
     pub status: Open<Status>,
 }

@@ -11,7 +11,7 @@ use crate::{Reason, WallTime};
 /// `heartbeat.report/1`: every realm and every incident of a month.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportDocument {
-    /// [`REPORT_SCHEMA`](super::REPORT_SCHEMA).
+    /// The schema of the document: [`REPORT_SCHEMA`](super::REPORT_SCHEMA).
     pub schema: String,
     /// Name of the ecosystem.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct ReportDocument {
 /// A realm in a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportRealm {
-    /// Name.
+    /// Name of the realm.
     pub name: String,
     /// Title for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct ReportRealm {
 /// An incident in a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportIncident {
-    /// Its identifier.
+    /// Identifier of the incident.
     pub id: String,
     /// The realm at its root, or `heartbeatd`.
     pub root: String,

@@ -15,7 +15,7 @@ use crate::{CheckResult, Outcome, ProbePhase, WallAnchor, WallTime};
 pub struct ResultEntry {
     /// `pass`, `degraded`, `fail` or `inconclusive`.
     pub outcome: String,
-    /// Why.
+    /// Reason of the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// In which stage.
@@ -27,7 +27,7 @@ pub struct ResultEntry {
     /// Time to the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// Its stages.
+    /// Time of each stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesEntry>,
 }
@@ -62,7 +62,7 @@ pub struct ProbeFailureEntry {
     pub at: WallTime,
     /// Name of the probe.
     pub probe: String,
-    /// Its result.
+    /// Result of the measurement.
     #[serde(flatten)]
     pub result: ResultEntry,
     /// One line each: `*` for a remark, `>` for what was sent, `<` for what was received. Secrets are hidden.

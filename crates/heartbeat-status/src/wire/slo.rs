@@ -11,7 +11,7 @@ use crate::WallTime;
 /// `heartbeat.slo/1`: every objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SloDocument {
-    /// [`SLO_SCHEMA`](super::SLO_SCHEMA).
+    /// The schema of the document: [`SLO_SCHEMA`](super::SLO_SCHEMA).
     pub schema: String,
     /// When it was made.
     pub generated_at: WallTime,

@@ -18,11 +18,11 @@ const MAX_MINUTES: usize = 60;
 pub struct StatusChange {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
-    /// Its name.
+    /// Name of the realm.
     pub realm: String,
     /// The status from then on.
     pub status: Status,
-    /// Why.
+    /// Reason of the state.
     pub reason: Reason,
 }
 
@@ -35,7 +35,7 @@ pub enum Quantity {
     Cpu,
     /// Resident memory in KiB.
     Memory,
-    /// Open descriptors.
+    /// Number of open descriptors.
     Descriptors,
     /// Load of the host in hundredths: processes that run or wait for a disk, as an average of a minute.
     Load,
@@ -73,7 +73,7 @@ pub struct Measured {
     pub realm: String,
     /// What was measured.
     pub quantity: Quantity,
-    /// The measurements.
+    /// Sketch of the measurements.
     pub values: Sketch,
 }
 

@@ -11,7 +11,7 @@ const LEVEL: u8 = 6;
 /// Largest chunk that is unpacked, in bytes.
 const MAX_CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
-/// Packs bytes.
+/// Packs bytes for one row.
 pub(super) fn pack(bytes: &[u8]) -> Vec<u8> {
     sealed(&compress_to_vec(bytes, LEVEL))
 }

@@ -66,15 +66,15 @@ pub struct Step {
 /// What the processes of a realm used, each `None` without a measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Levels {
-    /// [`Quantity::Cpu`].
+    /// Summary of [`Quantity::Cpu`].
     pub cpu: Option<Summary>,
-    /// [`Quantity::Memory`].
+    /// Summary of [`Quantity::Memory`].
     pub memory: Option<Summary>,
-    /// [`Quantity::Descriptors`].
+    /// Summary of [`Quantity::Descriptors`].
     pub descriptors: Option<Summary>,
-    /// [`Quantity::Load`].
+    /// Summary of [`Quantity::Load`].
     pub load: Option<Summary>,
-    /// [`Quantity::Disk`].
+    /// Summary of [`Quantity::Disk`].
     pub disk: Option<Summary>,
 }
 
@@ -111,7 +111,7 @@ pub struct RealmHistory {
 /// What is asked about a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Its name.
+    /// Name of the realm.
     pub realm: String,
     /// Latencies of this probe; `None`: of the first that was measured.
     pub probe: Option<String>,

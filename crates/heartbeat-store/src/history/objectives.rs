@@ -13,7 +13,7 @@ use crate::slo::BURN_RULES;
 /// The objectives of a realm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
-    /// Its name.
+    /// Name of the realm.
     pub realm: String,
     /// The probe whose latencies count; `None`: the first that was measured.
     pub probe: Option<String>,

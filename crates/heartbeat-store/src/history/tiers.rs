@@ -15,7 +15,7 @@ const WEEK_MS: i64 = 7 * DAY_MS;
 /// Series that are packed at a time: some 100 ms of work.
 const PACKED_SERIES: i64 = 25;
 
-/// One resolution.
+/// One resolution of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tier {
     no: i64,
@@ -31,7 +31,7 @@ pub(super) struct Tier {
     keep_ms: Option<i64>,
 }
 
-/// Summaries.
+/// Summaries of one minute.
 pub(super) const MINUTES: Tier = Tier {
     no: 0,
     slot_ms: MINUTE_MS,
@@ -40,7 +40,7 @@ pub(super) const MINUTES: Tier = Tier {
     chunk_units: 1,
     keep_ms: Some(WEEK_MS),
 };
-/// Sketches.
+/// Sketches of ten minutes.
 pub(super) const TENS: Tier = Tier {
     no: 1,
     slot_ms: 10 * MINUTE_MS,
@@ -49,7 +49,7 @@ pub(super) const TENS: Tier = Tier {
     chunk_units: 1,
     keep_ms: Some(90 * DAY_MS),
 };
-/// Sketches.
+/// Sketches of one hour.
 pub(super) const HOURS: Tier = Tier {
     no: 2,
     slot_ms: HOUR_MS,
@@ -58,7 +58,7 @@ pub(super) const HOURS: Tier = Tier {
     chunk_units: 4,
     keep_ms: Some(730 * DAY_MS),
 };
-/// Sketches.
+/// Sketches of one day.
 pub(super) const DAYS: Tier = Tier {
     no: 3,
     slot_ms: DAY_MS,

@@ -124,7 +124,7 @@ pub struct OutboxEntry {
 /// A change, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// When.
+    /// Time at which it happened.
     pub at: WallTime,
     /// Who, as far as it is known: `uid 1000`.
     pub by: String,
@@ -247,7 +247,7 @@ impl IncidentDb {
         self.worker.ask(move |connection| rows::page(connection, &page), answer);
     }
 
-    /// One incident.
+    /// Reads one incident.
     pub fn one(
         &self,
         id: String,
