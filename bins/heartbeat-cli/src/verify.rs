@@ -1,4 +1,4 @@
-//! Does what is desired hold yet? The judgement behind `status --wait` and `wait`, apart from waiting itself.
+//! Does what is desired hold yet? The evaluation behind `status --wait` and `wait`, apart from waiting itself.
 
 use heartbeat_status::Status;
 use heartbeat_status::wire::{RealmEntry, StatusDocument};

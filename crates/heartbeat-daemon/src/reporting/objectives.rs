@@ -165,7 +165,7 @@ fn entry(slo: heartbeat_config::Objective, standing: &Standing) -> SloEntry {
                 reached: standing.account.availability().map(history_reader::availability),
                 budget_min: rounded(budget.allowed_s / 60.0),
                 left_min: rounded(budget.left_min()),
-                met: budget.judgement().met(),
+                met: budget.attainment().met(),
                 burns: BURN_RULES
                     .iter()
                     .zip(standing.burns.iter().map(|(long, short)| (long, short)))

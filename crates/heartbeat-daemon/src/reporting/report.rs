@@ -44,8 +44,8 @@ pub(crate) async fn report(
             continue;
         }
         let objective = records.objective(realm.info.ix);
-        let met =
-            objective.and_then(|objective| Budget::of(&history.times, objective, window_s).judgement().met());
+        let met = objective
+            .and_then(|objective| Budget::of(&history.times, objective, window_s).attainment().met());
         realms.push(ReportRealm {
             title: realm.info.title.clone(),
             times: history.times,

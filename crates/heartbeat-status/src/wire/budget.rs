@@ -72,7 +72,7 @@ pub struct Budget {
 
 /// What can be said of an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Attainment {
     /// Even if everything unknown was down.
     Met,
     /// As far as is known, and that is enough.
@@ -83,7 +83,7 @@ pub enum Judgement {
     Unjudged,
 }
 
-impl Judgement {
+impl Attainment {
     /// Whether the objective is met; `None` when too little is known.
     #[must_use]
     pub const fn met(self) -> Option<bool> {
@@ -111,27 +111,27 @@ impl Budget {
 
     /// What can be said of the objective.
     #[must_use]
-    pub fn judgement(&self) -> Judgement {
+    pub fn attainment(&self) -> Attainment {
         let unknown_s = (self.known.counted_s - self.known.known_s).max(0.0);
         if self.used_s > self.allowed_s + EXACT_S {
-            Judgement::Missed
+            Attainment::Missed
         } else if self.known.known_s > 0.0 && self.used_s + unknown_s <= self.allowed_s + EXACT_S {
-            Judgement::Met
+            Attainment::Met
         } else if self.known.is_enough() {
-            Judgement::MetAsKnown
+            Attainment::MetAsKnown
         } else {
-            Judgement::Unjudged
+            Attainment::Unjudged
         }
     }
 
-    /// The judgement in words: `met`, `missed`, `not judged yet, known for 8s of 30d`.
+    /// The attainment in words: `met`, `missed`, `not judged yet, known for 8s of 30d`.
     #[must_use]
     pub fn verdict(&self) -> String {
-        match self.judgement() {
-            Judgement::Met => "met".to_owned(),
-            Judgement::MetAsKnown => "met as far as is known".to_owned(),
-            Judgement::Missed => "missed".to_owned(),
-            Judgement::Unjudged => format!("not judged yet, {}", self.known),
+        match self.attainment() {
+            Attainment::Met => "met".to_owned(),
+            Attainment::MetAsKnown => "met as far as is known".to_owned(),
+            Attainment::Missed => "missed".to_owned(),
+            Attainment::Unjudged => format!("not judged yet, {}", self.known),
         }
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         let paused = TimesEntry { paused_s: MONTH_S - 100.0, up_s: 100.0, ..TimesEntry::default() };
         assert_eq!(Budget::of(&paused, 0.999, MONTH_S).verdict(), "met", "a pause does not count");
         let all = TimesEntry { paused_s: MONTH_S, ..TimesEntry::default() };
-        assert_eq!(Budget::of(&all, 0.999, MONTH_S).judgement().met(), None, "no time counts");
+        assert_eq!(Budget::of(&all, 0.999, MONTH_S).attainment().met(), None, "no time counts");
     }
 
     #[test]

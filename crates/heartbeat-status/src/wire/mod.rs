@@ -29,7 +29,7 @@ pub use action::{
     GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
     ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
-pub use budget::{Budget, Judgement, Known};
+pub use budget::{Attainment, Budget, Known};
 pub use document::{
     DaemonEntry, LagEntry, PortOwnerEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{Judgement, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
+use heartbeat_status::wire::{Attainment, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
 
 use crate::handlers::report::text::{availability, beginning, budget, objective, span};
 use crate::page::escaped;
@@ -55,7 +55,7 @@ fn summary(report: &ReportDocument) -> String {
     let missed: Vec<String> = report
         .realms
         .iter()
-        .filter(|realm| budget(report, realm).is_some_and(|budget| budget.judgement() == Judgement::Missed))
+        .filter(|realm| budget(report, realm).is_some_and(|budget| budget.attainment() == Attainment::Missed))
         .map(|realm| escaped(&realm.name))
         .collect();
     let open = report.incidents.iter().filter(|incident| incident.resolved_at.is_none()).count();
