@@ -87,6 +87,23 @@ fn the_published_figures_are_of_the_bugs_that_are_planted() {
 }
 
 #[test]
+fn every_invariant_of_the_simulator_is_published() {
+    let is_name =
+        |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let published = read("docs/reliability.md");
+    let sources =
+        ["sim.rs", "invariant/mod.rs"].map(|file| read(&format!("crates/heartbeat-sim/src/{file}")));
+    let sources: String = sources.iter().flat_map(|text| text.split_whitespace()).collect();
+    let checked: BTreeSet<&str> =
+        sources.split("(\"").filter_map(|rest| rest.split('"').next()).filter(is_name).collect();
+    let missing: Vec<&&str> =
+        checked.iter().filter(|name| !published.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/reliability.md does not name {missing:?}");
+    let counted = published.lines().find(|line| line.starts_with("| invariants")).expect("the number");
+    assert!(counted.ends_with(&format!("| {} |", checked.len())), "there are {}: {counted}", checked.len());
+}
+
+#[test]
 fn law_1_imports_go_down() {
     let all = Manifest::all();
     assert!(all.len() >= 15, "the whole workspace is read: {}", all.len());

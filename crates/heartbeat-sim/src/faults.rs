@@ -1,5 +1,7 @@
 //! What incidents have to name: crashes, and realms that fail.
 
+use std::time::Duration;
+
 use heartbeat_restart::RestartWhen;
 use heartbeat_status::{
     Desired, Event, EventKind, Exit, Incident, Instant, Phase, RealmIx, RealmKind, RealmStatus, Snapshot,
@@ -42,6 +44,13 @@ impl Faults {
     /// Another heartbeatd begins. What the earlier one found out in its last moment may not be on record.
     pub(crate) fn begin_anew(&mut self, now: Instant) {
         *self = Self { life_since: now, ..Self::new(self.crashed.len()) };
+    }
+
+    /// heartbeatd was asleep: in this time it could not find out whose fault a failure is.
+    pub(crate) fn slept(&mut self, asleep: Duration) {
+        for since in self.unnamed_since.iter_mut().flatten() {
+            *since = *since + asleep;
+        }
     }
 
     /// Takes the events of a step and the state after it.

@@ -458,7 +458,8 @@ impl Reference {
     }
 
     /// heartbeatd was asleep: nothing was measured meanwhile.
-    pub(crate) fn slept(&mut self, now: Instant) {
+    pub(crate) fn slept(&mut self, now: Instant, asleep: Duration) {
+        self.faults.slept(asleep);
         for answers in self.answers.iter_mut().flatten() {
             answers.begun = answers.begun.map(|_| now);
         }
@@ -518,12 +519,13 @@ impl Reference {
         }
     }
 
-    /// What the probes have last said.
-    pub(crate) fn see(&mut self, snapshot: &Snapshot) {
+    /// What the probes have last said. `killed`: a pass that heartbeatd heard in the step in which it is killed may be
+    /// on no record, and then the failures before it still count.
+    pub(crate) fn see(&mut self, snapshot: &Snapshot, killed: bool) {
         for (failures, realm) in self.failures.iter_mut().zip(&snapshot.realms) {
             for (failures, probe) in failures.iter_mut().zip(&realm.probes) {
                 match probe.last.as_ref().map(|last| (last.outcome.passed(), last.at)) {
-                    Some((Some(true), _)) => failures.clear(),
+                    Some((Some(true), _)) if !killed => failures.clear(),
                     Some((Some(false), at)) if failures.last().is_none_or(|last| *last < at) => {
                         if failures.len() == KNOWN_FAILURES {
                             failures.remove(1);

@@ -435,7 +435,7 @@ impl Sim {
                 .trace
                 .extend(events.iter().map(|event| format!("    ## {:?} {:?}", event.realm, event.kind)));
         }
-        self.reference.see(&after);
+        self.reference.see(&after, self.dead);
         self.reference.see_measurements(self.now, &effects, &events);
         self.reference.see_relapses(&self.plan, &after, &events);
         self.reference.faults.see(&self.plan, self.now, &after, &events);
@@ -511,7 +511,7 @@ impl Sim {
     fn expect(&mut self, input: Option<&Input>) -> Option<(CommandId, ActionPlan)> {
         match input {
             Some(Input::Boot) => self.reference.boot(&self.plan),
-            Some(Input::Suspended { .. }) => self.reference.slept(self.now),
+            Some(Input::Suspended { asleep }) => self.reference.slept(self.now, *asleep),
             Some(Input::Command { id, command }) => {
                 self.reference.open.push((*id, self.now));
                 let plan = self.supervisor.plan(self.now, command);

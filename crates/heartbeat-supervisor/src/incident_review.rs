@@ -31,10 +31,6 @@ impl Supervisor {
         for ix in self.incidents.crashed.clone() {
             self.incidents.touch(ix);
         }
-        if self.incidents.touched.is_empty() {
-            self.tell_opened_and_folded(now);
-            return;
-        }
         let mut touched = core::mem::take(&mut self.incidents.touched);
         touched.sort_unstable_by_key(|ix| self.plan.graph().order(*ix));
         for ix in &touched {
@@ -67,6 +63,7 @@ impl Supervisor {
     /// A fault without an incident opens one, joins that of a storm, or takes over one that was opened on a dependent.
     fn review_outage(&mut self, now: Instant, ix: RealmIx) {
         if self.incidents.rooted_in(Some(ix), None).is_some() {
+            self.realms[ix.index()].shown.crash = None;
             return;
         }
         let Some(outage) = outage(self, ix, now) else { return };
@@ -100,12 +97,14 @@ impl Supervisor {
         })
     }
 
-    /// An incident of a dependent that this realm may have caused.
+    /// An incident of a dependent that this realm may have caused. One that has been given up needs a person in any
+    /// case.
     fn opened_on_a_dependent(&self, ix: RealmIx) -> Option<usize> {
         self.incidents.open.iter().position(|incident| {
             incident.root.is_some_and(|root| {
                 self.suspects_of(root).contains(&ix)
                     || (self.realms[root.index()].dependencies.needs == NeedState::Broken
+                        && self.realms[root.index()].shown.status != Status::Failed
                         && roots_of(self, root).contains(&ix)
                         && self.is_wrong_root(incident, ix))
             })
@@ -193,15 +192,16 @@ impl Supervisor {
         self.out.remember.insert(ix);
     }
 
-    /// The outage is over. A restart that is still open, and belonged to its incident, is an outage of its own now.
+    /// The outage is over. What still fails is an outage of its own now: a restart that belonged to the incident, or a
+    /// realm that heartbeatd has given up.
     pub(crate) fn end_outage(&mut self, now: Instant, at: usize, how: &str) {
         let affected = self.incidents.open[at].affected.clone();
         self.resolve(now, at, how.to_string());
         for ix in affected {
             if self.realms[ix.index()].history.excused.take().is_some() {
                 self.out.remember.insert(ix);
-                self.review_outage(now, ix);
             }
+            self.review_outage(now, ix);
         }
     }
 
@@ -226,7 +226,7 @@ impl Supervisor {
     /// A blocked realm joins the incidents of its roots. An incident of its own folds under theirs if one of these
     /// roots may have been the cause; an incident for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
-        let suspects = self.suspects_of(ix);
+        let suspects = self.blamed_suspects(ix);
         let realm = &self.realms[ix.index()];
         let ended = realm.shown.crash.is_some();
         if realm.shown.status != Status::Blocked && !ended && suspects.is_empty() {
@@ -234,7 +234,7 @@ impl Supervisor {
         }
         let roots = if suspects.is_empty() { roots_of(self, ix) } else { suspects.clone() };
         for root in roots {
-            let Some(at) = self.incident_with(root) else { continue };
+            let Some(at) = self.incident_to_join(root) else { continue };
             self.join(now, at, ix);
             if !suspects.is_empty() {
                 self.excuse(Some(ix));
@@ -248,7 +248,7 @@ impl Supervisor {
                 self.resolve(now, at, format!("part of the incident of {root_name}"));
                 // So are the realms that it affects.
                 for affected in folded.into_iter().filter(|affected| *affected != root) {
-                    let of_root = self.incident_with(root);
+                    let of_root = self.incident_to_join(root);
                     if let Some(at) = of_root.filter(|_| !self.is_over(affected)) {
                         self.join(now, at, affected);
                     }
@@ -257,8 +257,11 @@ impl Supervisor {
         }
     }
 
-    /// The incident of a root, or of the storm that it is a part of.
-    fn incident_with(&self, root: RealmIx) -> Option<usize> {
+    /// The incident of a root, or of the storm that it is a part of; `None` when it ends now because the root rests.
+    pub(crate) fn incident_to_join(&self, root: RealmIx) -> Option<usize> {
+        if matches!(ended(self, root), Some(Ended::Stopped(_))) {
+            return None;
+        }
         let hit = self.incidents.hit_by_breaker.contains(&root);
         let breaker = || self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit);
         self.incidents.rooted_in(Some(root), None).or_else(breaker)

@@ -28,10 +28,9 @@ pub(crate) struct Outage {
 
 pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
     let realm = &supervisor.realms[ix.index()];
-    let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
     // Neither a stop nor a pause hides a process that no signal ends.
     if matches!(realm.state, State::Stuck { .. }) {
-        return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
+        return Some(Outage { reason: Reason::Stuck, message: words_of(supervisor, ix, now), since: now });
     }
     if realm.wish.pause.is_some() {
         return None;
@@ -39,7 +38,7 @@ pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Opti
     if let State::Unverified { what, .. } = &realm.state {
         return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
     }
-    if realm.wish.desired == Desired::Down || blames_a_suspect(supervisor, ix) {
+    if realm.wish.desired == Desired::Down || !supervisor.blamed_suspects(ix).is_empty() {
         return None;
     }
     if supervisor.suspected_by(ix).next().is_some() {
@@ -47,17 +46,26 @@ pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Opti
             format!("degraded: {}", words::remark_words(supervisor.plan.realm(ix), &realm.evidence));
         return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
     }
-    // A need that an operator stops or restarts has no incident that the crash could be a part of.
-    if let Some(crash) = realm.shown.crash.as_ref().filter(|_| !is_at_fault(supervisor, ix)) {
-        return Some(Outage { reason: Reason::Exited, message: crash.message.clone(), since: crash.at });
-    }
+    // What it is now says more than that it has ended. A need that an operator stops or restarts has no incident that
+    // the crash could be a part of.
+    own_outage(supervisor, ix, now).or_else(|| {
+        let crash = realm.shown.crash.as_ref().filter(|_| !is_at_fault(supervisor, ix))?;
+        Some(Outage { reason: crash.reason, message: crash.message.clone(), since: crash.at })
+    })
+}
+
+/// The fault of a realm, from its status and its open restart.
+fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
+    let realm = &supervisor.realms[ix.index()];
+    let words = || words_of(supervisor, ix, now);
     let open = realm.history.open();
     let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
     match realm.shown.status {
         Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
         Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
         Status::Down => {
-            let detail = realm.evidence.unhealthy_cause.clone()?;
+            let detail =
+                realm.evidence.unhealthy_cause.clone().or_else(|| suspicious_words(supervisor, ix))?;
             let port_conflict = realm.generation.port_conflict.clone();
             let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
             Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
@@ -94,6 +102,17 @@ pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Opti
     }
 }
 
+/// The failing probe of a realm that suspects a need, where the incident of the need does not name the realm.
+fn suspicious_words(supervisor: &Supervisor, ix: RealmIx) -> Option<String> {
+    let (realm, spec) = (&supervisor.realms[ix.index()], supervisor.plan.realm(ix));
+    let (probe, _) = realm.actionable(spec, |_| true).filter(|_| realm.is_suspicious())?;
+    Some(words::failing_probe(&spec.probes[probe], &realm.evidence.probes[probe]))
+}
+
+fn words_of(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> String {
+    why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message
+}
+
 /// Why heartbeatd has given up a realm that needs a person.
 fn given_up_for(realm: &Realm) -> Reason {
     let why = match &realm.state {
@@ -111,20 +130,11 @@ fn given_up_for(realm: &Realm) -> Reason {
     }
 }
 
-/// Whether the incident of a need that refuses work names the realm. A need that is paused has none.
-fn blames_a_suspect(supervisor: &Supervisor, ix: RealmIx) -> bool {
-    supervisor.suspects_of(ix).iter().any(|suspect| {
-        let suspect = &supervisor.realms[suspect.index()];
-        suspect.wish.pause.is_none() && suspect.wish.desired == Desired::Up && !suspect.is_suspicious()
-    })
-}
-
 /// Whether the crash of a realm is part of the incident of a need, which is open or may follow.
 fn is_at_fault(supervisor: &Supervisor, ix: RealmIx) -> bool {
     let at_fault = |root: &RealmIx| {
         let down = supervisor.realms[root.index()].shown.status == Status::Down;
-        down || supervisor.incidents.rooted_in(Some(*root), None).is_some()
-            || supervisor.incidents.hit_by_breaker.contains(root)
+        down || supervisor.incident_to_join(*root).is_some()
     };
     supervisor.realms[ix.index()].dependencies.needs == NeedState::Broken
         && roots_of(supervisor, ix).iter().any(at_fault)
@@ -188,7 +198,7 @@ pub(crate) fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
             if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
                 continue;
             }
-            let suspects = supervisor.suspects_of(need.realm);
+            let suspects = supervisor.blamed_suspects(need.realm);
             if facts.status == Status::Blocked {
                 stack.push(need.realm);
             } else if suspects.is_empty() {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Gate, Health, Instant, Mute, NeedState, RealmName, RunId, Status};
+use heartbeat_status::{Gate, Health, Instant, Mute, NeedState, RealmName, Reason, RunId, Status};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
@@ -24,7 +24,7 @@ pub(crate) struct Shown {
     pub(crate) unbounded: Vec<String>,
     /// An incident of a dependent was opened at this time: the core remembers the next proof that this realm is well.
     pub(crate) vouch_after: Option<Instant>,
-    /// It has ended by itself while a need was broken or pending, and no incident names it yet.
+    /// It has ended by itself, and no incident names it yet.
     pub(crate) crash: Option<Crash>,
     /// While it is restarted in the transaction of another realm: that realm.
     pub(crate) restarted_with: Option<RealmName>,
@@ -37,6 +37,7 @@ pub(crate) struct Shown {
 /// The end of a run that was not expected.
 #[derive(Clone, Debug)]
 pub(crate) struct Crash {
+    pub(crate) reason: Reason,
     /// For a person.
     pub(crate) message: String,
     pub(crate) at: Instant,

@@ -310,8 +310,8 @@ impl Supervisor {
             self.settle_check(id);
         }
         self.out.timers.settle();
-        self.review_incidents(now);
         self.watch_fuse(now);
+        self.review_incidents(now);
         self.tell_boot(now);
         self.halt_when_done(now);
     }
@@ -421,7 +421,7 @@ impl Supervisor {
         let record = self.realms[ix.index()].history.restart.as_ref();
         let verified = record.is_some_and(|record| record.result == Some(RestartResult::Verified));
         if self.fuse.restart_ended(&settings, now, ix, verified) {
-            self.breaker_closed(now);
+            self.out.event(now, None, EventKind::FuseReleased);
         }
     }
 
@@ -434,13 +434,6 @@ impl Supervisor {
         }
         if let Some(message) = self.fuse.note_down(&settings, now, ix, supervised) {
             self.breaker_tripped(now, message);
-        }
-    }
-
-    fn breaker_closed(&mut self, now: Instant) {
-        self.out.event(now, None, EventKind::FuseReleased);
-        if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
-            self.review_breaker(now);
         }
     }
 
@@ -471,7 +464,7 @@ impl Supervisor {
         let Some(since) = self.fuse.tripped_since() else { return };
         let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
         if running().all(|realm| realm.shown.status != Status::Down) && self.fuse.all_well() {
-            self.breaker_closed(now);
+            self.out.event(now, None, EventKind::FuseReleased);
             return;
         }
         let fresh = running().all(|realm| realm.measured_since(since));

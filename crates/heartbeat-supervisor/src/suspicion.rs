@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{DegradedReason, EdgeKind, EventKind, Health, Instant, RealmIx, Status};
+use heartbeat_status::{DegradedReason, Desired, EdgeKind, EventKind, Health, Instant, RealmIx, Status};
 
 use crate::ctx::Ctx;
 use crate::durable::Suspicion;
@@ -138,6 +138,16 @@ impl Supervisor {
         let needs = self.plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs);
         let refuses = |ix: &RealmIx| self.realms[ix.index()].shown.facts.refuses_since.is_some();
         needs.map(|need| need.realm).filter(refuses).collect()
+    }
+
+    /// The suspects of a realm whose incident names it. A suspect that is paused or stopped has no incident, and one
+    /// that fails itself blames another.
+    pub(crate) fn blamed_suspects(&self, ix: RealmIx) -> Vec<RealmIx> {
+        let has_incident = |suspect: &RealmIx| {
+            let suspect = &self.realms[suspect.index()];
+            suspect.wish.pause.is_none() && suspect.wish.desired == Desired::Up && !suspect.is_suspicious()
+        };
+        self.suspects_of(ix).into_iter().filter(has_incident).collect()
     }
 
     /// The realms that fail and suspect this one.

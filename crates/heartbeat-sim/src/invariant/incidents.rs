@@ -56,7 +56,8 @@ pub(super) fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdi
         let Some(open) = view.after.incidents.iter().find(|open| open.no == incident.no) else { continue };
         let root = open.root.and_then(|ix| status(view.after, ix));
         // Where only operators stop what it needs, its own crash is all that there is.
-        fail(root.is_some_and(|root| suffers_from_a_fault(view, root)), || {
+        let blocked = root.filter(|root| root.status == Status::Blocked);
+        fail(blocked.is_some_and(|root| suffers_from_a_fault(view, root)), || {
             format!("an incident is opened on {:?}, which is blocked", incident.root)
         })?;
     }
@@ -99,7 +100,12 @@ pub(super) fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Ver
         let restarting = failed == Some(Status::Restarting) && unplanned && open.is_some();
         // What a suspect does to its dependents is another matter than its own restart.
         let suspected = incident.reason == Reason::SuspectNeed;
-        fail(restarting && !suspected && incident.opened_at != detected, || {
+        // The restart that is open may belong to the incident of a need, and then the realm ends by itself.
+        let crashed = view.events[..at].iter().any(|event| {
+            event.realm.as_ref().map(|(ix, _)| *ix) == incident.root
+                && matches!(event.kind, EventKind::RunExited { expected: false, .. })
+        });
+        fail(restarting && !suspected && !crashed && incident.opened_at != detected, || {
             format!("incident {} began at {:?}, detected at {detected:?}", incident.no, incident.opened_at)
         })?;
     }
@@ -161,8 +167,10 @@ pub(super) fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
                 Some(Outcome::Degraded(DegradedReason::ReportedDegraded | DegradedReason::ReportedDown))
             )
         });
-        let hurt =
-            incident.affected.iter().any(|ix| status(view.after, *ix).is_some_and(|realm| !fine(realm)));
+        let hurt = incident
+            .affected
+            .iter()
+            .any(|ix| status(view.after, *ix).is_some_and(|realm| !fine(realm)) || old_evidence(view, *ix));
         let relapsed = view.reference.relapsed[root.info.ix.index()];
         let duration = suspected || relapsed || (refuses && hurt);
         // It also lasts as long as a realm that it has taken along, and until this heartbeatd has measured its root.
@@ -180,20 +188,20 @@ pub(super) fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-/// Whether a realm is blocked by one that fails, directly or through others, and not only by what operators stop or
+/// Whether a realm needs one that fails, directly or through others, and not only what operators stop or
 /// restart.
 fn suffers_from_a_fault(view: &View<'_>, realm: &RealmStatus) -> bool {
-    let needs = realm.blocked_by.iter().filter_map(|need| status(view.after, *need));
-    realm.status == Status::Blocked
-        && needs.into_iter().any(|need| match need.status {
-            Status::Blocked => suffers_from_a_fault(view, need),
-            Status::Down => true,
-            _ => view.after.incident_of(need.info.ix).is_some(),
-        })
+    let mut needs = realm.blocked_by.iter().filter_map(|need| status(view.after, *need));
+    needs.any(|need| match need.status {
+        Status::Blocked => suffers_from_a_fault(view, need),
+        Status::Down => true,
+        _ => view.after.incident_of(need.info.ix).is_some(),
+    })
 }
 
 /// A realm that ends by itself is in an incident: at once when no need is to blame, or an operator has stopped the need;
-/// otherwise in that of its need, at the latest when it is well again.
+/// otherwise in that of its need, at the latest when the need is well again. Until its processes are gone it is not
+/// shown as blocked, and its need is to blame all the same.
 pub(super) fn a_crash_is_in_an_incident(view: &View<'_>) -> Verdict {
     for realm in view.after.realms.iter().filter(|realm| view.reference.faults.crashed[realm.info.ix.index()])
     {

@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
 use heartbeat_status::{
-    Desired, EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartError, StartFailure,
+    Desired, EventKind, Exit, RealmKind, Reason, RestartCause, RestartResult, RestartStep, StartError,
+    StartFailure,
 };
 
 use super::{
@@ -33,12 +34,12 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
     in_place_restart::drop(realm, ctx);
     stopping::note_exit(realm, ctx, exit, false);
     let ran_for = realm.history.last_exit.and_then(|last| last.ran_for);
+    let mut detail = how_it_ended(realm, ctx, &exit);
     if will_restart(ctx, &exit) && !realm.dependencies.needs.excuses() && realm.wish.pause.is_none() {
         if realm.restart_open() {
             // The attempt in progress has failed; what follows is the next one.
             realm.close_restart(ctx, RestartResult::Failed);
         }
-        let mut detail = how_it_ended(realm, ctx, &exit);
         let never_ready = matches!(realm.state, State::Starting(_)) && ctx.spec.kind == RealmKind::Service;
         if empty && exit.is_zero() && never_ready {
             detail.push_str(MEANT_TO_END);
@@ -49,15 +50,13 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         realm.history.failure = Some(detail.clone());
         let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
         if !exit.oom && realm.may_blame(ctx.now) {
-            realm.open_uncounted(ctx, cause, detail);
+            realm.open_uncounted(ctx, cause, detail.clone());
         } else if realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now) {
-            realm.open_restart(ctx, cause, detail);
+            realm.open_restart(ctx, cause, detail.clone());
         }
         // Without budget no attempt follows, so none is opened.
     }
-    if !realm.history.open().is_some_and(|open| open.cause.is_debited()) {
-        note_crash(realm, ctx, &exit);
-    }
+    note_crash(realm, ctx, &exit, detail);
     if empty {
         realm.stop_probing(ctx);
         realm.generation.started_at = None;
@@ -69,7 +68,7 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
 }
 
 /// `exit code 1 after 12 min`.
-fn how_it_ended(realm: &Realm, ctx: &Ctx<'_>, exit: &Exit) -> String {
+pub(crate) fn how_it_ended(realm: &Realm, ctx: &Ctx<'_>, exit: &Exit) -> String {
     let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
         Some(limit) => format!("killed for want of memory (limit {})", words::size(limit)),
         None => exit.to_string(),
@@ -80,12 +79,13 @@ fn how_it_ended(realm: &Realm, ctx: &Ctx<'_>, exit: &Exit) -> String {
     }
 }
 
-/// The realm has ended by itself, and no restart of its own follows: an incident has to name it all the same.
-pub(crate) fn note_crash(realm: &mut Realm, ctx: &Ctx<'_>, exit: &Exit) {
+/// The realm has ended by itself: an incident has to name it, whatever becomes of the restart that follows.
+pub(crate) fn note_crash(realm: &mut Realm, ctx: &Ctx<'_>, exit: &Exit, message: String) {
     let succeeded = ctx.spec.kind == RealmKind::Oneshot && ctx.spec.restart.is_success(exit);
     let failed = will_restart(ctx, exit) || !ctx.spec.restart.is_success(exit);
     if failed && !succeeded && realm.wish.desired == Desired::Up && realm.wish.pause.is_none() {
-        realm.shown.crash = Some(Crash { message: how_it_ended(realm, ctx, exit), at: ctx.now });
+        let reason = if exit.oom { Reason::OutOfMemory } else { Reason::Exited };
+        realm.shown.crash = Some(Crash { reason, message, at: ctx.now });
     }
 }
 

@@ -232,6 +232,8 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             ending::start_failed(realm, ctx, &error)
         }
         (RunFact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
+            // The start that an operator asked for was made, though its exec may be on no record.
+            realm.wish.ordered_in_pause = false;
             ending::main_exited(realm, ctx, exit, empty);
         }
         (RunFact::StoppedBySignal { stopped }, Stage::Execed | Stage::After) => {

@@ -325,7 +325,8 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             let by_itself = now.stage == Stage::AwaitDependents;
             note_exit(realm, ctx, exit, !by_itself);
             if by_itself {
-                ending::note_crash(realm, ctx, &exit);
+                let message = ending::how_it_ended(realm, ctx, &exit);
+                ending::note_crash(realm, ctx, &exit, message);
             }
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.exit = Some(exit);

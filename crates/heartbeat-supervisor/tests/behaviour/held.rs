@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, Signal, Status};
+use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RunFact, Signal, Status};
 use heartbeat_supervisor::{Command, Effect, Found, Input};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
@@ -172,4 +172,22 @@ fn a_companion_that_rests_is_not_restarted_along() {
     d.exit(A, Exit::code(1));
     assert_eq!(d.signals(), [(C, Signal::TERM)]);
     assert_eq!(d.word(B), Status::Stopped);
+}
+
+#[test]
+fn a_start_in_a_pause_is_made_once_although_its_exec_is_on_no_record() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::signal(Signal::TERM));
+    pause(&mut d);
+    d.order(Action::Start, A);
+    assert_eq!(d.starts(), [A]);
+    // The program was exec'd and ended, and heartbeatd died before it could note either.
+    d.killed(|_| Found::Ended { exit: Exit::code(1), empty: false });
+    let run = d.run(A);
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
+    d.wait(secs(60));
+    assert_eq!((d.starts(), d.phase(A), d.word(A)), (vec![], Phase::Stopped, Status::Paused));
+    d.order(Action::Resume, A);
+    assert_eq!(d.starts(), [A]);
 }

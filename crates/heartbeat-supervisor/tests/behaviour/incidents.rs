@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CommandId, EventKind, Exit, Flag, IncidentStep, Mute, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind,
-    Reason, Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds, WallTime,
+    CommandId, EdgeKind, EventKind, Exit, Flag, Gate, IncidentStep, Mute, Outcome, Phase, ProbeInfo, ProbeIx,
+    ProbeKind, Reason, Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds,
+    WallTime, WhileDown,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StepAction};
 
-use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 
 /// What was told of incidents, as `opened a`.
 fn told(d: &mut Drive) -> Vec<String> {
@@ -411,7 +413,7 @@ fn a_failed_notice_has_the_newest_cause() {
 
 #[test]
 fn a_failed_oneshot_opens_an_incident() {
-    for policy in [None, Some(heartbeat_restart::RestartWhen::Never)] {
+    for policy in [None, Some(RestartWhen::Never)] {
         let mut spec = oneshot("a");
         if let Some(when) = policy {
             spec.restart = crate::drive::policy(|settings| settings.when = when);
@@ -603,12 +605,11 @@ fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() 
 /// The dependent ends first and needs a person; then its need turns out to be the root, and needs one as well.
 #[test]
 fn a_person_is_called_for_each_root_of_an_incident() {
-    use heartbeat_restart::{RestartWhen, WhenSpent};
     for (dependent_fails, need_fails) in [(true, true), (true, false), (false, true), (false, false)] {
         let gives_up = |name: &str, fails: bool| {
             let mut spec = bare(name);
             if fails {
-                spec.restart = crate::drive::policy(|settings| {
+                spec.restart = policy(|settings| {
                     (settings.when, settings.when_spent) = (RestartWhen::Never, WhenSpent::Fail);
                 });
             }
@@ -622,9 +623,42 @@ fn a_person_is_called_for_each_root_of_an_incident() {
         let told = told(&mut d);
         let calls = |root: &str| told.iter().filter(|step| **step == format!("failed {root}")).count();
         assert_eq!(calls("a"), usize::from(need_fails), "{told:?}");
-        assert!(calls("b") >= usize::from(dependent_fails), "{told:?}");
+        assert_eq!(calls("b"), usize::from(dependent_fails), "{told:?}");
         let open = d.sup.snapshot(d.now).incidents;
-        let moved = open.iter().find(|incident| incident.root == Some(A)).expect("that of the need");
-        assert_eq!((moved.no, moved.failed), (no, need_fails), "{told:?}");
+        let of_need = open.iter().find(|incident| incident.root == Some(A)).expect("that of the need");
+        // A dependent that needs a person keeps its own.
+        assert_eq!((of_need.no == no, of_need.failed), (!dependent_fails, need_fails), "{told:?}");
     }
+}
+
+#[test]
+fn a_crash_is_an_incident_although_its_restart_is_abandoned_at_once() {
+    // The need is restarted together with it, and it is stopped while the need is not up.
+    let mut spec = bare("a").edge(B, EdgeKind::Needs, Gate::Up, WhileDown::Stop);
+    spec.restart_with = vec![B];
+    let mut d = Drive::stable(vec![spec, bare("b")]);
+    d.exit(A, Exit::code(1));
+    assert_eq!((d.word(A), told(&mut d)), (Status::Starting, vec!["opened a".to_owned()]));
+    d.live(secs(20), |_| Outcome::Pass);
+    assert_eq!((d.word(A), told(&mut d)), (Status::Up, vec!["resolved a".to_owned()]));
+}
+
+#[test]
+fn a_realm_that_has_been_given_up_keeps_its_incident() {
+    let mut failing = bare("b").needs(A);
+    failing.restart = policy(|settings| (settings.burst, settings.when_spent) = (1, WhenSpent::Fail));
+    let mut d = Drive::stable(vec![probed("a"), failing]);
+    for _ in 0..2 {
+        d.exit(B, Exit::code(1));
+        d.launch_all_keeping_events();
+    }
+    assert_eq!(
+        (d.word(B), told(&mut d)),
+        (Status::Failed, vec!["opened b".to_owned(), "failed b".to_owned()])
+    );
+    // Nothing proves that its need was still well then, and yet it needs a person.
+    d.wait_answering(secs(20), |_| FAIL);
+    assert_eq!((d.word(A), told(&mut d)), (Status::Restarting, vec!["opened a".to_owned()]));
+    d.order(Action::Stop, A);
+    assert_eq!((d.word(B), told(&mut d)), (Status::Failed, vec!["resolved a".to_owned()]));
 }

@@ -330,3 +330,31 @@ fn the_incident_of_a_suspect_stays_open_while_it_refuses_and_what_needs_it_is_no
     d.live(secs(60), |realm| if realm == A { REFUSES } else { Outcome::Pass });
     assert_eq!((open(&mut d), d.word(A)), (vec![], Status::Degraded));
 }
+
+#[test]
+fn a_suspect_that_is_paused_has_no_incident_and_its_dependent_has_its_own() {
+    let mut realms = shop();
+    realms[2] = bare("c").needs(B);
+    let mut d = Drive::stable(realms);
+    d.detail = "sorry".into();
+    d.command(Command { reason: Some("repair".into()), ..Command::new(Action::Pause, A) });
+    d.live(secs(60), refused);
+    assert_eq!((d.word(A), d.status(B).suspects.clone()), (Status::Paused, vec![A]));
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!((incidents.len(), incidents[0].root), (1, Some(B)), "{incidents:?}");
+    // What needs it is part of that, also when it crashes.
+    d.exit(C, Exit::code(1));
+    d.live(secs(10), refused);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!(
+        (d.word(C), incidents.len(), incidents[0].root),
+        (Status::Blocked, 1, Some(B)),
+        "{incidents:?}"
+    );
+    assert_eq!(incidents[0].affected, [C]);
+    // Once it is resumed, its incident is the one.
+    d.order(Action::Resume, A);
+    d.live(secs(20), refused);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!((incidents.len(), incidents[0].root), (1, Some(A)), "{incidents:?}");
+}
