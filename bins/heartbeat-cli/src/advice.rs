@@ -50,7 +50,10 @@ pub(crate) fn advice(
     if let Some(port_owner) = &document.port_owner {
         let name = &advice.name;
         advice.lines.extend([
-            format!("kill {} # if it should not be there; {name} starts by itself then", port_owner.pid),
+            format!(
+                "ps -o pid,user,lstart,args -p {} # what holds the port: end it as it was started; {name} starts by itself then",
+                port_owner.pid
+            ),
             format!("verify_owner = false # in [realm.{name}], if it serves for {name}: a proxy, a container runtime"),
         ]);
     } else if let Some(suspect) = realm.suspects.first() {
@@ -121,9 +124,12 @@ impl Advice<'_> {
                 self.way_out(Action::Start, does, plan);
             }
             Status::Unknown if self.realm.phase.is(Phase::Unverified) => {
-                self.lines.push(
-                    "kill PID # the process that was found, if it should not be there; it is started by itself then".to_owned(),
-                );
+                let pid = self.realm.process.as_ref().and_then(|process| process.pid);
+                let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+                self.lines.push(format!(
+                    "ps -o pid,user,lstart,args -p {pid} # what was found: {} starts by itself once that has ended",
+                    self.name
+                ));
                 self.own("reset", "it is nothing of this realm: go on without it");
             }
             Status::Unknown => self.own("why --refresh", "ask for fresh probes"),
@@ -153,11 +159,11 @@ impl Advice<'_> {
         match self.realm.reason.known() {
             Some(Reason::StartFailed) => self.of_failed_start(),
             Some(Reason::OutOfMemory) => self.lines.push(format!(
-                "limits = {{ memory = \"...\" }} # in [realm.{name}], if it needs more; then heartbeat-cli reload"
+                "limits.memory = \"...\" # in [realm.{name}], if it needs more; then heartbeat-cli reload"
             )),
             Some(Reason::StartTimedOut) => {
                 self.own("logs", "what it did meanwhile");
-                self.lines.push(format!("start = {{ timeout = \"...\" }} # in [realm.{name}], if it needs longer; then heartbeat-cli reload"));
+                self.lines.push(format!("start.timeout = \"...\" # in [realm.{name}], if it needs longer; then heartbeat-cli reload"));
             }
             Some(Reason::Stuck) => {
                 let pid = self.realm.process.as_ref().and_then(|process| process.pid);
@@ -165,7 +171,9 @@ impl Advice<'_> {
                 self.lines.push(format!("ps -o pid,stat,wchan,args -p {pid} # what it hangs in; {name} can be started once it is gone"));
             }
             Some(Reason::ProbeFailed) => self.own("why --refresh", "ask for fresh probes"),
-            Some(Reason::Exited | Reason::BudgetSpent | Reason::Backoff | Reason::Cooldown | Reason::Flapping) => {
+            Some(
+                Reason::Exited | Reason::BudgetSpent | Reason::Backoff | Reason::Cooldown | Reason::Flapping,
+            ) => {
                 self.own("logs", "what it wrote before it ended");
             }
             _ => {}
@@ -281,8 +289,8 @@ mod tests {
             (Reason::StartFailed, Some(StartFailure::ProgramUnusable), "starts api by itself"),
             (Reason::StartFailed, Some(StartFailure::PortTaken), "'sport = :8001'"),
             (Reason::StartFailed, Some(StartFailure::HostExhausted), "why heartbeatd"),
-            (Reason::OutOfMemory, None, "limits = { memory"),
-            (Reason::StartTimedOut, None, "start = { timeout"),
+            (Reason::OutOfMemory, None, "limits.memory"),
+            (Reason::StartTimedOut, None, "start.timeout"),
             (Reason::Stuck, None, "-p 4120 # what it hangs in"),
             (Reason::ProbeFailed, None, "why --refresh api"),
             (Reason::BudgetSpent, None, "logs api"),

@@ -81,11 +81,11 @@ fn shown(time: WallTime, format: &str, zone: Option<&TimeZone>) -> String {
     }
 }
 
-/// Reads `250ms`, `2s`, `5m`, `1h30m`, `7d`: units descending, each once, never a bare number.
+/// Reads `250ms`, `2s`, `5m`, `1h30m`, `7d`, `2w`: units descending, each once, never a bare number.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 5] =
-        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-    let wrong = || format!("`{text}` is not a duration; write 250ms, 90s, 5m or 1h30m");
+    const UNITS: [(&str, u64); 6] =
+        [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let wrong = || format!("`{text}` is not a duration; write 250ms, 90s, 5m, 1h30m, 7d or 2w");
     let mut rest = text;
     let mut allowed = &UNITS[..];
     let mut total: u64 = 0;
@@ -137,6 +137,7 @@ mod tests {
     fn durations_need_a_unit() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("1w"), Ok(Duration::from_secs(604_800)));
         assert_eq!(parse_duration("1s250ms"), Ok(Duration::from_millis(1_250)));
         for bad in ["", "90", "s", "1m1h", "1s1s", "1.5s", "-1s", "5 s", "99999999999999999999d", "ünits"] {
             assert!(parse_duration(bad).is_err(), "{bad}");

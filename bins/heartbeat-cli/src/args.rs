@@ -249,11 +249,15 @@ pub(crate) enum Command {
         probe: Option<String>,
     },
     /// Show objectives: what is left of their budgets, and how fast they are used
-    Slo,
+    Slo {
+        /// Realms whose objectives to show [default: every realm that has one]
+        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        realms: Vec<String>,
+    },
     /// Print a month: availability, latency and incidents of every realm; -o html, md, csv or json
     Report {
         /// Month in UTC, such as 2026-11 [default: the present one]
-        #[arg(long, value_name = "MONTH")]
+        #[arg(long, value_name = "MONTH", value_parser = month)]
         month: Option<String>,
     },
     /// Show recent events; -f follows new ones
@@ -713,9 +717,9 @@ pub(crate) struct ProbeArgs {
 pub(crate) enum Notify {
     /// Send a test to a receiver: an outage that did not happen, opened and resolved
     Test {
-        /// Name of the receiver, as in [notify.NAME]
-        #[arg(value_name = "NAME")]
-        receiver: String,
+        /// Name of the receiver, as in [notify.NAME]; without it, the names are listed
+        #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::receivers))]
+        receiver: Option<String>,
         /// Show what would be sent, and send nothing
         #[arg(long)]
         dry_run: bool,
@@ -728,9 +732,33 @@ pub(crate) enum Notify {
     },
 }
 
+/// `2026-11`.
+fn month(text: &str) -> Result<String, String> {
+    let digits = |part: &str, count: usize| {
+        (part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| part.parse::<u16>().ok())?
+    };
+    let read = text.split_once('-').and_then(|(year, month)| Some((digits(year, 4)?, digits(month, 2)?)));
+    match read {
+        Some((1970.., 1..=12)) => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not a month; write the year and the month, such as 2026-11")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_has_a_year_and_a_number_from_1_to_12() {
+        assert_eq!(month("2026-11"), Ok("2026-11".to_owned()));
+        for wrong in ["2026-13", "2026-00", "2026-1", "11-2026", "2026", "november", "2026-11-01", "+026-11"]
+        {
+            assert!(month(wrong).is_err(), "{wrong}");
+            let refused = Cli::try_parse_from(["heartbeat-cli", "report", "--month", wrong]);
+            assert_eq!(refused.unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
 
     #[test]
     fn the_definition_is_sound() {

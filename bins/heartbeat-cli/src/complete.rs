@@ -56,6 +56,13 @@ pub(crate) fn realms(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates
 }
 
+/// Names of receivers.
+pub(crate) fn receivers(current: &OsStr) -> Vec<CompletionCandidate> {
+    let begun = current.to_string_lossy();
+    let names = crate::config::receivers().into_iter().filter(|name| name.starts_with(begun.as_ref()));
+    names.map(CompletionCandidate::new).collect()
+}
+
 /// Words that `explain` explains.
 pub(crate) fn words(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();

@@ -1,5 +1,7 @@
 //! `config`: the configuration in force as the files, the environment and the defaults make it, without heartbeatd.
 
+use std::collections::BTreeSet;
+
 use heartbeat_config::{EffectiveKey, Format as ReportFormat, Sources, effective};
 
 use crate::console::Console;
@@ -37,6 +39,14 @@ pub(crate) fn run(prefixes: &[String], sources: bool, console: &mut Console) -> 
         console.note("no key begins so; `heartbeat-cli config` lists all of them");
     }
     Ok(Exit::Holds)
+}
+
+/// Names of the receivers of the configuration that lies here.
+pub(crate) fn receivers() -> Vec<String> {
+    let keys = effective(&Sources::from_process(None)).unwrap_or_default();
+    let name = |key: &EffectiveKey| Some(key.name.strip_prefix("notify.")?.split('.').next()?.to_owned());
+    let names: BTreeSet<String> = keys.iter().filter_map(name).collect();
+    names.into_iter().collect()
 }
 
 /// `realm.api` is above `realm.api.run`, and not above `realm.api-2.run`.

@@ -1,7 +1,7 @@
 //! `explain`: what a key, a code, a status or any other word of the product means, without heartbeatd. The pages of the
 //! reference are made from the same lists.
 
-use heartbeat_config::{Code, keys, keys_called, nearest};
+use heartbeat_config::{Code, Meaning, keys, keys_called, meanings, nearest};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     DegradedReason, Desired, EdgeKind, FailReason, Flag, Gate, Health, IncidentStep, InconclusiveReason,
@@ -84,6 +84,10 @@ fn lists() -> Vec<List> {
 
 /// Everything that is called so, each as a text.
 fn explanations(word: &str) -> Vec<String> {
+    // As a unit of systemd has it: `Restart=`.
+    if word.ends_with('=') && !meanings(word).is_empty() {
+        return elsewhere(word);
+    }
     let mut found: Vec<String> = keys_called(word).map(|key| key.explanation()).collect();
     found.extend(
         Code::parse(word)
@@ -96,6 +100,24 @@ fn explanations(word: &str) -> Vec<String> {
                 format!("{name}, {} {}\n\n  {meaning}\n", article(list.kind), list.kind)
             }),
         );
+    }
+    if found.is_empty() { elsewhere(word) } else { found }
+}
+
+/// What a word of another tool is called here.
+fn elsewhere(word: &str) -> Vec<String> {
+    let shown = heartbeat_status::sanitise_line(word);
+    let mut found: Vec<String> = Vec::new();
+    for meaning in meanings(word) {
+        let text = match meaning {
+            Meaning::Key(key) => {
+                format!("{shown}, in other tools: here it is {}\n\n{}", key.full_name(), key.explanation())
+            }
+            Meaning::Advice(sentence) => format!("{shown}, in other tools\n\n  {sentence}.\n"),
+        };
+        if !found.contains(&text) {
+            found.push(text);
+        }
     }
     found
 }
@@ -213,6 +235,31 @@ mod tests {
         for word in words() {
             assert!(!explanations(&word).is_empty(), "{word}");
         }
+    }
+
+    #[test]
+    fn a_word_of_another_tool_leads_to_ours() {
+        for (word, ours) in [
+            ("depends_on", "here it is needs"),
+            ("ExecStart=", "here it is run"),
+            ("Restart=", "here it is restart.policy"),
+            ("autorestart", "here it is restart.policy"),
+            ("unless-stopped", "here it is restart.policy"),
+            ("RestartSec", "here it is restart.backoff"),
+            ("healthcheck", "here it is health"),
+            ("livenessProbe", "here it is health"),
+            ("minuptime", "here it is restart.reset_after"),
+            ("min_uptime", "here it is restart.reset_after"),
+            ("startsecs", "here it is start.settle"),
+            ("environment", "here it is env"),
+            ("numprocs", "declare a realm for each process"),
+            ("volumes", "it runs programs, not containers"),
+            ("discord", "`exec` runs a program for each step"),
+        ] {
+            let found = explanations(word).join("\n");
+            assert!(found.contains(ours), "{word}: {found}");
+        }
+        assert!(explanations("no-such-word").is_empty());
     }
 
     #[test]

@@ -40,27 +40,40 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
                 ))
             })?;
         }
-        _ => lines(&document, open, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
+        form => {
+            let columns =
+                if form == Format::Wide || !console.terminal { usize::MAX } else { console.width() };
+            let shown = lines(&document, open, columns, console.style);
+            shown.iter().try_for_each(|line| console.prose(line, HANG_COLUMNS))?;
+        }
     }
     Ok(Exit::Holds)
 }
 
-fn lines(document: &IncidentsDocument, open: bool, style: Style) -> Vec<String> {
+/// Columns before what has happened where it stands below the rest of its line.
+const HANG_COLUMNS: usize = 10;
+/// Columns from which on it stands behind the rest of its line.
+const MIN_COLUMNS_OF_ONE_LINE: usize = 110;
+
+fn lines(document: &IncidentsDocument, open: bool, columns: usize, style: Style) -> Vec<String> {
     if document.incidents.is_empty() {
         let what = if open { "no open incident" } else { "no incident on record" };
         return vec![what.to_owned()];
     }
-    let mut lines = vec![format!("{:<8}  {:<23}  {:<19}  {:<12}  WHAT", "ID", "OPENED", "STATE", "ROOT")];
+    let is_one_line = columns >= MIN_COLUMNS_OF_ONE_LINE;
+    let head = |id: &str, opened: &str, state: &str, root: &str, what: &str| {
+        if is_one_line {
+            vec![format!("{id:<8}  {opened:<23}  {state:<19}  {root:<12}  {what}")]
+        } else {
+            let head = format!("{id:<8}  {opened:<23}  {state:<19}  {root}");
+            vec![head.trim_end().to_owned(), format!("{:HANG_COLUMNS$}{what}", "")]
+        }
+    };
+    let mut lines = head("ID", "OPENED", "STATE", "ROOT", "WHAT");
     for incident in &document.incidents {
-        lines.push(format!(
-            "{:<8}  {:<23}  {:<19}  {:<12}  {}{}",
-            short(&incident.id),
-            moment(incident.opened_at),
-            state(incident),
-            style.text(&incident.root),
-            style.text(&incident.message),
-            affected(incident, style),
-        ));
+        let what = format!("{}{}", style.text(&incident.message), affected(incident, style));
+        let (opened, root) = (moment(incident.opened_at), style.text(&incident.root));
+        lines.extend(head(&short(&incident.id), &opened, &state(incident), &root, &what));
     }
     if document.next.is_some() {
         lines.push("there are older ones: -n shows more".to_owned());
@@ -266,13 +279,20 @@ mod tests {
     #[test]
     fn a_line_an_incident_and_none_says_so() {
         let mut document = IncidentsDocument { schema: String::new(), incidents: vec![sample()], next: None };
-        let shown = lines(&document, false, Style::default());
+        assert_eq!(
+            lines(&document, false, 80, Style::default())[2..],
+            [
+                "ffee1234  2026-11-23 22:39:58Z     over after 10.0 s    db",
+                "          exit code 1 after 0.2 s; blocks api"
+            ]
+        );
+        let shown = lines(&document, false, 200, Style::default());
         assert_eq!(
             shown[1],
             "ffee1234  2026-11-23 22:39:58Z     over after 10.0 s    db            exit code 1 after 0.2 s; blocks api"
         );
         document.incidents.clear();
-        assert_eq!(lines(&document, true, Style::default()), ["no open incident"]);
+        assert_eq!(lines(&document, true, 80, Style::default()), ["no open incident"]);
     }
 
     #[test]

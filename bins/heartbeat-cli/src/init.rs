@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use heartbeat_config::load_str;
 
@@ -72,19 +72,38 @@ fn first_steps(dir: &Path) -> Result<First, Failure> {
     );
     let mut guessed = Vec::new();
     let there = IMPORTED.iter().map(|name| dir.join(name)).find(|path| path.is_file());
-    let body = match there {
-        Some(path) => imported(&path, &mut guessed)?,
-        None => own(dir, &mut guessed),
+    let files = there.map_or_else(|| units(dir), |path| vec![path]);
+    let body = match files.is_empty() {
+        false => imported(&files, &mut guessed)?,
+        true => own(dir, &mut guessed),
     };
     Ok(First { toml: head + &body, guessed })
 }
 
-/// What another tool's file says, as `import` translates it.
-fn imported(path: &Path, guessed: &mut Vec<String>) -> Result<String, Failure> {
+/// Most units of systemd that are taken from a directory.
+const MAX_UNITS: usize = 64;
+
+/// The services of systemd that lie in a directory, by name; a template needs its instances first.
+fn units(dir: &Path) -> Vec<PathBuf> {
+    let there = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_unit = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.ends_with(".service") && !name.ends_with("@.service") && path.is_file()
+    };
+    let mut units: Vec<PathBuf> = there.filter(is_unit).collect();
+    units.sort();
+    units.truncate(MAX_UNITS);
+    units
+}
+
+/// What files of another tool say, as `import` translates them.
+fn imported(files: &[PathBuf], guessed: &mut Vec<String>) -> Result<String, Failure> {
     let mut draft = Draft::default();
-    translated(&mut draft, None, path)?;
+    for path in files {
+        translated(&mut draft, None, path)?;
+        guessed.push(format!("made from {}, as `heartbeat-cli import` does", path.display()));
+    }
     draft.resolve();
-    guessed.push(format!("made from {}, as `heartbeat-cli import` does", path.display()));
     guessed.extend(draft.report());
     Ok(draft.toml())
 }
@@ -93,7 +112,9 @@ fn imported(path: &Path, guessed: &mut Vec<String>) -> Result<String, Failure> {
 fn own(dir: &Path, guessed: &mut Vec<String>) -> String {
     let mut parts = Vec::new();
     if dir.join("manage.py").is_file() {
-        guessed.push("manage.py: Django, with its migrations first and gunicorn or the development server on port 8000".to_owned());
+        guessed.push(
+            "manage.py: Django, with its migrations first and its development server on port 8000".to_owned(),
+        );
         let python = [".venv/bin/python", "venv/bin/python"]
             .into_iter()
             .find(|path| dir.join(path).exists())
@@ -142,6 +163,14 @@ mod tests {
                 &[("Procfile", "web: python3 app.py\n"), ("manage.py", "")][..],
                 "[realm.web]\nrun = \"python3 app.py\"",
                 "made from",
+            ),
+            (
+                &[
+                    ("b.service", "[Service]\nExecStart=/bin/b\n"),
+                    ("a.service", "[Service]\nExecStart=/bin/a\n"),
+                ],
+                "[realm.a]\nrun = \"/bin/a\"",
+                "b.service, as",
             ),
             (&[("manage.py", "")], "[realm.migrate]\nrun = \"python3 manage.py migrate", "Django"),
             (&[("package.json", "{\"scripts\":{\"start\":\"node .\"}}")], "run = \"npm start\"", "port 3000"),

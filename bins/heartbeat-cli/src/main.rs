@@ -43,6 +43,7 @@ mod incidents;
 mod init;
 mod logs;
 mod man;
+mod markdown;
 mod mute;
 mod nagios;
 mod notification;
@@ -270,12 +271,12 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
             notify::log(&connect(console), id, console).await
         }
         Some(Command::Notify { what: args::Notify::Test { receiver, dry_run } }) => {
-            notify::test(&connect(console), receiver, *dry_run, console).await
+            notify::test(&connect(console), receiver.as_deref(), *dry_run, console).await
         }
         Some(Command::History { realm, since, probe }) => {
             history::run(&connect(console), realm, *since, probe.as_deref(), console).await
         }
-        Some(Command::Slo) => slo::run(&connect(console), console).await,
+        Some(Command::Slo { realms }) => slo::run(&connect(console), realms, console).await,
         Some(Command::Report { month }) => slo::report(&connect(console), month.as_deref(), console).await,
         Some(Command::Ack { id, note, by }) => {
             let request = AckRequest { by: by.clone(), note: note.clone() };

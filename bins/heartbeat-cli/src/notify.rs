@@ -4,8 +4,9 @@ use heartbeat_client::Client;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
 
+use crate::config;
 use crate::console::Console;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
 use crate::incidents::full;
 use crate::notification::line;
@@ -33,15 +34,40 @@ pub(crate) async fn log(client: &Client, id: &str, console: &mut Console) -> Out
 }
 
 /// Sends a test to a receiver, or shows it.
-pub(crate) async fn test(client: &Client, receiver: &str, dry_run: bool, console: &mut Console) -> Outcome {
+pub(crate) async fn test(
+    client: &Client,
+    receiver: Option<&str>,
+    dry_run: bool,
+    console: &mut Console,
+) -> Outcome {
+    let Some(receiver) = receiver else { return Err(unnamed(&config::receivers())) };
     let document = client.test_receiver(receiver, dry_run).await?;
     match console.form {
         Format::Json => console.json(&document)?,
         Format::Ndjson => document.messages.iter().try_for_each(|message| console.json_line(message))?,
-        _ => test_lines(&document, console.style).iter().try_for_each(|line| console.line(line))?,
+        _ => test_lines(&document, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
     }
     let failed = document.messages.iter().any(|message| message.delivered == Some(false));
     Ok(if failed { Exit::No } else { Exit::Holds })
+}
+
+/// What a test without a name answers.
+fn unnamed(receivers: &[String]) -> Failure {
+    let failure = Failure::new(Exit::Usage, "`notify test` takes the name of a receiver");
+    match receivers {
+        [] => failure
+            .help("the configuration here has none: `heartbeat-cli explain webhook` shows how to write one"),
+        names => failure.help(format!("there are: {}", names.join(", "))),
+    }
+}
+
+/// A document of JSON over several lines, which a person can read; any other line as it is.
+fn legible(line: &str) -> Vec<String> {
+    let document = serde_json::from_str::<serde_json::Value>(line).ok().filter(serde_json::Value::is_object);
+    match document.and_then(|document| serde_json::to_string_pretty(&document).ok()) {
+        Some(pretty) => pretty.lines().map(ToOwned::to_owned).collect(),
+        None => vec![line.to_owned()],
+    }
 }
 
 fn test_lines(document: &NotifyTestDocument, style: Style) -> Vec<String> {
@@ -54,7 +80,7 @@ fn test_lines(document: &NotifyTestDocument, style: Style) -> Vec<String> {
             Some(false) => lines.push(format!("{receiver} did not accept the test `{event}`: {why}")),
             None => {
                 lines.push(format!("{receiver} would be sent, as `{event}`:"));
-                lines.extend(sent.lines().map(|line| format!("  {}", style.text(line))));
+                lines.extend(sent.lines().flat_map(legible).map(|line| format!("  {}", style.output(&line))));
                 lines.push(String::new());
             }
         }
@@ -97,11 +123,28 @@ mod tests {
             "ops did not accept the test `opened`: answered 404 Not Found",
         ];
         assert_eq!(test_lines(&sent, Style::default()), expected);
+        let long = NotifyTestEntry {
+            sent: format!("{{\"title\":\"{}\",\"z\":1}}", "x".repeat(2_000)),
+            ..message(None, None)
+        };
+        let shown = test_lines(&document(vec![long]), Style::default());
+        assert_eq!(shown.len(), 6, "{shown:?}");
+        assert!(
+            shown[2].contains(&"x".repeat(2_000)) && shown[3] == "    \"z\": 1",
+            "nothing is cut: {shown:?}"
+        );
         let shown = test_lines(&document(vec![message(None, None)]), Style::default());
         assert_eq!(
             shown,
             ["ops would be sent, as `opened`:", "  POST http://h (path hidden)", "  ", "  {}", ""]
         );
+    }
+
+    #[test]
+    fn a_test_without_a_name_lists_the_names() {
+        let failure = unnamed(&["mail".to_owned(), "ops".to_owned()]);
+        assert_eq!((failure.exit, failure.help.as_deref()), (Exit::Usage, Some("there are: mail, ops")));
+        assert!(unnamed(&[]).help.is_some_and(|help| help.contains("explain webhook")));
     }
 
     #[test]

@@ -8,28 +8,39 @@ use crate::age;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
+use crate::markdown;
+use crate::select::names;
 use crate::style::{Hue, Style};
 
-/// The objectives of every realm.
-pub(crate) async fn run(client: &Client, console: &mut Console) -> Outcome {
-    let document = client.objectives().await?;
+/// The objectives of the realms that are named, or of every realm.
+pub(crate) async fn run(client: &Client, realms: &[String], console: &mut Console) -> Outcome {
+    let mut document = client.objectives().await?;
+    if !realms.is_empty() {
+        let names = names(client, realms).await?;
+        document.realms.retain(|entry| names.contains(&entry.realm));
+    }
     match console.form {
         Format::Json => console.json(&document)?,
         Format::Ndjson => document.realms.iter().try_for_each(|entry| console.json_line(entry))?,
         _ => {
             if document.realms.is_empty() {
-                console.line("no realm has an objective; give it slo = { availability = \"99.9%\" }")?;
+                let which = if realms.is_empty() { "no realm" } else { "none of these realms" };
+                let line = format!("{which} has an objective; write slo.availability = \"99.9%\" into it");
+                console.prose(&line, 2)?;
             }
             let style = console.style;
             for entry in &document.realms {
-                lines(entry, style).iter().try_for_each(|line| console.line(line))?;
+                lines(entry, style).iter().try_for_each(|line| console.prose(line, HANG_COLUMNS))?;
             }
         }
     }
     Ok(Exit::Holds)
 }
 
-/// A month, as heartbeatd writes it.
+/// Columns before what a line of an objective says.
+const HANG_COLUMNS: usize = 16;
+
+/// A month, as heartbeatd writes it; on a terminal its tables are laid out for it.
 pub(crate) async fn report(client: &Client, month: Option<&str>, console: &mut Console) -> Outcome {
     let format = match console.form {
         Format::Json | Format::Ndjson => "json",
@@ -38,6 +49,10 @@ pub(crate) async fn report(client: &Client, month: Option<&str>, console: &mut C
         Format::Table | Format::Wide | Format::Name | Format::Md => "md",
     };
     let report = client.report(month, format).await?;
+    if console.terminal && matches!(console.form, Format::Table | Format::Wide) {
+        let lines = markdown::lines(&report, console.width(), console.style);
+        return lines.iter().try_for_each(|line| console.line(line)).map(|()| Exit::Holds);
+    }
     console.print(&report)?;
     if !report.ends_with('\n') {
         console.line("")?;

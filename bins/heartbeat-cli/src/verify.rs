@@ -1,7 +1,7 @@
 //! Does what is desired hold yet? The evaluation behind `status --wait` and `wait`, apart from waiting itself.
 
-use heartbeat_status::Status;
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_status::{StartFailure, Status};
 
 use crate::args::Goal;
 use crate::headline::status_of;
@@ -39,6 +39,23 @@ pub(crate) fn counted<'a>(document: &'a StatusDocument, names: &[String]) -> Vec
 /// Selectors that mean no realm of the document.
 pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec<&'a str> {
     chosen(document, names).1
+}
+
+/// Realms whose start fails until a person has put in place what is missing. heartbeatd keeps looking, so they are not
+/// failed yet; whoever waits learns it at once.
+pub(crate) fn unstartable(document: &StatusDocument, names: &[String], style: Style) -> Vec<String> {
+    let is_unusable = |realm: &&&RealmEntry| {
+        let failure = realm.start_failure.as_ref().and_then(|failure| failure.known());
+        failure == Some(StartFailure::ProgramUnusable) && status_of(realm) != Status::Failed
+    };
+    let line = |realm: &&RealmEntry| {
+        format!(
+            "{} cannot be started: {}; heartbeatd looks again every second",
+            style.text(&realm.name),
+            style.text(&realm.message)
+        )
+    };
+    counted(document, names).iter().filter(is_unusable).map(line).collect()
 }
 
 /// Judges a document. A realm that is not known yet is missing, not an error.
@@ -159,6 +176,24 @@ mod tests {
         api.status = Status::Stopped.into();
         assert_eq!(evaluated(&document, &["api"], stopped), Evaluation::Holds);
         assert!(matches!(evaluated(&document, &["api"], Wanted::Goal(Goal::Up)), Evaluation::Missing(_)));
+    }
+
+    #[test]
+    fn a_start_that_fails_until_a_person_acts_is_told_before_it_counts_as_failed() {
+        let mut document = sample::calm();
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        (api.status, api.message) =
+            (Status::Starting.into(), "`gunicornn` is in no directory of PATH".to_owned());
+        assert!(unstartable(&document, &[], Style::default()).is_empty());
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        api.start_failure = Some(StartFailure::ProgramUnusable.into());
+        assert_eq!(
+            unstartable(&document, &[], Style::default()),
+            [
+                "api cannot be started: `gunicornn` is in no directory of PATH; heartbeatd looks again every second"
+            ]
+        );
+        assert!(matches!(evaluated(&document, &[], Wanted::Desired), Evaluation::Missing(_)));
     }
 
     #[test]

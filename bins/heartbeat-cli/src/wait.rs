@@ -1,5 +1,6 @@
 //! Waiting, with a deadline on everything: heartbeatd itself is waited for, too.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
@@ -10,7 +11,7 @@ use crate::args::Goal;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
-use crate::verify::{Evaluation, Wanted, counted, evaluate, unknown};
+use crate::verify::{Evaluation, Wanted, counted, evaluate, unknown, unstartable};
 
 /// How long `wait` and `status --wait` wait without a time of their own.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
@@ -78,12 +79,19 @@ async fn poll(
     silence: &mut Option<ClientError>,
 ) -> Result<(), Failure> {
     let style = console.style;
+    let mut told: BTreeSet<String> = BTreeSet::new();
     let mut tick = interval(Duration::from_millis(POLL_MS));
     loop {
         tick.tick().await;
         match client.status(false).await {
             Ok(document) => {
                 let evaluation = evaluate(&document, names, wanted, style);
+                for line in unstartable(&document, names, style) {
+                    if told.insert(line.clone()) {
+                        console.passing_note("");
+                        console.note(&line);
+                    }
+                }
                 let over = !matches!(evaluation, Evaluation::Missing(_));
                 if let Evaluation::Missing(missing) = &evaluation {
                     let first = missing.first().map_or("", String::as_str);

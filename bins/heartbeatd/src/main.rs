@@ -119,7 +119,7 @@ fn run(
         };
         let daemon = Daemon::start_with(start, || {
             // A closed standard output is no reason not to supervise.
-            let _ = introduction.take().map(|lines| writeln!(std::io::stdout(), "{lines}"));
+            let _ = introduction.take().map(|lines| writeln!(std::io::stdout(), "{}", style.fitted(&lines)));
         })?;
         daemon.stop_on_signals()?;
         drop(held.take());

@@ -5,13 +5,15 @@ use figment::value::{Dict, Value};
 
 use crate::defaults::{self, HEALTH_PATH};
 use crate::keys::{self, KINDS, Key, OF_TLS, Table, means_something};
+use crate::others;
 use crate::translated::{Form, command, fitted, folded, is_probe, whole};
 use crate::units;
 
 use Table::{Fuse, Health, Heartbeat, Limits, Log, Notify, Realm, Restart, Slo, Start, Stop};
 
 /// The kinds of receivers, of which each has one.
-const RECEIVERS: [&str; 6] = ["webhook", "alertmanager", "ntfy", "slack", "pagerduty", "exec"];
+pub(crate) const RECEIVERS: [&str; 7] =
+    ["webhook", "alertmanager", "ntfy", "slack", "pagerduty", "exec", "smtp"];
 
 /// The tables within a realm.
 const WITHIN_A_REALM: [Table; 7] = [Start, Stop, Restart, Limits, Log, Slo, Health];
@@ -122,12 +124,12 @@ impl<'a> Context<'a> {
         let name = table.as_str();
         let realm = self.realm().map_or(self.values, |(_, realm)| realm);
         match realm.get(name) {
-            None => format!("write {name} = {{ {key} = {text} }}"),
             Some(Value::Dict(_, inner)) if inner.contains_key(key) => {
                 format!("remove it: `{name}` has `{key}` already")
             }
             Some(Value::Dict(..)) => format!("add {key} = {text} to `{name}`"),
-            Some(_) => format!("`{key}` is a key of the table `{name}`"),
+            // Dotted: several such lines may stand one below the other.
+            Some(_) | None => format!("write {name}.{key} = {text}"),
         }
     }
 
@@ -160,18 +162,66 @@ impl<'a> Context<'a> {
                 None => format!("`{key}` is a key of a probe in `health`"),
             },
             Some(_) => several(),
+            None if self.table == Realm && self.goes_into_one(realm, key) => {
+                "it goes into the same `health` as the others".to_owned()
+            }
             None if key == "resource" => {
                 "`resource` is a kind of probe in `health`, and needs a bound such as `max_memory`".to_owned()
             }
             None if KINDS.contains(&key) => format!("write health = {{ {key} = {text} }}"),
             None => match (own_address(realm), realm.contains_key("run")) {
-                (Some(address), _) => beside("http", &format!("http://{address}{HEALTH_PATH}")),
+                (Some(address), _) => {
+                    let others = self.others_of_health(realm, "http", key);
+                    beside("http", &format!("http://{address}{HEALTH_PATH}"))
+                        .replace(" }", &format!("{others} }}"))
+                }
                 (None, true) if means_something("process", key) => {
-                    format!("write health = {{ process = true, {key} = {text} }}")
+                    let others = self.others_of_health(realm, "process", key);
+                    format!("write health = {{ process = true, {key} = {text}{others} }}")
                 }
                 (None, _) => format!("`{key}` is a key of a probe: give the realm a `health` first"),
             },
         }
+    }
+
+    /// Keys of a probe that stand in the realm itself, by their name of ours: together they are one `health`.
+    fn of_health(&self, realm: &'a Dict) -> Vec<(&'static Key, &'a Value)> {
+        let mut found: Vec<(&'static Key, &'a Value)> = Vec::new();
+        for (name, value) in realm {
+            let key = others::of_another_table(name).or_else(|| {
+                let own = keys::find(Realm, name).is_some() || others::is_known(name);
+                let table = WITHIN_A_REALM.into_iter().find(|table| keys::find(*table, name).is_some())?;
+                keys::find(table, name).filter(|_| !own)
+            });
+            if let Some(key) = key.filter(|key| key.table == Health)
+                && !found.iter().any(|(other, _)| other.name == key.name)
+            {
+                found.push((key, value));
+            }
+        }
+        found
+    }
+
+    /// Whether another line of the realm shows the whole `health`, with this key in it.
+    fn goes_into_one(&self, realm: &'a Dict, key: &str) -> bool {
+        let is_check = |name: &String| keys::find(Realm, name).is_none() && others::means_health(name);
+        let kind = if own_address(realm).is_some() { "http" } else { "process" };
+        let fits = |name: &str| means_something(kind, name);
+        let first = self.of_health(realm).into_iter().map(|(first, _)| first.name).find(|name| fits(name));
+        realm.keys().any(is_check) || (fits(key) && first.is_some_and(|first| first != key))
+    }
+
+    /// The other keys of a probe that stand in the realm, as far as they fit a probe of this kind.
+    fn others_of_health(&self, realm: &'a Dict, kind: &str, own: &str) -> String {
+        let fitting = self.of_health(realm).into_iter().filter(|(key, _)| {
+            key.name != own
+                && !KINDS.contains(&key.name)
+                && !OF_TLS.contains(&key.name)
+                && means_something(kind, key.name)
+        });
+        let parts =
+            fitting.filter_map(|(key, value)| Some(format!(", {} = {}", key.name, fitted(key, value)?)));
+        parts.collect()
     }
 
     /// The health check of another tool.
@@ -180,7 +230,21 @@ impl<'a> Context<'a> {
         if realm.contains_key("health") {
             return "remove it: `health` is there already; several probes are a list of tables".to_owned();
         }
-        health(value, realm).map_or_else(|| example(realm), |health| format!("write health = {health}"))
+        let Some(health) = health(value, realm) else { return example(realm) };
+        // What stands beside it in the realm goes into the same table.
+        let table = match health.strip_prefix('"').and_then(|url| of_url(url.strip_suffix('"')?)) {
+            Some((kind, target)) => format!("{{ {kind} = {target:?} }}"),
+            None => health.clone(),
+        };
+        let kind = table.trim_start_matches("{ ").split(' ').next().unwrap_or_default();
+        let others = self.others_of_health(realm, kind, "");
+        let has =
+            |part: &&str| !table.contains(&format!(" {}", part.split(" = ").next().unwrap_or_default()));
+        let others: Vec<&str> = others.split(", ").filter(|part| !part.is_empty()).filter(has).collect();
+        if others.is_empty() {
+            return format!("write health = {health}");
+        }
+        format!("write health = {}, {} }}", table.trim_end_matches(" }"), others.join(", "))
     }
 
     /// A key of ours that belongs in another table: where to write it.
@@ -312,7 +376,7 @@ fn health(value: &Value, realm: &Dict) -> Option<String> {
 }
 
 /// `{ path = "/healthz", port = 8080 }` of Kubernetes as a URL.
-fn get(table: &Dict, realm: &Dict) -> Option<String> {
+pub(crate) fn get(table: &Dict, realm: &Dict) -> Option<String> {
     let path = table.get("path").and_then(Value::as_str).unwrap_or("/");
     let host = table.get("host").and_then(Value::as_str).unwrap_or(defaults::HOST);
     let address = match table.get("port").and_then(whole) {
@@ -371,29 +435,34 @@ pub(crate) fn of_another_type(table: Table, key: &str, value: &Value, realm: &Di
         }
         (Realm, "restart", Value::String(_, word)) => {
             let policy = match word.as_str() {
-                "never" | "no" | "off" => "never",
+                "never" => "never",
                 "on-failure" => "on-failure",
-                "always" | "unless-stopped" | "yes" | "on" => "always",
-                _ => return Some("for example restart = { policy = \"always\" }".to_owned()),
+                "always" | "on" => "always",
+                word if let Some(policy) = others::policy(word) => policy,
+                _ => return Some("for example restart.policy = \"always\"".to_owned()),
             };
-            format!("write restart = {{ policy = \"{policy}\" }}")
+            format!("write restart.policy = \"{policy}\"")
         }
         (Realm, "restart", Value::Bool(_, on)) => {
-            format!("write restart = {{ policy = \"{}\" }}", if *on { "always" } else { "never" })
+            format!("write restart.policy = \"{}\"", if *on { "always" } else { "never" })
+        }
+        (Realm, "restart", _) => "for example restart.policy = \"always\"".to_owned(),
+        (Realm, "slo", _) => {
+            format!("write slo.availability = {}", fitted(keys::find(Slo, "availability")?, value)?)
         }
         (Realm, "log", _) => match text {
-            Some(to @ ("none" | "journal" | "file")) => format!("write log = {{ to = \"{to}\" }}"),
+            Some(to @ ("none" | "journal" | "file")) => format!("write log.to = \"{to}\""),
             _ => "remove it: its output goes to a file, and its place is state_dir/log".to_owned(),
         },
         (Realm, "start" | "stop", _) if let Some(time) = Form::Duration.of(value) => {
-            format!("write {key} = {{ timeout = {time} }}")
+            format!("write {key}.timeout = {time}")
         }
         (Realm, "stop", Value::String(_, word)) => match word.contains(' ') {
-            true => format!("write stop = {{ command = {} }}", command(value)?),
-            false => format!("write stop = {{ signal = {} }}", fitted(keys::find(Stop, "signal")?, value)?),
+            true => format!("write stop.command = {}", command(value)?),
+            false => format!("write stop.signal = {}", fitted(keys::find(Stop, "signal")?, value)?),
         },
         (Realm, "limits", _) => {
-            format!("write limits = {{ memory = {} }}", fitted(keys::find(Limits, "memory")?, value)?)
+            format!("write limits.memory = {}", fitted(keys::find(Limits, "memory")?, value)?)
         }
         (Realm, "health", _) => match health(value, realm) {
             Some(health) => format!("write health = {health}"),

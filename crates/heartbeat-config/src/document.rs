@@ -202,12 +202,24 @@ fn translated(message: &str, line: &str) -> (String, String) {
         let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
         return ("a text stands in quotes".to_owned(), format!("write {key} = \"{value}\""));
     }
+    if let Some(help) = quotes_within(line) {
+        return ("the text ends at the second of its quotes".to_owned(), help);
+    }
     let help = if message.contains("string") {
         "a string begins and ends with a quote on the same line: key = \"text\""
     } else {
         "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
     };
     (message.to_owned(), help.to_owned())
+}
+
+/// `key = "a "b" c"`: a text in single quotes may have the others within.
+fn quotes_within(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let value = value.trim();
+    let text = value.strip_prefix('"')?.strip_suffix('"')?;
+    let is_it = text.contains('"') && !text.contains(['\'', '\\', '#']);
+    is_it.then(|| format!("quotes within a text: write {} = '{text}'", key.trim()))
 }
 
 /// A key or a table that stands twice, with both places.

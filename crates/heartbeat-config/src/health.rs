@@ -13,7 +13,8 @@ use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{HEALTH_PATH, INTERVAL, TIMEOUT};
-use crate::keys::{KINDS, Table, means_something, reserved};
+use crate::keys::{self, KINDS, Table, means_something, reserved};
+use crate::others;
 use crate::probe::{self, Times};
 use crate::push;
 use crate::reader::{Entry, Reader, Section};
@@ -337,14 +338,17 @@ fn measure(
 /// A probe is of exactly one kind.
 fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]) {
     let later = table.keys().any(|key| reserved::is_reserved(Table::Health, key));
-    if kinds.is_empty() && later {
+    // A key that means a kind has been refused with ours.
+    let is_meant = |key: &String| keys::find(Table::Health, key).is_none() && others::means_kind(key);
+    if kinds.is_empty() && (later || table.keys().any(is_meant)) {
         return;
     }
     let found =
         if kinds.is_empty() { "names no kind".to_owned() } else { format!("names {}", kinds.join(" and ")) };
     let message = format!("a probe {found}; it needs exactly one of {}", KINDS.join(", "));
-    let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
-    reader.value_problem(entry, Code::BadProbe, message, "this probe", help);
+    let several = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
+    let help = reader.advised_path(entry, table).filter(|_| kinds.is_empty());
+    reader.value_problem(entry, Code::BadProbe, message, "this probe", help.as_deref().unwrap_or(several));
 }
 
 /// `notify = true` in a realm that can be asked; `None` when it is refused.

@@ -82,6 +82,7 @@ pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
 pub use load::{check, effective, find_file, load, load_beside, load_str, shareable, socket_of};
+pub use others::{Meaning, meanings};
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{

@@ -145,10 +145,14 @@ fn kind<'s>(reader: &Reader<'_>, name: &str, section: &'s Section<'_>) -> Option
     let mut kinds = KINDS.iter().filter_map(|kind| Some((section.get(kind.key)?, kind)));
     let Some(found) = kinds.next() else {
         // A word of another tool has been refused with ours.
-        let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
-        if !is_meant {
-            let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
-            let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
+        let is_known = |key: &str| keys::find(Table::Notify, key).is_some();
+        if !section.keys().any(|key| !is_known(key) && others::means_receiver(key)) {
+            let message = format!("receiver `{name}` has no kind, so nothing can be sent to it");
+            let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.key).collect();
+            let help = format!(
+                "it has one of {}; for example webhook = \"http://127.0.0.1:3000/api/incidents/\"",
+                kinds.join(", ")
+            );
             let place = reader.key_place(section.path());
             reader.push(Diagnostic::new(Code::BadReceiver, message).at(place, "this receiver").help(help));
         }
@@ -185,8 +189,19 @@ fn mail(
         // Its name and its certificates are those of any server.
         Some(authority) => refusal(&format!("https://{authority}/"), ca, "mail server").map(|(why, _)| why),
     };
+    let has_neither = section.get("from").is_none() && section.get("to").is_none();
     if let Some(why) = &refused {
-        let help = "for example smtp = \"smtp://mail.example.org:587\"; the login is in `token_file`";
+        let help = match url.split_once('@').filter(|_| has_neither && !url.contains('/')) {
+            // The address of the reader, in the place of the server's.
+            Some((_, host)) => {
+                let of_keys = "a mail has three keys: smtp = \"smtp://127.0.0.1:25\" (the server)";
+                let help = format!("{of_keys}, from = \"heartbeat@{host}\", to = [{url:?}]");
+                let why = format!("`{url}` is a mail address, and `smtp` is the server that sends");
+                reader.value_problem(entry, Code::BadReceiver, why, "this mail server", &help);
+                return None;
+            }
+            None => "for example smtp = \"smtp://mail.example.org:587\"; the login is in `token_file`",
+        };
         reader.value_problem(entry, Code::BadReceiver, why.clone(), "this mail server", help);
     }
     let from = section
@@ -196,6 +211,12 @@ fn mail(
     let given = items.len();
     let to: Vec<String> =
         items.iter().filter_map(|entry| reader.text(entry).filter(|to| address(reader, entry, to))).collect();
+    if has_neither {
+        let message = "a mail needs `from` and `to`, and this receiver has neither";
+        let help = "add from = \"heartbeat@example.org\" and to = [\"ops@example.org\"]";
+        reader.value_problem(entry, Code::BadReceiver, message, "this mail server", help);
+        return None;
+    }
     for (key, is_missing) in [("from", section.get("from").is_none()), ("to", section.get("to").is_none())] {
         if is_missing {
             let message = format!("a mail needs `{key}`, and this receiver has none");
@@ -267,6 +288,15 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: &
     if kind != "slack" {
         alone("channel", "is for a bot of `slack`", "remove it");
     } else if section.get("channel").is_none() {
+        let is_api = |entry: &Entry<'_>| {
+            entry.value.as_str().is_some_and(|url| url.trim_end_matches('/').ends_with("slack.com/api"))
+        };
+        if let Some(entry) = section.get("slack").filter(is_api) {
+            let message = "https://slack.com/api is for a bot, which writes to a `channel`";
+            let help = "add channel = \"#ops\" and token_file = \"slack.token\"; or write the URL of an incoming webhook, \
+                        slack = \"https://hooks.slack.com/services/T/B/X\"";
+            reader.value_problem(&entry, Code::BadReceiver, message, "this address", help);
+        }
         alone(
             "token_file",
             "is the token of a bot, which writes to a `channel`; an incoming webhook needs none",

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use figment::value::Value;
 use heartbeat_status::RealmName;
 
-use crate::advice::Context;
+use crate::advice::{Context, RECEIVERS};
 use crate::keys::{self, Table};
 use crate::translated::{folded, truth, whole};
 
-use Table::{Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
+use Table::{Health, Heartbeat, Limits, Log, Need, Notify, Realm, Restart, Root, Start, Stop};
 
 /// What a person who knows another tool should write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,25 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     (Realm, &["before"], Say("name this realm in `after` of the one that comes later")),
     (
         Realm,
+        &["execreload", "reload"],
+        Nothing("a program reloads by a signal: heartbeat-cli signal HUP REALM"),
+    ),
+    (Realm, &["redirectstderr"], Say("remove it: both outputs of a realm go to one file")),
+    (Realm, &["processname"], Say("remove it: a realm is called as its heading says")),
+    (
+        Realm,
+        &["wantedby", "requiredby", "alias"],
+        Say("remove it: heartbeatd starts every realm that is `enabled` and not `manual`"),
+    ),
+    (
+        Realm,
+        &["profiles", "profile"],
+        Say("a realm that is `manual` is started on request only; `group` names several at once"),
+    ),
+    (Realm, &["stdoutlogfilemaxbytes", "stderrlogfilemaxbytes", "maxsize"], Key(Log, "max_size")),
+    (Realm, &["stdoutlogfilebackups", "stderrlogfilebackups"], Key(Log, "keep")),
+    (
+        Realm,
         &[
             "healthcheck",
             "healthchecks",
@@ -45,6 +64,8 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
             "livenessprobe",
             "readinessprobe",
             "startupprobe",
+            "liveness",
+            "readiness",
         ],
         Check,
     ),
@@ -65,7 +86,8 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
         Key(Restart, "burst"),
     ),
     (Realm, &["startlimitintervalsec", "startlimitinterval"], Key(Restart, "window")),
-    (Realm, &["restartsec", "restartdelay", "backoff", "minuptime"], Key(Restart, "backoff")),
+    (Realm, &["restartsec", "restartdelay", "backoff"], Key(Restart, "backoff")),
+    (Realm, &["minuptime"], Key(Restart, "reset_after")),
     (Realm, &["exitcodes", "successexitstatus"], Key(Restart, "success_codes")),
     (Realm, &["restartpreventexitstatus", "stopexitcodes"], Key(Restart, "never_codes")),
     (Realm, &["startsecs"], Key(Start, "settle")),
@@ -119,8 +141,45 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     ),
     (
         Realm,
-        &["image", "build", "container", "containername", "volumes", "networks"],
+        &[
+            "image",
+            "build",
+            "container",
+            "containername",
+            "volumes",
+            "networks",
+            "networkmode",
+            "privileged",
+            "capadd",
+            "capdrop",
+            "secrets",
+            "configs",
+            "tmpfs",
+        ],
         Nothing("it runs programs, not containers; `docker run` is a program"),
+    ),
+    (
+        Notify,
+        &[
+            "discord",
+            "telegram",
+            "teams",
+            "msteams",
+            "gotify",
+            "matrix",
+            "pushover",
+            "opsgenie",
+            "googlechat",
+            "sms",
+        ],
+        Nothing(
+            "`exec` runs a program for each step, `webhook` posts the incident, and `alertmanager` reaches many others",
+        ),
+    ),
+    (
+        Notify,
+        &["email", "mail", "mailto", "emails"],
+        Say("a mail has three keys: `smtp` (smtp://HOST:PORT of the server), `from` and `to`"),
     ),
     (Stop, &["killmode"], Key(Stop, "signal_to")),
     (Log, &["path", "file", "target", "driver", "stdout", "stderr"], Say(OWN_LOG)),
@@ -263,6 +322,18 @@ fn by_value(context: &Context<'_>, word: &str, value: &Value) -> Option<String> 
             };
             line(Need, "until", until.into())
         }
+        // Discord takes what Slack takes, at another path.
+        (Notify, "discord") if !has_receiver(context) => {
+            let url = value.as_str()?.trim_end_matches('/');
+            line(Notify, "slack", format!("{url}/slack").into()).filter(|_| url.starts_with("https://"))
+        }
+        (Notify, "email" | "mail" | "mailto" | "emails") if !has_receiver(context) => {
+            let to = value.as_str().filter(|to| to.contains('@'))?;
+            let host = to.split_once('@').map_or("example.org", |(_, host)| host);
+            Some(format!(
+                "a mail has three keys: smtp = \"smtp://127.0.0.1:25\" (the server), from = \"heartbeat@{host}\", to = [{to:?}]"
+            ))
+        }
         (Heartbeat, "bind" | "address" | "port" | "host" | "listenaddress") => {
             let address = match whole(value) {
                 Some(port) => format!("127.0.0.1:{port}"),
@@ -297,6 +368,86 @@ pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
             Say(_) | Nothing(_) => None,
         },
     )
+}
+
+/// What a word of another tool is here.
+#[derive(Clone, Copy, Debug)]
+pub enum Meaning {
+    /// A key of ours.
+    Key(&'static keys::Key),
+    /// What to do, where no key takes its place alone.
+    Advice(&'static str),
+}
+
+/// Everything that a word of another tool means, such as `depends_on`, `ExecStart=` or `unless-stopped`.
+#[must_use]
+pub fn meanings(word: &str) -> Vec<Meaning> {
+    let folded = folded(word.trim_end_matches('='));
+    let mut found: Vec<Meaning> =
+        keys::keys().filter(|key| key.also.contains(&folded.as_str())).map(Meaning::Key).collect();
+    for (_, _, ours) in WORDS.iter().filter(|(_, words, _)| words.contains(&folded.as_str())) {
+        found.extend(match ours {
+            Key(table, name) => keys::find(*table, name).map(Meaning::Key),
+            Check => keys::find(Realm, "health").map(Meaning::Key),
+            Say(sentence) | Nothing(sentence) => Some(Meaning::Advice(sentence)),
+        });
+    }
+    if found.is_empty() && (folded == "restart" || policy(word).is_some()) {
+        found.extend(keys::find(Restart, "policy").map(Meaning::Key));
+    }
+    found
+}
+
+/// The restart policy that a word of another tool stands for.
+pub(crate) fn policy(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "unless-stopped" | "yes" | "true" | "any" => "always",
+        "no" | "none" | "false" | "off" => "never",
+        "unexpected" | "on_failure" | "onfailure" | "failure" | "on-abnormal" => "on-failure",
+        _ => return None,
+    })
+}
+
+/// Whether the receiver has a kind already.
+fn has_receiver(context: &Context<'_>) -> bool {
+    RECEIVERS.iter().any(|kind| context.values.contains_key(*kind))
+}
+
+/// A word that means a kind of receiver, in another tool or here: the mistake is the word.
+pub(crate) fn means_receiver(name: &str) -> bool {
+    let word = folded(name);
+    let of_words =
+        |(table, words, _): &(Table, &[&str], Ours)| *table == Notify && words.contains(&word.as_str());
+    called(Notify, &word).is_some_and(|ours| RECEIVERS.contains(&ours)) || WORDS.iter().any(of_words)
+}
+
+/// A word that means a kind of probe, in another tool: the mistake is the word.
+pub(crate) fn means_kind(name: &str) -> bool {
+    let word = folded(name);
+    let is_kind = |ours: &str| keys::KINDS.contains(&ours);
+    let of_words = |(table, words, ours): &(Table, &[&str], Ours)| {
+        *table == Health
+            && words.contains(&word.as_str())
+            && matches!(ours, Key(Health, kind) if is_kind(kind))
+    };
+    called(Health, &word).is_some_and(is_kind) || WORDS.iter().any(of_words)
+}
+
+/// The key of a table within a realm that a word of another tool stands for, where it stands in the realm itself.
+pub(crate) fn of_another_table(name: &str) -> Option<&'static keys::Key> {
+    let word = folded(name);
+    let (.., ours) = WORDS.iter().find(|(of, words, _)| *of == Realm && words.contains(&word.as_str()))?;
+    match ours {
+        Key(table, name) if *table != Realm => keys::find(*table, name),
+        _ => None,
+    }
+}
+
+/// A word of another tool for something of a realm.
+pub(crate) fn is_known(name: &str) -> bool {
+    let word = folded(name);
+    called(Realm, &word).is_some()
+        || WORDS.iter().any(|(of, words, _)| *of == Realm && words.contains(&word.as_str()))
 }
 
 /// The key of ours that other tools call so.

@@ -230,6 +230,18 @@ impl Reader<'_> {
         if is_item { advised.replace("health = ", "") } else { advised }
     }
 
+    /// The URL that a `path` without a kind means, where the realm has a port.
+    pub(crate) fn advised_path(&self, entry: &Entry<'_>, table: &Dict) -> Option<String> {
+        let path = table.get("path").and_then(Value::as_str).filter(|path| path.starts_with('/'))?;
+        let nothing = Dict::new();
+        let realm =
+            self.context(Table::Realm, &entry.path, &nothing).realm().map_or(&nothing, |(_, realm)| realm);
+        Some(match advice::get(table, realm) {
+            Some(url) => format!("write http = {url:?} in place of `path`"),
+            None => format!("write http = \"http://127.0.0.1:PORT{path}\" in place of `path`"),
+        })
+    }
+
     /// Refuses every key that is not in the table of keys, and every one that is not built.
     pub(crate) fn check_keys(&self, table: Table, path: &Path, values: &Dict) {
         for (name, value) in values {
@@ -380,10 +392,23 @@ impl Reader<'_> {
         match parse(&text) {
             Ok(value) => Some(value),
             Err(why) => {
-                let help = units::meant(&text).filter(|meant| parse(meant).is_ok()).map_or_else(
-                    || format!("for example \"{example}\""),
-                    |meant| format!("write \"{meant}\""),
-                );
+                let fits = |meant: &String| parse(meant).is_ok();
+                let quoted = |text: String| format!("\"{text}\"");
+                let help = match units::meant(&text)
+                    .filter(fits)
+                    .or_else(|| units::meant_size(&text).filter(fits))
+                {
+                    Some(meant) => format!("write {}", quoted(meant)),
+                    // A number alone: each unit that it may have.
+                    None => {
+                        let units = ["ms", "s", "%", "MiB"].map(|unit| format!("{}{unit}", text.trim()));
+                        let units: Vec<String> = units.into_iter().filter(fits).map(quoted).collect();
+                        match units.is_empty() {
+                            true => format!("for example {}", quoted(example.to_owned())),
+                            false => format!("write {}", units.join(" or ")),
+                        }
+                    }
+                };
                 self.value_problem(entry, Code::BadUnit, why, "not understood", &help);
                 None
             }
@@ -467,7 +492,9 @@ impl Reader<'_> {
             return Some(*value);
         }
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let help = keys::nearest(&text, words.iter().map(|(word, _)| *word)).map_or_else(
+        let nearest = others::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
+        let nearest = nearest.or_else(|| keys::nearest(&text, words.iter().map(|(word, _)| *word)));
+        let help = nearest.map_or_else(
             || format!("one of {list}"),
             |suggestion| format!("did you mean \"{suggestion}\"? There are {list}"),
         );

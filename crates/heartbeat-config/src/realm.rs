@@ -24,6 +24,7 @@ use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
 use crate::slo;
+use crate::translated;
 use crate::units;
 
 /// Where systemd-journald takes streams.
@@ -646,6 +647,15 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
         let name = reader.text(item)?;
         return Some(WrittenNeed { kind, name, path: item.path.clone(), until: None, while_down: standard });
     };
+    if !table.contains_key("realm")
+        && let Some(items) = translated::conditions(table).filter(|_| !table.is_empty())
+    {
+        let key = kind.as_str();
+        let message = "this is compose's table of conditions; here each dependency is an item of a list";
+        let help = format!("write {key} = {items}");
+        reader.value_problem(item, Code::NeedWithoutRealm, message, "this one", &help);
+        return None;
+    }
     reader.check_keys(Table::Need, &item.path, table);
     let inner = Section::new(item.path.clone(), table);
     let named = inner.get("realm");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use figment::value::Value;
+use figment::value::{Dict, Value};
 use heartbeat_probe::Probe;
 
 use crate::cron::Cron;
@@ -52,7 +52,13 @@ impl Form {
                 };
                 units::duration(&meant).is_ok().then(|| quoted(meant))
             }
-            Self::Size => units::meant(text()?).filter(|meant| units::size(meant).is_ok()).map(quoted),
+            Self::Size => {
+                let sized = |meant: &String| units::size(meant).is_ok();
+                units::meant(text()?)
+                    .filter(sized)
+                    .or_else(|| units::meant_size(text()?).filter(sized))
+                    .map(quoted)
+            }
             Self::Processors => {
                 let share = match value {
                     Value::Num(_, number) => number.to_f64()?,
@@ -186,11 +192,30 @@ pub(crate) fn truth(value: &Value) -> Option<bool> {
 fn names(value: &Value) -> Option<String> {
     let names: Vec<&str> = match value {
         Value::String(_, text) => text.split([',', ' ']).filter(|name| !name.is_empty()).collect(),
+        Value::Dict(_, table) if let Some(items) = conditions(table) => return Some(items),
         Value::Dict(_, table) => table.keys().map(String::as_str).collect(),
         Value::Array(_, items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
         _ => return None,
     };
     Some(format!("{names:?}"))
+}
+
+/// compose's table of conditions as a list of ours.
+pub(crate) fn conditions(table: &Dict) -> Option<String> {
+    let item = |(name, how): (&String, &Value)| {
+        let condition = match how {
+            Value::Dict(_, how) => how.get("condition").and_then(Value::as_str).unwrap_or("service_started"),
+            _ => return None,
+        };
+        Some(match condition {
+            "service_started" | "process_started" => format!("{{ realm = {name:?}, until = \"started\" }}"),
+            "service_completed_successfully" | "process_completed_successfully" | "process_completed" => {
+                format!("{{ realm = {name:?}, until = \"done\" }}")
+            }
+            _ => format!("{name:?}"),
+        })
+    };
+    Some(format!("[{}]", table.iter().map(item).collect::<Option<Vec<_>>>()?.join(", ")))
 }
 
 /// One value as the string of a program's variable.
@@ -244,7 +269,11 @@ pub(crate) fn fitted(key: &Key, value: &Value) -> Option<String> {
                 None => Form::Duration.of(value),
             },
             Takes::Share => {
-                text().filter(|text| units::millionths(text).is_ok()).and_then(|_| written(value))
+                let number = match value {
+                    Value::Num(_, number) => number.to_f64().map(|number| format!("{number}%")),
+                    _ => text().map(|text| format!("{}%", text.trim_end_matches('%'))),
+                };
+                number.filter(|text| units::millionths(text).is_ok()).map(|text| quoted(&text))
             }
             Takes::SizeOrUnlimited if is_unlimited() => Some(quoted("unlimited")),
             Takes::SizeOrPercentage if text().is_some_and(|text| units::percentage(text).is_ok()) => {
@@ -351,7 +380,7 @@ mod tests {
             (Form::Duration, Value::from("10"), Some("\"10s\"")),
             (Form::Duration, Value::from("5 sec"), Some("\"5s\"")),
             (Form::Duration, Value::from("soon"), None),
-            (Form::Size, Value::from("512M"), None),
+            (Form::Size, Value::from("512M"), Some("\"512MiB\"")),
             (Form::Size, Value::from("512mb"), Some("\"512MiB\"")),
             (Form::Processors, Value::from("1.5"), Some("\"150%\"")),
             (Form::Signal, Value::from("SIGINT"), Some("\"INT\"")),

@@ -41,7 +41,18 @@ impl Refusal {
 pub(crate) fn meant(text: &str) -> Option<String> {
     let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     let digits = tight.find(|c: char| !c.is_ascii_digit()).unwrap_or(tight.len());
+    if tight[digits..].starts_with('.') {
+        return whole(&tight);
+    }
     let (number, unit) = tight.split_at(digits);
+    let times =
+        |count: u64, unit: &str| Some(format!("{}{unit}", number.parse::<u64>().ok()?.checked_mul(count)?));
+    match unit.to_ascii_lowercase().as_str() {
+        "w" | "wk" | "week" | "weeks" => return times(7, "d"),
+        "month" | "months" | "mon" => return times(30, "d"),
+        "y" | "yr" | "year" | "years" => return times(365, "d"),
+        _ => {}
+    }
     let unit = match unit.to_ascii_lowercase().as_str() {
         "ms" | "msec" | "millis" | "milliseconds" => "ms",
         "s" | "sec" | "secs" | "second" | "seconds" => "s",
@@ -57,6 +68,27 @@ pub(crate) fn meant(text: &str) -> Option<String> {
         _ => return None,
     };
     (!number.is_empty()).then(|| format!("{number}{unit}"))
+}
+
+/// `0.5s` and `1.5 h` in the largest unit in which they are whole.
+fn whole(tight: &str) -> Option<String> {
+    const UNITS: [(&str, f64); 5] =
+        [("d", 86_400_000.0), ("h", 3_600_000.0), ("m", 60_000.0), ("s", 1_000.0), ("ms", 1.0)];
+    let at = tight.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+    let number: f64 = tight[..at].parse().ok()?;
+    // In our word for the unit.
+    let unit = meant(&format!("1{}", &tight[at..]))?;
+    let (_, scale) = UNITS.iter().find(|(name, _)| unit.strip_prefix('1') == Some(name))?;
+    let millis = number * scale;
+    let (unit, scale) = UNITS.iter().find(|(_, scale)| (millis / scale).fract() == 0.0)?;
+    (1.0..1e15).contains(&millis).then(|| format!("{:.0}{unit}", millis / scale))
+}
+
+/// `512M` as a size: a letter alone is for what has no other meaning there.
+pub(crate) fn meant_size(text: &str) -> Option<String> {
+    let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let number = tight.strip_suffix(['M', 'm'])?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{number}MiB"))
 }
 
 fn nearest_signal(word: &str) -> Option<String> {
@@ -290,6 +322,18 @@ mod tests {
         assert_eq!(millis("250ms"), Ok(250));
         assert_eq!(millis("1h30m"), Ok(5_400_000));
         assert_eq!(millis("7d"), Ok(604_800_000));
+        for (written, ours) in [
+            ("0.5s", Some("500ms")),
+            ("1.5h", Some("90m")),
+            ("1.5 min", Some("90s")),
+            ("1w", Some("7d")),
+            ("2 months", Some("60d")),
+            ("1.5x", None),
+            ("0.0001ms", None),
+        ] {
+            assert_eq!(meant(written).as_deref(), ours, "{written}");
+        }
+        assert_eq!(meant_size("512M").as_deref(), Some("512MiB"));
         for bad in ["", "5", "5x", "s", "1.5s", "1s1m", "1s 2s", "-1s", "99999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

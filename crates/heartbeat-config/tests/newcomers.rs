@@ -18,7 +18,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API cwd = \"/srv\"\n", 3, "write dir = \"/srv\""),
     ("API autostart = true\n", 3, "remove it: heartbeatd starts every realm by itself"),
     ("API autostart = false\n", 3, "write manual = true"),
-    ("API autorestart = \"unexpected\"\n", 3, "write restart = { policy = \"on-failure\" }"),
+    ("API autorestart = \"unexpected\"\n", 3, "write restart.policy = \"on-failure\""),
     ("API cron = \"0 2 * * *\"\n", 3, "let cron or a systemd timer do that"),
     ("API numprocs = 3\n", 3, "declare a realm for each process"),
     ("[realm.api]\nExecStart = \"/usr/bin/api\"\n", 2, "write run = \"/usr/bin/api\""),
@@ -45,7 +45,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API env_file = \"missing.env\"\n", 3, "the path starts at the directory of this file"),
     ("API user = \"no-such-user\"\n", 3, "there is no user no-such-user"),
     // Values.
-    ("API restart = \"always\"\n", 3, "write restart = { policy = \"always\" }"),
+    ("API restart = \"always\"\n", 3, "write restart.policy = \"always\""),
     ("API restart.policy = \"allways\"\n", 3, "did you mean \"always\"?"),
     ("API log = \"/var/log/api.log\"\n", 3, "its place is state_dir/log"),
     ("[heartbeat]\nlisten = 4327\nAPI", 2, "write listen = \"127.0.0.1:4327\""),
@@ -61,7 +61,40 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API env = [\"A=1\"]\n", 3, "write env = { A = \"1\" }"),
     ("API env = { A = 1 }\n", 3, "A = \"1\""),
     ("API env = { KEY = \"${NO_SUCH_VARIABLE}\" }\n", 3, "${NO_SUCH_VARIABLE:-default}"),
+    ("API restart.policy = \"unless-stopped\"\n", 3, "did you mean \"always\"?"),
+    ("API restart = 5\n", 3, "for example restart.policy = \"always\""),
+    ("API slo = \"99.9%\"\n", 3, "write slo.availability = \"99.9%\""),
+    ("API limits.memory = \"512M\"\n", 3, "write \"512MiB\""),
+    ("API start.timeout = \"0.5s\"\n", 3, "write \"500ms\""),
+    ("API start.timeout = \"500\"\n", 3, "write \"500ms\" or \"500s\""),
+    ("[realm.api]\nrun = \"sh -c \"exit 1\"\"\n", 2, "write run = 'sh -c \"exit 1\"'"),
+    ("API ExecReload = \"kill -HUP\"\n", 3, "heartbeat-cli signal HUP REALM"),
+    ("API redirect_stderr = true\n", 3, "both outputs of a realm go to one file"),
+    ("API WantedBy = \"multi-user.target\"\n", 3, "heartbeatd starts every realm"),
+    ("API profiles = [\"jobs\"]\n", 3, "a realm that is `manual`"),
+    ("API stdout_logfile_maxbytes = \"50MB\"\n", 3, "write log.max_size = \"50MiB\""),
+    // Receivers.
+    ("[notify.m]\nemail = \"a@b.c\"\nAPI", 2, "from = \"heartbeat@b.c\", to = [\"a@b.c\"]"),
+    ("[notify.m]\nsmtp = \"a@b.c\"\nAPI", 2, "from = \"heartbeat@b.c\", to = [\"a@b.c\"]"),
+    (
+        "[notify.m]\ndiscord = \"https://discord.com/api/webhooks/1/a\"\nAPI",
+        2,
+        "write slack = \"https://discord.com/api/webhooks/1/a/slack\"",
+    ),
+    ("[notify.m]\ntelegram = \"x\"\nAPI", 2, "`exec` runs a program for each step"),
+    (
+        "[notify.m]\non = [\"opened\"]\nAPI",
+        1,
+        "one of webhook, alertmanager, ntfy, slack, pagerduty, exec, smtp",
+    ),
+    ("[notify.m]\nslack = \"https://slack.com/api\"\nAPI", 2, "add channel = \"#ops\""),
     // Health.
+    ("API health = { test = [\"CMD\", \"true\"] }\n", 3, "write exec = [\"true\"]"),
+    (
+        "API port = 9000\nhealth = { path = \"/healthz\" }\n",
+        4,
+        "write http = \"http://127.0.0.1:9000/healthz\" in place of `path`",
+    ),
     ("API health = \"localhost:8001/x\"\n", 3, "write health = \"http://localhost:8001/x\""),
     ("API port = 9000\nhealth = \"/healthz\"\n", 4, "write health = \"http://127.0.0.1:9000/healthz\""),
     ("API port = 9000\nhealthcheck = \"/healthz\"\n", 4, "write health = \"http://127.0.0.1:9000/healthz\""),
@@ -92,6 +125,16 @@ const WRONG: &[(&str, usize, &str)] = &[
     // Names and dependencies.
     ("API prot = 8001\n", 3, "did you mean `port`?"),
     ("API needs = \"db, cache\"\n", 3, "needs = [\"db\", \"cache\"]"),
+    (
+        "API needs = { db = { condition = \"service_completed_successfully\" } }\n[realm.db]\nrun = \"true\"\noneshot = true\n",
+        3,
+        "write needs = [{ realm = \"db\", until = \"done\" }]",
+    ),
+    (
+        "API depends_on = { db = { condition = \"service_healthy\" } }\n[realm.db]\nrun = \"true\"\n",
+        3,
+        "write needs = [\"db\"]",
+    ),
     ("API needs = [\"dp\"]\n[realm.db]\nrun = \"true\"\n", 3, "did you mean `db`?"),
     ("API needs = [\"b\"]\n[realm.b]\nrun = \"true\"\nneeds = [\"api\"]\n", 3, "api -> b -> api"),
     (
@@ -144,6 +187,36 @@ fn every_wrong_file_is_told_where_and_what_to_type() {
     }
     assert!(WRONG.len() >= 54, "{}", WRONG.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), WRONG.len(), wrong.join("\n\n"));
+}
+
+/// Realms in the words of other tools, several of which belong into one table of ours.
+const SEVERAL: &[&str] = &[
+    "restart = \"always\"\nRestartSec = 5\nstartretries = 3\nexitcodes = \"0,2\"\n",
+    "stopsignal = \"QUIT\"\nstop_grace_period = \"5s\"\nstartsecs = 5\nTimeoutStartSec = 9\n",
+    "MemoryMax = \"1G\"\ncpus = 1.5\nTasksMax = 9\nstdout_logfile_maxbytes = \"50MB\"\nstdout_logfile_backups = 3\n",
+    "port = 9000\ninterval = \"5s\"\nstart_period = \"10s\"\n",
+    "url = \"http://127.0.0.1:1/\"\ninterval = \"5s\"\nstart_period = \"10s\"\nretries = 2\n",
+    "healthcheck = { test = [\"CMD\", \"true\"], interval = \"7s\" }\nstart_period = \"10s\"\n",
+];
+
+#[test]
+fn the_helps_for_one_realm_can_all_be_followed_at_once() {
+    for lines in SEVERAL {
+        let text = format!("[realm.api]\nrun = \"true\"\n{lines}");
+        let report = load_str("heartbeat.toml", &text, &BTreeMap::new()).unwrap_err();
+        let mut followed: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        for problem in report.iter().filter(|problem| problem.severity == Severity::Error) {
+            let help = problem.help.clone().unwrap_or_default();
+            // What says that it goes into another line has none of its own.
+            followed[problem.line - 1] = help.strip_prefix("write ").unwrap_or_default().to_owned();
+        }
+        let followed = followed.join("\n");
+        let loaded = load_str("heartbeat.toml", &followed, &BTreeMap::new());
+        assert!(loaded.is_ok(), "{text}---\n{report}---\n{followed}\n---\n{}", loaded.unwrap_err());
+        for number in lines.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty()) {
+            assert!(followed.contains(number) || lines.contains("1.5"), "{number} is lost: {followed}");
+        }
+    }
 }
 
 #[test]

@@ -144,7 +144,13 @@ impl EventKind {
                     _ => detail,
                 };
                 let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-                (what, format!("{probe} {verb}{words} ({} of {})", progress.count, progress.goal))
+                // A failure before the first verdict moves no counter: there is nothing to count towards.
+                let counted = if progress.count == 0 {
+                    String::new()
+                } else {
+                    format!(" ({} of {})", progress.count, progress.goal)
+                };
+                (what, format!("{probe} {verb}{words}{counted}"))
             }
             Self::ProbeStale { probe, stale: true } => {
                 (What::ProbeInconclusive, format!("{probe} has had no conclusive measurement for too long"))

@@ -1,20 +1,23 @@
-//! compose.yaml and process-compose.yaml.
+//! compose.yaml.
 
 use serde_json::{Map, Value};
 
+use crate::import::checks;
 use crate::import::draft::Draft;
+use crate::import::ini::words;
 use crate::import::values::{
     PACED, duration, environment, list, needs_a_shell, paced, scalar, scalars, size, table, text,
 };
+use crate::import::variables::Variables;
 
-type Table = Map<String, Value>;
+pub(super) type Table = Map<String, Value>;
 
-fn tables<'a>(root: &'a Value, key: &str) -> Result<&'a Table, String> {
+pub(super) fn tables<'a>(root: &'a Value, key: &str) -> Result<&'a Table, String> {
     root.get(key).and_then(Value::as_object).ok_or_else(|| format!("it has no table `{key}`"))
 }
 
 /// What stands beside the services is named, too.
-fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
+pub(super) fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
     for key in
         root.as_object().into_iter().flat_map(Map::keys).filter(|key| *key != known && !key.starts_with("x-"))
     {
@@ -30,27 +33,68 @@ fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
 /// watched.
 pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
     others(draft, root, "services", "heartbeatd runs programs, not containers");
+    let mut variables = Variables::default();
     for (name, service) in tables(root, "services")? {
-        let Some(service) = service.as_object() else {
+        let Some(service) = service.as_object().map(|service| filled_in(&mut variables, service)) else {
             draft.dropped(name, "it is no table");
             continue;
         };
         let realm = draft.realm(name);
-        command(draft, realm, name, service);
+        command(draft, realm, name, &service);
         let runs = draft.has(realm, "run");
-        for (key, value) in service {
+        for (key, value) in &service {
             let place = format!("{name}.{key}");
-            if setting(draft, realm, &place, key, value, runs).is_none() {
+            if setting(draft, realm, &place, key, value, &service, runs).is_none() {
                 draft.dropped(&place, "its value is not understood");
             }
         }
         if !runs && !draft.has(realm, "port") && !draft.has(realm, "health") {
-            draft.approximated(name, "nothing says how to watch it: write health = \"tcp://HOST:PORT\"");
+            draft.approximated(
+                name,
+                "it has no port on this machine, so it is off (enabled = false): write health = \"tcp://HOST:PORT\"",
+            );
             draft.add(realm, "enabled", "false");
             draft.add(realm, "health", "\"tcp://127.0.0.1:1\"");
         }
     }
+    if !variables.names.is_empty() {
+        let names: Vec<&str> = variables.names.iter().map(String::as_str).collect();
+        let what = "heartbeatd fills them in from its environment and from `.env` beside heartbeat.toml; one that is not set is empty";
+        draft.approximated(&format!("variables {}", names.join(", ")), what);
+    }
+    for form in &variables.unknown {
+        draft.dropped(form, "heartbeatd has ${NAME}, ${NAME:-default} and ${NAME:?message} alone");
+    }
     Ok(())
+}
+
+/// A service with its variables as heartbeatd fills them in; where ours takes a number, with their defaults.
+fn filled_in(variables: &mut Variables, service: &Table) -> Table {
+    const TEXTS: [&str; 10] = [
+        "command",
+        "entrypoint",
+        "environment",
+        "env_file",
+        "working_dir",
+        "user",
+        "labels",
+        "image",
+        "healthcheck",
+        "container_name",
+    ];
+    let of = |(key, value): (&String, &Value)| {
+        let how = if TEXTS.contains(&key.as_str()) { Variables::ours } else { Variables::by_default };
+        (key.clone(), variables.each(value, how))
+    };
+    service.iter().map(of).collect()
+}
+
+/// Words of a command of compose, which no shell reads.
+fn command_words(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(_) => scalars(value).unwrap_or_default(),
+        one => words(&scalar(one).unwrap_or_default()),
+    }
 }
 
 /// `entrypoint` and `command` together; without them the program is in the image.
@@ -81,51 +125,48 @@ fn command(draft: &mut Draft, realm: usize, name: &str, service: &Table) {
             "its command runs on this machine and not in a container: install what it needs",
         );
     }
-    let mut words = Vec::new();
-    for value in [part("entrypoint"), part("command")].into_iter().flatten() {
-        match value {
-            Value::Array(_) => {
-                words.extend(scalars(value).unwrap_or_default().iter().map(|word| text(&unescaped(word))))
-            }
-            one if words.is_empty() => {
-                // The only string: it is split as ours is.
-                draft.set(realm, "run", text(&unescaped(&scalar(one).unwrap_or_default())));
-                if part("entrypoint").is_some() && part("command").is_some() {
-                    draft.approximated(
-                        name,
-                        "`entrypoint` and `command` are both strings: put them together in `run`",
-                    );
-                }
-                return;
-            }
-            one => words.extend(scalar(one).unwrap_or_default().split_whitespace().map(text)),
-        }
+    let parts: Vec<&Value> = [part("entrypoint"), part("command")].into_iter().flatten().collect();
+    if let [one] = parts.as_slice()
+        && let Some(line) = scalar(one)
+        && !needs_a_shell(&without_variables(&line))
+    {
+        draft.set(realm, "run", text(&line));
+        return;
     }
-    draft.set(realm, "run", format!("[{}]", words.join(", ")));
+    let words: Vec<String> = parts.into_iter().flat_map(command_words).collect();
+    draft.set(realm, "run", list(words.iter().map(String::as_str)));
 }
 
-/// `$$` is compose's `$`, and ours before a brace.
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split("$$");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        out += if part.starts_with('{') { "$$" } else { "$" };
-        out += part;
+/// A text without what heartbeatd fills in.
+fn without_variables(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        out += &rest[..at];
+        rest = rest[at..].split_once('}').map_or("", |(_, rest)| rest);
     }
-    out
+    out + rest
 }
 
 /// Labels, of which one without a value is empty.
 fn labels(value: &Value) -> Option<String> {
     let pairs = environment(value)?.into_iter().map(|(name, value)| {
         let is_inherited = value == format!("${{{name}:-}}");
-        (name, if is_inherited { String::new() } else { unescaped(&value) })
+        (name, if is_inherited { String::new() } else { value })
     });
     Some(table(&pairs.collect::<Vec<_>>()))
 }
 
 /// One setting of a service; `None` where its value is not understood.
-fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Value, runs: bool) -> Option<()> {
+fn setting(
+    draft: &mut Draft,
+    realm: usize,
+    place: &str,
+    key: &str,
+    value: &Value,
+    service: &Table,
+    runs: bool,
+) -> Option<()> {
     const CONTAINER: [&str; 24] = [
         "volumes",
         "networks",
@@ -172,32 +213,36 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         // With the command.
         "image" | "command" | "entrypoint" => {}
         "environment" => {
-            let pairs = environment(value)?.into_iter().map(|(name, value)| (name, unescaped(&value)));
-            draft.set_env(realm, place, pairs.collect());
+            draft.set_env(realm, place, environment(value)?);
         }
-        "env_file" => {
-            let files = scalars(value)?;
-            draft.set(realm, "env_file", text(files.first()?));
-            if files.len() > 1 {
-                draft.approximated(place, "only the first file is taken: put them together");
-            }
-        }
+        "env_file" => env_files(draft, realm, place, value)?,
         "working_dir" => draft.set(realm, "dir", text(&scalar(value)?)),
         "user" => draft.set(realm, "user", text(scalar(value)?.split(':').next()?)),
         "ports" | "expose" => ports(draft, realm, place, value)?,
         "depends_on" => depends(draft, realm, place, value)?,
-        "healthcheck" => healthcheck(draft, realm, place, value)?,
-        "restart" => restart(draft, realm, place, &scalar(value)?)?,
+        "healthcheck" => healthcheck(draft, realm, place, value, service)?,
+        "restart" => restart(draft, realm, &scalar(value)?)?,
         "stop_signal" => draft.set(realm, "stop.signal", text(scalar(value)?.trim_start_matches("SIG"))),
         "stop_grace_period" => draft.set(realm, "stop.timeout", duration(&scalar(value)?)?),
         "mem_limit" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
         "cpus" => draft.set(realm, "limits.cpu", percent(value)?),
-        "pids_limit" => draft.set(realm, "limits.tasks", value.as_i64()?.to_string()),
+        "pids_limit" => draft.set(realm, "limits.tasks", scalar(value)?.parse::<u32>().ok()?.to_string()),
         "labels" => draft.set(realm, "labels", labels(value)?),
         "deploy" => deploy(draft, realm, place, value.as_object()?),
         "container_name" | "hostname" => draft.dropped(place, "a realm has its own name"),
-        "logging" => draft.dropped(place, "output goes to state_dir/log; see `log`"),
-        "profiles" => draft.dropped(place, "write manual = true for what is started on request only"),
+        "logging" => draft.dropped(place, "output goes to state_dir/log/REALM.log; see `log`"),
+        "profiles" if scalars(value)?.is_empty() => draft.understood(),
+        "profiles" if runs => {
+            draft.set(realm, "manual", "true");
+            draft.approximated(
+                place,
+                "without its profile it is not started: heartbeat-cli start REALM starts it",
+            );
+        }
+        "profiles" => {
+            draft.add(realm, "enabled", "false");
+            draft.approximated(place, "without its profile it does not run, so it is not watched: remove enabled = false where it does");
+        }
         key if key.starts_with("x-") => draft.dropped(place, "a key of one's own"),
         key if CONTAINER.contains(&key) => draft.dropped(place, "it is about the container"),
         _ => draft.dropped(place, "heartbeatd has nothing like it"),
@@ -214,37 +259,86 @@ fn percent(value: &Value) -> Option<String> {
     Some(text(&format!("{:.0}%", share * 100.0)))
 }
 
-/// The first port of this machine is the realm's.
+/// The first file; the others, and those that may be missing, are named.
+fn env_files(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
+    let items: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        one => vec![one],
+    };
+    let path = |item: &Value| item.get("path").and_then(scalar).or_else(|| scalar(item));
+    let files: Vec<String> = items.iter().map(|item| path(item)).collect::<Option<_>>()?;
+    let Some(first) = files.first() else {
+        draft.understood();
+        return Some(());
+    };
+    draft.set(realm, "env_file", text(first));
+    if files.len() > 1 {
+        let others = files[1..].join(", ");
+        draft.approximated(place, &format!("a realm has one file: put {others} into {first}"));
+    }
+    if items.iter().any(|item| item.get("required").and_then(Value::as_bool) == Some(false)) {
+        draft.approximated(place, "the file has to be there");
+    }
+    Some(())
+}
+
+/// A port of a container, and the one of this machine that leads to it.
+#[derive(Clone, Copy)]
+struct Mapping {
+    outside: Option<u16>,
+    inside: u16,
+}
+
+/// `HOST:CONTAINER`, `ADDRESS:HOST:CONTAINER`, `CONTAINER`, or a table.
+fn mapping(item: &Value) -> Option<Mapping> {
+    if let Value::Object(table) = item {
+        let port = |key: &str| scalar(table.get(key)?)?.parse::<u16>().ok();
+        return Some(Mapping { outside: port("published"), inside: port("target")? });
+    }
+    let item = scalar(item)?;
+    let parts: Vec<&str> = item.split('/').next()?.split(':').collect();
+    let outside = match parts.len() {
+        1 => None,
+        count => Some(parts[count - 2].parse().ok()?),
+    };
+    Some(Mapping { outside, inside: parts.last()?.parse().ok()? })
+}
+
+/// The ports of a service that this machine can reach, or that its program listens on here.
+fn mappings(service: &Table) -> Vec<Mapping> {
+    let of = |key: &str| service.get(key).and_then(Value::as_array).into_iter().flatten();
+    of("ports").chain(of("expose")).filter_map(mapping).collect()
+}
+
+/// The first port is the realm's: the one inside of the container for a program that runs here, else the one outside.
 fn ports(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
     let Value::Array(items) = value else { return None };
-    let of = |item: &Value| match item {
-        Value::Object(table) => {
-            let port = table.get("published").or_else(|| table.get("target"))?;
-            scalar(port)?.parse::<u16>().ok()
-        }
-        item => {
-            // HOST:CONTAINER, ADDRESS:HOST:CONTAINER, CONTAINER.
-            let item = scalar(item)?;
-            let parts: Vec<&str> = item.split('/').next()?.split(':').collect();
-            let port = if parts.len() > 1 { parts[parts.len() - 2] } else { parts[0] };
-            port.parse::<u16>().ok()
-        }
-    };
-    let port = of(items.first()?)?;
-    if !draft.has(realm, "port") {
+    if items.is_empty() {
+        draft.understood();
+        return Some(());
+    }
+    let runs = draft.has(realm, "run");
+    let Mapping { outside, inside } = items.iter().find_map(mapping)?;
+    let port = if runs { inside } else { outside.unwrap_or(inside) };
+    if draft.has(realm, "port") {
+        draft.understood();
+    } else {
         draft.set(realm, "port", port.to_string());
         if !draft.has(realm, "health") {
             draft.add(realm, "health", text(&format!("tcp://127.0.0.1:{port}")));
         }
-    }
-    let mapped = items.first().and_then(scalar).is_some_and(|item| item.contains(':'));
-    if mapped && draft.has(realm, "run") {
-        draft.approximated(
-            place,
-            &format!(
-                "port {port} is the one outside of the container: the program itself has to listen there"
-            ),
-        );
+        let what = match outside {
+            Some(outside) if runs && outside != inside => Some(format!(
+                "the program listens on {inside} here: what asked for {outside} has to ask for {inside}"
+            )),
+            None if !runs => {
+                Some(format!("port {port} is one of the container: publish it, or nothing is there"))
+            }
+            _ => None,
+        };
+        if let Some(what) = what {
+            draft.approximated(place, &what);
+        }
     }
     if items.len() > 1 {
         draft.approximated(place, "a realm has one port: watch the others with entries of `health`");
@@ -252,7 +346,7 @@ fn ports(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<
     Some(())
 }
 
-fn depends(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
+pub(super) fn depends(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
     match value {
         Value::Object(table) => {
             for (on, how) in table {
@@ -278,7 +372,7 @@ fn depends(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Optio
                         "condition" | "required" => {}
                         "restart" => draft.approximated(
                             place,
-                            "write { realm = \"...\", while_down = \"restart\" } where a restart of the need is to restart it",
+                            &format!("add while_down = \"restart\" to its need of {on} where an outage of that is to restart it"),
                         ),
                         _ => draft.dropped(&format!("{place}.{on}.{key}"), "heartbeatd has nothing like it"),
                     }
@@ -290,39 +384,66 @@ fn depends(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Optio
     Some(())
 }
 
-fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
+/// A health check that is switched off: the process is watched alone, where there is one.
+fn unchecked(draft: &mut Draft, realm: usize, place: &str) {
+    if draft.has(realm, "run") {
+        draft.set(realm, "health", "{ process = true }");
+    } else {
+        draft.approximated(
+            place,
+            "without a check and without a process of its own, only its port can be watched",
+        );
+    }
+}
+
+fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value, service: &Table) -> Option<()> {
     let check = value.as_object()?;
-    if check.get("disable").and_then(Value::as_bool) == Some(true) {
-        draft.understood();
+    if check.get("disable").is_some_and(|off| scalar(off).as_deref() == Some("true")) {
+        unchecked(draft, realm, place);
         return Some(());
     }
-    let test = check.get("test")?;
-    let exec = match test {
+    let Some(test) = check.get("test") else {
+        draft.dropped(place, "its command is in the image: write what to ask into `health`");
+        return Some(());
+    };
+    let (shell, words) = match test {
         Value::Array(_) => {
             let words = scalars(test)?;
             match words.first()?.as_str() {
                 "NONE" => {
-                    draft.understood();
+                    unchecked(draft, realm, place);
                     return Some(());
                 }
-                "CMD-SHELL" => list(["sh", "-c", words.get(1)?.as_str()]),
-                "CMD" => list(words[1..].iter().map(String::as_str)),
-                _ => list(words.iter().map(String::as_str)),
+                "CMD-SHELL" => (words.get(1).cloned(), Vec::new()),
+                "CMD" => (None, words[1..].to_vec()),
+                _ => (None, words),
             }
         }
-        line => list(["sh", "-c", scalar(line)?.as_str()]),
+        line => (scalar(line), Vec::new()),
     };
-    let mut parts = vec![format!("exec = {}", unescaped(&exec))];
-    let interval = check
-        .get("interval")
-        .and_then(scalar)
-        .and_then(|text| duration(&text))
-        .unwrap_or_else(|| "\"30s\"".to_owned());
+    let runs = draft.has(realm, "run");
+    let there = mappings(service);
+    let outside = |port: u16| {
+        let found = there.iter().find(|mapping| mapping.inside == port && !runs);
+        found.and_then(|mapping| mapping.outside).unwrap_or(port)
+    };
+    let asked = match &shell {
+        Some(line) => checks::line(line).and_then(|words| checks::probe(&words, outside)),
+        None => checks::probe(&words, outside),
+    };
+    let is_command = asked.is_none();
+    let kind = asked.unwrap_or_else(|| match &shell {
+        Some(line) => format!("exec = {}", list(["sh", "-c", line.as_str()])),
+        None => format!("exec = {}", list(words.iter().map(String::as_str))),
+    });
+    let mut parts = vec![kind];
+    let time = |key: &str| check.get(key).and_then(scalar).and_then(|text| duration(&text));
+    let interval = time("interval").unwrap_or_else(|| "\"30s\"".to_owned());
     let timeout = match check.get("timeout") {
         Some(timeout) => duration(&scalar(timeout)?)?,
         None => interval.clone(),
     };
-    let (times, is_longer) = paced(Some(interval), Some(timeout), true);
+    let (times, is_longer) = paced(Some(interval), Some(timeout), is_command);
     parts.extend(times);
     if is_longer {
         draft.approximated(&format!("{place}.interval"), PACED);
@@ -332,25 +453,28 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> O
         draft.understood();
         match key.as_str() {
             "test" | "interval" | "timeout" | "disable" => {}
-            "retries" => parts.push(format!("fail_after = {}", value.as_i64()?.max(1))),
+            "retries" => parts.push(format!("fail_after = {}", scalar(value)?.parse::<u32>().ok()?.max(1))),
             "start_period" => parts.push(format!("grace = {}", duration(&scalar(value)?)?)),
             _ => draft.dropped(&place, "heartbeatd has nothing like it"),
         }
     }
     draft.set(realm, "health", format!("{{ {} }}", parts.join(", ")));
-    draft.approximated(place, "the check runs on this machine, where its programs and addresses may differ");
+    let what = if is_command {
+        "the command runs on this machine: its program has to be installed here, and its addresses have to be those of this machine"
+    } else {
+        "heartbeatd asks by itself, without that program, and follows no redirect"
+    };
+    draft.approximated(place, what);
     Some(())
 }
 
-fn restart(draft: &mut Draft, realm: usize, place: &str, policy: &str) -> Option<()> {
+fn restart(draft: &mut Draft, realm: usize, policy: &str) -> Option<()> {
     match policy.split(':').next()? {
         "no" | "false" => draft.set(realm, "restart.policy", "\"never\""),
         "always" => draft.set(realm, "restart.policy", "\"always\""),
         "on-failure" => draft.set(realm, "restart.policy", "\"on-failure\""),
-        "unless-stopped" => {
-            draft.set(realm, "restart.policy", "\"always\"");
-            draft.approximated(place, "what an operator stops stays stopped in any case");
-        }
+        // What an operator stops stays stopped here in any case.
+        "unless-stopped" => draft.set(realm, "restart.policy", "\"always\""),
         _ => return None,
     }
     if let Some((_, most)) = policy.split_once(':') {
@@ -384,7 +508,7 @@ fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
                     }
                 }
                 if value.get("reservations").is_some() {
-                    draft.dropped(&format!("{place}.reservations"), "nothing is reserved");
+                    draft.dropped(&format!("{place}.reservations"), "heartbeatd reserves nothing");
                 }
             }
             "replicas" if value.as_i64() == Some(1) => draft.understood(),
@@ -393,128 +517,6 @@ fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
                 "declare a realm for each process, or let the program start its own workers",
             ),
             _ => draft.dropped(&place, "it is about a cluster"),
-        }
-    }
-}
-
-/// `process-compose.yaml`.
-pub(crate) fn process_compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
-    others(draft, root, "processes", "heartbeatd has nothing like it for all realms; see [defaults]");
-    for (name, process) in tables(root, "processes")? {
-        let Some(process) = process.as_object() else {
-            draft.dropped(name, "it is no table");
-            continue;
-        };
-        let realm = draft.realm(name);
-        // The liveness probe first, so that the other one is beside it.
-        let mut settings: Vec<(&String, &Value)> = process.iter().collect();
-        settings.sort_by_key(|(key, _)| *key == "readiness_probe");
-        for (key, value) in settings {
-            let place = format!("{name}.{key}");
-            if process_setting(draft, realm, &place, key, value).is_none() {
-                draft.dropped(&place, "its value is not understood");
-            }
-        }
-    }
-    Ok(())
-}
-
-fn process_setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Value) -> Option<()> {
-    match key {
-        "command" => {
-            let line = scalar(value)?;
-            draft.set(realm, "run", text(&line));
-            if needs_a_shell(&line) {
-                draft.add(realm, "shell", "true");
-            }
-        }
-        "working_dir" => draft.set(realm, "dir", text(&scalar(value)?)),
-        "environment" => draft.set_env(realm, place, environment(value)?),
-        "depends_on" => depends(draft, realm, place, value)?,
-        "description" => draft.set(realm, "title", text(&scalar(value)?)),
-        "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
-        "disabled" => draft.set(realm, "manual", value.as_bool()?.to_string()),
-        "readiness_probe" | "liveness_probe" => probe(draft, realm, place, value.as_object()?)?,
-        "availability" => availability(draft, realm, place, value.as_object()?),
-        "shutdown" => {
-            for (key, value) in value.as_object()? {
-                match key.as_str() {
-                    "signal" => draft.set(realm, "stop.signal", text(&scalar(value)?)),
-                    "timeout_seconds" => draft.set(realm, "stop.timeout", duration(&scalar(value)?)?),
-                    "command" => {
-                        draft.set(realm, "stop.command", list(["sh", "-c", scalar(value)?.as_str()]))
-                    }
-                    _ => draft.dropped(&format!("{place}.{key}"), "heartbeatd has nothing like it"),
-                }
-            }
-        }
-        "log_location" => draft.dropped(place, "output goes to state_dir/log"),
-        _ => draft.dropped(place, "heartbeatd has nothing like it"),
-    }
-    Some(())
-}
-
-fn probe(draft: &mut Draft, realm: usize, place: &str, probe: &Table) -> Option<()> {
-    let mut parts = Vec::new();
-    for (key, value) in probe {
-        parts.push(match key.as_str() {
-            "http_get" => {
-                let part = |key: &str, default: &str| {
-                    value.get(key).and_then(scalar).unwrap_or_else(|| default.to_owned())
-                };
-                let url = format!(
-                    "{}://{}:{}{}",
-                    part("scheme", "http"),
-                    part("host", "127.0.0.1"),
-                    part("port", "80"),
-                    part("path", "/")
-                );
-                format!("http = {}", text(&url))
-            }
-            "exec" => format!("exec = {}", list(["sh", "-c", scalar(value.get("command")?)?.as_str()])),
-            "period_seconds" | "timeout_seconds" => continue,
-            "initial_delay_seconds" => format!("grace = {}", duration(&scalar(value)?)?),
-            "failure_threshold" => format!("fail_after = {}", value.as_i64()?.max(1)),
-            "success_threshold" => format!("pass_after = {}", value.as_i64()?.max(1)),
-            _ => {
-                draft.dropped(&format!("{place}.{key}"), "heartbeatd has nothing like it");
-                continue;
-            }
-        });
-    }
-    let time = |key: &str| probe.get(key).and_then(scalar).and_then(|text| duration(&text));
-    let (times, is_longer) =
-        paced(time("period_seconds"), time("timeout_seconds"), probe.contains_key("exec"));
-    parts.extend(times);
-    if is_longer {
-        draft.approximated(&format!("{place}.period_seconds"), PACED);
-    }
-    let both = match draft.value(realm, "health") {
-        // Only what is not alive is restarted; what is not ready is down.
-        Some(live) => format!("[{live}, {{ {}, name = \"ready\", role = \"ready\" }}]", parts.join(", ")),
-        None => format!("{{ {} }}", parts.join(", ")),
-    };
-    draft.set(realm, "health", both);
-    Some(())
-}
-
-fn availability(draft: &mut Draft, realm: usize, place: &str, availability: &Table) {
-    for (key, value) in availability {
-        let place = format!("{place}.{key}");
-        let word = scalar(value).unwrap_or_default();
-        match (key.as_str(), word.as_str()) {
-            ("restart", "always") => draft.set(realm, "restart.policy", "\"always\""),
-            ("restart", "on_failure") => draft.set(realm, "restart.policy", "\"on-failure\""),
-            ("restart", "no" | "false") => {
-                draft.set(realm, "restart.policy", "\"never\"");
-            }
-            ("backoff_seconds", seconds) if duration(seconds).is_some() => {
-                draft.set(realm, "restart.backoff", duration(seconds).unwrap_or_default());
-            }
-            ("max_restarts", most) if most.parse::<u32>().is_ok_and(|most| most > 0) => {
-                draft.set(realm, "restart.burst", most)
-            }
-            _ => draft.dropped(&place, "heartbeatd has nothing like it"),
         }
     }
 }

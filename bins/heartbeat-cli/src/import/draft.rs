@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::import::values::{name_of_realm, table, text};
+use crate::import::values::{name_of_realm, table, text, why_renamed};
 
 /// What became of a setting that is not simply a key of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Draft {
     pub(crate) fn realm(&mut self, written: &str) -> usize {
         let name = name_of_realm(written);
         if name != written {
-            self.approximated(written, &format!("the realm is called {name}: names are lower case"));
+            self.approximated(written, &format!("the realm is called {name}: {}", why_renamed(written)));
         }
         self.realms.push(Realm { name, lines: Vec::new() });
         self.realms.len() - 1
@@ -130,6 +130,14 @@ impl Draft {
             .any(|(known, _)| known == key || known.starts_with(&format!("{key}.")))
     }
 
+    /// Does what makes one more of what there is already, which has been reported.
+    pub(crate) fn once_more(&mut self, make: impl FnOnce(&mut Self)) {
+        let (notes, mapped) = (self.notes.len(), self.mapped);
+        make(self);
+        self.notes.truncate(notes);
+        self.mapped = mapped;
+    }
+
     /// It needs nothing of ours: what it says is so anyway.
     pub(crate) fn understood(&mut self) {
         self.mapped += 1;
@@ -157,7 +165,6 @@ impl Draft {
 
     /// Writes the dependencies on realms that are there, and names those that are not.
     pub(crate) fn resolve(&mut self) {
-        self.name_unwatched();
         self.wait_for_watched_until_up();
         let done: BTreeSet<String> =
             self.needs.iter().filter(|need| need.until == Some("done")).map(|need| need.on.clone()).collect();
@@ -165,12 +172,16 @@ impl Draft {
             let name = self.realms[at].name.clone();
             if done.contains(&name) && !self.has(at, "oneshot") {
                 self.add(at, "oneshot", "true");
-                self.approximated(&name, "others wait until it is done, so it is a oneshot");
+                self.approximated(
+                    &name,
+                    "others wait until it is done, so it is a oneshot: it runs once per boot",
+                );
             }
             if self.has(at, "oneshot") {
                 self.without_probes(at, &name);
             }
         }
+        self.name_unwatched();
         let names: BTreeSet<String> = self.realms.iter().map(|realm| realm.name.clone()).collect();
         for kind in ["needs", "wants", "after"] {
             for realm in 0..self.realms.len() {
@@ -188,7 +199,7 @@ impl Draft {
                     let why = if !names.contains(on) {
                         Some("is in none of these files")
                     } else if self.realms.iter().any(is_off) {
-                        Some("is not enabled, since nothing says how to watch it")
+                        Some("is off here (enabled = false)")
                     } else {
                         None
                     };
@@ -227,7 +238,7 @@ impl Draft {
             if self.realms.iter().position(is_on).is_some_and(|target| !self.has(target, "run")) {
                 let (place, what) = (
                     place.clone(),
-                    format!("{on} is only watched, so it is waited for until it is up, and not {until}"),
+                    format!("{on} is only watched: the gate is that it is up, instead of {until}"),
                 );
                 self.approximated(&place, &what);
                 self.needs[at].until = None;
@@ -257,7 +268,7 @@ impl Draft {
                 let name = self.realms[at].name.clone();
                 self.approximated(
                     &name,
-                    "nothing says how to ask it: heartbeatd watches its process; add `port` or `health`",
+                    "no health check: heartbeatd watches its process alone; add `port` or `health`",
                 );
             }
         }
@@ -290,11 +301,13 @@ impl Draft {
     pub(crate) fn report(&self) -> Vec<String> {
         let count = |fate| self.notes.iter().filter(|note| note.fate == fate).count();
         let (approximated, dropped) = (count(Fate::Approximated), count(Fate::Dropped));
+        let plural = |count| if count == 1 { "" } else { "s" };
         let mut lines = vec![format!(
-            "{} realm{}: {} settings mapped, {approximated} approximated, {dropped} dropped",
+            "{} realm{}: {} setting{} mapped, {approximated} approximated, {dropped} dropped",
             self.realms.len(),
-            if self.realms.len() == 1 { "" } else { "s" },
-            self.mapped
+            plural(self.realms.len()),
+            self.mapped,
+            plural(self.mapped)
         )];
         for fate in [Fate::Approximated, Fate::Dropped] {
             let word = fate.word();

@@ -60,13 +60,20 @@ fn without_comment(value: &str) -> &str {
     value.split(" ;").next().unwrap_or(value).trim()
 }
 
-/// Words of a line, with quotes taken off: `"A=b c" D=e`.
+/// Words of a line, with quotes and backslashes taken off: `"A=b c" D=e`.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
-    for c in line.chars() {
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
         match (quote, c) {
+            (None, '\\') => word.get_or_insert_default().extend(chars.next()),
+            (Some('"'), '\\') => match chars.next() {
+                Some(escaped @ ('"' | '\\' | '$' | '`')) => word.get_or_insert_default().push(escaped),
+                Some(other) => word.get_or_insert_default().extend(['\\', other]),
+                None => {}
+            },
             (Some(open), c) if c == open => quote = None,
             (None, '"' | '\'') => {
                 quote = Some(c);

@@ -3,6 +3,7 @@
 //! A translator takes each setting in turn: it becomes a key, an approximation with a remark, or is dropped with one.
 //! What a translator does not know is dropped by name, so nothing is lost in silence.
 
+mod checks;
 mod compose;
 mod draft;
 mod ini;
@@ -10,10 +11,13 @@ mod monit;
 mod monit_test;
 mod monit_words;
 mod pm2;
+mod process_compose;
 mod procfile;
 mod supervisord;
 mod systemd;
+mod unknown;
 mod values;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -72,13 +76,14 @@ pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Con
 /// Adds what a file says.
 pub(crate) fn translated(draft: &mut Draft, kind: Option<ImportKind>, file: &Path) -> Result<(), Failure> {
     let text = read(file)?;
-    let Some(kind) = kind.or_else(|| guess(file, &text)) else {
-        let what = format!("cannot tell what {} is", file.display());
-        return Err(Failure::new(Exit::Usage, what).help("say it with --from, for example --from compose"));
+    let help = || unknown::help(file, &text);
+    let Some(kind) = kind.or_else(|| guess(file, &text)).filter(|_| !unknown::is_program(file)) else {
+        let what = format!("{} is no file that `import` translates", file.display());
+        return Err(Failure::new(Exit::Usage, what).help(help()));
     };
-    let name = file.display().to_string();
-    translate(draft, kind, &name, &text)
-        .map_err(|why| Failure::new(Exit::Usage, format!("{name} is not read: {why}")))
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    translate(draft, kind, &whole.display().to_string(), &text)
+        .map_err(|why| Failure::new(Exit::Usage, format!("{} is not read: {why}", file.display())))
 }
 
 pub(crate) fn read(file: &Path) -> Result<String, Failure> {
@@ -103,10 +108,11 @@ fn guess(file: &Path, text: &str) -> Option<ImportKind> {
     if ends(".yaml") || ends(".yml") {
         let is_compose = text.lines().any(|line| line.starts_with("services:"));
         let is_process_compose = text.lines().any(|line| line.starts_with("processes:"));
+        let is_pm2 = text.lines().any(|line| line.starts_with("apps:"));
         return match (is_compose, is_process_compose) {
             (true, _) => Some(ImportKind::Compose),
             (false, true) => Some(ImportKind::ProcessCompose),
-            (false, false) => None,
+            (false, false) => is_pm2.then_some(ImportKind::Pm2),
         };
     }
     if text.contains("[program:") {
@@ -122,10 +128,10 @@ fn guess(file: &Path, text: &str) -> Option<ImportKind> {
 fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Result<(), String> {
     match kind {
         ImportKind::Compose => compose::compose(draft, &yaml::parse(text)?),
-        ImportKind::ProcessCompose => compose::process_compose(draft, &yaml::parse(text)?),
+        ImportKind::ProcessCompose => process_compose::translate(draft, &yaml::parse(text)?),
         ImportKind::Procfile => procfile::translate(draft, text),
         ImportKind::Systemd => systemd::translate(draft, name, text),
-        ImportKind::Supervisord => supervisord::translate(draft, text),
+        ImportKind::Supervisord => supervisord::translate(draft, name, text),
         ImportKind::Pm2 => pm2::translate(draft, text),
         ImportKind::Monit => monit::translate(draft, text),
     }

@@ -51,7 +51,7 @@ fn own(draft: &mut Draft, statement: &Statement) {
         }
         "daemon" => draft.understood(),
         "alert" | "mailserver" | "mail-format" | "eventqueue" => {
-            draft.dropped(&place, "receivers of incidents are [notify.NAME], with a webhook");
+            draft.dropped(&place, "receivers of incidents are [notify.NAME]; `smtp` sends mail");
         }
         "httpd" => draft.dropped(&place, "heartbeatd serves its status at `listen`, read-only"),
         _ => draft.dropped(&place, "it is about monit itself"),
@@ -82,11 +82,11 @@ impl Check {
         let why = match kind.as_str() {
             "process" | "host" | "program" if !name.is_empty() => None,
             "file" | "fifo" => {
-                Some("write a probe with exec, such as exec = \"find FILE -mmin -60\", into a realm")
+                Some("write a `file` probe into a realm: health = { file = \"PATH\", max_age = \"1h\" }")
             }
-            "filesystem" | "directory" => {
-                Some("write a probe with nagios, such as nagios = \"check_disk -w 10% -c 5%\", into a realm")
-            }
+            "filesystem" | "directory" => Some(
+                "write a `resource` probe into a realm: health = { resource = true, path = \"/\", min_disk_free = \"10%\" }",
+            ),
             _ => Some("heartbeatd watches services, and not the machine"),
         };
         if let Some(why) = why {
@@ -166,7 +166,7 @@ impl Check {
                 draft.set(self.realm, "manual", "true");
             }
             "onreboot" => draft.understood(),
-            _ => draft.dropped(&place, "receivers of incidents are [notify.NAME], with a webhook"),
+            _ => draft.dropped(&place, "receivers of incidents are [notify.NAME]; `smtp` sends mail"),
         }
     }
 

@@ -3,10 +3,15 @@
 use serde_json::Value;
 
 use crate::import::draft::Draft;
-use crate::import::values::{environment, scalar, scalars, size, text};
+use crate::import::values::{environment, literal, scalar, scalars, size, text, without_a_shell};
+use crate::import::yaml;
 
 pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
-    let root: Value = serde_json::from_str(file).map_err(|error| error.to_string())?;
+    // pm2 takes YAML, too.
+    let root: Value = match file.trim_start().starts_with('{') {
+        true => serde_json::from_str(file).map_err(|error| error.to_string())?,
+        false => yaml::parse(file)?,
+    };
     let apps = root.get("apps").and_then(Value::as_array).ok_or("it has no list `apps`")?;
     for key in root.as_object().into_iter().flat_map(serde_json::Map::keys).filter(|key| *key != "apps") {
         draft.dropped(key, "heartbeatd has nothing like it");
@@ -22,7 +27,7 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
         if run.is_empty() {
             draft.dropped(&format!("{name}.script"), "there is none");
         } else {
-            draft.set(realm, "run", text(&run));
+            draft.set(realm, "run", without_a_shell(&literal(&run)));
         }
         for (key, value) in table {
             let place = format!("{name}.{key}");
@@ -54,15 +59,21 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         // With the command.
         "name" | "script" | "args" | "interpreter" | "node_args" => {}
         "cwd" => draft.set(realm, "dir", text(&scalar(value)?)),
-        "env" => draft.set_env(realm, place, environment(value)?),
+        "env" => {
+            let pairs = environment(value)?.into_iter().map(|(name, value)| (name, literal(&value)));
+            draft.set_env(realm, place, pairs.collect());
+        }
         "max_memory_restart" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
         "autorestart" if value.as_bool()? => draft.understood(),
         "autorestart" => draft.set(realm, "restart.policy", "\"never\""),
         "max_restarts" => draft.set(realm, "restart.burst", value.as_u64()?.clamp(1, 1_000).to_string()),
         "restart_delay" | "exp_backoff_restart_delay" => draft.set(realm, "restart.backoff", ms(value)?),
-        "min_uptime" => draft.approximated(place, "a realm is stable after restart.reset_after of health"),
+        "min_uptime" => draft.approximated(
+            place,
+            "a restart counts until the realm has been healthy for restart.reset_after (60 s unless you set it)",
+        ),
         "kill_timeout" => draft.set(realm, "stop.timeout", ms(value)?),
-        "wait_ready" => draft.approximated(place, "pm2's ready message is not read: add `health`"),
+        "wait_ready" => draft.approximated(place, "heartbeatd reads no ready message of pm2: add `health`"),
         "listen_timeout" => draft.set(realm, "start.timeout", ms(value)?),
         "uid" | "user" => draft.set(realm, "user", text(&scalar(value)?)),
         "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
@@ -71,13 +82,13 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
             draft.dropped(place, "declare a realm for each process, or let the program start its own workers")
         }
         "watch" if value.as_bool() == Some(false) => draft.understood(),
-        "watch" | "ignore_watch" => draft.dropped(place, "heartbeatd watches no files"),
-        "cron_restart" => draft.dropped(place, "heartbeatd starts nothing by the clock"),
+        "watch" | "ignore_watch" => draft.dropped(place, "heartbeatd watches no files: heartbeat-cli restart REALM does it"),
+        "cron_restart" => draft.dropped(place, "heartbeatd starts nothing by the clock: let cron run heartbeat-cli restart REALM"),
         "out_file" | "error_file" | "log_file" | "merge_logs" | "log_date_format" => {
-            draft.dropped(place, "output goes to state_dir/log")
+            draft.dropped(place, "output goes to state_dir/log/REALM.log")
         }
         key if key.starts_with("env_") => {
-            draft.dropped(place, "one environment is taken: write the one that is meant into `env`")
+            draft.dropped(place, "a realm has one environment, that of `env`: write these into it where they are meant")
         }
         _ => draft.dropped(place, "heartbeatd has nothing like it"),
     }

@@ -65,7 +65,7 @@ fn what_becomes_of_ten_files_of_each_tool_is_written_down_and_loads() {
             }
             draft.resolve();
             let toml = draft.toml();
-            let report = load_str(name, &toml, &BTreeMap::new());
+            let report = load_str(name, &toml, &BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]));
             if let Err(report) = report {
                 wrong.push(format!("{name}: {report}\n{toml}"));
             }
@@ -143,7 +143,7 @@ fn of_value(kind: ImportKind, value: &Value) -> String {
     let mut draft = Draft::default();
     let read = match kind {
         ImportKind::Compose => compose::compose(&mut draft, value),
-        ImportKind::ProcessCompose => compose::process_compose(&mut draft, value),
+        ImportKind::ProcessCompose => process_compose::translate(&mut draft, value),
         _ => pm2::translate(&mut draft, &value.to_string()),
     };
     draft.resolve();

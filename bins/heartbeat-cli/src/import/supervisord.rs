@@ -1,10 +1,17 @@
 //! supervisord.conf.
 
 use crate::import::draft::Draft;
-use crate::import::ini::{Continuation, Section, parse, words};
-use crate::import::values::{duration, list, needs_a_shell, text};
+use std::path::Path;
 
-pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
+use crate::import::ini::{Continuation, Section, parse};
+use crate::import::values::{duration, literal, needs_a_shell, size, text, without_a_shell};
+
+/// Processes of one program that become realms.
+const MAX_PROCESSES: u32 = 64;
+
+/// The file `name`, in whose directory `%(here)s` is.
+pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
+    let here = Path::new(name).parent().filter(|dir| dir.is_absolute()).map(|dir| dir.display().to_string());
     let sections = parse(file, Continuation::Indent);
     let groups: Vec<(&str, Vec<&str>)> = sections
         .iter()
@@ -19,13 +26,22 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
         match section.name.split_once(':') {
             Some(("program", name)) => {
                 found = true;
-                program(draft, name.trim(), section, &groups);
+                let name = name.trim();
+                let group =
+                    groups.iter().find(|(_, programs)| programs.contains(&name)).map(|(group, _)| *group);
+                let count = section.settings.iter().find(|(key, _)| key == "numprocs");
+                let count = count.and_then(|(_, count)| count.parse().ok()).unwrap_or(1u32);
+                let of = |number| Process { program: name, group, here: here.as_deref(), count, number };
+                program(draft, section, &of(0));
+                for number in 1..count.min(MAX_PROCESSES) {
+                    draft.once_more(|draft| program(draft, section, &of(number)));
+                }
             }
             Some(("group", name)) => {
                 for (key, _) in section.settings.iter().filter(|(key, _)| key != "programs") {
                     draft.dropped(
                         &format!("{name}.{key}"),
-                        "the order follows from `needs` and `after`: write those",
+                        "realms start in the order of `needs` and `after`: write those",
                     );
                 }
             }
@@ -46,41 +62,96 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
     if found { Ok(()) } else { Err("it has no [program:NAME]".to_owned()) }
 }
 
-fn program(draft: &mut Draft, name: &str, section: &Section, groups: &[(&str, Vec<&str>)]) {
-    let realm = draft.realm(name);
-    if let Some((group, _)) = groups.iter().find(|(_, programs)| programs.contains(&name)) {
+/// One process of a program, of which there may be several.
+struct Process<'a> {
+    program: &'a str,
+    group: Option<&'a str>,
+    here: Option<&'a str>,
+    count: u32,
+    number: u32,
+}
+
+impl Process<'_> {
+    /// A value as ours, and the expansions in it that are not replaced.
+    fn expanded(&self, value: &str) -> (String, Vec<String>) {
+        let (mut out, mut unknown) = (String::new(), Vec::new());
+        let mut rest = value;
+        while let Some(at) = rest.find('%') {
+            out += &literal(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('%') {
+                out.push('%');
+                rest = after;
+                continue;
+            }
+            let Some((name, after)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) else {
+                out.push('%');
+                continue;
+            };
+            // `s`, `d`, `02d`.
+            let end = after.find(['s', 'd']).map_or(after.len(), |at| at + 1);
+            let (form, after) = after.split_at(end);
+            rest = after;
+            let width = form.trim_end_matches(['s', 'd']).parse().unwrap_or(0);
+            let text = match (name, name.strip_prefix("ENV_")) {
+                (_, Some(variable)) => Some(format!("${{{variable}}}")),
+                ("program_name", _) => Some(self.program.to_owned()),
+                ("group_name", _) => Some(self.group.unwrap_or(self.program).to_owned()),
+                ("process_num", _) => Some(format!("{:0width$}", self.number)),
+                ("numprocs", _) => Some(self.count.to_string()),
+                ("here", _) => self.here.map(literal),
+                _ => None,
+            };
+            out += &text.unwrap_or_else(|| {
+                unknown.push(format!("%({name}){form}"));
+                format!("%({name}){form}")
+            });
+        }
+        (out + &literal(rest), unknown)
+    }
+}
+
+fn program(draft: &mut Draft, section: &Section, process: &Process<'_>) {
+    let name = process.program;
+    let realm = match process.count {
+        1 => draft.realm(name),
+        _ => draft.realm(&format!("{name}-{}", process.number)),
+    };
+    if let Some(group) = process.group.or((process.count > 1).then_some(name)) {
         draft.set(realm, "group", text(group));
     }
     for (key, value) in &section.settings {
         let place = format!("{name}.{key}");
-        if value.contains("%(") {
-            draft.approximated(
-                &place,
-                "an expansion such as %(here)s is not replaced: write what it stands for",
-            );
+        let (value, unknown) = process.expanded(value);
+        for expansion in unknown {
+            draft.approximated(&place, &format!("{expansion} is not replaced: write what it stands for"));
         }
-        if setting(draft, realm, &place, key, value).is_none() {
+        if setting(draft, realm, &place, key, &value, process).is_none() {
             draft.dropped(&place, "its value is not understood");
         }
     }
 }
 
-fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str) -> Option<()> {
+fn setting(
+    draft: &mut Draft,
+    realm: usize,
+    place: &str,
+    key: &str,
+    value: &str,
+    process: &Process<'_>,
+) -> Option<()> {
     let on = matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
     match key {
         "command" => {
-            if needs_a_shell(value) || value.contains("%(") {
-                // supervisord has no shell either: the words stay as they are.
-                let words = words(value);
-                draft.set(realm, "run", list(words.iter().map(String::as_str)));
-                if !value.contains("sh -c") {
-                    draft.approximated(
-                        place,
-                        "it has characters that are for a shell: write shell = true if they are meant so",
-                    );
-                }
-            } else {
-                draft.set(realm, "run", text(value));
+            // supervisord has no shell either: the words stay as they are.
+            draft.set(realm, "run", without_a_shell(value));
+            if needs_a_shell(&value.replace("${", ""))
+                && !["sh -c", "'", "\""].iter().any(|quoted| value.contains(quoted))
+            {
+                draft.approximated(
+                    place,
+                    "no shell reads it, as under supervisord; write it as one string with shell = true where one should",
+                );
             }
         }
         "directory" => draft.set(realm, "dir", text(value)),
@@ -95,6 +166,12 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str)
             _ => draft.set(realm, "restart.policy", "\"never\""),
         },
         "startsecs" => draft.set(realm, "start.settle", duration(value)?),
+        "startretries" if value == "0" => {
+            draft.dropped(
+                place,
+                "a start is tried again here; restart.policy = \"never\" keeps a realm from that",
+            );
+        }
         "startretries" => draft.set(
             realm,
             "restart.burst",
@@ -108,18 +185,28 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str)
         "stopwaitsecs" => draft.set(realm, "stop.timeout", duration(value)?),
         "stopasgroup" if on => draft.set(realm, "stop.signal_to", "\"tree\""),
         "stopasgroup" | "killasgroup" => draft.understood(),
-        "priority" => draft.approximated(place, "the order follows from `needs` and `after`: write those"),
-        "numprocs" if value == "1" => draft.understood(),
-        "numprocs" => {
-            draft.dropped(place, "declare a realm for each process, or let the program start its own workers")
+        "priority" => draft.dropped(place, "realms start in the order of `needs` and `after`: write those"),
+        "numprocs" if process.count > MAX_PROCESSES => {
+            draft.approximated(place, &format!("the first {MAX_PROCESSES} of {value} processes are realms"));
         }
-        "process_name" => draft.dropped(place, "a realm has its own name"),
+        "numprocs" if process.count > 1 => {
+            let (name, last) = (process.program, process.count - 1);
+            let group = process.group.unwrap_or(name);
+            let what = format!("{value} realms, {name}-0 to {name}-{last}: `@{group}` names them all");
+            draft.approximated(place, &what);
+        }
+        "numprocs" => draft.understood(),
+        "process_name" => draft.dropped(place, "the realm is called as its program"),
+        "serverurl" => draft.dropped(place, "it is about supervisord itself"),
+        "stdout_events_enabled" | "stderr_events_enabled" => {
+            draft.dropped(place, "heartbeatd follows the output with `heartbeat-cli logs -f`");
+        }
         "redirect_stderr" => draft.understood(),
         "stdout_logfile_maxbytes" | "stderr_logfile_maxbytes" if value == "0" => {
             draft.dropped(place, "a log has a limit; see log.max_size");
         }
         "stdout_logfile_maxbytes" | "stderr_logfile_maxbytes" => {
-            draft.set(realm, "log.max_size", crate::import::values::size(value)?)
+            draft.set(realm, "log.max_size", size(value)?)
         }
         "stdout_logfile_backups" | "stderr_logfile_backups" => {
             draft.set(realm, "log.keep", value.parse::<u32>().ok()?.to_string())
@@ -128,7 +215,7 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str)
             draft.set(realm, "log.to", "\"none\"")
         }
         "stdout_logfile" | "stderr_logfile" => {
-            draft.approximated(place, "output goes to state_dir/log/REALM.log")
+            draft.approximated(place, "output goes to state_dir/log/REALM.log");
         }
         _ => draft.dropped(place, "heartbeatd has nothing like it"),
     }

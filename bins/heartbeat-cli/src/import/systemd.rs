@@ -2,29 +2,47 @@
 
 use crate::import::draft::Draft;
 use crate::import::ini::{Continuation, parse, words};
-use crate::import::values::{duration, list, needs_a_shell, size, text};
+use crate::import::values::{duration, list, literal, needs_a_shell, size, text, without_a_shell};
 
 /// One unit; its realm has the name of the file.
 pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".service").unwrap_or(name);
-    let realm = draft.realm(name.split('@').next().unwrap_or(name));
-    if name.contains('@') {
+    let realm = draft.realm(name.strip_suffix('@').unwrap_or(name));
+    if name.ends_with('@') {
         draft.approximated(name, "a template: make a realm for each instance and write its name for %i");
     }
     let mut variables: Vec<(String, String)> = Vec::new();
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let (mut before, mut after, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let is_oneshot = parse(file, Continuation::Backslash)
+        .iter()
+        .flat_map(|section| &section.settings)
+        .any(|(key, value)| key == "Type" && value == "oneshot");
     for section in parse(file, Continuation::Backslash) {
         for (key, value) in &section.settings {
             let place = format!("{name}: {key}");
             if value.is_empty() {
-                draft.dropped(&place, "it is empty, which resets a list");
+                match key.as_str() {
+                    "ExecStart" => starts.clear(),
+                    "ExecStartPre" => before.clear(),
+                    "ExecStartPost" => after.clear(),
+                    "Environment" => variables.clear(),
+                    _ => {}
+                }
+                draft.approximated(&place, "it is empty: what stands before it does not count");
                 continue;
             }
-            if value.contains('%') && key != "CPUQuota" && key != "MemoryMax" {
-                draft
-                    .approximated(&place, "a specifier such as %i is not replaced: write what it stands for");
-            }
+            let value = &match key.as_str() {
+                "CPUQuota" | "MemoryMax" | "MemoryHigh" | "TasksMax" => value.clone(),
+                _ => {
+                    let (value, unknown) = specified(value, name);
+                    for letter in unknown {
+                        let what = format!("%{letter} is not replaced: write what it stands for");
+                        draft.approximated(&place, &what);
+                    }
+                    value
+                }
+            };
             let mut unit = Unit {
                 draft,
                 realm,
@@ -32,6 +50,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                 variables: &mut variables,
                 before: &mut before,
                 after: &mut after,
+                starts: &mut starts,
             };
             let done = match section.name.as_str() {
                 "Unit" => unit.of_unit(key, value),
@@ -53,6 +72,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     if !variables.is_empty() {
         draft.set_env(realm, &format!("{name}: Environment"), variables);
     }
+    program(draft, realm, &format!("{name}: ExecStart"), &mut before, starts, is_oneshot);
     for (key, commands) in [("start.before", before), ("start.after", after)] {
         if !commands.is_empty() {
             draft.add(realm, key, list(commands.iter().map(String::as_str)));
@@ -65,6 +85,79 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     if draft.has(realm, "run") { Ok(()) } else { Err("it has no ExecStart".to_owned()) }
 }
 
+/// The last command is the program; those before it, which a oneshot may have, run before the start.
+fn program(
+    draft: &mut Draft,
+    realm: usize,
+    place: &str,
+    before: &mut Vec<String>,
+    mut starts: Vec<String>,
+    is_oneshot: bool,
+) {
+    let Some(line) = starts.pop() else { return };
+    if !starts.is_empty() {
+        let what = if is_oneshot {
+            format!("of {} commands the last is `run`, and the others are start.before", starts.len() + 1)
+        } else {
+            format!(
+                "only a oneshot has {} commands: the last is `run`, the others start.before",
+                starts.len() + 1
+            )
+        };
+        draft.approximated(place, &what);
+        before.append(&mut starts);
+    }
+    if line.contains('$') {
+        draft.set(realm, "run", text(&literal(&line)));
+        draft.add(realm, "shell", "true");
+        draft.approximated(place, "a shell reads the line, since only it fills in the variables");
+    } else {
+        draft.set(realm, "run", without_a_shell(&line));
+    }
+}
+
+/// A value with its specifiers replaced, and those that are not.
+fn specified(value: &str, unit: &str) -> (String, Vec<char>) {
+    let (mut out, mut unknown) = (String::new(), Vec::new());
+    let mut chars = value.chars();
+    let (prefix, instance) = unit.split_once('@').unwrap_or((unit, ""));
+    let full = format!("{unit}.service");
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let Some(letter) = chars.next() else {
+            out.push('%');
+            break;
+        };
+        out += match letter {
+            '%' => "%",
+            'n' => &full,
+            'N' => unit,
+            'p' => prefix,
+            'i' | 'I' if !instance.is_empty() => instance,
+            't' => "/run",
+            'S' => "/var/lib",
+            'C' => "/var/cache",
+            'L' => "/var/log",
+            'E' => "/etc",
+            'T' => "/tmp",
+            'V' => "/var/tmp",
+            letter => {
+                unknown.push(letter);
+                out.push('%');
+                out.push(letter);
+                continue;
+            }
+        };
+    }
+    (out, unknown)
+}
+
+/// What may stand in front of a program.
+const SIGNS: [char; 6] = ['-', '@', ':', '+', '!', '|'];
+
 struct Unit<'a> {
     draft: &'a mut Draft,
     realm: usize,
@@ -72,6 +165,7 @@ struct Unit<'a> {
     variables: &'a mut Vec<(String, String)>,
     before: &'a mut Vec<String>,
     after: &'a mut Vec<String>,
+    starts: &'a mut Vec<String>,
 }
 
 impl Unit<'_> {
@@ -89,6 +183,15 @@ impl Unit<'_> {
             "Before" => self.draft.dropped(self.place, "write `after` in the realm that comes later"),
             "StartLimitBurst" => self.set("restart.burst", value.parse::<u32>().ok()?.to_string()),
             "StartLimitIntervalSec" | "StartLimitInterval" => self.set("restart.window", duration(value)?),
+            "OnFailure" => self
+                .draft
+                .dropped(self.place, "a receiver of incidents is [notify.NAME], for example with `exec`"),
+            key if key.starts_with("Condition") || key.starts_with("Assert") => {
+                self.draft.dropped(
+                    self.place,
+                    "heartbeatd skips no start: leave the realm out where it does not hold",
+                );
+            }
             _ => self.draft.dropped(self.place, "heartbeatd has nothing like it"),
         }
         Some(())
@@ -99,10 +202,13 @@ impl Unit<'_> {
             match unit.strip_suffix(".service") {
                 Some(name) => self.draft.need(self.realm, kind, name, None, self.place),
                 None if unit.contains('.') => {
-                    self.draft.dropped(
-                        self.place,
-                        &format!("{unit} is none of a realm; heartbeatd itself starts after it"),
-                    );
+                    let why = match unit.rsplit('.').next() {
+                        Some("socket") => "heartbeatd opens no socket for a program: it has to listen itself",
+                        Some("timer") => "heartbeatd starts nothing by the clock: keep the timer",
+                        Some("target") => "it is no service: order the unit of heartbeatd itself after it",
+                        _ => "heartbeatd has nothing like it: order the unit of heartbeatd itself after it",
+                    };
+                    self.draft.dropped(self.place, &format!("{unit}: {why}"));
                 }
                 None => self.draft.need(self.realm, kind, unit, None, self.place),
             }
@@ -111,49 +217,69 @@ impl Unit<'_> {
 
     /// A command without the signs in front of it, and with braces that are meant for a shell.
     fn command(&mut self, line: &str) -> String {
-        let bare = line.trim_start_matches(['-', '@', ':', '+', '!']);
-        if bare.len() < line.len() {
-            self.draft.approximated(
-                self.place,
-                &format!(
-                    "the signs `{}` in front of the program are left out",
-                    &line[..line.len() - bare.len()]
-                ),
-            );
+        let bare = line.trim_start_matches(SIGNS);
+        let signs = &line[..line.len() - bare.len()];
+        for (sign, what) in [
+            ('@', "`@`: the program gets its own name as the first argument"),
+            (':', "`:`: write `$` in single quotes where it is meant as it stands"),
+            ('+', "`+`: it runs as `user`, without more rights"),
+            ('!', "`!`: it runs as `user`, without more rights"),
+            ('|', "`|`: no login shell runs it"),
+        ] {
+            if signs.contains(sign) {
+                self.draft.approximated(self.place, what);
+            }
         }
         let mut words: Vec<&str> = bare.split_whitespace().collect();
-        if line[..line.len() - bare.len()].contains('@') && words.len() > 1 {
+        if signs.contains('@') && words.len() > 1 {
             // The name that the program is given for itself.
             words.remove(1);
         }
-        words.join(" ").replace("${", "$${")
+        words.join(" ")
+    }
+
+    /// A command of a hook, with a shell where it has variables, or where its failure does not count.
+    fn hook(&mut self, line: &str) -> String {
+        let signs = &line[..line.len() - line.trim_start_matches(SIGNS).len()];
+        let bare = self.command(line);
+        let line = if signs.contains('-') { format!("{bare} || true") } else { bare };
+        if needs_a_shell(&line) { format!("sh -c '{}'", line.replace('\'', "'\\''")) } else { line }
     }
 
     fn of_service(&mut self, key: &str, value: &str) -> Option<()> {
         match key {
             "ExecStart" => {
-                let line = self.command(value);
-                self.set("run", text(&line));
-                if needs_a_shell(&line) {
-                    self.draft.add(self.realm, "shell", "true");
-                    self.draft.approximated(self.place, "a shell reads the line, since only it expands variables");
+                if value.starts_with('-') {
+                    self.draft.approximated(self.place, "`-`: here a failure of it counts");
                 }
+                let line = self.command(value);
+                self.starts.push(line);
             }
             "ExecStartPre" | "ExecStartPost" => {
-                let line = self.command(value);
+                let line = literal(&self.hook(value));
                 let list = if key == "ExecStartPre" { &mut *self.before } else { &mut *self.after };
                 list.push(line);
                 self.draft.understood();
             }
             "ExecStop" => {
                 let line = self.command(value);
-                self.set("stop.command", text(&line));
+                if line.contains("$MAINPID") || line.contains("${MAINPID}") {
+                    self.draft.dropped(self.place, "a stop has the pid already: see stop.signal");
+                } else if needs_a_shell(&line) {
+                    self.set("stop.command", list(["sh", "-c", literal(&line).as_str()]));
+                } else {
+                    self.set("stop.command", text(&line));
+                }
             }
-            "ExecReload" => self.draft.dropped(self.place, "send it a signal: heartbeat-cli signal HUP REALM"),
+            "ExecCondition" => self.draft.dropped(self.place, "heartbeatd skips no start: put it into start.before, where a failure counts"),
+            "ExecStopPost" => self.draft.dropped(self.place, "heartbeatd runs nothing after a stop"),
+            "RemainAfterExit" => self.draft.understood(),
+            "ExecReload" => self.draft.dropped(self.place, "a program reloads by a signal: heartbeat-cli signal HUP REALM"),
             "Type" => match value {
                 "simple" | "exec" | "idle" => self.draft.understood(),
                 "oneshot" => self.set("oneshot", "true"),
                 "notify" | "notify-reload" => self.set("health", "{ notify = true }"),
+                "dbus" => self.draft.approximated(self.place, "a name on the bus is no sign of readiness here: add `health`"),
                 "forking" => self.draft.approximated(self.place, "a program that makes a daemon of itself needs `pidfile`; better, let it stay in the foreground"),
                 _ => return None,
             },
@@ -161,18 +287,18 @@ impl Unit<'_> {
             "WorkingDirectory" => self.set("dir", text(value.trim_start_matches('-'))),
             "User" => self.set("user", text(value)),
             "SupplementaryGroups" => self.set("groups", list(value.split_whitespace())),
-            "Group" => self.draft.dropped(self.place, "the group is that of the user; see `groups`"),
+            "Group" => self.draft.dropped(self.place, "its group is the one that the user has; further ones are `groups`"),
             "Environment" => {
                 for word in words(value) {
                     let (name, value) = word.split_once('=')?;
                     self.variables.retain(|(known, _)| known != name);
-                    self.variables.push((name.to_owned(), value.to_owned()));
+                    self.variables.push((name.to_owned(), literal(value)));
                 }
                 self.draft.understood();
             }
             "EnvironmentFile" => {
                 if value.starts_with('-') {
-                    self.draft.approximated(self.place, "the file has to be there");
+                    self.draft.approximated(self.place, "without the file it does not start: make it, or remove env_file");
                 }
                 self.set("env_file", text(value.trim_start_matches('-')));
             }
@@ -189,6 +315,9 @@ impl Unit<'_> {
             "RestartSec" => self.set("restart.backoff", duration(value)?),
             "SuccessExitStatus" => self.codes("restart.success_codes", value)?,
             "RestartPreventExitStatus" => self.codes("restart.never_codes", value)?,
+            "TimeoutStartSec" | "TimeoutStopSec" | "TimeoutSec" if ["infinity", "0"].contains(&value) => {
+                self.draft.dropped(self.place, "every wait has an end here: write the longest into start.timeout or stop.timeout");
+            }
             "TimeoutStartSec" => self.set("start.timeout", duration(value)?),
             "TimeoutStopSec" => self.set("stop.timeout", duration(value)?),
             "TimeoutSec" => {
@@ -212,6 +341,8 @@ impl Unit<'_> {
             "NoNewPrivileges" => self.set("no_new_privileges", matches!(value, "yes" | "true" | "1" | "on").to_string()),
             "StandardOutput" | "StandardError" if value.starts_with("journal") => self.set("log.to", "\"journal\""),
             "StandardOutput" | "StandardError" if value == "null" => self.set("log.to", "\"none\""),
+            "StandardOutput" | "StandardError" | "StandardInput" if value == "inherit" => self.draft.understood(),
+            "StandardOutput" | "StandardError" => self.draft.approximated(self.place, "output goes to state_dir/log/REALM.log"),
             "SyslogIdentifier" => self.draft.dropped(self.place, "the identifier is the name of the realm"),
             "WatchdogSec" => {
                 self.set("health", format!("{{ notify = true, watchdog = {} }}", duration(value)?));

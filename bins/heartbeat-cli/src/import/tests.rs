@@ -91,7 +91,7 @@ fn a_compose_file_becomes_realms_and_nothing_is_lost_in_silence() {
             "run = [\"gunicorn\", \"shop.wsgi\", \"--bind\", \"0.0.0.0:8000\"]",
             "env = { COST = \"5\", LEVEL = \"info\" }",
             "needs = [\"db\", { realm = \"migrate\", until = \"done\" }]",
-            "health = { exec = [\"curl\", \"-f\", \"http://localhost:8000/\"], interval = \"10s\", timeout = \"3s\", fail_after = 5, grace = \"1m30s\" }",
+            "health = { http = \"http://127.0.0.1:8000/\", interval = \"10s\", timeout = \"3s\", fail_after = 5, grace = \"1m30s\" }",
             "stop.timeout = \"20s\"",
             "stop.signal = \"INT\"",
             "limits.cpu = \"150%\"",
@@ -110,7 +110,7 @@ fn a_compose_file_becomes_realms_and_nothing_is_lost_in_silence() {
             "dropped      Web_App.depends_on: cache is in none of these files",
             "approximated Web_App: the realm is called web_app",
             "approximated Web_App.ports: a realm has one port",
-            "approximated Web_App.env_file: only the first file is taken",
+            "approximated Web_App.env_file: a realm has one file: put more.env",
             "approximated migrate: others wait until it is done",
         ],
     );
@@ -210,8 +210,8 @@ fn a_unit_becomes_a_realm_with_its_name() {
         &[
             "dropped      shop: PrivateTmp: heartbeatd has nothing like it",
             "dropped      shop: ExecReload",
-            "dropped      shop: After: network.target is none of a realm",
-            "approximated redis: ExecStart: the signs `-`",
+            "dropped      shop: After: network.target: it is no service",
+            "approximated redis: ExecStart: `-`: here a failure of it counts",
         ],
     );
     let mut none = Draft::default();
@@ -253,7 +253,8 @@ fn a_supervisord_file_becomes_realms() {
     has(
         &draft,
         &[
-            "[realm.web]",
+            "[realm.web-0]",
+            "[realm.web-1]",
             "group = \"shop\"",
             "run = \"gunicorn shop.wsgi --workers 4\"",
             "env = { LEVEL = \"info\", LIST = \"a,b\", N = \"1\" }",
@@ -271,9 +272,9 @@ fn a_supervisord_file_becomes_realms() {
         &[
             "dropped      supervisord: it is about supervisord itself",
             "dropped      web.frob",
-            "dropped      web.numprocs",
+            "approximated web.numprocs: 2 realms, web-0 to web-1: `@shop` names them all",
             "approximated web.stdout_logfile",
-            "approximated web.priority",
+            "dropped      web.priority",
         ],
     );
 }
@@ -358,4 +359,126 @@ fn the_times_of_a_check_load_whatever_they_are_to_each_other() {
             }
         }
     }
+}
+
+#[test]
+fn variables_profiles_and_switched_off_checks_of_compose_keep_their_meaning() {
+    let text = r#"
+services:
+  db:
+    image: postgres:16
+    ports: ["${DB_PORT:-5433}:5432"]
+    healthcheck: { test: ["CMD-SHELL", "pg_isready -U $${POSTGRES_USER}"] }
+  web:
+    command: gunicorn shop.wsgi --workers ${WORKERS:-2} --url postgres://app:$DB_PASSWORD@db/app
+    ports: ["8080:8000"]
+    environment: { URL: "postgres://app:$DB_PASSWORD@db:5432/app", PRICE: "$$5", BOTH: "$${LATER}" }
+    healthcheck: { disable: true }
+  jobs:
+    command: ["sh", "-c", "exec jobs $$HOME"]
+    profiles: [jobs]
+    env_file: [{ path: jobs.env, required: false }]
+  debug:
+    image: adminer
+    ports: ["8081:8080"]
+    profiles: [debug]
+  odd:
+    command: run --flag ${ODD:+yes}
+"#;
+    let mut draft = Draft::default();
+    translate(&mut draft, ImportKind::Compose, "compose.yaml", text).unwrap();
+    draft.resolve();
+    has(
+        &draft,
+        &[
+            "port = 5433",
+            "health = { postgres = \"postgres://127.0.0.1:5433\", interval = \"30s\", timeout = \"30s\" }",
+            "run = \"gunicorn shop.wsgi --workers ${WORKERS:-2} --url postgres://app:${DB_PASSWORD:-}@db/app\"",
+            "env = { BOTH = \"$${LATER}\", PRICE = \"$5\", URL = \"postgres://app:${DB_PASSWORD:-}@db:5432/app\" }",
+            "port = 8000",
+            "health = { process = true }",
+            "run = [\"sh\", \"-c\", \"exec jobs $HOME\"]",
+            "manual = true",
+            "enabled = false",
+        ],
+    );
+    assert!(
+        !draft.toml().contains("tcp://127.0.0.1:8000"),
+        "no check is made where it is off: {}",
+        draft.toml()
+    );
+    said(
+        &draft,
+        &[
+            "approximated variables DB_PASSWORD, ODD, WORKERS: heartbeatd fills them in",
+            "approximated web.ports: the program listens on 8000 here: what asked for 8080",
+            "approximated jobs.profiles: without its profile it is not started",
+            "approximated debug.profiles: without its profile it does not run",
+            "approximated jobs.env_file: the file has to be there",
+            "dropped      ${ODD:+yes}: heartbeatd has ${NAME}",
+        ],
+    );
+}
+
+#[test]
+fn a_unit_with_several_commands_and_specifiers_runs_all_of_them() {
+    let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/never\nExecStart=\nExecStartPre=/bin/prepare $A\n\
+                ExecStart=/bin/one --in %t/%p\nExecStart=/bin/two\nExecStart=/bin/three --at 50%%\nEnvironment=\"A=x ${B}\"\n\
+                ExecStop=/bin/kill $MAINPID\nTimeoutStartSec=infinity\n";
+    let draft = imported(ImportKind::Systemd, "job@one.service", unit);
+    has(
+        &draft,
+        &[
+            "[realm.job-one]",
+            "oneshot = true",
+            "run = \"/bin/three --at 50%\"",
+            "env = { A = \"x $${B}\" }",
+            "start.before = [\"sh -c '/bin/prepare $A'\", \"/bin/one --in /run/job\", \"/bin/two\"]",
+        ],
+    );
+    assert!(!draft.toml().contains("/bin/never"), "{}", draft.toml());
+    said(
+        &draft,
+        &[
+            "approximated job@one: ExecStart: of 3 commands the last is `run`, and the others are start.before",
+            "dropped      job@one: ExecStop: a stop has the pid already",
+            "dropped      job@one: TimeoutStartSec: every wait has an end here",
+        ],
+    );
+    let nginx = "[Service]\nExecStart=/usr/sbin/nginx -g 'daemon off; master_process on;'\n";
+    has(
+        &imported(ImportKind::Systemd, "nginx.service", nginx),
+        &["run = [\"/usr/sbin/nginx\", \"-g\", \"daemon off; master_process on;\"]"],
+    );
+}
+
+#[test]
+fn the_processes_and_expansions_of_supervisord_are_replaced() {
+    let text = "[program:web]\ncommand=%(here)s/web --port 80%(process_num)02d --half 50%% --home %(ENV_HOME)s\nnumprocs=2\n\
+                process_name=%(program_name)s_%(process_num)02d\nenvironment=SECRET=\"a%%b,c ${X}\",NAME=\"%(program_name)s\"\n\
+                stdout_logfile=%(host_node_name)s.log\nstartretries=0\n";
+    let mut draft = Draft::default();
+    translate(&mut draft, ImportKind::Supervisord, "/srv/supervisord.conf", text).unwrap();
+    draft.resolve();
+    has(
+        &draft,
+        &[
+            "[realm.web-0]",
+            "run = \"/srv/web --port 8000 --half 50% --home ${HOME}\"",
+            "[realm.web-1]",
+            "run = \"/srv/web --port 8001 --half 50% --home ${HOME}\"",
+            "env = { SECRET = \"a%b,c $${X}\", NAME = \"web\" }",
+            "group = \"web\"",
+        ],
+    );
+    said(
+        &draft,
+        &[
+            "2 realms: ",
+            "approximated web.numprocs: 2 realms, web-0 to web-1: `@web` names them all",
+            "approximated web.stdout_logfile: %(host_node_name)s is not replaced",
+            "dropped      web.startretries: a start is tried again here",
+        ],
+    );
+    assert_eq!(draft.report().iter().filter(|line| line.contains("web.numprocs")).count(), 1, "said once");
 }

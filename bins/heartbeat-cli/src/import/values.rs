@@ -5,10 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::age::parse_duration;
+use crate::import::ini::words;
 
 /// A string as TOML: JSON's form of it is one.
 pub(crate) fn text(value: &str) -> String {
     Value::from(value).to_string()
+}
+
+/// A text of a tool for which `${` is nothing special, as ours writes it.
+pub(crate) fn literal(value: &str) -> String {
+    value.replace("${", "$${")
 }
 
 /// A list of strings.
@@ -22,13 +28,25 @@ pub(crate) fn name_of_realm(written: &str) -> String {
     let name: String = written.trim().chars().map(kept).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
     let reserved = ["all", "heartbeatd", "ecosystem-health"].contains(&name);
-    if name.is_empty() || reserved { format!("realm-{name}") } else { name.to_owned() }
+    if name.is_empty() || reserved {
+        format!("realm-{name}").trim_end_matches('-').to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// A name of a variable or label as a key of TOML.
 pub(crate) fn bare(key: &str) -> String {
     let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if is_bare { key.to_owned() } else { text(key) }
+}
+
+/// Why a realm has another name than the service that it is made from.
+pub(crate) fn why_renamed(written: &str) -> &'static str {
+    match written {
+        "all" | "heartbeatd" | "ecosystem-health" => "that word is reserved",
+        _ => "a name has lower case letters, digits, `-` and `_`, and begins with a letter",
+    }
 }
 
 /// Why the interval of a probe is not the one that was written.
@@ -160,6 +178,17 @@ pub(crate) fn needs_a_shell(line: &str) -> bool {
         })
     });
     assigns || line.contains(['|', '&', ';', '<', '>', '*', '`', '$', '~'])
+}
+
+/// A line as `run` where no shell reads it: its words, where our own splitting would take a character for a shell's.
+/// What heartbeatd fills in is none.
+pub(crate) fn without_a_shell(line: &str) -> String {
+    if needs_a_shell(&line.replace("${", "")) {
+        let words = words(line);
+        list(words.iter().map(String::as_str))
+    } else {
+        text(line)
+    }
 }
 
 #[cfg(test)]

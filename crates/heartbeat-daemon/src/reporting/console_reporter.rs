@@ -24,8 +24,11 @@ const MAX_LINES_QUEUED: usize = 4_096;
 const NAME_COLUMN_CHARS: usize = 10;
 /// Columns before the text of an event: time, realm and word.
 const TEXT_COLUMN_CHARS: usize = 35;
-/// Fewest columns for the text of an event; on a narrower terminal the reporter does not break lines.
+/// Fewest columns for the text of an event beside its time, realm and word; on a narrower terminal later lines stand
+/// further to the left.
 const MIN_TEXT_CHARS: usize = 24;
+/// Indentation of later lines there.
+const NARROW_INDENT_CHARS: usize = 4;
 /// Stopped realms that the line about the boot names; it counts the rest.
 const MAX_NAMES: usize = 8;
 
@@ -141,26 +144,59 @@ fn write_all(
     }
 }
 
-/// Breaks a line between words where it reaches the edge of the terminal, and indents what follows. Escapes of colours
-/// stand before the text, so a first line may be shorter than it could be.
+/// Breaks a line between words where it reaches the edge of the terminal, and indents what follows; on a narrow terminal
+/// by less. Escapes of colours take no room.
 fn broken(line: &str, indent: usize, columns: Option<usize>) -> String {
-    let Some(columns) = columns.filter(|columns| *columns >= indent + MIN_TEXT_CHARS) else {
-        return line.to_owned();
-    };
+    let Some(columns) = columns else { return line.to_owned() };
+    let indent = if columns < indent + MIN_TEXT_CHARS { NARROW_INDENT_CHARS.min(indent) } else { indent };
+    folded(line, indent, columns, "")
+}
+
+/// A line in pieces, each but the last of which ends in `end`.
+fn folded(line: &str, indent: usize, columns: usize, end: &str) -> String {
     let mut text = String::new();
-    let mut width = 0;
+    let (mut width, mut begun) = (0, false);
+    let limit = columns.saturating_sub(end.chars().count());
     for word in line.split_inclusive(' ') {
-        let chars = word.trim_end().chars().count();
-        if width > indent && width + chars > columns {
+        let chars = visible_chars(word.trim_end());
+        if begun && chars > 0 && width + chars > limit {
             text.truncate(text.trim_end().len());
+            text.push_str(end);
             text.push('\n');
             text.push_str(&" ".repeat(indent));
             width = indent;
         }
+        // A line never begins with its own indentation alone.
+        begun |= chars > 0;
         text.push_str(word);
-        width += word.chars().count();
+        width += visible_chars(word);
     }
     text
+}
+
+/// Characters of a text that take room: without escapes of colours.
+fn visible_chars(text: &str) -> usize {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().chars().count();
+    let behind = |part: &str| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count());
+    first + parts.map(behind).sum::<usize>()
+}
+
+impl ReportStyle {
+    /// Lines for the terminal: broken between words. An indented line is a command, which stays one where a person
+    /// pastes it.
+    #[must_use]
+    pub fn fitted(&self, text: &str) -> String {
+        const COMMAND_INDENT: &str = "    ";
+        const CONTINUED_INDENT_CHARS: usize = 8;
+        let line = |line: &str| match self.columns {
+            Some(columns) if line.starts_with(COMMAND_INDENT) => {
+                folded(line, CONTINUED_INDENT_CHARS, columns, " \\")
+            }
+            columns => broken(line, 0, columns),
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Makes lines of events.
@@ -175,8 +211,7 @@ struct Report {
 impl Report {
     /// A sentence of the story, between empty lines; an indented line is one to type.
     fn sentence(&mut self, text: &str) -> String {
-        let text: Vec<String> = text.lines().map(|line| broken(line, 0, self.style.columns)).collect();
-        let text = text.join("\n");
+        let text = self.style.fitted(text);
         let text = if self.style.colour { format!("\x1b[1m{text}\x1b[0m\n") } else { text + "\n" };
         if std::mem::replace(&mut self.gap, true) { text } else { format!("\n{text}") }
     }
@@ -418,7 +453,21 @@ mod tests {
         let first = "    0.0s  db          down         the port is open and the";
         let second = " ".repeat(TEXT_COLUMN_CHARS) + "server does not answer";
         assert_eq!(broken(line, TEXT_COLUMN_CHARS, Some(64)), format!("{first}\n{second}"));
-        assert_eq!(broken(line, TEXT_COLUMN_CHARS, Some(40)), line, "too narrow");
+        let narrow = broken(line, TEXT_COLUMN_CHARS, Some(40));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        let words = |text: &str| text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&narrow), words(line), "no word is cut");
+        let coloured = line.replacen("db", "\x1b[31mdb\x1b[0m", 1);
+        let plain =
+            broken(&coloured, TEXT_COLUMN_CHARS, Some(64)).replace("\x1b[31m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, broken(line, TEXT_COLUMN_CHARS, Some(64)), "colours take no room");
         assert_eq!(broken(line, TEXT_COLUMN_CHARS, None), line);
+        let style = ReportStyle { every_step: true, colour: false, columns: Some(40) };
+        let command = "    heartbeat-cli -H unix:/tmp/demo/h.sock status --watch";
+        assert_eq!(
+            style.fitted(command),
+            "    heartbeat-cli -H \\\n        unix:/tmp/demo/h.sock status \\\n        --watch",
+            "a shell reads the lines as one command"
+        );
     }
 }
