@@ -31,7 +31,7 @@ const SCRIPT: &str = include_str!("page/page.js");
 /// Allows this style, this script, and requests to heartbeatd itself: nothing else runs, loads or is sent. A test
 /// computes the digests.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-7jeBnb942LHIXrP9RfMtMmdjvZp9tLvI5F9dxoX6nwI='; \
+    style-src 'sha256-NGR9W79d7TKqvpWHUSi1QznFDagMJa6WDKPob17gzX0='; \
     script-src 'sha256-KLgBHYNvve9LCXZMsJq11GAwX+s5+AC+akGQwv66hzI='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
