@@ -121,8 +121,7 @@ impl fmt::Display for AvailabilityEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| (share * 1e4) as u64 as f64 / 1e2;
         write!(f, "{:.2} %", percent(self.share))?;
-        // Less than a second in a month moves no digit that is shown.
-        if self.unknown_s >= 1.0 {
+        if self.unknown_s > 0.0 {
             let (least, most) = (percent(self.at_least), percent(self.at_most));
             // Rounded up, so that bounds never stand beside a time of zero.
             let unknown = short_seconds((self.unknown_s + 0.999) as i64);
