@@ -201,6 +201,17 @@ fn every_file_and_function_that_the_architecture_names_exists() {
                 let forms = [format!("fn {function}("), format!("fn {function}<")];
                 let found = files.iter().any(|file| forms.iter().any(|form| file.text.contains(form)));
                 assert!(found, "{page}: there is no {name}");
+            } else if let Some((kind, item)) = name.split_once("::")
+                && kind.starts_with(char::is_uppercase)
+                && item.starts_with(char::is_uppercase)
+            {
+                let defined = |file: &&File| {
+                    ["enum", "trait"].iter().any(|word| file.text.contains(&format!("{word} {kind} ")))
+                };
+                let has = |file: &File| {
+                    file.text.split_whitespace().any(|word| word.trim_end_matches([',', '(']) == item)
+                };
+                assert!(files.iter().filter(defined).any(has), "{page}: there is no {name}");
             } else {
                 continue;
             }

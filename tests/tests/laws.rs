@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
-    serde_violations, short_comment_violations, sources, text_error_violations, tidy_violations,
-    unbounded_violations, unit_violations, unsafe_violations, workspace_root,
+    repeated_facts, sentence_violations, serde_violations, short_comment_violations, sources, stub_variants,
+    text_error_violations, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
+    wire_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -285,6 +286,53 @@ fn errors_of_libraries_are_types() {
         assert_eq!(text_error_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len(), 1);
     }
     assert_eq!(text_error_violations(&planted("bins/heartbeat-cli/src/a.rs", text)).len(), 0, "a program");
+}
+
+#[test]
+fn the_core_knows_no_document() {
+    kept(&wire_violations(&sources()));
+    let text = "use heartbeat_status::wire::Action;";
+    assert_eq!(wire_violations(&planted("crates/heartbeat-supervisor/src/a.rs", text)).len(), 1);
+    assert_eq!(wire_violations(&planted("crates/heartbeat-api/src/a.rs", text)).len(), 0);
+}
+
+#[test]
+fn no_reader_compares_text() {
+    kept(&sentence_violations(&sources()));
+    let judged = |text: &str| sentence_violations(&planted("crates/heartbeat-api/src/a.rs", text)).len();
+    for bad in ["if why.message.starts_with(\"x\") {}", "if detail == \"x\" {}", "message.find('x');"] {
+        assert_eq!(judged(bad), 1, "{bad}");
+    }
+    for good in ["if one.message == other.message {}", "message.starts_with(prefix);", "text.find('x');"] {
+        assert_eq!(judged(good), 0, "{good}");
+    }
+}
+
+#[test]
+fn every_word_is_said_by_some_code() {
+    let sources = sources();
+    for (home, kind) in [
+        ("own_problem", "OwnProblemKind"),
+        ("status", "Reason"),
+        ("outcome", "FailReason"),
+        ("outcome", "DegradedReason"),
+        ("outcome", "InconclusiveReason"),
+    ] {
+        kept(&stub_variants(&sources, &format!("crates/heartbeat-status/src/{home}.rs"), kind));
+    }
+    let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    let home = file("crates/x/src/a.rs", "pub enum Kind {\n    Made,\n    Stub(u8),\n}\n");
+    let user = file("crates/x/src/b.rs", "let kind = Kind::Made;\nstruct Stubborn;\n");
+    assert_eq!(stub_variants(&[home, user], "crates/x/src/a.rs", "Kind").len(), 1);
+}
+
+#[test]
+fn a_fact_of_a_run_has_one_name_from_the_reaper_to_the_state() {
+    let notices = read("crates/heartbeat-process/src/notice.rs");
+    let facts = read("crates/heartbeat-status/src/run_fact.rs");
+    kept(&repeated_facts(&notices, &facts));
+    let notices = "pub enum Notice {\n    Exited {\n        key: Key,\n    },\n    Other,\n}\n";
+    assert_eq!(repeated_facts(notices, &facts), ["Exited"]);
 }
 
 #[test]

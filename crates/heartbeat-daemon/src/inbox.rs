@@ -11,7 +11,7 @@ use std::time::Duration;
 use heartbeat_api::Commanded;
 use heartbeat_config::{Changes, Config};
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, Mute, OwnProblemKind, RealmIx, RunId, Said};
+use heartbeat_status::{CheckId, CheckResult, Mute, OwnProblemKind, RealmIx, RunFact, RunId, Said};
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
@@ -164,10 +164,14 @@ impl Inbox {
 
     pub(crate) fn notice(&self, notice: Notice) {
         self.put(|lanes| match notice {
-            Notice::Said { key, said } => {
+            Notice::Run { key, fact: RunFact::Said { said } } => {
                 let said = match lanes.notices.back_mut() {
                     // The driver has not read the earlier message yet, so both become one.
-                    Some(Notice::Said { key: before, said: sum }) if *before == key => sum.absorb(said).err(),
+                    Some(Notice::Run { key: before, fact: RunFact::Said { said: sum } })
+                        if *before == key =>
+                    {
+                        sum.absorb(said).err()
+                    }
                     _ => Some(said),
                 };
                 // The next keep-alive makes up for a lost one; a message that changes something is lost last.
@@ -175,7 +179,7 @@ impl Inbox {
                     if said.is_chatter() { MAX_MESSAGES_QUEUED } else { 2 * MAX_MESSAGES_QUEUED }
                 };
                 let said = said.filter(|said| lanes.notices.len() < most(said));
-                lanes.notices.extend(said.map(|said| Notice::Said { key, said }));
+                lanes.notices.extend(said.map(|said| Notice::Run { key, fact: RunFact::Said { said } }));
             }
             notice => lanes.notices.push_back(notice),
         });
@@ -236,15 +240,18 @@ mod tests {
         let key = |realm| Key { realm: RealmIx(realm), run: RunId(1) };
         let chatter = |text: String| Said { status: Some(text), ..Said::default() };
         for at in 0..2 * u32::try_from(MAX_MESSAGES_QUEUED).unwrap() {
-            inbox.notice(Notice::Said { key: key(at), said: chatter(at.to_string()) });
-            inbox.notice(Notice::Said { key: key(at), said: chatter("later".to_owned()) });
+            inbox.notice(Notice::Run { key: key(at), fact: RunFact::Said { said: chatter(at.to_string()) } });
+            inbox.notice(Notice::Run {
+                key: key(at),
+                fact: RunFact::Said { said: chatter("later".to_owned()) },
+            });
         }
-        inbox.notice(Notice::Emptied { key: key(0) });
+        inbox.notice(Notice::Run { key: key(0), fact: RunFact::Emptied });
         let mut batch = Batch::default();
         inbox.take(&mut batch, None);
         assert_eq!(batch.notices.len(), MAX_MESSAGES_QUEUED + 1);
-        assert_eq!(batch.notices.pop_back(), Some(Notice::Emptied { key: key(0) }));
-        let first = Notice::Said { key: key(0), said: chatter("later".to_owned()) };
+        assert_eq!(batch.notices.pop_back(), Some(Notice::Run { key: key(0), fact: RunFact::Emptied }));
+        let first = Notice::Run { key: key(0), fact: RunFact::Said { said: chatter("later".to_owned()) } };
         assert_eq!(batch.notices.pop_front(), Some(first), "what was not heard yet becomes one");
     }
 

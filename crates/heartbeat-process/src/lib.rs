@@ -13,10 +13,10 @@
 //! piece of memory whose beginning comes back ([`LogTarget::Capture`]); the reaper kills every process that such a
 //! command leaves behind.
 //!
-//! A realm with [`Readiness`] reports its own state: [`Notice::Said`] carries only messages from its own
-//! process tree.
+//! A realm with [`Readiness`] reports its own state: [`RunFact::Said`](heartbeat_status::RunFact::Said) carries only
+//! messages from its own process tree.
 //!
-//! The crate also answers which process holds a port ([`owner_of`], [`holder`]). It opens logs through [`LogFiles`],
+//! The crate also answers which process holds a port ([`owner_of`], [`port_owner`]). It opens logs through [`LogFiles`],
 //! which `heartbeat-logs` implements in heartbeatd.
 //!
 //! When heartbeatd has died, [`survey`] finds what is left of it from the records and one scan of /proc: which

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::path::Path;
 use std::time::Duration;
 
-use heartbeat_status::{Exit, RealmIx, RunId, Said, StartFailure};
+use heartbeat_status::{Exit, RealmIx, RunFact, RunId, StartFailure};
 
 /// One start of one realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -276,26 +276,6 @@ pub enum Notice {
         /// Why it failed.
         error: LaunchError,
     },
-    /// The main process ended.
-    Exited {
-        /// The run that the notice is about.
-        key: Key,
-        /// How the process ended.
-        exit: Exit,
-        /// No process of its process group is left; otherwise `Emptied` follows once none is.
-        empty: bool,
-    },
-    /// The last process of a run whose main process ended before is gone.
-    Emptied {
-        /// The run that the notice is about.
-        key: Key,
-    },
-    /// The started program has ended, and may have left a daemon behind: `MainChanged` follows when its pid file names
-    /// that, otherwise `Exited`.
-    Forked {
-        /// The run that the notice is about.
-        key: Key,
-    },
     /// Another process of the tree is the main process now: a daemon that its pid file names, or a process that
     /// [`Processes::follow`](crate::Processes::follow) names.
     MainChanged {
@@ -306,40 +286,13 @@ pub enum Notice {
         /// Its start time as the kernel counts it, in clock ticks since boot.
         start_time: u64,
     },
-    /// A signal stopped the main process, or continued it.
-    StoppedBySignal {
+    /// Everything else that happened to a run, in the words of the state machine. [`RunFact::Started`],
+    /// [`RunFact::StartFailed`] and [`RunFact::MainChanged`] come as notices of their own, since these know more.
+    Run {
         /// The run that the notice is about.
         key: Key,
-        /// True: stopped. False: running again.
-        stopped: bool,
-    },
-    /// A realm reports its own state; the sender belongs to the process tree of the run.
-    Said {
-        /// The run that the notice is about.
-        key: Key,
-        /// The message; several within a short time are merged.
-        said: Said,
-    },
-    /// A run with limits of its tree has started, and the kernel does not enforce these of its
-    /// [`Limits`](crate::Limits): the run has no control group, or none with that controller. For `memory`,
-    /// `MemoryUsed` then reports the use.
-    Unbounded {
-        /// The run that the notice is about.
-        key: Key,
-        /// `memory`, `cpu` or `tasks`; empty when the kernel enforces all.
-        limits: Vec<&'static str>,
-    },
-    /// How much memory the tree of a run uses: every 5 s for a run with a memory limit that no kernel enforces.
-    MemoryUsed {
-        /// The run that the notice is about.
-        key: Key,
-        /// The amount in bytes.
-        bytes: u64,
-    },
-    /// The log of a run could not be opened: heartbeatd keeps its output in memory until it can copy it there.
-    LogInMemory {
-        /// The run that the notice is about.
-        key: Key,
+        /// What happened to it.
+        fact: RunFact,
     },
     /// The reaper cannot write records (and why), or can again (`None`); sent when that changes. It starts processes
     /// all the same.

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::{RealmName, Signal};
+use heartbeat_status::{RealmName, RunFact, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
@@ -357,7 +357,7 @@ impl Reaper {
         let Some(run) = found else { return };
         run.main.stopped_by_signal = Some(stopped_by_signal);
         if let Owner::Realm(key) = run.owner {
-            (self.sink)(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
+            (self.sink)(Notice::Run { key, fact: RunFact::StoppedBySignal { stopped: stopped_by_signal } });
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{RealmIx, RestartId, Signal, WallTime, wire::Action};
+use heartbeat_status::{Action, RealmIx, RestartId, Signal, WallTime};
 
 /// A signal that an operator sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

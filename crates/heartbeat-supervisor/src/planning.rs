@@ -3,9 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
+    Action, Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
 };
 
 use crate::ctx::Mode;

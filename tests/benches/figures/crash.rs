@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_probe::clock;
 use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, PlainLogs, Processes, Settings};
-use heartbeat_status::{RealmIx, RealmName, RunId};
+use heartbeat_status::{RealmIx, RealmName, RunFact, RunId};
 use nix::sys::signal::Signal;
 
 use crate::bed::{self, Bed, Times, await_stamps, command, head, pause};
@@ -47,7 +47,7 @@ fn with_adapter(bed: &Bed) -> Times {
     let (tell, told) = sync_channel(64);
     let settings = Settings { records, ..Settings::default() };
     let processes = Processes::open(settings, Arc::new(PlainLogs), move |notice| {
-        if matches!(notice, Notice::Exited { .. }) {
+        if matches!(notice, Notice::Run { fact: RunFact::Exited { .. }, .. }) {
             let _ = tell.try_send(());
         }
     });

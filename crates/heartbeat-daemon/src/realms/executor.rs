@@ -216,20 +216,10 @@ impl Executor {
                 self.pids.insert(key.realm, (key.run, pid));
                 input(key, RunFact::MainChanged { pid })
             }
-            Notice::Forked { key } => input(key, RunFact::Forked),
             Notice::StartFailed { key, error } => {
                 input(key, RunFact::StartFailed { error: start_error(error) })
             }
-            Notice::Exited { key, exit, empty } => input(key, RunFact::Exited { exit, empty }),
-            Notice::Emptied { key } => input(key, RunFact::Emptied),
-            Notice::StoppedBySignal { key, stopped } => input(key, RunFact::StoppedBySignal { stopped }),
-            Notice::Said { key, said } => input(key, RunFact::Said { said }),
-            Notice::Unbounded { key, limits } => {
-                let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
-                input(key, RunFact::Unbounded { limits })
-            }
-            Notice::MemoryUsed { key, bytes } => input(key, RunFact::MemoryUsed { bytes }),
-            Notice::LogInMemory { key } => input(key, RunFact::LogInMemory),
+            Notice::Run { key, fact } => input(key, fact),
             // The sink of the process adapter handles it.
             Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } => match self.checks.remove(&id) {

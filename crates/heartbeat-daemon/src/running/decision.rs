@@ -152,14 +152,14 @@ mod tests {
         };
         let mut batch = Batch {
             requests: [Request::OwnProblem { kind: OwnProblemKind::Loop, message: None }].into(),
-            notices: [Notice::Emptied { key }].into(),
+            notices: [Notice::Run { key, fact: RunFact::Emptied }].into(),
             results: [(CheckId(7), result)].into(),
             port_owners: [(RealmIx(0), RunId(1), None)].into(),
         };
         let decisions = decide(&mut batch, DaemonPhase::Running);
         let inputs: Vec<String> = decisions.iter().map(|decision| format!("{decision:?}")).collect();
         for (found, wanted) in
-            inputs.iter().zip(["Input(OwnProblem", "Notice(Emptied", "PortHeld", "Result(CheckId(7)"])
+            inputs.iter().zip(["Input(OwnProblem", "fact: Emptied", "PortHeld", "Result(CheckId(7)"])
         {
             assert!(found.contains(wanted), "{inputs:#?}");
         }

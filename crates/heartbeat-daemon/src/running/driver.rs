@@ -10,7 +10,7 @@ use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
     DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RealmStatus, Reason,
-    RestartCause, printed,
+    RestartCause, RunFact, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -234,7 +234,9 @@ impl Driver {
                 self.sampler.set_main(self.config.current().name(key.realm), key.run, *pid);
                 self.manager.keep(self.config.current().name(key.realm), *pid, *start_time);
             }
-            Notice::Exited { key, .. } => self.manager.forget(self.config.current().name(key.realm)),
+            Notice::Run { key, fact: RunFact::Exited { .. } } => {
+                self.manager.forget(self.config.current().name(key.realm))
+            }
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Takes over what an earlier heartbeatd started, and looks after adopted processes and orphans.
 
+use heartbeat_status::RunFact;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper};
@@ -154,7 +155,7 @@ impl Reaper {
                 && let Owner::Realm(key) = run.owner
             {
                 run.main.stopped_by_signal = Some(stopped_by_signal);
-                told.push(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
+                told.push(Notice::Run { key, fact: RunFact::StoppedBySignal { stopped: stopped_by_signal } });
             }
         }
         told.into_iter().for_each(|notice| (self.sink)(notice));

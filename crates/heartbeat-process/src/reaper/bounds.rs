@@ -1,6 +1,6 @@
 //! The limits of trees: which no controller enforces, how much memory a tree uses, and kills for want of memory.
 
-use heartbeat_status::{Exit, ExitKind, Signal};
+use heartbeat_status::{Exit, ExitKind, RunFact, Signal};
 
 use super::Reaper;
 use crate::limits::oom_kills;
@@ -13,14 +13,19 @@ impl Reaper {
     /// Reports the limits that no controller enforces, once a run has started.
     pub(super) fn tell_unbounded(&self, key: Key, run: &Run) {
         if run.request.places.limits.bound_the_tree() {
-            (self.sink)(Notice::Unbounded { key, limits: run.request.unbounded.clone() });
+            (self.sink)(Notice::Run {
+                key,
+                fact: RunFact::Unbounded {
+                    limits: run.request.unbounded.iter().map(|limit| (*limit).to_owned()).collect(),
+                },
+            });
         }
     }
 
     /// Reports that the output of a started run is kept in memory.
     pub(super) fn tell_log(&self, key: Key, run: &Run) {
         if run.log_in_memory {
-            (self.sink)(Notice::LogInMemory { key });
+            (self.sink)(Notice::Run { key, fact: RunFact::LogInMemory });
         }
     }
 
@@ -34,7 +39,10 @@ impl Reaper {
             let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.main.unproven;
             if runs && run.request.unbounded.contains(&"memory") {
                 let pids = self.pids_of(id, || scan.get_or_insert_with(ProcScan::take));
-                (self.sink)(Notice::MemoryUsed { key, bytes: memory_of(&pids, limit) });
+                (self.sink)(Notice::Run {
+                    key,
+                    fact: RunFact::MemoryUsed { bytes: memory_of(&pids, limit) },
+                });
             }
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use heartbeat_status::Exit;
+use heartbeat_status::{Exit, RunFact};
 use rustix::event::epoll;
 
 use super::Reaper;
@@ -36,7 +36,7 @@ impl Reaper {
         self.look_for_daemon(id);
         let waiting = self.runs.get(id).filter(|run| matches!(run.stage, Stage::Forked(_)));
         if let Some(Owner::Realm(key)) = waiting.map(|run| run.owner) {
-            (self.sink)(Notice::Forked { key });
+            (self.sink)(Notice::Run { key, fact: RunFact::Forked });
         }
     }
 

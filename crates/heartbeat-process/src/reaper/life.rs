@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use heartbeat_status::{Exit, ExitKind, Signal};
+use heartbeat_status::{Exit, ExitKind, RunFact, Signal};
 use nix::errno::Errno;
 use rustix::event::epoll::{self, EventFlags};
 
@@ -271,7 +271,7 @@ impl Reaper {
         if empty {
             self.forget(id);
         }
-        (self.sink)(Notice::Exited { key, exit, empty });
+        (self.sink)(Notice::Run { key, fact: RunFact::Exited { exit, empty } });
         if !empty {
             self.watch_leftovers(id);
         }

@@ -5,7 +5,7 @@
 
 use rustix::event::epoll::{self, EventFlags};
 
-use heartbeat_status::Said;
+use heartbeat_status::{RunFact, Said};
 
 use super::trees::traits;
 use super::{LINE, NOTIFY_WINDOW_LENGTH, Reaper, WORDS};
@@ -143,14 +143,17 @@ impl Reaper {
                 Some(held) => drop(held.absorb(said)),
                 None if *chatter > 0 => {
                     *chatter -= 1;
-                    (self.sink)(Notice::Said { key, said });
+                    (self.sink)(Notice::Run { key, fact: RunFact::Said { said } });
                 }
                 None => notify_listener.held = Some(said),
             }
         } else if *changes > 0 {
             *changes -= 1;
             let before = notify_listener.held.take();
-            before.into_iter().chain([said]).for_each(|said| (self.sink)(Notice::Said { key, said }));
+            before
+                .into_iter()
+                .chain([said])
+                .for_each(|said| (self.sink)(Notice::Run { key, fact: RunFact::Said { said } }));
         }
         self.notify_window.set(NOTIFY_WINDOW_LENGTH);
     }
@@ -164,7 +167,7 @@ impl Reaper {
             };
             notify_listener.left = (MAX_CHATTER_MESSAGES, MAX_CHANGE_MESSAGES);
             if let Some(said) = notify_listener.held.take() {
-                (self.sink)(Notice::Said { key, said });
+                (self.sink)(Notice::Run { key, fact: RunFact::Said { said } });
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use heartbeat_status::Signal;
+use heartbeat_status::{RunFact, Signal};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{GROUP, LEFTOVER, LOOK_AGAIN, Reaper};
@@ -203,7 +203,7 @@ impl Reaper {
         let owner = run.owner;
         self.forget(id);
         if let Owner::Realm(key) = owner {
-            (self.sink)(Notice::Emptied { key });
+            (self.sink)(Notice::Run { key, fact: RunFact::Emptied });
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use heartbeat_process::{
     Condition, Key, LaunchSpec, Notice, ProcessRecord, Processes, Readiness, Search, Settings, Survey, survey,
 };
-use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RunFact, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
 
 use super::{Bench, MAX_NOTICES, PATIENCE, key, kill_main, name, processes_called, rustix_yield};
@@ -136,7 +136,7 @@ pub(crate) fn a_realm_outlives_its_heartbeatd_and_is_taken_over() {
     assert_eq!(adopt(&bench), Condition::Alive { run: RunId(1), pid, launching: false });
     bench.processes.signal(key(1), Signal::TERM);
     match bench.next() {
-        Notice::Exited { exit, empty: true, .. } => assert!(
+        Notice::Run { fact: RunFact::Exited { exit, empty: true }, .. } => assert!(
             // Older kernels do not say how the child of another process ended.
             exit == Exit::signal(Signal::TERM) || exit == Exit::unknown(),
             "{exit:?}"
@@ -156,12 +156,12 @@ pub(crate) fn the_exit_code_of_another_process_child_is_reported() {
     adopt(&bench);
     std::fs::write(&fifo, "go\n").unwrap();
     match bench.next() {
-        Notice::Exited { exit, .. } if exit.kind == ExitKind::Unknown => {
+        Notice::Run { fact: RunFact::Exited { exit, .. }, .. } if exit.kind == ExitKind::Unknown => {
             println!(
                 "the kernel does not say how a child of somebody else has ended (before 6.15): passed over"
             );
         }
-        Notice::Exited { exit, .. } => assert_eq!(exit, Exit::code(42)),
+        Notice::Run { fact: RunFact::Exited { exit, .. }, .. } => assert_eq!(exit, Exit::code(42)),
         other => panic!("{other:?}"),
     }
 }
@@ -191,7 +191,7 @@ pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_kille
         other => panic!("{other:?}"),
     }
     bench.processes.signal(key(1), Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+    assert_eq!(bench.next(), Notice::Run { key: key(1), fact: RunFact::Emptied });
     assert!(processes_called(&["sleep", "622"]).is_empty() && processes_called(&["sleep", "623"]).is_empty());
 }
 
@@ -248,7 +248,7 @@ pub(crate) fn a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file() {
             std::fs::write(pidfile(bench.dir.path()), daemon.to_string()).unwrap();
         }
         let mut notice = bench.next();
-        if let Notice::Forked { .. } = notice {
+        if let Notice::Run { fact: RunFact::Forked, .. } = notice {
             notice = bench.next();
         }
         match notice {
@@ -260,7 +260,7 @@ pub(crate) fn a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file() {
         assert_eq!(condition, Condition::Alive { run: RunId(1), pid: daemon, launching: false });
         kill_main(daemon);
         match bench.next() {
-            Notice::Exited { .. } => {}
+            Notice::Run { fact: RunFact::Exited { .. }, .. } => {}
             other => panic!("{meanwhile:?}: {other:?}"),
         }
     }
@@ -285,7 +285,7 @@ pub(crate) fn the_pid_file_of_a_daemon_that_has_ended_is_not_waited_for() {
         other => panic!("{other:?}"),
     }
     bench.processes.signal(key(1), Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+    assert_eq!(bench.next(), Notice::Run { key: key(1), fact: RunFact::Emptied });
 }
 
 pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark() {
@@ -311,10 +311,10 @@ fn gets_no_signal_and_its_end_is_noticed(bench: &Bench, pid: u32) {
     let other = heartbeat_status::RealmName::new("other").unwrap();
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
-    assert!(matches!(bench.next(), Notice::Exited { .. }));
+    assert!(matches!(bench.next(), Notice::Run { fact: RunFact::Exited { .. }, .. }));
     assert!(!gone(pid), "what is not proven gets no signal");
     kill_main(pid);
-    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+    assert_eq!(bench.next(), Notice::Run { key: key(1), fact: RunFact::Emptied });
 }
 
 /// The line of a record that another heartbeatd wrote.
@@ -474,10 +474,14 @@ pub(crate) fn what_stops_is_told_of_adopted_processes_too() {
     nix::sys::signal::kill(raw, nix::sys::signal::Signal::SIGSTOP).unwrap();
     assert_eq!(
         bench.notices.recv_timeout(PATIENCE).unwrap(),
-        Notice::StoppedBySignal { key: key(1), stopped: true }
+        Notice::Run { key: key(1), fact: RunFact::StoppedBySignal { stopped: true } }
     );
     bench.processes.signal(key(1), Signal::KILL);
-    assert!(matches!(bench.next(), Notice::Exited { .. } | Notice::StoppedBySignal { .. }));
+    assert!(matches!(
+        bench.next(),
+        Notice::Run { fact: RunFact::Exited { .. }, .. }
+            | Notice::Run { fact: RunFact::StoppedBySignal { .. }, .. }
+    ));
 }
 
 pub(crate) fn records_that_cannot_be_written_stop_nothing() {
@@ -503,7 +507,10 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     let record = ProcessRecord::read(&ProcessRecord::path(&records, &name())).unwrap();
     assert!(record.is_alive(), "it is on record after all");
     processes.signal(key(1), Signal::KILL);
-    assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
+    assert!(matches!(
+        notices.recv_timeout(PATIENCE).unwrap(),
+        Notice::Run { fact: RunFact::Exited { .. }, .. }
+    ));
 }
 
 /// The disk of the records is full after every number of pages: each time another write is the first that fails, for
@@ -547,7 +554,10 @@ pub(crate) fn a_full_disk_below_the_records_misses_no_restart() {
                 assert!(matches!(next(), Notice::Started { key: started, .. } if started == key), "{pages}");
                 if run < 3 {
                     processes.signal(key, Signal::KILL);
-                    assert!(matches!(next(), Notice::Exited { key: ended, .. } if ended == key), "{pages}");
+                    assert!(
+                        matches!(next(), Notice::Run { key: ended, fact: RunFact::Exited { .. } } if ended == key),
+                        "{pages}"
+                    );
                 }
             }
         }
@@ -566,7 +576,7 @@ pub(crate) fn a_full_disk_below_the_records_misses_no_restart() {
             processes.signal(Key { realm: RealmIx(realm), run: RunId(3) }, Signal::KILL);
         }
         for _ in 0..REALMS {
-            assert!(matches!(next(), Notice::Exited { .. }));
+            assert!(matches!(next(), Notice::Run { fact: RunFact::Exited { .. }, .. }));
         }
         processes.close();
         umount2(&records, MntFlags::MNT_DETACH).unwrap();
@@ -634,7 +644,10 @@ pub(crate) fn an_exit_is_on_record_before_the_process_is_collected() {
     // The pipe gets a reader before the test may fail: the reaper goes on.
     let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     assert!(state.contains(") Z "), "it was collected before its exit was on record: {state:?}");
-    assert!(matches!(bench.next(), Notice::RecordsFail { .. } | Notice::Exited { .. }));
+    assert!(matches!(
+        bench.next(),
+        Notice::RecordsFail { .. } | Notice::Run { fact: RunFact::Exited { .. }, .. }
+    ));
 }
 
 pub(crate) fn an_exit_is_on_record_until_the_next_start() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_process::{Key, LaunchSpec, LogFiles, LogTarget, Notice, PlainLogs, Processes, Settings, User};
-use heartbeat_status::{Exit, RealmIx, RealmName, RunId};
+use heartbeat_status::{Exit, RealmIx, RealmName, RunFact, RunId};
 
 /// Bounds a hang; nothing here takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,7 +165,7 @@ pub(crate) fn name() -> RealmName {
 
 pub(crate) fn exit_of(notice: &Notice) -> (Exit, bool) {
     match notice {
-        Notice::Exited { exit, empty, .. } => (*exit, *empty),
+        Notice::Run { fact: RunFact::Exited { exit, empty }, .. } => (*exit, *empty),
         other => panic!("{other:?}"),
     }
 }

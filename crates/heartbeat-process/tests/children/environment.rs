@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step};
 use heartbeat_process::{LaunchError, User};
-use heartbeat_status::{Exit, Signal, StartFailure};
+use heartbeat_status::{Exit, RunFact, Signal, StartFailure};
 use nix::mount::{MntFlags, MsFlags};
 
 use super::*;
@@ -194,7 +194,7 @@ pub(super) fn a_log_that_does_not_answer_is_kept_in_memory() {
     let spec = LaunchSpec { log: log.clone(), ..bench.shell("exec sleep 660") };
     let key = bench.launch(1, &spec);
     bench.started();
-    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::LogInMemory });
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
     // What is cancelled meanwhile is not started.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchSpec, LogTarget, Notice, ProcessRecord, Step,
 };
-use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal, StartFailure};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunFact, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
 
 use super::*;
@@ -18,7 +18,7 @@ pub(crate) fn a_log_that_cannot_be_opened_is_kept_in_memory_and_told() {
     let log = LogTarget::File { path: in_the_way.join("out.log"), max_bytes: 1 << 20, keep: 2 };
     let key = bench.launch(1, &LaunchSpec { log, ..bench.shell("echo said; exec sleep 656") });
     let pid = bench.started();
-    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::LogInMemory });
     adopting::until(|| std::fs::read(format!("/proc/{pid}/fd/1")).unwrap() == b"said\n");
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn a_launch_is_not_too_late_when_the_reaper_is() {
     }
     let gate = bench.gate.lock().unwrap();
     bench.processes.signal(key, Signal::STOP);
-    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: true });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::StoppedBySignal { stopped: true } });
     // The reaper waits for the gate, and meanwhile the launch becomes ready and its time runs out.
     signal(nix::sys::signal::Signal::SIGCONT);
     adopting::until(|| launchers().len() == 2);
@@ -229,7 +229,7 @@ pub(crate) fn a_signal_reaches_the_whole_group() {
     let (exit, empty) = exit_of(&bench.next());
     assert_eq!(exit, Exit::signal(Signal::TERM));
     if !empty {
-        assert_eq!(bench.next(), Notice::Emptied { key });
+        assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     }
     assert!(processes_called(&["sleep", "601"]).is_empty() && processes_called(&["sleep", "602"]).is_empty());
 }
@@ -248,7 +248,7 @@ pub(crate) fn what_a_main_process_leaves_behind_is_told_and_can_be_killed() {
         "as long as something is left it is on record"
     );
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     assert!(processes_called(&["sleep", "603"]).is_empty());
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn a_group_of_its_own_does_not_hide_a_leftover() {
     kill_main(pid);
     assert_eq!(exit_of(&bench.next()), (Exit::signal(Signal::KILL), false));
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     assert!(processes_called(&["sleep", "610"]).is_empty());
 }
 
@@ -271,9 +271,9 @@ pub(crate) fn a_stopped_process_is_told_and_so_is_its_continuation() {
     let key = bench.launch(1, &bench.shell("exec sleep 605"));
     bench.started();
     bench.processes.signal(key, Signal::STOP);
-    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: true });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::StoppedBySignal { stopped: true } });
     bench.processes.signal(key, Signal::CONT);
-    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: false });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::StoppedBySignal { stopped: false } });
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
 }
@@ -346,7 +346,7 @@ pub(crate) fn a_thousand_short_children_leave_nothing_behind() {
         }
         match bench.next() {
             Notice::Started { .. } => {}
-            Notice::Exited { exit, empty, .. } => {
+            Notice::Run { fact: RunFact::Exited { exit, empty }, .. } => {
                 assert_eq!((exit, empty), (Exit::code(7), true));
                 ended += 1;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_process::{CommandResult, CommandRunId, LaunchSpec, LogTarget, Notice, Step};
 use heartbeat_process::{Limits, User};
-use heartbeat_status::{Exit, Signal, StartFailure};
+use heartbeat_status::{Exit, RunFact, Signal, StartFailure};
 
 use super::*;
 
@@ -122,7 +122,7 @@ pub(super) fn limits_of_the_tree_are_kept_or_told() {
     let key = bench.launch(1, &LaunchSpec { limits: wanted, ..bench.shell(script) });
     let pid = bench.started();
     let told = match bench.next() {
-        Notice::Unbounded { key: whose, limits } if whose == key => limits,
+        Notice::Run { key: whose, fact: RunFact::Unbounded { limits } } if whose == key => limits,
         other => panic!("{other:?}"),
     };
     let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
@@ -133,18 +133,20 @@ pub(super) fn limits_of_the_tree_are_kept_or_told() {
     ] {
         let path = groups().map(|base| base.join(format!("{}.{}", name(), key.run)).join(file));
         let kept = path.and_then(|path| std::fs::read_to_string(path).ok());
-        assert_eq!(kept.is_none(), told.contains(&limit), "{limit}: {told:?}, {cgroup}");
+        assert_eq!(kept.is_none(), told.iter().any(|told| told == limit), "{limit}: {told:?}, {cgroup}");
         assert!(kept.is_none_or(|kept| kept.trim() == value), "{limit}");
     }
-    if told.contains(&"memory") {
+    if told.iter().any(|told| told == "memory") {
         bench.wait_for_output("full");
         let used = loop {
             match bench.next() {
-                Notice::MemoryUsed { key: whose, bytes } if whose == key && bytes > 40_000_000 => {
+                Notice::Run { key: whose, fact: RunFact::MemoryUsed { bytes } }
+                    if whose == key && bytes > 40_000_000 =>
+                {
                     break bytes;
                 }
                 // It may have been looked at before it was full.
-                Notice::MemoryUsed { .. } => {}
+                Notice::Run { fact: RunFact::MemoryUsed { .. }, .. } => {}
                 other => panic!("{other:?}"),
             }
         };
@@ -152,7 +154,7 @@ pub(super) fn limits_of_the_tree_are_kept_or_told() {
     }
     bench.processes.signal(key, Signal::KILL);
     loop {
-        if let Notice::Exited { exit, .. } = bench.next() {
+        if let Notice::Run { fact: RunFact::Exited { exit, .. }, .. } = bench.next() {
             assert!(!exit.oom, "we have killed it");
             return;
         }
@@ -192,7 +194,7 @@ pub(super) fn a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_
         rustix_yield();
     }
     bench.processes.signal_main(key, Signal::TERM);
-    assert_eq!(bench.next(), Notice::Forked { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Forked });
     let (exit, empty) = exit_of(&bench.next());
     assert_eq!((exit, empty), (Exit::code(0), true), "the tree is empty when the search ends");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use heartbeat_process::{Condition, ProcessRecord, Readiness};
 use heartbeat_process::{Key, LaunchSpec, Notice};
 use heartbeat_status::{Beat, Said};
-use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
+use heartbeat_status::{Exit, RealmIx, RealmName, RunFact, RunId, Signal};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket,
 };
@@ -86,7 +86,7 @@ fn talker(bench: &Bench, script: &str, asked: Readiness) -> LaunchSpec {
 
 fn said(bench: &Bench, key: Key) -> Said {
     match bench.next() {
-        Notice::Said { key: whose, said } if whose == key => said,
+        Notice::Run { key: whose, fact: RunFact::Said { said } } if whose == key => said,
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +103,7 @@ fn end(bench: &Bench, key: Key) {
     bench.processes.signal(key, Signal::KILL);
     let (_, empty) = exit_of(&bench.next());
     if !empty {
-        assert_eq!(bench.next(), Notice::Emptied { key });
+        assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn messages_are_believed_from_the_tree_alone() {
     let script = format!("NOTIFY_SOCKET={} {} say READY=1; exit 0", socket.display(), exe.display());
     bench.processes.launch(other, &RealmName::new("web").unwrap(), &bench.shell(&script));
     assert!(matches!(bench.next(), Notice::Started { key, .. } if key == other));
-    assert!(matches!(bench.next(), Notice::Exited { key, .. } if key == other));
+    assert!(matches!(bench.next(), Notice::Run { key, fact: RunFact::Exited { .. } } if key == other));
     std::fs::write(&go, "go\n").unwrap();
     assert_eq!(said(&bench, key), status("end"), "nothing that was said by others");
     assert!(!gone(pid));
@@ -340,7 +340,7 @@ pub(super) fn a_realm_names_its_main_process_and_no_process_of_another() {
     let (exit, empty) = exit_of(&bench.next());
     assert!(exit == Exit::signal(Signal::KILL) || exit == Exit::unknown(), "{exit}");
     if !empty {
-        assert_eq!(bench.next(), Notice::Emptied { key });
+        assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     }
 }
 

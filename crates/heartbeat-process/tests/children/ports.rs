@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use heartbeat_process::{CommandRunId, Key, LaunchSpec, LogTarget, Notice};
 use heartbeat_process::{Listeners, Ownership, Tree, User, owner_of, port_owner};
-use heartbeat_status::{RealmName, Signal};
+use heartbeat_status::{RealmName, RunFact, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
     socket, sockopt,
@@ -82,7 +82,7 @@ impl Listening {
         self.bench.processes.signal(self.key, Signal::KILL);
         let (_, empty) = exit_of(&self.bench.next());
         if !empty {
-            assert_eq!(self.bench.next(), Notice::Emptied { key: self.key });
+            assert_eq!(self.bench.next(), Notice::Run { key: self.key, fact: RunFact::Emptied });
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice, ProcessRecord};
-use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
+use heartbeat_status::{Exit, RealmIx, RealmName, RunFact, RunId, Signal};
 
 use super::adopting::{Victim, adopt, gone, until};
 use super::{Bench, exit_of, groups, kill_main, processes_called, zombies};
@@ -12,7 +12,7 @@ use super::{Bench, exit_of, groups, kill_main, processes_called, zombies};
 pub(super) fn ended(bench: &Bench, key: Key) -> Exit {
     let (exit, empty) = exit_of(&bench.next());
     if !empty {
-        assert_eq!(bench.next(), Notice::Emptied { key });
+        assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     }
     exit
 }
@@ -45,7 +45,7 @@ pub(crate) fn a_daemon_that_is_not_our_child_is_reported_and_can_be_killed() {
     bench.started();
     assert_eq!(exit_of(&bench.next()), (Exit::code(3), false));
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     assert!(no_process_called(&["sleep", "630"]));
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn a_process_without_its_mark_is_found_by_descent_or_group() {
     bench.started();
     assert_eq!(exit_of(&bench.next()), (Exit::code(4), false));
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     assert!(no_process_called(&["sleep", "632"]));
 }
 
@@ -138,10 +138,10 @@ pub(crate) fn a_pid_file_is_believed_within_the_tree_alone() {
     let script = format!("(setsid sleep 634 &); echo {own} > {}; exit 0", pidfile.display());
     let key = bench.launch(1, &LaunchSpec { pidfile: Some(pidfile), ..bench.shell(&script) });
     bench.started();
-    assert_eq!(bench.next(), Notice::Forked { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Forked });
     assert_eq!(exit_of(&bench.next()), (Exit::code(0), false), "and what it left is no main process");
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     assert!(no_process_called(&["sleep", "634"]));
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn another_main_process_can_be_named() {
     let (_, empty) = exit_of(&bench.next());
     assert!(!empty, "the first one lives");
     bench.processes.signal(key, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert_eq!(bench.next(), Notice::Run { key, fact: RunFact::Emptied });
     until(|| gone(first));
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn five_hundred_killed_at_once_lose_no_cause() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..REALMS {
         match bench.next() {
-            Notice::Exited { key, exit, empty } => {
+            Notice::Run { key, fact: RunFact::Exited { exit, empty } } => {
                 assert_eq!((exit, empty), (Exit::signal(Signal::KILL), true));
                 assert!(seen.insert(key));
             }
@@ -196,7 +196,7 @@ pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
     let (_, empty) = exit_of(&bench.next());
     assert!(!empty, "two are left");
     bench.processes.signal(super::key(1), Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key: super::key(1) });
+    assert_eq!(bench.next(), Notice::Run { key: super::key(1), fact: RunFact::Emptied });
     assert!(no_process_called(&["sleep", "638"]) && no_process_called(&["sleep", "639"]));
 }
 
@@ -276,8 +276,10 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
     let (mut exited, mut emptied, mut all) = (0, 0, Some(all));
     while emptied < REALMS {
         match bench.next() {
-            Notice::Exited { empty, .. } => (exited, emptied) = (exited + 1, emptied + u32::from(empty)),
-            Notice::Emptied { .. } => emptied += 1,
+            Notice::Run { fact: RunFact::Exited { empty, .. }, .. } => {
+                (exited, emptied) = (exited + 1, emptied + u32::from(empty))
+            }
+            Notice::Run { fact: RunFact::Emptied, .. } => emptied += 1,
             _ => {}
         }
         if exited == REALMS {
@@ -326,9 +328,9 @@ pub(crate) fn leftovers_that_could_not_be_watched_are_looked_at_again() {
     drop(all);
     setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
     kill_main(left.unwrap());
-    assert_eq!(bench.next(), Notice::Emptied { key: one });
+    assert_eq!(bench.next(), Notice::Run { key: one, fact: RunFact::Emptied });
     bench.processes.signal(many, Signal::KILL);
-    assert_eq!(bench.next(), Notice::Emptied { key: many });
+    assert_eq!(bench.next(), Notice::Run { key: many, fact: RunFact::Emptied });
 }
 
 /// A process of another launcher, in a session of its own, that carries the tag of a run.
