@@ -92,6 +92,11 @@ impl Advice<'_> {
         self.lines.push(format!("heartbeat-cli {command} {} # {does}", self.name));
     }
 
+    fn stop(&mut self) {
+        let alone = self.realm.needed_by.is_empty();
+        self.own("stop", if alone { "stop trying" } else { "stop trying; what needs it stays blocked" });
+    }
+
     fn of_status(&mut self, status: Status, root: Option<&RealmEntry>, plan: Option<&ActionDocument>) {
         match status {
             // Also one that still passes beside a broken need.
@@ -100,7 +105,7 @@ impl Advice<'_> {
             Status::Restarting if self.realm.phase.known().is_some_and(Phase::may_have_process) => {
                 self.of_cause();
                 self.own("wait", "come back when it is up");
-                self.own("stop", "stop trying; what needs it stays blocked");
+                self.stop();
             }
             Status::Failed | Status::Down | Status::Restarting => {
                 self.of_cause();
@@ -111,7 +116,7 @@ impl Advice<'_> {
                 };
                 self.way_out(Action::Restart, does, plan);
                 if status != Status::Failed {
-                    self.own("stop", "stop trying; what needs it stays blocked");
+                    self.stop();
                 }
             }
             Status::Stopping => self.own("wait --for stopped", "come back when it is gone"),

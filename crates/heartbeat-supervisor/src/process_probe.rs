@@ -35,11 +35,16 @@ impl Realm {
         }
     }
 
-    /// heartbeatd has ended the process: that is no failure, and there is nothing left to measure.
+    /// heartbeatd has ended the process: that is no failure, and there is nothing left to measure. It ran until now.
     pub(crate) fn process_stopped(&mut self, ctx: &mut Ctx<'_>) {
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
                 let probe = &mut self.evidence.probes[at];
+                if let Some(last) = probe.last.as_mut().filter(|last| last.outcome.passed() == Some(true))
+                    && probe.current
+                {
+                    last.at = ctx.now;
+                }
                 probe.tally = Tally::new();
                 (probe.current, probe.stale) = (false, false);
                 ctx.disarm(TimerKind::Slot(probe_ix(at)));

@@ -558,7 +558,10 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             let exhausted = format!("{}; restart budget spent", failing_words(view));
             match realm.in_place() {
                 Some(InPlaceRestart::Cooldown(until)) => {
-                    (Reason::Cooldown, exhausted, Next::at(NextAction::Restart, until))
+                    // Failures that count since less time may be acted on only after the cooldown.
+                    let due = realm.actionable(view.spec(), |role| role == Role::Live).map(|(_, due)| due);
+                    let at = due.map_or(until, |due| due.max(until));
+                    (Reason::Cooldown, exhausted, Next::at(NextAction::Restart, at))
                 }
                 _ => (Reason::BudgetSpent, exhausted, probe_next()),
             }

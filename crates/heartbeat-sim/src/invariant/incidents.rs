@@ -49,14 +49,15 @@ pub(super) fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdi
             });
         fail(blamed, || format!("{} is blocked and still has an incident of its own", root.info.name))?;
     }
-    for event in view.events {
+    for (at, event) in view.events.iter().enumerate() {
         let EventKind::Incident { step: IncidentStep::Opened, incident, .. } = &event.kind else { continue };
         // Two timers are due at once: it was the realm's own fault, and the next start waits for a need; or its need
         // turns out to be the root in the same moment.
         let Some(open) = view.after.incidents.iter().find(|open| open.no == incident.no) else { continue };
         let root = open.root.and_then(|ix| status(view.after, ix));
-        // Where only operators stop what it needs, its own crash is all that there is.
-        let blocked = root.filter(|root| root.status == Status::Blocked);
+        // Where only operators stop what it needs, its own crash is all that there is. Several timers may be due at once,
+        // and one of them blocks it after the incident was opened.
+        let blocked = root.filter(|root| status_at(view, at, root.info.ix) == Some(Status::Blocked));
         fail(blocked.is_some_and(|root| suffers_from_a_fault(view, root)), || {
             format!("an incident is opened on {:?}, which is blocked", incident.root)
         })?;

@@ -195,8 +195,10 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         // Failures before the request do not count against this start.
         realm.history.faulted = false;
     }
-    // A person takes over.
-    realm.history.relapsed = false;
+    if matches!(intent, StateRequest::Rest | StateRequest::Kill) {
+        // Its incident ends with it. A restart proves no more than the recoveries before it did.
+        realm.history.relapsed = false;
+    }
     match realm.state.phase() {
         Phase::Waiting => waiting::on_command(realm, ctx, intent),
         Phase::Starting => starting::on_command(realm, ctx, intent),

@@ -135,3 +135,15 @@ fn a_stale_probe_says_what_prevents_a_conclusive_result() {
     d.wait_answering(secs(6), |_| ours);
     assert!(d.message(A).ends_with("http: the resolver does not answer"), "{}", d.message(A));
 }
+
+#[test]
+fn a_process_that_was_ended_on_request_ran_until_then() {
+    let mut d = Drive::stable(vec![whole()]);
+    d.wait_answering(secs(600), |_| Outcome::Pass);
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::code(0));
+    let ended = d.now;
+    d.wait(secs(60));
+    let process = &d.status(A).probes[2];
+    assert_eq!((claims(process), process.last.as_ref().map(|last| last.at)), (None, Some(ended)));
+}

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Flag, Gate, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartResult,
-    RestartStep, RunFact, Signal, Status, WhileDown,
+    EdgeKind, EventKind, Exit, Flag, Gate, Hook, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
+    RestartResult, RestartStep, RunFact, Signal, Status, WhileDown,
 };
-use heartbeat_supervisor::{Command, RealmSpec};
+use heartbeat_supervisor::{Command, RealmSpec, Reply};
 
-use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs, talking};
 
 /// `a` needs nothing, `b` needs `a`, `c` needs `b`; each measured.
 fn row() -> Vec<RealmSpec> {
@@ -412,4 +412,96 @@ fn a_failure_while_a_need_is_stopped_neither_fails_nor_verifies_a_restart() {
     d.wait_answering(secs(8), |_| Outcome::Pass);
     let record = d.status(B).restart.clone().expect("a restart");
     assert_eq!((d.word(B), record.result), (Status::Up, Some(RestartResult::Verified)));
+}
+
+/// A step in which nothing fails shows no word of trouble: in no status, no event, no narrated line, no incident.
+fn shows_no_trouble(d: &mut Drive, what: &str) {
+    const TROUBLE: [&str; 6] = ["down", "blocked", "fail", "unhealthy", "refused", "incident"];
+    let snapshot = d.sup.snapshot(d.now);
+    let mut lines: Vec<String> = Vec::new();
+    for realm in &snapshot.realms {
+        let bad = matches!(realm.status, Status::Down | Status::Blocked | Status::Failed | Status::Unknown);
+        assert!(!bad && realm.blocked_by.is_empty(), "{what}: {} is {}", realm.info.name, realm.status);
+        assert!(realm.flags.is_empty(), "{what}: {} has {:?}", realm.info.name, realm.flags);
+        let restart = realm.restart.as_ref();
+        assert!(restart.is_none_or(|restart| !restart.cause.is_debited()), "{what}: {restart:?}");
+        lines.push(format!("{} {} {}", realm.why.reason, realm.why.message, realm.why.next.action));
+        lines.extend(realm.why.next.when.clone());
+    }
+    assert!(snapshot.incidents.is_empty(), "{what}: {:?}", snapshot.incidents);
+    lines.extend(
+        d.events.iter().filter_map(|event| event.kind.fact()).map(|(what, line)| format!("{what} {line}")),
+    );
+    for line in lines {
+        let trouble = TROUBLE.iter().find(|word| line.to_lowercase().contains(*word));
+        assert!(trouble.is_none(), "{what}: {line}");
+    }
+}
+
+/// A whole ecosystem, one step at a time: each launch, each measurement, each end and each moment is a step.
+fn without_a_fault(d: &mut Drive, time: Duration, what: &str) {
+    let until = d.now + time;
+    while d.now < until {
+        for realm in d.starts() {
+            if d.phase(realm) == Phase::Starting && d.status(realm).process.pid.is_none() {
+                d.started(realm);
+                shows_no_trouble(d, what);
+            }
+        }
+        d.take();
+        for realm in d.sup.plan_in_force().infos().to_vec().iter().map(|info| info.ix) {
+            let status = d.status(realm);
+            if status.phase == Phase::Stopping && status.why.next.action == NextAction::Kill {
+                d.exit(realm, Exit::signal(Signal::TERM));
+            } else if status.info.kind == RealmKind::Oneshot && status.phase == Phase::Running {
+                d.exit(realm, Exit::code(0));
+            }
+            shows_no_trouble(d, what);
+        }
+        d.answer_all(Outcome::Pass);
+        shows_no_trouble(d, what);
+        d.wait(Duration::from_millis(50));
+        shows_no_trouble(d, what);
+    }
+}
+
+/// A database, a migration, two services on it, one that waits for its order only, and one that says that it is ready.
+fn ecosystem() -> Vec<RealmSpec> {
+    let done = |spec: RealmSpec| spec.edge(B, EdgeKind::Needs, Gate::Done, WhileDown::Ride);
+    vec![
+        probed("a"),
+        oneshot("b").needs(A),
+        done(probed("c").needs(A)),
+        done(probed("d").edge(A, EdgeKind::Needs, Gate::Up, WhileDown::Stop)),
+        probed("e").edge(C, EdgeKind::Needs, Gate::Up, WhileDown::Restart),
+        probed("f").edge(RealmIx(4), EdgeKind::After, Gate::Up, WhileDown::Ride),
+        talking("g", Some(secs(30))).needs(C),
+    ]
+}
+
+#[test]
+fn a_whole_boot_and_a_whole_cascade_without_a_fault_show_no_trouble_at_any_step() {
+    let mut d = Drive::boot(ecosystem());
+    shows_no_trouble(&mut d, "boot");
+    without_a_fault(&mut d, secs(3), "boot");
+    d.say(RealmIx(6), |said| said.ready = true);
+    without_a_fault(&mut d, secs(10), "boot");
+    let up = |d: &mut Drive| {
+        let snapshot = d.sup.snapshot(d.now);
+        snapshot.realms.iter().all(|realm| matches!(realm.status, Status::Up | Status::Done))
+    };
+    assert!(up(&mut d));
+    for round in 0..2 {
+        let cascade = Command { cascade: true, ..Command::new(Action::Restart, A) };
+        let reply = d.command(cascade);
+        assert!(matches!(reply, Reply::Accepted { .. }), "{reply:?}");
+        shows_no_trouble(&mut d, "cascade");
+        without_a_fault(&mut d, secs(5), "cascade");
+        d.say(RealmIx(6), |said| said.ready = true);
+        without_a_fault(&mut d, secs(15), "cascade");
+        assert!(up(&mut d), "round {round}");
+        // The second round begins in the middle of a verification.
+        d.order(Action::Restart, RealmIx(5));
+        without_a_fault(&mut d, secs(1), "restart");
+    }
 }

@@ -1,10 +1,12 @@
 //! `restart.command`: a restart in place of a stop and a start, and the only one of an external realm.
 
+use std::time::Duration;
+
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EventKind, Exit, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult, RunFact,
-    Status,
+    EventKind, Exit, Hook, Instant, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult,
+    RunFact, Status,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, RealmSpec, Refusal, Reply, StepAction};
 
@@ -36,7 +38,7 @@ impl Drive {
             if self.commands(realm) > 0 {
                 return;
             }
-            self.wait_answering(std::time::Duration::from_millis(100), |_| FAIL);
+            self.wait_answering(Duration::from_millis(100), |_| FAIL);
         }
         panic!("its command is never run: {}", self.message(realm));
     }
@@ -86,7 +88,7 @@ fn what_the_command_does_not_repair_is_stopped_and_started() {
         }
         for _ in 0..2_000 {
             if d.signals().is_empty() {
-                d.wait_answering(std::time::Duration::from_millis(100), |_| FAIL);
+                d.wait_answering(Duration::from_millis(100), |_| FAIL);
             }
         }
         let first = d.signals().first().map(|(realm, _)| *realm);
@@ -98,7 +100,7 @@ fn what_the_command_does_not_repair_is_stopped_and_started() {
             assert_eq!(d.status(A).restart.as_ref().unwrap().detail, words);
         }
         d.exit(A, Exit::code(0));
-        d.wait(std::time::Duration::from_millis(1_200));
+        d.wait(Duration::from_millis(1_200));
         assert_eq!(d.starts(), [A]);
         assert_eq!(d.status(A).restarts.used, 2, "each attempt is debited once");
     }
@@ -111,7 +113,7 @@ fn what_the_command_has_not_repaired_is_evaluated_again() {
     for _ in 0..10_000 {
         if d.commands(A) == 0 {
             let fails_a = |realm| if realm == A { FAIL } else { Outcome::Pass };
-            d.wait_answering(std::time::Duration::from_millis(100), fails_a);
+            d.wait_answering(Duration::from_millis(100), fails_a);
         }
     }
     d.wait_answering(secs(60), |_| FAIL);
@@ -453,16 +455,41 @@ fn an_external_realm_that_passes_has_left_its_cooldown_whenever_that_is() {
             d.done(A, Some("exit code 1"));
         }
         while d.status(A).why.reason != Reason::Cooldown {
-            d.wait_answering(std::time::Duration::from_millis(100), |_| FAIL);
+            d.wait_answering(Duration::from_millis(100), |_| FAIL);
         }
         let trial = d.status(A).why.next.at.expect("the time of its trial");
-        let fails =
-            if at_its_trial { trial.since(d.now) - std::time::Duration::from_millis(1) } else { secs(60) };
+        let fails = if at_its_trial { trial.since(d.now) - Duration::from_millis(1) } else { secs(60) };
         d.wait_answering(fails, |_| FAIL);
         d.wait_answering(secs(20), |_| Outcome::Pass);
         assert_eq!((d.word(A), d.commands(A)), (Status::Up, 0), "{}", d.message(A));
         // The budget is still spent, so the next failure leads to a cooldown and to no command.
         d.wait_answering(secs(60), |_| FAIL);
         assert_eq!((d.commands(A), d.status(A).why.reason), (0, Reason::Cooldown), "{}", d.message(A));
+    }
+}
+
+#[test]
+fn a_trial_after_a_cooldown_is_announced_for_the_time_at_which_it_can_be_made() {
+    let restart = policy(|settings| (settings.burst, settings.cooldown) = (1, secs(60)));
+    let mut d = Drive::up(vec![RealmSpec { restart, ..watched() }]);
+    d.until_commanded(A);
+    d.done(A, Some("exit code 1"));
+    d.take();
+    while d.status(A).why.reason != Reason::Cooldown {
+        d.wait_answering(secs(1), |_| FAIL);
+    }
+    let over = d.status(A).why.next.at.expect("the end of the cooldown");
+    d.wait_answering(over.since(d.now) - secs(3), |_| FAIL);
+    // heartbeatd was asleep: its failures count afresh, and those of the last seconds are acted on later.
+    d.feed(Input::Suspended { asleep: secs(1) });
+    while d.commands(A) == 0 {
+        let why = d.status(A).why.clone();
+        d.wait_answering(Duration::from_millis(100), |_| FAIL);
+        let after = d.status(A).why.clone();
+        let passed = |at: Instant| at <= d.now && d.commands(A) == 0;
+        let announced = why.next.at.filter(|at| why.next.action == NextAction::Restart && passed(*at));
+        let put_off = after.next.at.filter(|_| after.next.action == NextAction::Restart);
+        assert!(announced.is_none() || put_off.is_none(), "{why:?}\n{after:?}");
+        assert!(d.now.since(over) < secs(60), "{after:?}");
     }
 }

@@ -7,9 +7,9 @@ use heartbeat_status::{
     EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, RunFact, Signal, StartError,
     StartFailure, Status, WhileDown,
 };
-use heartbeat_supervisor::{Command, Effect, Input, SignalTo};
+use heartbeat_supervisor::{Command, Effect, Input, RealmSpec, SignalTo};
 
-use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs, talking};
 
 #[test]
 fn term_then_kill_then_stuck_and_no_second_copy() {
@@ -337,4 +337,55 @@ fn the_stop_signal_says_when_kill_follows() {
     let words = "SIGTERM to its main process; SIGKILL follows in 10s if it has not ended";
     assert!(told.iter().any(|line| line == words), "{told:?}");
     assert_eq!(d.message(A), "being stopped by an operator");
+}
+
+/// Every way to end a realm sends the first stop signal where `signal_to` says.
+#[test]
+fn signal_to_holds_for_every_way_to_end_a_realm() {
+    fn spec(signal_to: SignalTo) -> RealmSpec {
+        let mut spec = talking("a", Some(secs(5)));
+        spec.stop.signal_to = signal_to;
+        spec.memory_limit = Some(1 << 20);
+        spec
+    }
+    fn reloaded(d: &mut Drive, signal_to: SignalTo) {
+        d.reload(vec![spec(signal_to), bare("b")], &[A]);
+    }
+    fn removed(d: &mut Drive, signal_to: SignalTo) {
+        d.reload(vec![RealmSpec { retired: true, ..spec(signal_to) }, bare("b")], &[]);
+    }
+    fn with_another(d: &mut Drive, _: SignalTo) {
+        d.exit(B, Exit::code(1));
+    }
+    fn over_its_limit(d: &mut Drive, _: SignalTo) {
+        let run = d.run(A);
+        (0..3)
+            .for_each(|_| d.feed(Input::Run { realm: A, run, fact: RunFact::MemoryUsed { bytes: 2 << 20 } }));
+    }
+    fn silent(d: &mut Drive, _: SignalTo) {
+        d.wait_answering(secs(6), |_| Outcome::Pass);
+    }
+    type Way = fn(&mut Drive, SignalTo);
+    let ways: [(&str, Way); 5] = [
+        ("reload", reloaded),
+        ("removal", removed),
+        ("restart.with", with_another),
+        ("memory limit", over_its_limit),
+        ("missed beat", silent),
+    ];
+    for (what, end) in ways {
+        for (signal_to, tree) in [(SignalTo::Main, false), (SignalTo::Tree, true)] {
+            let mut other = bare("b");
+            other.restart_with = vec![A];
+            let mut d = Drive::boot(vec![spec(signal_to), other]);
+            d.launch_all();
+            d.say(A, |said| said.ready = true);
+            d.wait_answering(secs(3), |_| Outcome::Pass);
+            assert_eq!((d.word(A), d.word(B)), (Status::Up, Status::Up), "{what}");
+            d.take();
+            end(&mut d, signal_to);
+            let of_realm: Vec<(Signal, bool)> = told(&d);
+            assert_eq!(of_realm, [(Signal::TERM, tree), (Signal::CONT, tree)], "{what} to {signal_to:?}");
+        }
+    }
 }
