@@ -4,16 +4,12 @@
 use figment::value::{Dict, Value};
 
 use crate::defaults::{self, HEALTH_PATH};
-use crate::keys::{self, KINDS, Key, OF_TLS, Table, means_something};
-use crate::others;
+use crate::keys::{self, KINDS, Key, OF_TLS, RECEIVERS, Table, means_something};
 use crate::translated::{Form, command, fitted, folded, is_probe, whole};
 use crate::units;
+use crate::words;
 
 use Table::{Fuse, Health, Heartbeat, Limits, Log, Notify, Realm, Restart, Slo, Start, Stop};
-
-/// The kinds of receivers, of which each has one.
-pub(crate) const RECEIVERS: [&str; 7] =
-    ["webhook", "alertmanager", "ntfy", "slack", "pagerduty", "exec", "smtp"];
 
 /// The tables within a realm.
 const WITHIN_A_REALM: [Table; 7] = [Start, Stop, Restart, Limits, Log, Slo, Health];
@@ -188,8 +184,8 @@ impl<'a> Context<'a> {
     fn of_health(&self, realm: &'a Dict) -> Vec<(&'static Key, &'a Value)> {
         let mut found: Vec<(&'static Key, &'a Value)> = Vec::new();
         for (name, value) in realm {
-            let key = others::of_another_table(name).or_else(|| {
-                let own = keys::find(Realm, name).is_some() || others::is_known(name);
+            let key = words::of_another_table(name).or_else(|| {
+                let own = keys::find(Realm, name).is_some() || words::is_known(name);
                 let table = WITHIN_A_REALM.into_iter().find(|table| keys::find(*table, name).is_some())?;
                 keys::find(table, name).filter(|_| !own)
             });
@@ -204,7 +200,7 @@ impl<'a> Context<'a> {
 
     /// Whether another line of the realm shows the whole `health`, with this key in it.
     fn goes_into_one(&self, realm: &'a Dict, key: &str) -> bool {
-        let is_check = |name: &String| keys::find(Realm, name).is_none() && others::means_health(name);
+        let is_check = |name: &String| keys::find(Realm, name).is_none() && words::means_health(name);
         let kind = if own_address(realm).is_some() { "http" } else { "process" };
         let fits = |name: &str| means_something(kind, name);
         let first = self.of_health(realm).into_iter().map(|(first, _)| first.name).find(|name| fits(name));
@@ -438,7 +434,7 @@ pub(crate) fn of_another_type(table: Table, key: &str, value: &Value, realm: &Di
                 "never" => "never",
                 "on-failure" => "on-failure",
                 "always" | "on" => "always",
-                word if let Some(policy) = others::policy(word) => policy,
+                word if let Some(policy) = words::policy(word) => policy,
                 _ => return Some("for example restart.policy = \"always\"".to_owned()),
             };
             format!("write restart.policy = \"{policy}\"")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::keys::{self, Table};
-use crate::others;
+use crate::words;
 use crate::{Code, Diagnostic, Severity, load_str};
 
 /// A realm beside the one with the mistake, whose port is the one of our examples.
@@ -207,7 +207,7 @@ fn keeps(written: &str, advised: &str) -> bool {
 /// Every word that a person may write into the table: its own keys, and what other tools call them.
 fn words(table: Table) -> impl Iterator<Item = &'static str> {
     let own = keys::of(table).flat_map(|key| key.also.iter().copied().chain([key.name]));
-    own.chain(others::words(table))
+    own.chain(words::words(table))
 }
 
 #[test]

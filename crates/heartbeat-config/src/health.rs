@@ -14,11 +14,11 @@ use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{HEALTH_PATH, INTERVAL, TIMEOUT};
 use crate::keys::{self, KINDS, Table, means_something, reserved};
-use crate::others;
 use crate::probe::{self, Times};
 use crate::push;
 use crate::reader::{Entry, Reader, Section};
 use crate::resource;
+use crate::words;
 
 /// The target of a `notify` probe, for display.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
@@ -339,7 +339,7 @@ fn measure(
 fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]) {
     let later = table.keys().any(|key| reserved::is_reserved(Table::Health, key));
     // A key that means a kind has been refused with ours.
-    let is_meant = |key: &String| keys::find(Table::Health, key).is_none() && others::means_kind(key);
+    let is_meant = |key: &String| keys::find(Table::Health, key).is_none() && words::means_kind(key);
     if kinds.is_empty() && (later || table.keys().any(is_meant)) {
         return;
     }

@@ -72,6 +72,7 @@ mod tls;
 mod translated;
 mod units;
 mod window;
+mod words;
 
 pub use code::Code;
 pub use config::{
@@ -82,7 +83,6 @@ pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
 pub use load::{check, effective, find_file, load, load_beside, load_str, shareable, socket_of};
-pub use others::{Meaning, meanings};
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
@@ -94,3 +94,4 @@ pub use resource::{DiskFree, ResourceBounds};
 pub use schema::schema;
 pub use sources::Sources;
 pub use window::{MaintenanceConfig, MaintenanceEffect, WindowStart};
+pub use words::{Meaning, meanings};

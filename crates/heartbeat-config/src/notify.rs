@@ -16,11 +16,11 @@ use crate::diagnostic::Diagnostic;
 use crate::endpoint::refusal;
 use crate::inherited::Inherited;
 use crate::keys::{self, Table};
-use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::realm::ReadRealm;
 use crate::selector;
 use crate::units;
+use crate::words;
 
 /// The steps of an incident, by the word for them.
 const STEPS: [(&str, IncidentStep); 4] = [
@@ -146,7 +146,7 @@ fn kind<'s>(reader: &Reader<'_>, name: &str, section: &'s Section<'_>) -> Option
     let Some(found) = kinds.next() else {
         // A word of another tool has been refused with ours.
         let is_known = |key: &str| keys::find(Table::Notify, key).is_some();
-        if !section.keys().any(|key| !is_known(key) && others::means_receiver(key)) {
+        if !section.keys().any(|key| !is_known(key) && words::means_receiver(key)) {
             let message = format!("receiver `{name}` has no kind, so nothing can be sent to it");
             let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.key).collect();
             let help = format!(

@@ -18,6 +18,7 @@ use crate::interpolate::{Variables, interpolate};
 use crate::keys::{self, KINDS, Table, reserved};
 use crate::others;
 use crate::units::{self, Refusal};
+use crate::words;
 
 /// What every part of the configuration is read with.
 pub(crate) struct Reader<'a> {
@@ -290,7 +291,7 @@ impl Reader<'_> {
                     if let (Table::Realm, Value::Dict(_, inner), true) = (
                         table,
                         value,
-                        others::means_health(name) && !context.health(value).starts_with("write"),
+                        words::means_health(name) && !context.health(value).starts_with("write"),
                     ) {
                         self.check_keys(Table::Health, &at(), inner);
                     }
@@ -492,7 +493,7 @@ impl Reader<'_> {
             return Some(*value);
         }
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let nearest = others::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
+        let nearest = words::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
         let nearest = nearest.or_else(|| keys::nearest(&text, words.iter().map(|(word, _)| *word)));
         let help = nearest.map_or_else(
             || format!("one of {list}"),

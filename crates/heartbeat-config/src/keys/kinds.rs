@@ -6,6 +6,10 @@ pub(crate) const KINDS: [&str; 15] = [
     "push", "process", "notify",
 ];
 
+/// What a receiver of notifications may be.
+pub(crate) const RECEIVERS: [&str; 7] =
+    ["webhook", "alertmanager", "ntfy", "slack", "pagerduty", "exec", "smtp"];
+
 /// The keys that say how to connect by TLS.
 pub(crate) const OF_TLS: [&str; 6] = ["verify", "ca", "cert", "key", "server_name", "expires"];
 

@@ -16,7 +16,7 @@ pub(crate) mod reserved;
 mod table;
 mod takes;
 
-pub(crate) use kinds::{KINDS, OF_TLS, means_something};
+pub(crate) use kinds::{KINDS, OF_TLS, RECEIVERS, means_something};
 pub(crate) use probes::RECORDS;
 pub use table::Table;
 pub use takes::Takes;
