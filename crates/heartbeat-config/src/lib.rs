@@ -90,7 +90,7 @@ pub use registration::{
 };
 pub use registration_rules::RegistrationRules;
 pub use reload::{Changed, Changes, InForce, MergeError, Merged, merge, with_retired};
-pub use resource::{DiskFree, ResourceBounds};
+pub use resource::{Least, ResourceBounds};
 pub use schema::schema;
 pub use sources::Sources;
 pub use window::{MaintenanceConfig, MaintenanceEffect, WindowStart};

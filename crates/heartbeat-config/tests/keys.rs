@@ -27,7 +27,9 @@ fn file(table: Table, name: &str, value: &str) -> String {
         }
         // A bound is what it needs.
         "resource" => "max_fds = 9, ".to_owned(),
-        "max_cpu" | "max_memory" | "max_fds" | "min_disk_free" => "resource = true, ".to_owned(),
+        "max_cpu" | "max_memory" | "max_fds" | "max_load" | "min_memory_free" | "min_disk_free" => {
+            "resource = true, ".to_owned()
+        }
         "path" => "resource = true, min_disk_free = \"1%\", ".to_owned(),
         "record" => "dns = \"shop.test\", ".to_owned(),
         "max_age" => "file = \"/x\", ".to_owned(),

@@ -90,6 +90,12 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB110",
         "[realm.db]\nrun = \"db\"\nhealth = { resource = true, max_fds = 0 }\n",
     ),
+    ("bound_of_no_load", "HB110", "[realm.db]\nhealth = { resource = true, max_load = 0 }\n"),
+    (
+        "bound_of_no_free_memory",
+        "HB110",
+        "[realm.db]\nhealth = { resource = true, min_memory_free = \"0B\" }\n",
+    ),
     (
         "bound_of_no_disk",
         "HB110",

@@ -21,7 +21,9 @@ pub(crate) fn means_something(kind: &str, key: &str) -> bool {
         | "max_latency" | "read_body" | "reported_down" => kind == "http",
         "contains" => ["http", "file"].contains(&kind),
         "max_age" => kind == "file",
-        "max_cpu" | "max_memory" | "max_fds" | "min_disk_free" | "path" => kind == "resource",
+        "max_cpu" | "max_memory" | "max_fds" | "max_load" | "min_memory_free" | "min_disk_free" | "path" => {
+            kind == "resource"
+        }
         "send" => ["tcp", "unix"].contains(&kind),
         "expect" => ["tcp", "unix", "dns"].contains(&kind) || is_server,
         "record" => kind == "dns",

@@ -124,7 +124,7 @@ pub(super) const KEYS: &[Key] = &[
         Health,
         "resource",
         Takes::True,
-        "What the processes of the realm use, and the free space of a disk: it fails above `max_cpu`, `max_memory` or `max_fds`, and below `min_disk_free`.",
+        "What the processes of the realm use, and the host: it fails above `max_cpu`, `max_memory`, `max_fds` or `max_load`, and below `min_memory_free` or `min_disk_free`.",
         "true",
     ),
     Key::new(
@@ -141,6 +141,20 @@ pub(super) const KEYS: &[Key] = &[
         Takes::Number(1, i64::MAX),
         "With `resource`: open descriptors of the process tree.",
         "900",
+    ),
+    Key::new(
+        Health,
+        "max_load",
+        Takes::Number(1, u32::MAX as i64),
+        "With `resource`: load average of the host over the last minute.",
+        "8",
+    ),
+    Key::new(
+        Health,
+        "min_memory_free",
+        Takes::SizeOrPercentage,
+        "With `resource`: memory of the host that programs can still get.",
+        "\"5%\"",
     ),
     Key::new(
         Health,

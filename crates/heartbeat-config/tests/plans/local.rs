@@ -52,11 +52,18 @@ fn what_belongs_to_another_kind_or_is_no_probe_is_refused() {
 #[test]
 fn bounds_of_a_tree_and_of_a_disk_are_taken() {
     let config = text(
-        "[realm.a]\nrun = \"x\"\nhealth = [{ resource = true, max_cpu = \"150%\", max_memory = \"64MiB\", max_fds = 9 }, { resource = true, min_disk_free = \"2GiB\", path = \"/var\", name = \"disk\" }]\n",
+        "[realm.a]\nrun = \"x\"\nhealth = [{ resource = true, max_cpu = \"150%\", max_memory = \"64MiB\", max_fds = 9 }, { resource = true, min_disk_free = \"2GiB\", path = \"/var\", name = \"disk\" }, { resource = true, max_load = 8, min_memory_free = \"5%\", name = \"host\" }]\n",
     );
     let probes = &config.plan.realms()[0].probes;
-    let targets: Vec<&str> = probes[..2].iter().map(|probe| probe.info.target.as_str()).collect();
-    assert_eq!(targets, ["cpu up to 150%, memory up to 64MiB, up to 9 descriptors", "2GiB free at /var"]);
+    let targets: Vec<&str> = probes[..3].iter().map(|probe| probe.info.target.as_str()).collect();
+    assert_eq!(
+        targets,
+        [
+            "cpu up to 150%, memory up to 64MiB, up to 9 descriptors",
+            "2GiB free at /var",
+            "load up to 8, 5% of memory free"
+        ]
+    );
     assert_eq!((probes[0].info.kind, probes[0].info.role), (ProbeKind::Resource, Role::Info));
 }
 
@@ -68,6 +75,9 @@ fn bounds_without_a_meaning_are_refused() {
         ("{ resource = true, path = \"/var\", max_fds = 9 }", "`path` goes with `min_disk_free`"),
         ("{ resource = true, max_memory = 64 }", "max_memory"),
         ("{ resource = true, min_disk_free = \"110%\" }", "is not a percentage"),
+        ("{ resource = true, min_memory_free = \"110%\" }", "is not a percentage"),
+        ("{ resource = true, max_load = 0.5 }", "max_load"),
+        ("{ tcp = \"127.0.0.1:1\", max_load = 8 }", "`max_load` means nothing for a tcp probe"),
         ("{ resource = true, max_cpu = \"0%\" }", "is not a share of processors"),
         ("{ resource = true, max_fds = 9, slow = \"1s\" }", "`slow` means nothing for a resource probe"),
         ("{ tcp = \"127.0.0.1:1\", max_fds = 9 }", "`max_fds` means nothing for a tcp probe"),

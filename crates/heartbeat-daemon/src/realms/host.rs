@@ -1,14 +1,18 @@
 //! The load, the memory and the disk of the host.
 
+use std::io;
 use std::path::Path;
 
 use heartbeat_store::Quantity;
 
+/// Where the kernel shows its figures.
+pub(crate) const PROC: &str = "/proc";
+
 /// What the host uses now, each absent where it cannot be read.
 pub(crate) fn look(state_dir: &Path) -> Vec<(Quantity, f64)> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let load = load(&read("/proc/loadavg")).map(|load| (Quantity::Load, load * 100.0));
-    let memory = used_kib(&read("/proc/meminfo")).map(|kib| (Quantity::Memory, kib));
+    let proc = Path::new(PROC);
+    let load = load(proc).ok().map(|load| (Quantity::Load, load * 100.0));
+    let memory = memory(proc).ok().map(|(free, size)| (Quantity::Memory, (size - free) as f64 / 1024.0));
     let disk = space(state_dir).ok().filter(|(_, size)| *size > 0);
     let disk = disk.map(|(free, size)| (Quantity::Disk, (1.0 - free as f64 / size as f64) * 10_000.0));
     load.into_iter().chain(memory).chain(disk).collect()
@@ -20,18 +24,22 @@ pub(crate) fn space(path: &Path) -> Result<(u64, u64), rustix::io::Errno> {
     Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
 }
 
-/// The average of the last minute, the first number of `/proc/loadavg`.
-fn load(text: &str) -> Option<f64> {
-    text.split(' ').next()?.parse().ok()
+/// The load average of the last minute: the first number of `loadavg`.
+pub(crate) fn load(proc: &Path) -> io::Result<f64> {
+    let text = std::fs::read_to_string(proc.join("loadavg"))?;
+    let first = text.split(' ').next().and_then(|word| word.parse().ok());
+    first.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The memory that is not available to programs, of `/proc/meminfo`.
-fn used_kib(text: &str) -> Option<f64> {
-    let number = |name: &str| -> Option<f64> {
+/// The bytes of memory that programs can still get, and all of them, as in `meminfo`.
+pub(crate) fn memory(proc: &Path) -> io::Result<(u64, u64)> {
+    let text = std::fs::read_to_string(proc.join("meminfo"))?;
+    let bytes = |name: &str| -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    Some(number("MemTotal:")? - number("MemAvailable:")?)
+    let (free, size) = (bytes("MemAvailable:"), bytes("MemTotal:"));
+    free.zip(size).filter(|(free, size)| free <= size).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -50,10 +58,17 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_the_kernel() {
-        assert_eq!(load("0.52 0.58 0.59 1/467 12345\n"), Some(0.52));
-        assert_eq!(load(""), None);
-        let text = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    6000 kB\n";
-        assert_eq!(used_kib(text), Some(10_000.0));
-        assert_eq!(used_kib("MemTotal: 1 kB\n"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        assert!(load(dir.path()).is_err() && memory(dir.path()).is_err(), "nothing is there");
+        write("loadavg", "0.52 0.58 0.59 1/467 12345\n");
+        assert_eq!(load(dir.path()).unwrap(), 0.52);
+        write("meminfo", "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    6000 kB\n");
+        assert_eq!(memory(dir.path()).unwrap(), (6_000 * 1024, 16_000 * 1024));
+        write("loadavg", "");
+        for senseless in ["MemTotal: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 2 kB\n", "MemTotal: x kB\n"] {
+            write("meminfo", senseless);
+            assert!(load(dir.path()).is_err() && memory(dir.path()).is_err(), "{senseless}");
+        }
     }
 }

@@ -1,15 +1,16 @@
-//! The resource usage of a realm's processes, and the free space of a disk, compared with the bounds of a `resource`
-//! probe.
+//! The resource usage of a realm's processes, and the load, the memory and the disk of the host, compared with the
+//! bounds of a `resource` probe.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use heartbeat_config::{DiskFree, ResourceBounds};
+use heartbeat_config::{Least, ResourceBounds};
 use heartbeat_probe::{Observe, Observing, Probe};
 use heartbeat_process::Usage;
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, RealmName};
 
-use crate::realms::host::space;
+use crate::realms::host;
 use crate::realms::usage::Sampler;
 
 const MIB: u64 = 1024 * 1024;
@@ -20,11 +21,14 @@ struct Watch {
     realm: RealmName,
     sampler: Arc<Sampler>,
     bounds: ResourceBounds,
+    /// Where the kernel shows the figures of the host.
+    proc: PathBuf,
 }
 
 /// The probe of one realm.
 pub(crate) fn probe(realm: &RealmName, sampler: &Arc<Sampler>, bounds: &ResourceBounds) -> Probe {
-    let watch = Watch { realm: realm.clone(), sampler: Arc::clone(sampler), bounds: bounds.clone() };
+    let (realm, sampler, bounds) = (realm.clone(), Arc::clone(sampler), bounds.clone());
+    let watch = Watch { realm, sampler, bounds, proc: host::PROC.into() };
     Probe::from(Arc::new(Watched(Arc::new(watch))) as Arc<dyn Observe>)
 }
 
@@ -63,14 +67,9 @@ impl Watch {
             };
             seen.extend(self.of_the_tree(&usage, cpu));
         }
-        if let Some((path, free)) = &self.bounds.disk {
-            match space(path) {
-                Ok(space) => seen.push(of_the_disk(path, *free, space)),
-                Err(error) => {
-                    let detail = format!("the free space at {} cannot be read: {error}", path.display());
-                    return (Outcome::Fail { reason: FailReason::Unreachable, phase: None }, detail);
-                }
-            }
+        match self.of_the_host() {
+            Ok(of_the_host) => seen.extend(of_the_host),
+            Err(unreadable) => return unreadable,
         }
         let over: Vec<&str> =
             seen.iter().filter(|(is_over, _)| *is_over).map(|(_, words)| words.as_str()).collect();
@@ -79,6 +78,32 @@ impl Watch {
             return (Outcome::Pass, words.join(", "));
         }
         (Outcome::Fail { reason: FailReason::OverLimit, phase: None }, over.join(", "))
+    }
+
+    /// Each bound of the host: whether it is exceeded, in words. A figure that cannot be read fails the probe.
+    fn of_the_host(&self) -> Result<Vec<(bool, String)>, (Outcome, String)> {
+        let unreadable = |figure: &str, error: &dyn Display| {
+            let detail = format!("the {figure} cannot be read: {error}");
+            (Outcome::Fail { reason: FailReason::Unreachable, phase: None }, detail)
+        };
+        let mut seen = Vec::new();
+        if let Some(max) = self.bounds.max_load {
+            let load = host::load(&self.proc).map_err(|error| unreadable("load of the host", &error))?;
+            seen.push((load > f64::from(max), format!("load {load:.2} of {max}")));
+        }
+        if let Some(least) = self.bounds.memory_free {
+            let memory = host::memory(&self.proc);
+            let memory = memory.map_err(|error| unreadable("free memory of the host", &error))?;
+            let (is_over, free) = of_what_is_free(least, memory);
+            seen.push((is_over, format!("{free} of memory free, {least} wanted")));
+        }
+        if let Some((path, least)) = &self.bounds.disk {
+            let figure = || format!("free space at {}", path.display());
+            let space = host::space(path).map_err(|error| unreadable(&figure(), &error))?;
+            let (is_over, free) = of_what_is_free(*least, space);
+            seen.push((is_over, format!("{free} free at {}, {least} wanted", path.display())));
+        }
+        Ok(seen)
     }
 
     /// Each bound: whether it is exceeded, in words. `cpu` is a percentage, unknown at the first look.
@@ -98,14 +123,15 @@ impl Watch {
     }
 }
 
-fn of_the_disk(path: &Path, least: DiskFree, (free, size): (u64, u64)) -> (bool, String) {
+/// Whether less than `least` is free, and how much is, in words.
+fn of_what_is_free(least: Least, (free, size): (u64, u64)) -> (bool, String) {
     let percent = u64::try_from(u128::from(free) * 100 / u128::from(size.max(1))).unwrap_or(100);
     let is_over = match least {
-        DiskFree::Bytes(bytes) => free < bytes,
+        Least::Bytes(bytes) => free < bytes,
         // A file system without blocks, such as /proc, cannot be full.
-        DiskFree::Percent(least) => size > 0 && percent < u64::from(least),
+        Least::Percent(least) => size > 0 && percent < u64::from(least),
     };
-    (is_over, format!("{} MiB ({percent}%) free at {}, {least} wanted", free / MIB, path.display()))
+    (is_over, format!("{} MiB ({percent}%)", free / MIB))
 }
 
 #[cfg(test)]
@@ -113,18 +139,21 @@ mod tests {
     use super::*;
     use heartbeat_process::UsageReader;
     use heartbeat_status::RunId;
-    use std::path::PathBuf;
 
     fn watch(bounds: ResourceBounds) -> Watch {
         let reader = UsageReader::new(None, "no-such-mark".to_owned());
-        Watch { realm: RealmName::new("a").unwrap(), sampler: Arc::new(Sampler::new(reader)), bounds }
+        let sampler = Arc::new(Sampler::new(reader));
+        Watch { realm: RealmName::new("a").unwrap(), sampler, bounds, proc: host::PROC.into() }
     }
 
     #[test]
     fn each_bound_is_compared_with_the_tree() {
-        let bounds =
-            ResourceBounds { max_cpu: Some(80), max_memory: Some(64 * MIB), max_fds: Some(10), disk: None };
-        let watch = watch(bounds);
+        let watch = watch(ResourceBounds {
+            max_cpu: Some(80),
+            max_memory: Some(64 * MIB),
+            max_fds: Some(10),
+            ..ResourceBounds::default()
+        });
         let usage = |memory_bytes, descriptors| Usage { memory_bytes, descriptors, ..Usage::default() };
         let over = |seen: Vec<(bool, String)>| {
             seen.into_iter().filter(|(is_over, _)| *is_over).map(|(_, words)| words).collect::<Vec<_>>()
@@ -139,18 +168,44 @@ mod tests {
 
     #[test]
     fn a_disk_is_full_for_users_other_than_root() {
-        let is_over = |least, space| of_the_disk(Path::new("/var"), least, space).0;
-        assert!(is_over(DiskFree::Percent(10), (9, 100)) && !is_over(DiskFree::Percent(10), (10, 100)));
-        assert!(is_over(DiskFree::Bytes(10), (9, 100)) && !is_over(DiskFree::Bytes(10), (10, 100)));
-        assert!(!is_over(DiskFree::Percent(10), (0, 0)), "a file system without blocks");
-        assert!(!is_over(DiskFree::Percent(99), (u64::MAX, u64::MAX)), "no arithmetic overflows");
-        let words = of_the_disk(Path::new("/var"), DiskFree::Percent(10), (5 * MIB, 100 * MIB)).1;
-        assert_eq!(words, "5 MiB (5%) free at /var, 10% wanted");
+        let is_over = |least, space| of_what_is_free(least, space).0;
+        assert!(is_over(Least::Percent(10), (9, 100)) && !is_over(Least::Percent(10), (10, 100)));
+        assert!(is_over(Least::Bytes(10), (9, 100)) && !is_over(Least::Bytes(10), (10, 100)));
+        assert!(!is_over(Least::Percent(10), (0, 0)), "a file system without blocks");
+        assert!(!is_over(Least::Percent(99), (u64::MAX, u64::MAX)), "no arithmetic overflows");
+        assert_eq!(of_what_is_free(Least::Percent(10), (5 * MIB, 100 * MIB)).1, "5 MiB (5%)");
+    }
+
+    #[test]
+    fn the_load_and_the_memory_of_the_host_are_compared() {
+        let proc = tempfile::tempdir().unwrap();
+        let mut host = watch(ResourceBounds {
+            max_load: Some(4),
+            memory_free: Some(Least::Percent(10)),
+            ..ResourceBounds::default()
+        });
+        host.proc = proc.path().to_owned();
+        let unreadable = Outcome::Fail { reason: FailReason::Unreachable, phase: None };
+        let (outcome, words) = host.look();
+        assert_eq!(outcome, unreadable);
+        assert!(words.starts_with("the load of the host cannot be read: "), "{words}");
+        let over = Outcome::Fail { reason: FailReason::OverLimit, phase: None };
+        for (load, available, outcome, words) in [
+            ("4.00", 1_024, Outcome::Pass, "load 4.00 of 4, 1 MiB (10%) of memory free, 10% wanted"),
+            ("4.01", 1_024, over, "load 4.01 of 4"),
+            ("0.10", 1_023, over, "0 MiB (9%) of memory free, 10% wanted"),
+            ("9.99", 0, over, "load 9.99 of 4, 0 MiB (0%) of memory free, 10% wanted"),
+        ] {
+            let write = |name, text: String| std::fs::write(proc.path().join(name), text).unwrap();
+            write("loadavg", format!("{load} 0.00 0.00 1/2 3\n"));
+            write("meminfo", format!("MemTotal: 10240 kB\nMemAvailable: {available} kB\n"));
+            assert_eq!(host.look(), (outcome, words.to_owned()));
+        }
     }
 
     #[test]
     fn this_process_and_this_disk_can_be_looked_at() {
-        let disk = Some((PathBuf::from("/"), DiskFree::Bytes(0)));
+        let disk = Some((PathBuf::from("/"), Least::Bytes(0)));
         let own = watch(ResourceBounds {
             max_memory: Some(u64::MAX),
             max_fds: Some(1),
@@ -163,7 +218,7 @@ mod tests {
         let (outcome, words) = own.look();
         assert_eq!(outcome, Outcome::Fail { reason: FailReason::OverLimit, phase: None });
         assert!(words.ends_with("of 1 descriptors"), "only what is too much is named: {words}");
-        let nowhere = Some((PathBuf::from("/no/such/place"), DiskFree::Percent(1)));
+        let nowhere = Some((PathBuf::from("/no/such/place"), Least::Percent(1)));
         let (outcome, words) = watch(ResourceBounds { disk: nowhere, ..ResourceBounds::default() }).look();
         assert_eq!(outcome, Outcome::Fail { reason: FailReason::Unreachable, phase: None });
         assert!(words.contains("/no/such/place"), "{words}");
