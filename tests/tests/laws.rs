@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heartbeat_status::ProbeKind;
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
@@ -39,6 +40,41 @@ fn every_test_that_the_scenarios_and_figures_name_is_there() {
         sources.iter().flat_map(|file| functions(&file.text).chain(file.text.split('"'))).collect();
     let missing: Vec<&&str> = named.iter().filter(|name| !there.contains(**name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Each kind of probe meets a target that misbehaves, is explained, and has a line in the examples.
+#[test]
+fn every_kind_of_probe_has_its_hostile_test_its_page_and_its_example() {
+    const TESTS: [(&str, &str); 15] = [
+        ("http", "endless_headers"),
+        ("tcp", "a_tcp_answer_that_is_another_or_endless"),
+        ("unix", "http_and_a_greeting_over_a_unix_socket"),
+        ("tls", "a_server_that_does_not_shake_hands_is_ended_by_the_deadline"),
+        ("redis", "a_redis_that_is_none_or_has_no_end_is_found_out"),
+        ("postgres", "credentials_that_a_server_does_not_take_are_no_outage"),
+        ("grpc", "whatever_comes_without_end_is_cut"),
+        ("dns", "an_answer_that_is_damaged_or_circular_is_none"),
+        ("exec", "a_command_that_is_ended_by_its_deadline"),
+        ("nagios", "a_command_that_cannot_run_fails_and_a_plugin_says_nothing"),
+        ("file", "what_is_no_file_or_has_no_end_holds_nothing_up"),
+        ("resource", "the_load_and_the_memory_of_the_host_are_compared"),
+        ("push", "a_run_that_does_not_end_in_time_fails_and_others_do_not_end_it"),
+        ("process", "a_running_process_passes_and_a_reused_pid_fails"),
+        ("notify", "bytes_of_every_kind_do_no_harm"),
+    ];
+    let (sources, page) = (sources(), read("docs/probes.md"));
+    let examples = read("examples/probes/heartbeat.toml");
+    // The port is a fact of a realm with `port`, and no kind that `health` names.
+    for kind in ProbeKind::ALL.iter().filter(|kind| **kind != ProbeKind::Port) {
+        let kind = kind.as_str();
+        let (_, test) = TESTS.iter().find(|(of, _)| *of == kind).expect(kind);
+        let is_there = |file: &File| file.text.contains(&format!("fn {test}("));
+        assert!(sources.iter().any(is_there), "{kind}: {test} is not there");
+        let is_heading = |line: &str| line.starts_with("## ") && line.contains(&format!("`{kind}`"));
+        assert!(page.lines().any(is_heading), "{kind} has no heading in docs/probes.md");
+        let (key, scheme) = (format!("{kind} = "), format!("\"{kind}://"));
+        assert!(examples.contains(&key) || examples.contains(&scheme), "{kind} is not in the examples");
+    }
 }
 
 /// What a service takes on when it embeds the probes as they are.

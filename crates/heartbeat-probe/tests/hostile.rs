@@ -405,6 +405,35 @@ async fn a_condition_on_a_compressed_body_names_the_compression() {
     passes(http(&address)).await;
 }
 
+/// Ten megabytes in ten kilobytes, which a probe never inflates.
+#[tokio::test]
+async fn a_compression_bomb_is_not_inflated() {
+    const INFLATED_BYTES: usize = 10 * 1024 * 1024;
+    let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'0'; INFLATED_BYTES], 9);
+    assert!(bomb.len() < 16 * 1024, "{}", bomb.len());
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: deflate\r\ncontent-type: application/json\r\n\r\n";
+    let address = answers([head.as_bytes(), &bomb].concat()).await;
+    passes(http(&address)).await;
+    let wants = http(&address).with_contains("0000");
+    let result = at_once(wants, FailReason::ConditionFailed, ProbePhase::Body).await;
+    assert!(result.detail.contains("Content-Encoding: deflate"), "{}", result.detail);
+}
+
+#[tokio::test]
+async fn a_503_that_names_a_time_says_that_the_service_is_starting() {
+    for (retry_after, reason) in [
+        ("retry-after: 5\r\n", FailReason::StartingUp),
+        ("Retry-After: Mon, 30 Nov 2026 12:00:00 GMT\r\n", FailReason::StartingUp),
+        ("", FailReason::UnexpectedStatus),
+    ] {
+        let head = format!("HTTP/1.1 503 Service Unavailable\r\n{retry_after}");
+        let answer = format!("{head}content-type: text/plain\r\ncontent-length: 9\r\n\r\nmigrating");
+        let result = measured(http(&answers(answer).await), LONG).await;
+        failed(&result, reason, ProbePhase::FirstByte);
+        assert!(result.detail.contains("503") && result.detail.contains("migrating"), "{}", result.detail);
+    }
+}
+
 #[tokio::test]
 async fn the_request_is_the_one_that_is_promised() {
     let (heard, mut requests) = tokio::sync::mpsc::channel(4);

@@ -78,6 +78,23 @@ async fn redis_says_pong_before_or_after_a_login() {
     assert_eq!(measured(without).await.outcome, Outcome::Pass);
 }
 
+/// A restart would lose what the server is at: it is loading its data, or a script keeps it busy.
+#[tokio::test]
+async fn a_redis_that_loads_or_is_busy_is_not_down() {
+    let starts = fail(FailReason::StartingUp);
+    for (reply, outcome) in [
+        (&b"-LOADING Redis is loading the dataset in memory\r\n"[..], starts),
+        (b"-BUSY Redis is busy running a script.\r\n", Outcome::Degraded(DegradedReason::ReportedDegraded)),
+        (b"-MASTERDOWN Link with MASTER is down.\r\n", Outcome::Degraded(DegradedReason::ReportedDegraded)),
+    ] {
+        let said = String::from_utf8_lossy(&reply[1..reply.len() - 2]);
+        let result = measured(redis(&answers(&[reply]).await)).await;
+        assert_eq!((result.outcome, &*result.detail), (outcome, &*said), "its own words");
+    }
+    let login = redis(&answers(&[b"-LOADING Redis is loading the dataset in memory\r\n"]).await);
+    assert_eq!(measured(login.with_password("x")).await.outcome, starts);
+}
+
 #[tokio::test]
 async fn the_depth_of_a_queue_is_a_condition() {
     let command = || vec!["LLEN".to_owned(), "celery".to_owned()];

@@ -265,7 +265,7 @@ mod tests {
         let realms: String = checks
             .iter()
             .enumerate()
-            .map(|(at, check)| format!("[realm.r{at}]\nhealth = \"{check}\"\n"))
+            .map(|(at, check)| format!("[realm.r{at:03}]\nhealth = \"{check}\"\n"))
             .collect();
         let config = SharedConfig::new(sample::active(&realms));
         let handle = runtime.handle().clone();
@@ -336,6 +336,32 @@ mod tests {
         let mut batch = Batch::default();
         bench.inbox.take(&mut batch, Some(Duration::ZERO));
         assert!(batch.is_empty(), "{batch:?}");
+    }
+
+    #[test]
+    fn targets_that_hang_hold_up_no_others() {
+        const EACH: usize = 100;
+        let ((_hangs, hanging), (answers, answering)) = (listener(), listener());
+        std::thread::spawn(move || answers.incoming().for_each(drop));
+        let hanging = vec![format!("http://{hanging}/"); EACH];
+        let answering = vec![format!("tcp://{answering}"); EACH];
+        let mut bench = bench(&[hanging, answering].concat(), 2 * EACH);
+        let (mut id, long) = (0, Duration::from_secs(600));
+        let mut check = |bench: &mut Bench, realm: usize| {
+            id += 1;
+            bench.check(id, u32::try_from(realm).unwrap(), long);
+        };
+        (0..EACH).for_each(|realm| check(&mut bench, realm));
+        // Three rounds of the others begin and end while every one that hangs is under way.
+        for _ in 0..3 {
+            (EACH..2 * EACH).for_each(|realm| check(&mut bench, realm));
+            let results: [_; EACH] = bench.results();
+            for (id, result) in results {
+                assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+                assert!(bench.prober.done(id).is_some_and(|(realm, _)| realm.index() >= EACH));
+            }
+            assert_eq!(bench.prober.under_way.len(), EACH, "those that hang");
+        }
     }
 
     #[test]
