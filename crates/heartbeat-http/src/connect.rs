@@ -45,12 +45,18 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
     connect_first(sockets, &found).await
 }
 
-/// Connects to one address by a socket of the system.
+/// Connects to one address by a socket of the system, for an exchange whose request is a single write: a second one may
+/// wait for the acknowledgement of the first.
 ///
 /// # Errors
 /// [`ConnectError`]: it cannot be connected to.
 pub async fn connect_one(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    TcpStream::connect(address).await.map_err(|source| ConnectError::Io { source }).and_then(checked)
+    let stream = TcpStream::connect(address).await.map_err(|source| ConnectError::Io { source })?;
+    // Only a socket with the port of the other end can be its own other end.
+    match stream.local_addr() {
+        Ok(local) if local.port() != address.port() => Ok(stream),
+        _ => checked(stream),
+    }
 }
 
 /// Connects to all of `addresses`, each [`ATTEMPT_DELAY`] after the one before, families in turn; the first that
@@ -83,7 +89,11 @@ pub async fn connect_first(
             }
         };
         match ended.map_err(|source| ConnectError::Io { source }).and_then(checked) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                // A request is a single write: waiting for more data would only delay it.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
             Err(error) if worst.as_ref().is_none_or(|worst| weight(&error) > weight(worst)) => {
                 worst = Some(error);
             }
@@ -101,8 +111,6 @@ fn checked(stream: TcpStream) -> Result<TcpStream, ConnectError> {
         let _ = stream.set_zero_linger();
         return Err(ConnectError::SelfConnected);
     }
-    // A request is a single write: waiting for more data would only delay it.
-    let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 

@@ -130,7 +130,8 @@ impl HttpProbe {
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = Target::split(rest);
-        let target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
+        let mut target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
+        target.is_written_once = true;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         path.parse::<::http::uri::PathAndQuery>().map_err(|_| refused())?;
         let mut headers = HeaderMap::new();

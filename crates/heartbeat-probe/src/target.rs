@@ -29,6 +29,8 @@ pub(crate) struct Target {
     /// The networks it may be in; `None` for all.
     within: Option<Arc<Networks>>,
     through: Through,
+    /// All that is sent over a connection without TLS is a single write.
+    pub(crate) is_written_once: bool,
     #[cfg(feature = "tls")]
     pub(crate) secure: Option<Secure>,
 }
@@ -85,6 +87,7 @@ impl Target {
             endpoint,
             within: None,
             through: Through::default(),
+            is_written_once: false,
             #[cfg(feature = "tls")]
             secure: None,
         })
@@ -202,7 +205,7 @@ impl Target {
         progress.phase = ProbePhase::Connect;
         let began = clock::now();
         let connected = match *permitted {
-            [only] if self.through.0.is_none() => connect_one(only).await,
+            [only] if self.connects_for_one_write() => connect_one(only).await,
             _ => connect_first(sockets, &permitted).await,
         };
         if connected.is_err() {
@@ -216,6 +219,14 @@ impl Target {
         }
         progress.phase = ProbePhase::FirstByte;
         Ok(Stream::Tcp(stream))
+    }
+
+    fn connects_for_one_write(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.secure.is_some() {
+            return false;
+        }
+        self.is_written_once && self.through.0.is_none()
     }
 
     /// The addresses in `found` that may be connected to.
