@@ -11,10 +11,13 @@ use std::time::Duration;
 use heartbeat_api::Commanded;
 use heartbeat_config::{Changes, Config};
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, Mute, OwnProblemKind, RealmIx, RunFact, RunId, Said};
+use heartbeat_status::{
+    CheckId, CheckResult, Instant, Mute, Outcome, OwnProblemKind, RealmIx, RunFact, RunId, Said,
+};
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::control::reload_error::ReloadError;
 use crate::storage::intent::IntentError;
 
@@ -24,6 +27,10 @@ const MAX_MESSAGES_QUEUED: usize = 4_096;
 
 /// Most requests that wait for the driver; the inbox refuses any further one.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
+
+/// A result that only confirms what is known waits so long for others: a wake-up of the driver costs more than what it
+/// does about one of them.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The changes of a new configuration with the number of the one in force then.
 pub(crate) type ReloadAnswer = Result<(Changes, u64), ReloadError>;
@@ -117,26 +124,39 @@ impl Batch {
 /// The inbox. All threads and tasks with input for the driver share it.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    lanes: Mutex<Batch>,
+    lanes: Mutex<Lanes>,
     wake: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Lanes {
+    batch: Batch,
+    /// A sender wants the driver to take what is there now. It has woken it, unless the driver is at work.
+    called: bool,
+    /// When the driver, which waits, wakes up by itself; `None` while it is at work.
+    wakes_at: Option<Instant>,
+}
+
 impl Inbox {
-    fn lanes(&self) -> MutexGuard<'_, Batch> {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
         // A sender that panicked left whole values behind: it only pushes to a queue under the lock.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the driver if the inbox was empty: otherwise an earlier sender has woken it, and it has not taken yet.
+    /// Wakes the driver, unless an earlier sender has woken it and it has not taken yet.
     fn put<T>(&self, put: impl FnOnce(&mut Batch) -> T) -> T {
         let mut lanes = self.lanes();
-        let was_empty = lanes.is_empty();
-        let done = put(&mut lanes);
+        let done = put(&mut lanes.batch);
+        self.call(lanes);
+        done
+    }
+
+    fn call(&self, mut lanes: MutexGuard<'_, Lanes>) {
+        let waits = !std::mem::replace(&mut lanes.called, true);
         drop(lanes);
-        if was_empty {
+        if waits {
             self.wake.notify_one();
         }
-        done
     }
 
     /// False when too many requests wait already: the inbox has not taken this one.
@@ -186,31 +206,34 @@ impl Inbox {
     }
 
     pub(crate) fn result(&self, id: CheckId, result: CheckResult) {
-        self.put(|lanes| lanes.results.push_back((id, result)));
+        let by = result.finished_at + PATIENCE;
+        let confirms = result.outcome == Outcome::Pass;
+        let mut lanes = self.lanes();
+        let is_soon = lanes.wakes_at.is_none_or(|at| at <= by);
+        lanes.batch.results.push_back((id, result));
+        if !(confirms && is_soon) {
+            self.call(lanes);
+        }
     }
 
     pub(crate) fn port_owner(&self, realm: RealmIx, run: RunId, port_owner: Option<String>) {
         self.put(|lanes| lanes.port_owners.push_back((realm, run, port_owner)));
     }
 
-    /// Waits until there is input or `patience` is over (`None`: for ever), then takes everything. `batch` lends its
+    /// Waits until a sender calls or `patience` is over, then takes everything. `batch` lends its
     /// buffers to the senders, so that nothing is allocated in the steady state.
-    pub(crate) fn take(&self, batch: &mut Batch, patience: Option<Duration>) {
+    pub(crate) fn take(&self, batch: &mut Batch, patience: Duration) {
         debug_assert!(batch.is_empty(), "everything taken is handled before the next take");
         let mut lanes = self.lanes();
-        if lanes.is_empty() {
-            lanes = match patience {
-                Some(patience) => {
-                    let woken = self.wake.wait_timeout_while(lanes, patience, |lanes| lanes.is_empty());
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => {
-                    let woken = self.wake.wait_while(lanes, |lanes| lanes.is_empty());
-                    woken.unwrap_or_else(PoisonError::into_inner)
-                }
-            };
+        if !lanes.called {
+            // What confirms came while the driver was at work.
+            let patience = if lanes.batch.is_empty() { patience } else { patience.min(PATIENCE) };
+            lanes.wakes_at = Some(clock::now() + patience);
+            let woken = self.wake.wait_timeout_while(lanes, patience, |lanes| !lanes.called);
+            lanes = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        std::mem::swap(&mut *lanes, batch);
+        (lanes.called, lanes.wakes_at) = (false, None);
+        std::mem::swap(&mut lanes.batch, batch);
     }
 }
 
@@ -218,6 +241,7 @@ impl Inbox {
 mod tests {
     use super::*;
     use heartbeat_process::Key;
+    use heartbeat_status::{FailReason, PhaseTimes};
 
     #[test]
     fn requests_are_bounded_but_the_order_to_end_is_not() {
@@ -230,7 +254,7 @@ mod tests {
         assert!(!inbox.request(Request::Refresh(None, reply)));
         assert!(inbox.request(Request::Shutdown { now: false }));
         let mut batch = Batch::default();
-        inbox.take(&mut batch, None);
+        inbox.take(&mut batch, Duration::ZERO);
         assert_eq!(batch.requests.len(), MAX_REQUESTS_QUEUED + 1);
     }
 
@@ -248,7 +272,7 @@ mod tests {
         }
         inbox.notice(Notice::Run { key: key(0), fact: RunFact::Emptied });
         let mut batch = Batch::default();
-        inbox.take(&mut batch, None);
+        inbox.take(&mut batch, Duration::ZERO);
         assert_eq!(batch.notices.len(), MAX_MESSAGES_QUEUED + 1);
         assert_eq!(batch.notices.pop_back(), Some(Notice::Run { key: key(0), fact: RunFact::Emptied }));
         let first = Notice::Run { key: key(0), fact: RunFact::Said { said: chatter("later".to_owned()) } };
@@ -258,7 +282,77 @@ mod tests {
     #[test]
     fn an_empty_take_ends_with_its_patience() {
         let mut batch = Batch::default();
-        Inbox::default().take(&mut batch, Some(Duration::from_millis(1)));
+        Inbox::default().take(&mut batch, Duration::from_millis(1));
         assert!(batch.is_empty());
+    }
+
+    /// Longer than any test waits.
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn result(outcome: Outcome) -> CheckResult {
+        let now = clock::now();
+        CheckResult {
+            outcome,
+            detail: String::new(),
+            started_at: now,
+            finished_at: now,
+            latency: None,
+            phases: PhaseTimes::default(),
+            unattributable: false,
+        }
+    }
+
+    fn failure() -> CheckResult {
+        result(Outcome::Fail { reason: FailReason::Refused, phase: None })
+    }
+
+    #[test]
+    fn what_confirms_waits_for_the_driver_and_what_does_not_calls_it() {
+        let inbox = Inbox::default();
+        let called = || inbox.lanes().called;
+        // The driver is at work: it looks again at once.
+        inbox.result(CheckId(1), result(Outcome::Pass));
+        assert!(!called());
+        inbox.lanes().wakes_at = Some(clock::now());
+        inbox.result(CheckId(2), result(Outcome::Pass));
+        assert!(!called(), "it wakes up soon enough");
+        inbox.lanes().wakes_at = Some(clock::now() + LONG);
+        inbox.result(CheckId(3), result(Outcome::Pass));
+        assert!(called(), "it would sleep for long");
+        let mut batch = Batch::default();
+        inbox.take(&mut batch, LONG);
+        assert_eq!(batch.results.drain(..).count(), 3);
+        assert!(!called());
+        inbox.result(CheckId(4), failure());
+        assert!(called());
+        inbox.take(&mut batch, LONG);
+        assert_eq!(batch.results.drain(..).count(), 1);
+    }
+
+    #[test]
+    fn the_driver_sleeps_no_longer_than_what_confirms_may_wait() {
+        let inbox = Inbox::default();
+        inbox.result(CheckId(1), result(Outcome::Pass));
+        let mut batch = Batch::default();
+        // Without the bound this would never end.
+        inbox.take(&mut batch, LONG);
+        assert_eq!(batch.results.drain(..).count(), 1);
+    }
+
+    #[test]
+    fn a_call_after_a_result_that_waits_wakes_the_driver() {
+        let inbox = Inbox::default();
+        std::thread::scope(|scope| {
+            let driver = scope.spawn(|| {
+                let mut batch = Batch::default();
+                while !batch.requests.iter().any(|request| matches!(request, Request::HandOver)) {
+                    batch.results.clear();
+                    inbox.take(&mut batch, LONG);
+                }
+            });
+            inbox.result(CheckId(1), result(Outcome::Pass));
+            inbox.request(Request::HandOver);
+            driver.join().unwrap();
+        });
     }
 }

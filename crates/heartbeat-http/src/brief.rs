@@ -21,6 +21,8 @@ use crate::exchange::{Body, OpenResponse, io_failed, send};
 
 /// Longest request that is rendered ahead. The socket of a fresh connection takes so much in one write.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
+/// Longest request that goes out as one segment on any network.
+const MAX_SEGMENT_BYTES: usize = 1_200;
 /// Size of the buffer for the one read; a longer answer is not brief.
 const READ_BYTES: usize = 16 * 1024;
 /// Header lines of a brief answer at most.
@@ -69,6 +71,12 @@ impl Rendered {
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body);
         (bytes.len() <= MAX_REQUEST_BYTES).then(|| Self { method: method.clone(), bytes: bytes.freeze() })
+    }
+
+    /// It goes out at once, whether or not the connection waits for acknowledgements: [`connect_one`](crate::connect_one).
+    #[must_use]
+    pub fn fits_a_segment(&self) -> bool {
+        self.bytes.len() <= MAX_SEGMENT_BYTES
     }
 }
 

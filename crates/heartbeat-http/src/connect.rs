@@ -45,8 +45,8 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
     connect_first(sockets, &found).await
 }
 
-/// Connects to one address by a socket of the system, for an exchange whose request is a single write: a second one may
-/// wait for the acknowledgement of the first.
+/// Connects to one address by a socket of the system, for a request that fits into a segment: a second one may wait for
+/// the acknowledgement of the first.
 ///
 /// # Errors
 /// [`ConnectError`]: it cannot be connected to.

@@ -130,8 +130,7 @@ impl HttpProbe {
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = Target::split(rest);
-        let mut target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
-        target.is_written_once = true;
+        let target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         path.parse::<::http::uri::PathAndQuery>().map_err(|_| refused())?;
         let mut headers = HeaderMap::new();
@@ -154,9 +153,10 @@ impl HttpProbe {
         Ok((known, probe.render()))
     }
 
-    fn render(self) -> Self {
-        let rendered = Rendered::new(&self.method, &self.path, &self.headers, &self.body);
-        Self { rendered, ..self }
+    fn render(mut self) -> Self {
+        self.rendered = Rendered::new(&self.method, &self.path, &self.headers, &self.body);
+        self.target.is_written_once = self.rendered.as_ref().is_some_and(Rendered::fits_a_segment);
+        self
     }
 
     /// Sends another method than GET.

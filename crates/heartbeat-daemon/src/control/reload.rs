@@ -207,7 +207,7 @@ mod tests {
     fn answers(inbox: Arc<Inbox>, answer: Option<ReloadAnswer>) -> std::thread::JoinHandle<(usize, bool)> {
         std::thread::spawn(move || {
             let mut batch = Batch::default();
-            inbox.take(&mut batch, Some(Duration::from_secs(20)));
+            inbox.take(&mut batch, Duration::from_secs(20));
             match batch.requests.pop_front() {
                 Some(Request::Reload { config, dry_run, reply }) => {
                     if let Some(answer) = answer {
@@ -239,7 +239,7 @@ mod tests {
         let problems = reloader.reload(false).await.unwrap().unwrap_err().mistakes();
         assert!(problems.len() >= 2, "every mistake at once: {problems:#?}");
         let mut batch = Batch::default();
-        inbox.take(&mut batch, Some(Duration::ZERO));
+        inbox.take(&mut batch, Duration::ZERO);
         let reloads = batch.requests.iter().filter(|request| matches!(request, Request::Reload { .. }));
         assert_eq!(reloads.count(), 0);
     }

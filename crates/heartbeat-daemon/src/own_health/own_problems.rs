@@ -147,7 +147,7 @@ mod tests {
 
     fn told(inbox: &Inbox) -> Vec<(OwnProblemKind, Option<String>)> {
         let mut batch = Batch::default();
-        inbox.take(&mut batch, Some(Duration::ZERO));
+        inbox.take(&mut batch, Duration::ZERO);
         let requests = batch.requests.into_iter().map(|request| match request {
             Request::OwnProblem { kind, message } => (kind, message),
             other => panic!("{other:?}"),

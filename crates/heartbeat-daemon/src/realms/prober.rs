@@ -158,7 +158,8 @@ impl Prober {
             }
             // A cut may have taken the end of a quotation.
             result.detail = printed::reclosed(result.detail);
-            if let Some(info) = active.plan.infos().get(realm.index())
+            if matches!(result.outcome, Outcome::Fail { .. })
+                && let Some(info) = active.plan.infos().get(realm.index())
                 && let Some(probe) = info.probes.get(place.1.index())
             {
                 failures.note(&info.name, &probe.name, Explanation { result: result.clone(), conversation });
@@ -282,7 +283,7 @@ mod tests {
         fn results<const COUNT: usize>(&self) -> [(CheckId, CheckResult); COUNT] {
             let (mut batch, mut results) = (Batch::default(), Vec::new());
             while results.len() < COUNT {
-                self.inbox.take(&mut batch, Some(PATIENCE));
+                self.inbox.take(&mut batch, PATIENCE);
                 assert!(!batch.results.is_empty(), "a result in time");
                 results.extend(batch.results.drain(..));
             }
@@ -334,7 +335,7 @@ mod tests {
         assert!(bench.prober.under_way.is_empty());
         bench.runtime.shutdown_timeout(PATIENCE);
         let mut batch = Batch::default();
-        bench.inbox.take(&mut batch, Some(Duration::ZERO));
+        bench.inbox.take(&mut batch, Duration::ZERO);
         assert!(batch.is_empty(), "{batch:?}");
     }
 

@@ -108,7 +108,7 @@ impl Driver {
             let before = clock::now();
             let turn = before + TURN_EVERY;
             let deadline = self.next_deadline().map_or(turn, |deadline| deadline.min(turn));
-            self.inbox.take(&mut batch, Some(deadline.since(before)));
+            self.inbox.take(&mut batch, deadline.since(before));
             let now = clock::now();
             self.statuses.note_turn(now);
             let blind = self.notice_suspend(now);
