@@ -44,6 +44,7 @@ const JSON: &str = "application/json, application/problem+json";
 
 /// Text forms of the graph that heartbeatd renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GraphFormat {
     /// The dot format of Graphviz.
     Dot,
@@ -64,6 +65,7 @@ impl GraphFormat {
 
 /// What a heartbeat reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BeatEvent {
     /// A run has begun.
     Start,

@@ -13,6 +13,10 @@ const USAGE: &str = "usage: heartbeat-probe [--explain] [--timeout SECONDS] URL\
 exit code 0 if it passes, 1 if not, 2 for a mistake in the arguments";
 
 fn main() -> ExitCode {
+    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let (probe, timeout, explain) = match arguments() {
         Ok(arguments) => arguments,
         Err(Mistake(why)) => {

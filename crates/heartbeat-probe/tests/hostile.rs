@@ -131,6 +131,34 @@ async fn passes(probe: impl Into<Probe>) -> CheckResult {
     result
 }
 
+/// `cargo bench -p heartbeat-tests --bench figures -- hostile` measures a thousand of them.
+#[tokio::test]
+async fn a_hundred_hostile_servers_at_once_are_over_when_their_deadlines_are() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+    let servers = [
+        repeats("", b"", Duration::from_millis(50)).await,
+        repeats("HTTP/1.1 200 OK\r\nx: ", &[b'x'; 4096], Duration::ZERO).await,
+        repeats("HTTP/1.1 200 OK\r\n", b"x-a: b\r\n", Duration::ZERO).await,
+        repeats("HTTP/1.1 200", b" ", DRIP).await,
+        repeats(head, b" ", DRIP).await,
+        repeats("", b"HTTP/1.1 100 Continue\r\n\r\n", Duration::ZERO).await,
+        answers("junk\r\n").await,
+        answers(head).await,
+        answers("").await,
+        server(|stream| async move { reset(stream) }).await,
+    ];
+    let under_way: Vec<_> = servers
+        .iter()
+        .cycle()
+        .take(100)
+        .map(|address| tokio::spawn(measured(http(address), SHORT)))
+        .collect();
+    for measurement in under_way {
+        let result = measurement.await.unwrap();
+        assert_ne!(result.outcome, Outcome::Pass, "{result:?}");
+    }
+}
+
 // Connecting.
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The figures of `docs/benchmarks.md`: `cargo bench -p heartbeat-tests --bench figures [-- NAME..]`.
 //!
 //! Each figure is a ratio against something simple that does the same work in the same run: a loop in C, a server that
-//! does nothing else, `/bin/true`. Names: crash, health, start, memory, probes, status,
+//! does nothing else, `/bin/true`. Names: crash, health, start, memory, probes, hostile, status,
 //! readers, cli, boot, adoption; all of them by default.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on panics")]
@@ -14,6 +14,7 @@ mod bed;
 mod cli;
 mod crash;
 mod health;
+mod hostile;
 mod memory;
 mod probes;
 mod readers;
@@ -37,14 +38,19 @@ fn main() -> ExitCode {
             serve::fixed(port, file);
             return ExitCode::SUCCESS;
         }
+        ["hostile", port] => {
+            hostile::serve(port);
+            return ExitCode::SUCCESS;
+        }
         _ => {}
     }
-    let figures: [(&str, fn()); 10] = [
+    let figures: [(&str, fn()); 11] = [
         ("crash", crash::measure),
         ("health", health::measure),
         ("start", start::measure),
         ("memory", memory::measure),
         ("probes", probes::measure),
+        ("hostile", hostile::measure),
         ("status", status::measure),
         ("readers", readers::measure),
         ("cli", cli::measure),
