@@ -129,6 +129,9 @@ fn measured(spec: &RealmSpec) -> impl Iterator<Item = (usize, &ProbeSpec)> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::vec::Vec;
+
     use super::*;
 
     /// The names alone decide, so this holds or does not on every machine.
