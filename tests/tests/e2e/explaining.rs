@@ -30,7 +30,7 @@ fn a_service_that_asks_for_time_while_it_starts_is_starting_up() {
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-    let mut eco = Ecosystem::start(&format!(
+    let mut eco = Instance::start(&format!(
         "[realm.slow]\nrun = \"sleep 1000\"\nhealth = \"http://127.0.0.1:{port}/api/health/\"\n"
     ));
     let reason = || eco.realm("slow")["reason"].clone();
