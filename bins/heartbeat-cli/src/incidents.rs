@@ -44,7 +44,9 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
             let columns =
                 if form == Format::Wide || !console.terminal { usize::MAX } else { console.width() };
             let shown = lines(&document, open, columns, console.style);
-            shown.iter().try_for_each(|line| console.prose(line, HANG_COLUMNS))?;
+            // What has happened is indented already where it has a line of its own.
+            let hang = if columns < MIN_COLUMNS_OF_ONE_LINE { 0 } else { 4 };
+            shown.iter().try_for_each(|line| console.prose(line, hang))?;
         }
     }
     Ok(Exit::Holds)

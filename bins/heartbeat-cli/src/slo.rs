@@ -37,8 +37,8 @@ pub(crate) async fn run(client: &Client, realms: &[String], console: &mut Consol
     Ok(Exit::Holds)
 }
 
-/// Columns before what a line of an objective says.
-const HANG_COLUMNS: usize = 16;
+/// Columns of the word before what a line of an objective says.
+const HANG_COLUMNS: usize = 14;
 
 /// A month, as heartbeatd writes it; on a terminal its tables are laid out for it.
 pub(crate) async fn report(client: &Client, month: Option<&str>, console: &mut Console) -> Outcome {
