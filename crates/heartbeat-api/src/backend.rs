@@ -1,5 +1,6 @@
 //! What this server needs from the daemon that runs it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use heartbeat_status::wire::{
     NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
     ReportDocument, StripsDocument, TransitionEntry,
 };
-use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot, WallTime};
+use heartbeat_status::{
+    Exit, Instant, OwnProblem, RealmIx, RestartAttempt, RestartCause, Snapshot, WallTime,
+};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
@@ -267,6 +270,24 @@ pub struct NotificationCount {
     pub count: u64,
 }
 
+/// What heartbeatd has counted of a realm in this life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RealmCounts {
+    /// Restarts by cause; a cause that never occurred is absent.
+    pub restarts: BTreeMap<RestartCause, u64>,
+    /// What heartbeatd has measured, by the name of the probe.
+    pub probes: BTreeMap<String, ProbeCounts>,
+}
+
+/// What heartbeatd has counted of a probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCounts {
+    /// Results by the word of their outcome; an outcome that never occurred is absent.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// When the certificate of its target expires, as far as it was seen.
+    pub certificate_until: Option<WallTime>,
+}
+
 /// One event, for readers that follow.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
@@ -305,6 +326,10 @@ pub trait Backend: Send + Sync + 'static {
     fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
     /// Counts of attempts to notify receivers, in a constant order. Must not wait.
     fn notification_counts(&self) -> Vec<NotificationCount>;
+    /// The age of the oldest notification that each receiver has not got; zero when none waits.
+    fn oldest_notifications(&self) -> Vec<(String, Duration)>;
+    /// Counts of a realm in this life of heartbeatd. Must not wait for the core.
+    fn realm_counts(&self, realm: RealmIx) -> RealmCounts;
     /// Mutes a realm, or ends its mute (`None`). Answers once that is on disk, or with why it cannot be written; a restart
     /// of heartbeatd would forget it then.
     fn mute(&self, realm: String, mute: Option<Mute>) -> BoxFuture<Option<Option<String>>>;

@@ -50,8 +50,8 @@ mod serving;
 
 pub use backend::{
     Acknowledged, Backend, Beat, BeatError, BeatEvent, BoxFuture, Commanded, EventRecord, HistoryError,
-    HistoryQuestion, IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection,
-    RejectionKind, ReloadRefusal, ReportQuestion, UnknownReceiver, UpgradeError,
+    HistoryQuestion, IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ProbeCounts,
+    RealmCounts, Rejection, RejectionKind, ReloadRefusal, ReportQuestion, UnknownReceiver, UpgradeError,
 };
 pub use connections::closing::Closing;
 pub use connections::listener::{bind_tcp, bind_unix, permit_unix};

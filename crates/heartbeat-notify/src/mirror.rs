@@ -24,8 +24,8 @@ struct Mirrored {
     /// What was sent while another realm was its root: its alert has other labels, and ends.
     former: Option<Document>,
     is_over: bool,
-    /// Numbers of the events that have not arrived.
-    pending: Vec<u64>,
+    /// Numbers of the events that have not arrived, and since when each waits.
+    pending: Vec<(u64, Instant)>,
 }
 
 /// One state that is sent.
@@ -63,7 +63,7 @@ impl Mirror {
             incident.is_over |= !open || step == IncidentStep::Resolved;
             if let EarlierState::Due { body, .. } = state {
                 incident.document = Some(body);
-                incident.pending.push(seq);
+                incident.pending.push((seq, now));
                 self.due_at = Some(now);
             }
         }
@@ -74,6 +74,11 @@ impl Mirror {
     /// Number of incidents with a state that has not arrived.
     pub(crate) fn backlog(&self) -> usize {
         self.incidents.values().filter(|incident| !incident.pending.is_empty()).count()
+    }
+
+    /// Since when the oldest of what has not arrived waits.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.incidents.values().flat_map(|incident| &incident.pending).map(|(_, since)| *since).min()
     }
 
     /// Takes the newest state of an incident. True when its receiver is to get it.
@@ -104,7 +109,7 @@ impl Mirror {
         }
         incident.is_over |= is_over;
         if is_new {
-            incident.pending.push(document.seq);
+            incident.pending.push((document.seq, now));
             self.due_at = Some(now);
         }
         Ok(is_new)
@@ -154,7 +159,7 @@ impl Mirror {
             let hides = |sent: &Sent| !sent.is_over && Some(&sent.document.root) == root;
             let is_hidden = incident.is_over && sent.iter().any(hides);
             let newest = newest.or(is_hidden.then_some(u64::MAX)).unwrap_or(0);
-            incident.pending.retain(|seq| {
+            incident.pending.retain(|(seq, _)| {
                 let has_arrived = *seq <= newest;
                 events.extend(has_arrived.then(|| (Arc::clone(id), *seq)));
                 !has_arrived
@@ -226,7 +231,9 @@ mod tests {
         mirror.failed(NOW, Some(Duration::from_secs(3_600)), 0.5);
         let Next::Wait(until) = mirror.next(NOW) else { panic!("it waits") };
         assert_eq!(until, NOW + ALERT_REFRESH, "a refresh is not later than that");
+        assert_eq!(mirror.oldest(), Some(NOW));
         assert_eq!(mirror.arrived(NOW, &states), [("a".into(), 1), ("a".into(), 2)]);
+        assert_eq!(mirror.oldest(), None);
         assert!(matches!(mirror.next(NOW), Next::Wait(until) if until == NOW + ALERT_REFRESH));
         assert_eq!(sent(&mirror, NOW + ALERT_REFRESH).1, ["a.2 db"], "refreshed");
         assert!(note(&mut mirror, &state("a", 3, "db", IncidentStep::Resolved)));

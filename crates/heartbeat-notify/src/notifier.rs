@@ -256,6 +256,17 @@ impl Notifier {
         self.running().iter().map(|(name, running)| (name.clone(), running.worker.backlog())).collect()
     }
 
+    /// The age of the oldest notification that each receiver has not got; zero when none waits.
+    #[must_use]
+    pub fn oldest(&self) -> Vec<(String, Duration)> {
+        let now = (self.environment.clock.now)();
+        let age = |(name, running): (&String, &RunningWorker)| {
+            let age = running.worker.oldest().map_or(Duration::ZERO, |at| now.since(at));
+            (name.clone(), age)
+        };
+        self.running().iter().map(age).collect()
+    }
+
     /// Delivers what is queued, for at most `patience`; what is left then is dropped, with reports.
     ///
     /// Workers that wait after a failure try again at once.

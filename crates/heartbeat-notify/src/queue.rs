@@ -189,6 +189,11 @@ impl<T> Queue<T> {
         self.waiting.len()
     }
 
+    /// Since when the oldest waits.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.waiting.iter().map(|queued| queued.expires_at - GIVE_UP_AFTER).min()
+    }
+
     /// Sets the steps that the receiver asks for, and whether it gets digests. Queued notifications stay.
     pub(crate) fn set(&mut self, on: BTreeSet<IncidentStep>, folds: bool) {
         self.on = on;

@@ -164,6 +164,12 @@ impl DeliveryWorker {
         state.queue.len() + state.mirror.backlog()
     }
 
+    /// Since when the oldest of what has not arrived waits.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let state = self.state();
+        state.queue.oldest().into_iter().chain(state.mirror.oldest()).min()
+    }
+
     /// Adopts the settings of `receiver`, which has the same name. Another target enables a receiver that was gone.
     pub(crate) fn adapt(&self, receiver: &Receiver) {
         let mut state = self.state();

@@ -160,6 +160,7 @@ mod tests {
             latency: None,
             phases: PhaseTimes { resolve: Some(Duration::from_micros(400)), ..PhaseTimes::default() },
             unattributable: false,
+            certificate_until: None,
         };
         let explanation = Explanation { result, conversation: vec!["* no connection".to_owned()] };
         let text = "* no connection\n* resolve 0.4 ms\nfails in 1.5 ms: connection refused\n";

@@ -201,6 +201,10 @@ pub(crate) async fn measure(
         latency: answered.then_some(took),
         phases: progress.times,
         unattributable: false,
+        #[cfg(feature = "tls")]
+        certificate_until: progress.certificate.map(|note| note.until),
+        #[cfg(not(feature = "tls"))]
+        certificate_until: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::{Certificate, Stream, Tls, TlsError, TlsOptions, TlsOptionsError};
-use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase};
+use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase, WallTime};
 
 use crate::clock;
 use crate::measure::Progress;
@@ -28,6 +28,7 @@ pub(crate) struct Secure {
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     pub(crate) expires_soon: bool,
+    pub(crate) until: WallTime,
     pub(crate) text: String,
     /// Its names, its issuer and the length of its chain.
     pub(crate) origin: String,
@@ -88,7 +89,9 @@ impl Secure {
         } else {
             String::new()
         };
-        Note { expires_soon, text, origin }
+        let until_ms = certificate.not_after_unix_s().saturating_mul(1_000);
+        let until = WallTime::from_millis(i64::try_from(until_ms).unwrap_or(i64::MAX));
+        Note { expires_soon, until, text, origin }
     }
 }
 

@@ -362,6 +362,7 @@ impl Recorded {
                     latency: latency_ns.map(Duration::from_nanos),
                     phases: PhaseTimes::default(),
                     unattributable: false,
+                    certificate_until: None,
                 };
                 Input::Checked { id: CheckId(id), result }
             }

@@ -685,6 +685,7 @@ impl World {
             latency,
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         }
     }
 }

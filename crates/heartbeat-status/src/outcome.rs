@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use crate::Instant;
+use crate::{Instant, WallTime};
 
 closed_list! {
     /// The stage of a measurement in which it ended.
@@ -268,6 +268,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every word of [`Outcome::as_str`].
+    pub const WORDS: [&'static str; 4] = ["pass", "degraded", "fail", "inconclusive"];
+
     /// `Some(true)` for a pass (degraded included), `Some(false)` for a failure, `None` when inconclusive.
     #[must_use]
     pub const fn passed(&self) -> Option<bool> {
@@ -345,6 +348,8 @@ pub struct CheckResult {
     pub phases: PhaseTimes,
     /// The owner of the listening socket cannot be found out, so the answer says nothing about the port fact.
     pub unattributable: bool,
+    /// When the certificate of the target expires, where the measurement has verified one.
+    pub certificate_until: Option<WallTime>,
 }
 
 impl CheckResult {
@@ -385,6 +390,7 @@ mod tests {
             latency: None,
             phases,
             unattributable: false,
+            certificate_until: None,
         }
     }
 

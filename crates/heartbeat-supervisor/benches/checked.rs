@@ -49,6 +49,7 @@ fn pass(now: Instant) -> CheckResult {
         latency: Some(Duration::from_millis(1)),
         phases: PhaseTimes::default(),
         unattributable: false,
+        certificate_until: None,
     }
 }
 

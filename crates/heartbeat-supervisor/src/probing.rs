@@ -289,6 +289,7 @@ impl Realm {
             latency: None,
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         };
         self.on_checked(ctx, flight.id, result);
     }

@@ -133,5 +133,6 @@ pub(crate) fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckRe
         latency: None,
         phases: PhaseTimes::default(),
         unattributable: false,
+        certificate_until: None,
     }
 }

@@ -13,6 +13,7 @@ use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 const PROMTOOL: &str = "/usr/bin/promtool";
+const PROMETHEUS: &str = "/usr/bin/prometheus";
 const ALERTMANAGER: &str = "/usr/bin/prometheus-alertmanager";
 
 fn packaging(file: &str) -> PathBuf {
@@ -92,6 +93,73 @@ fn every_metric_that_the_rules_and_the_dashboard_query_exists() {
     let documented = metrics_in(&std::fs::read_to_string(page).unwrap());
     let silent: Vec<&String> = known.difference(&documented).collect();
     assert!(silent.is_empty(), "docs/how-to/metrics.md does not have {silent:?}");
+}
+
+#[test]
+fn a_real_prometheus_scrapes_every_metric() {
+    if is_missing(PROMETHEUS) {
+        return;
+    }
+    let eco = Ecosystem::start("");
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = ports();
+    let address = format!("127.0.0.1:{port}");
+    let config = dir.path().join("prometheus.yml");
+    let scrape = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: heartbeat\n    static_configs:\n      - targets: [\"{}\"]\n",
+        eco.listen
+    );
+    std::fs::write(&config, scrape).unwrap();
+    let words = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", dir.path().join("data").display()),
+        format!("--web.listen-address={address}"),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let _prometheus = Running::start_program(Path::new(PROMETHEUS), &words, &[]);
+    let known = || -> BTreeSet<String> {
+        let names = get(&address, "/api/v1/label/__name__/values");
+        let names: Value = serde_json::from_str(&names).unwrap_or_default();
+        names["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect()
+    };
+    // The last family of a scrape has arrived: so has all of it.
+    until("a scrape", || known().contains("heartbeat_realm_status"));
+    let up = get(&address, "/api/v1/query?query=up%7Bjob%3D%22heartbeat%22%7D");
+    assert!(up.contains("\"1\"]"), "{up}");
+    for name in ["heartbeat_realm_restarts_total", "heartbeat_probe_results_total", "heartbeat_build_info"] {
+        until(name, || known().contains(name));
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say_of_the_metrics() {
+    if is_missing(PROMTOOL) {
+        return;
+    }
+    let eco = Ecosystem::start("[notify.ops]\nwebhook = \"http://127.0.0.1:9/\"\n");
+    until("the metrics", || get(&eco.listen, "/metrics").ends_with("# EOF\n"));
+    let mut stream = TcpStream::connect(&eco.listen).unwrap();
+    let request =
+        format!("GET /metrics HTTP/1.0\r\nHost: {}\r\nAccept: text/plain;version=0.0.4\r\n\r\n", eco.listen);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let file = eco.dir.path().join("metrics.txt");
+    std::fs::write(&file, body).unwrap();
+    let line = format!("{PROMTOOL} check metrics < {}", file.display());
+    let checked = run_program(Path::new("/bin/sh"), &["-c", &line]);
+    assert!(
+        checked.status.success() && checked.stdout.is_empty() && checked.stderr.is_empty(),
+        "{}",
+        told(&checked)
+    );
 }
 
 #[test]

@@ -145,6 +145,7 @@ pub(crate) struct Bodies {
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
     pub(crate) metrics: Slot,
+    pub(crate) metrics_text: Slot,
     /// By realm and kind of reader: at most two per realm of the plan.
     realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,

@@ -2,18 +2,21 @@
 //! realms and receivers bounds the number of series.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
-use heartbeat_status::{RealmStatus, Status, Verdict};
-use http::header::HeaderValue;
+use heartbeat_status::{Outcome, RealmStatus, RestartCause, Status, Verdict};
+use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
-use crate::answers::answer::Answer;
+use crate::answers::answer::{self, Answer};
 use crate::answers::bodies::{Bodies, Freshness, Source};
 use crate::answers::problem::ApiError;
-use crate::backend::{Backend, NotificationCount};
+use crate::backend::{Backend, NotificationCount, RealmCounts};
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Classes of the twelve statuses, with one series each.
 const CLASSES: [&str; 6] = ["up", "degraded", "down", "blocked", "stopped", "unknown"];
@@ -35,46 +38,111 @@ pub(crate) async fn metrics(
     bodies: &Bodies,
     headers: &HeaderMap,
 ) -> Result<Answer, ApiError> {
-    let build = |source: &Source<'_>| Ok(render(source, &ecosystem.notification_counts()).into_bytes());
-    let body = bodies.get(&bodies.metrics, ecosystem, Freshness::Recent, build).await?;
-    Ok(body.answer(StatusCode::OK, OPEN_METRICS, headers))
+    let (form, slot) = match Form::wanted(headers) {
+        Form::OpenMetrics => (Form::OpenMetrics, &bodies.metrics),
+        Form::Text => (Form::Text, &bodies.metrics_text),
+    };
+    let build = |source: &Source<'_>| Ok(render(form, source, ecosystem).into_bytes());
+    let body = bodies.get(slot, ecosystem, Freshness::Recent, build).await?;
+    let mut answer = body.answer(StatusCode::OK, form.media_type(), headers);
+    answer.headers_mut().append(VARY, HeaderValue::from_static("accept"));
+    Ok(answer)
+}
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    OpenMetrics,
+    /// The text format of Prometheus, for readers that ask for it and know nothing else.
+    Text,
+}
+
+impl Form {
+    fn wanted(headers: &HeaderMap) -> Self {
+        let accepts = |kind: &str| answer::values(headers, ACCEPT).any(|accept| accept.contains(kind));
+        let is_text = accepts("text/plain") && !accepts("openmetrics");
+        if is_text { Self::Text } else { Self::OpenMetrics }
+    }
+
+    const fn media_type(self) -> HeaderValue {
+        match self {
+            Self::OpenMetrics => OPEN_METRICS,
+            Self::Text => TEXT,
+        }
+    }
 }
 
 /// The text, family by family.
-struct Families(String);
+struct Families {
+    form: Form,
+    text: String,
+}
 
 impl Families {
     /// Begins a family.
     fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // In OpenMetrics a family has no suffix; in the text format it is called as its samples are.
+        let (suffix, kind) = match (self.form, kind) {
+            (Form::Text, "counter") => ("_total", "counter"),
+            (Form::Text, "info") => ("_info", "gauge"),
+            _ => ("", kind),
+        };
         // Writing to a `String` cannot fail.
-        let _ = writeln!(self.0, "# TYPE {name} {kind}\n# HELP {name} {help}");
+        let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}\n# HELP {name}{suffix} {help}");
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
+        self.text.push_str(name);
         for (at, (label, of)) in labels.iter().enumerate() {
-            self.0.push_str(if at == 0 { "{" } else { "," });
-            let _ = write!(self.0, "{label}=\"{}\"", escaped(of));
+            self.text.push_str(if at == 0 { "{" } else { "," });
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            escaped(&mut self.text, of);
+            self.text.push('"');
         }
         if !labels.is_empty() {
-            self.0.push('}');
+            self.text.push('}');
         }
-        let _ = writeln!(self.0, " {value}");
+        let _ = writeln!(self.text, " {value}");
     }
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// Appends the text of a label. Names of realms and words of closed lists have nothing to escape.
+fn escaped(out: &mut String, text: &str) {
+    for part in text.split_inclusive(['\\', '"', '\n']) {
+        match part.strip_suffix(['\\', '"', '\n']) {
+            None => out.push_str(part),
+            Some(plain) => {
+                out.push_str(plain);
+                out.push_str(match part.as_bytes().last() {
+                    Some(b'\n') => "\\n",
+                    Some(b'"') => "\\\"",
+                    _ => "\\\\",
+                });
+            }
+        }
+    }
 }
 
-fn render(source: &Source<'_>, notifications: &[NotificationCount]) -> String {
-    let mut families = Families(String::new());
+fn render(form: Form, source: &Source<'_>, ecosystem: &dyn Backend) -> String {
+    let mut families = Families { form, text: String::new() };
     of_heartbeatd(&mut families, source);
     of_realms(&mut families, source);
+    of_processes(&mut families, source);
     of_details(&mut families, source);
-    of_notifications(&mut families, notifications);
-    families.0.push_str("# EOF\n");
-    families.0
+    let counts: Vec<(&RealmStatus, RealmCounts)> = source
+        .snapshot
+        .in_start_order()
+        .map(|realm| (&**realm, ecosystem.realm_counts(realm.info.ix)))
+        .collect();
+    of_counts(&mut families, &counts);
+    of_objectives(&mut families, source);
+    of_notifications(&mut families, &ecosystem.notification_counts());
+    of_waiting(&mut families, &ecosystem.oldest_notifications());
+    if form == Form::OpenMetrics {
+        families.text.push_str("# EOF\n");
+    }
+    families.text
 }
 
 fn of_heartbeatd(families: &mut Families, source: &Source<'_>) {
@@ -113,9 +181,6 @@ fn of_realms(families: &mut Families, source: &Source<'_>) {
             families.sample("heartbeat_realm_status", &labels, u8::from(of == class(realm.status)));
         }
     });
-    each("heartbeat_realm_restarts", "counter", "Restarts of the realm.", &|families, realm, name| {
-        families.sample("heartbeat_realm_restarts_total", &[("realm", name)], realm.restarts.total);
-    });
     let name = "heartbeat_realm_process_start_time_seconds";
     each(name, "gauge", "Start of the realm's process.", &|families, realm, of| {
         if let Some(at) = realm.process.started_at {
@@ -129,6 +194,85 @@ fn of_realms(families: &mut Families, source: &Source<'_>) {
             families.sample(name, &[("realm", of), ("window", window)], share);
         }
     });
+}
+
+/// What the processes of realms use, as far as heartbeatd has looked.
+fn of_processes(families: &mut Families, source: &Source<'_>) {
+    let realms: Vec<_> = source
+        .snapshot
+        .in_start_order()
+        .filter(|realm| realm.process.pid.is_some())
+        .filter_map(|realm| {
+            let name = realm.info.name.as_str();
+            let usage = source.about.usage.get(name)?;
+            (Some(usage.pid) == realm.process.pid).then_some((name, usage))
+        })
+        .collect();
+    let name = "heartbeat_realm_process_cpu_seconds";
+    families.family(name, "counter", "Processor time of the realm's processes.");
+    for (realm, usage) in &realms {
+        families.sample("heartbeat_realm_process_cpu_seconds_total", &[("realm", realm)], usage.cpu_s);
+    }
+    let name = "heartbeat_realm_process_resident_memory_bytes";
+    families.family(name, "gauge", "Memory that the realm's processes have resident.");
+    for (realm, usage) in &realms {
+        families.sample(name, &[("realm", realm)], usage.rss_bytes);
+    }
+    let name = "heartbeat_realm_process_open_fds";
+    families.family(name, "gauge", "Open descriptors of the realm's processes.");
+    for (realm, usage) in &realms {
+        if let Some(fds) = usage.fds {
+            families.sample(name, &[("realm", realm)], fds);
+        }
+    }
+}
+
+/// Restarts, results and certificates.
+fn of_counts(families: &mut Families, counts: &[(&RealmStatus, RealmCounts)]) {
+    let help = "Restarts of the realm in this life of heartbeatd, by cause.";
+    families.family("heartbeat_realm_restarts", "counter", help);
+    for (realm, counts) in counts {
+        for cause in RestartCause::ALL {
+            let count = counts.restarts.get(cause).copied();
+            // A cause that is a fault counts from zero, so that its first restart is an increase.
+            let Some(count) = count.or_else(|| cause.is_debited().then_some(0)) else { continue };
+            let labels = [("realm", realm.info.name.as_ref()), ("cause", cause.as_str())];
+            families.sample("heartbeat_realm_restarts_total", &labels, count);
+        }
+    }
+    let help = "Results of the probes that heartbeatd measures, by outcome.";
+    families.family("heartbeat_probe_results", "counter", help);
+    for (realm, counts) in counts {
+        for (probe, counts) in &counts.probes {
+            for outcome in Outcome::WORDS {
+                let count = counts.outcomes.get(outcome).copied().unwrap_or(0);
+                let labels =
+                    [("realm", realm.info.name.as_ref()), ("probe", probe.as_str()), ("outcome", outcome)];
+                families.sample("heartbeat_probe_results_total", &labels, count);
+            }
+        }
+    }
+    let name = "heartbeat_certificate_expiry_timestamp_seconds";
+    families.family(name, "gauge", "When the certificate of the probe's target expires.");
+    for (realm, counts) in counts {
+        for (probe, counts) in &counts.probes {
+            let Some(until) = counts.certificate_until else { continue };
+            let labels = [("realm", realm.info.name.as_ref()), ("probe", probe.as_str())];
+            families.sample(name, &labels, until.as_millis().div_euclid(1_000));
+        }
+    }
+}
+
+fn of_objectives(families: &mut Families, source: &Source<'_>) {
+    let name = "heartbeat_slo_budget_remaining_ratio";
+    families.family(name, "gauge", "Share of the realm's budget that is left; below 0 when it is overdrawn.");
+    for realm in source.about.objectives.iter() {
+        let Some(objective) = &realm.availability else { continue };
+        if objective.budget_min > 0.0 {
+            let left = objective.left_min / objective.budget_min;
+            families.sample(name, &[("realm", &realm.realm)], (left * 1e4).floor() / 1e4);
+        }
+    }
 }
 
 /// Flags, probes and latencies.
@@ -173,6 +317,14 @@ fn of_notifications(families: &mut Families, notifications: &[NotificationCount]
     }
 }
 
+fn of_waiting(families: &mut Families, oldest: &[(String, Duration)]) {
+    let name = "heartbeat_notification_oldest_seconds";
+    families.family(name, "gauge", "Age of the oldest notification that the receiver has not got, or 0.");
+    for (receiver, age) in oldest {
+        families.sample(name, &[("receiver", receiver)], age.as_secs());
+    }
+}
+
 fn seconds(at: heartbeat_status::WallTime) -> String {
     let millis = at.as_millis();
     format!("{}.{:03}", millis.div_euclid(1_000), millis.rem_euclid(1_000))
@@ -191,10 +343,10 @@ mod tests {
 
     #[test]
     fn labels_are_escaped() {
-        let mut families = Families(String::new());
+        let mut families = Families { form: Form::OpenMetrics, text: String::new() };
         families.sample("a_total", &[("receiver", "x\"\\\n"), ("result", "y")], 3);
-        assert_eq!(families.0, "a_total{receiver=\"x\\\"\\\\\\n\",result=\"y\"} 3\n");
+        assert_eq!(families.text, "a_total{receiver=\"x\\\"\\\\\\n\",result=\"y\"} 3\n");
         families.sample("b", &[], 1);
-        assert!(families.0.ends_with("\nb 1\n"));
+        assert!(families.text.ends_with("\nb 1\n"));
     }
 }

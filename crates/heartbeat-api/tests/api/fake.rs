@@ -8,22 +8,23 @@ use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, ReloadRefusal,
-    ReportQuestion, UnknownReceiver, UpgradeError,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ProbeCounts, RealmCounts, Rejection,
+    RejectionKind, ReloadRefusal, ReportQuestion, UnknownReceiver, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, EvidenceDocument, HISTORY_SCHEMA,
-    HistoryDocument, HistoryStep, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
-    NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument, NotifyTestEntry, ProbeFailureEntry,
-    REGISTRATION_SCHEMA, RELOAD_SCHEMA, REPORT_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm,
-    ReportDocument, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
+    About, AckEntry, AvailabilityObjective, ConfigProblem, EVENT_SCHEMA, EventEntry, EvidenceDocument,
+    HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
+    LatencyEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument, NotifyTestEntry,
+    ProbeFailureEntry, ProcessUsage, REGISTRATION_SCHEMA, RELOAD_SCHEMA, REPORT_SCHEMA, RealmFigures,
+    RegistrationDocument, ReloadDocument, ReloadedRealm, ReportDocument, STRIPS_SCHEMA, SloEntry, StripEntry,
+    StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
 };
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
     Outcome, OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx,
-    RealmKind, RealmName, Reason, Role, RunFact, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor,
-    WallTime, WhileDown,
+    RealmKind, RealmName, Reason, RestartCause, Role, RunFact, RunId, Severity, Snapshot, Status, Thresholds,
+    WallAnchor, WallTime, WhileDown,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
@@ -75,6 +76,9 @@ pub(crate) struct Fake {
     pub(crate) mutes: Mutex<BTreeMap<String, Mute>>,
     incidents: Mutex<Vec<Arc<IncidentDocument>>>,
     pub(crate) beats: Mutex<Vec<Beat>>,
+    figures: Mutex<Arc<BTreeMap<String, RealmFigures>>>,
+    objectives: Mutex<Arc<Vec<SloEntry>>>,
+    usage: Mutex<Arc<BTreeMap<String, ProcessUsage>>>,
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
@@ -115,6 +119,9 @@ impl Fake {
             mutes: Mutex::default(),
             incidents: Mutex::default(),
             beats: Mutex::default(),
+            figures: Mutex::default(),
+            objectives: Mutex::default(),
+            usage: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
@@ -185,6 +192,54 @@ impl Fake {
     /// The incidents that are remembered, newest first.
     pub(crate) fn remembers(&self, incidents: Vec<Arc<IncidentDocument>>) {
         *self.incidents.lock().unwrap() = incidents;
+    }
+
+    /// Every realm has all figures that there are: latencies, availability, an objective, and what its process uses.
+    pub(crate) fn knows_everything(&self) {
+        let snapshot = self.snapshot();
+        let (mut figures, mut objectives, mut usage) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        for realm in &snapshot.realms {
+            let name = realm.info.name.to_string();
+            let n = f64::from(realm.info.ix.0);
+            let latency_ms = Some(LatencyEntry {
+                p50: 1.5 + n,
+                p95: 2.5 + n,
+                p99: 3.25 + n,
+                max: 17.125 + n,
+                count: 720,
+                window_s: Some(3_600),
+            });
+            let availability = [("24h".to_owned(), 0.999_321)].into();
+            figures.insert(name.clone(), RealmFigures { latency_ms, availability });
+            let objective = AvailabilityObjective {
+                objective: 0.999,
+                reached: None,
+                budget_min: 43.2,
+                left_min: 41.2,
+                met: Some(true),
+                burns: Vec::new(),
+            };
+            objectives.push(SloEntry {
+                realm: name.clone(),
+                window_s: 2_592_000.0,
+                times: TimesEntry::default(),
+                availability: Some(objective),
+                latency: None,
+            });
+            if let Some(pid) = realm.process.pid {
+                let of = ProcessUsage {
+                    pid,
+                    cpu_percent: Some(1.5),
+                    cpu_s: 12.5 + n,
+                    rss_bytes: (64 << 20) + u64::from(pid),
+                    fds: Some(12),
+                };
+                usage.insert(name, of);
+            }
+        }
+        *self.figures.lock().unwrap() = Arc::new(figures);
+        *self.objectives.lock().unwrap() = Arc::new(objectives);
+        *self.usage.lock().unwrap() = Arc::new(usage);
     }
 
     /// Lets virtual time pass.
@@ -398,6 +453,7 @@ impl Core {
             latency: (!broken).then_some(latency),
             phases,
             unattributable: false,
+            certificate_until: None,
         }
     }
 }
@@ -431,9 +487,9 @@ impl Backend for Fake {
             config_problem: self.config_problem.lock().unwrap().clone().map(|problem| (problem, START)),
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
-            figures: Arc::default(),
-            objectives: Arc::default(),
-            usage: Arc::default(),
+            figures: Arc::clone(&self.figures.lock().unwrap()),
+            objectives: Arc::clone(&self.objectives.lock().unwrap()),
+            usage: Arc::clone(&self.usage.lock().unwrap()),
         }
     }
 
@@ -467,6 +523,7 @@ impl Backend for Fake {
             latency: None,
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         };
         let said = vec![format!("* no connection to realm {}", realm.index())];
         vec![ProbeFailureEntry::render("http", &result, said, self.about().anchor)]
@@ -580,6 +637,29 @@ impl Backend for Fake {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         vec![NotificationCount { receiver: "ops".to_owned(), result: "delivered", count: 7 }]
+    }
+
+    fn oldest_notifications(&self) -> Vec<(String, Duration)> {
+        vec![("ops".to_owned(), Duration::from_secs(42))]
+    }
+
+    fn realm_counts(&self, realm: RealmIx) -> RealmCounts {
+        let snapshot = self.snapshot();
+        let Some(realm) = snapshot.realm(realm) else { return RealmCounts::default() };
+        let measured = realm
+            .info
+            .probes
+            .iter()
+            .filter(|probe| !matches!(probe.kind, ProbeKind::Process | ProbeKind::Port));
+        let counts = measured.enumerate().map(|(nth, probe)| {
+            let counts = ProbeCounts {
+                outcomes: [("pass", 12_345), ("fail", 3)].into(),
+                certificate_until: (nth == 0).then(|| WallTime::from_millis(1_826_000_000_000)),
+            };
+            (probe.name.to_string(), counts)
+        });
+        let restarts = [(RestartCause::Exited, 2), (RestartCause::Requested, 1)];
+        RealmCounts { restarts: restarts.into(), probes: counts.collect() }
     }
 
     fn mute(&self, realm: String, mute: Option<Mute>) -> BoxFuture<Option<Option<String>>> {
@@ -794,4 +874,16 @@ pub(crate) fn many(count: usize) -> Vec<RealmSpec> {
             realm
         })
         .collect()
+}
+
+/// As [`many`], with a port each; every other one is measured by two probes.
+pub(crate) fn many_measured(count: usize) -> Vec<RealmSpec> {
+    let mut realms = many(count);
+    for (n, realm) in realms.iter_mut().enumerate() {
+        realm.probes.push(probe("port", ProbeKind::Port, "127.0.0.1:8001", ProbeSource::PortOf(ProbeIx(0))));
+        if n % 2 == 1 {
+            realm.probes.push(probe("tcp", ProbeKind::Tcp, "127.0.0.1:8002", ProbeSource::Measured));
+        }
+    }
+    realms
 }

@@ -11,7 +11,7 @@ use heartbeat_status::wire::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::fake::{Fake, POSTGRES};
+use crate::fake::{Fake, POSTGRES, many_measured};
 use crate::raw::{Answer, Listeners};
 
 /// Set it to any value to write the samples anew; then read the difference before committing it.
@@ -82,6 +82,7 @@ fn pretty(body: &str, value: &serde_json::Value) -> String {
 #[tokio::test]
 async fn the_metrics_are_as_committed_and_bounded() {
     let fake = Fake::shop();
+    fake.knows_everything();
     let listeners = Listeners::open(&fake);
     let answer = listeners.get("/metrics").await;
     assert_eq!(
@@ -105,6 +106,45 @@ async fn the_metrics_are_as_committed_and_bounded() {
     assert!(of_realms <= 32 * realms, "at most 32 series per realm: {of_realms} of {realms}");
     // Readers share one body.
     assert_eq!(listeners.get("/metrics").await.body, sample);
+}
+
+/// With one measured probe for each of half of the realms and two for the others, and everything known. With
+/// `--nocapture` it prints the figures of docs/benchmarks.md.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a measurement, which no assertion depends on"
+)]
+async fn a_thousand_realms_have_a_bounded_number_of_series_in_bounded_bytes() {
+    const REALMS: usize = 1_000;
+    const MAX_SERIES: usize = 32_000;
+    const MAX_GZIP_BYTES: usize = 400 * 1_000;
+    let fake = Fake::cold(many_measured(REALMS));
+    fake.input(heartbeat_supervisor::Input::Boot);
+    fake.advance(Duration::from_secs(30));
+    fake.knows_everything();
+    let listeners = Listeners::open(&fake);
+    let plain = listeners.get("/metrics").await;
+    let series = plain.body.lines().filter(|line| !line.starts_with('#')).count();
+    let of_realms = plain.body.lines().filter(|line| line.starts_with("heartbeat_realm_up{")).count();
+    assert_eq!(of_realms, REALMS);
+    let gzip = listeners.unix("GET", "/metrics", &["Accept-Encoding: gzip"], "").await;
+    assert_eq!(gzip.header("content-encoding"), Some("gzip"));
+    let bytes: usize = gzip.header("content-length").unwrap().parse().unwrap();
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        fake.advance(Duration::from_millis(300));
+        let began = std::time::Instant::now();
+        listeners.get("/metrics").await;
+        fastest = fastest.min(began.elapsed());
+    }
+    println!(
+        "{series} series, {} bytes, {bytes} bytes gzipped, {fastest:?} with the transfer",
+        plain.body.len()
+    );
+    assert!((28_000..=MAX_SERIES).contains(&series), "{series}");
+    assert!(bytes <= MAX_GZIP_BYTES, "{bytes}");
 }
 
 #[tokio::test]

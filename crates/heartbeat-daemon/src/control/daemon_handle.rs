@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, ReloadRefusal, ReportQuestion,
-    UnknownReceiver, UpgradeError,
+    IncidentPage, Mute, NotificationCount, Output, OwnHealth, Past, RealmCounts, ReloadRefusal,
+    ReportQuestion, UnknownReceiver, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -155,6 +156,14 @@ impl Backend for DaemonHandle {
 
     fn notification_counts(&self) -> Vec<NotificationCount> {
         self.records.notification_counts()
+    }
+
+    fn oldest_notifications(&self) -> Vec<(String, Duration)> {
+        self.records.oldest_notifications()
+    }
+
+    fn realm_counts(&self, realm: RealmIx) -> RealmCounts {
+        self.statuses.counts(realm)
     }
 
     fn mute(&self, realm: String, mute: Option<Mute>) -> Boxed<Option<Option<String>>> {

@@ -226,6 +226,7 @@ fn no_adapter(now: Instant) -> CheckResult {
         latency: None,
         phases: PhaseTimes::default(),
         unattributable: false,
+        certificate_until: None,
     }
 }
 

@@ -32,6 +32,8 @@ struct Look {
     /// When its processor time was compared last, and how much that was.
     at: Instant,
     cpu: Duration,
+    /// Everything that was seen of this process.
+    total: Duration,
     percent: Option<f64>,
 }
 
@@ -113,11 +115,12 @@ impl Sampler {
         let mut figures = BTreeMap::new();
         for (place, usage) in places.iter().zip(usages) {
             let Some(usage) = usage else { continue };
+            let percent = self.percent(place, now, usage.cpu);
+            let total = locked(&self.looks).get(&place.realm).map_or(Duration::ZERO, |look| look.total);
             let figure = ProcessUsage {
                 pid: place.main,
-                cpu_percent: self
-                    .percent(place, now, usage.cpu)
-                    .map(|percent| (percent * 10.0).round() / 10.0),
+                cpu_percent: percent.map(|percent| (percent * 10.0).round() / 10.0),
+                cpu_s: total.as_secs_f64(),
                 rss_bytes: usage.memory_bytes,
                 fds: usage.sees_descriptors.then_some(usage.descriptors),
             };
@@ -137,16 +140,22 @@ impl Sampler {
         let mut looks = locked(&self.looks);
         let known = looks.get(&place.realm).copied().filter(|known| known.main == place.main);
         let Some(known) = known else {
-            looks.insert(place.realm.clone(), Look { main: place.main, at: now, cpu, percent: None });
+            looks.insert(
+                place.realm.clone(),
+                Look { main: place.main, at: now, cpu, total: cpu, percent: None },
+            );
             return None;
         };
         if now.since(known.at) < CPU_WINDOW_MIN {
             return known.percent;
         }
         // Without a control group, a child that has ended takes its time with it unless its parent has waited for it.
-        let cpu_used = cpu.saturating_sub(known.cpu).as_secs_f64();
-        let percent = Some(100.0 * cpu_used / now.since(known.at).as_secs_f64());
-        looks.insert(place.realm.clone(), Look { main: place.main, at: now, cpu, percent });
+        let cpu_used = cpu.saturating_sub(known.cpu);
+        let percent = Some(100.0 * cpu_used.as_secs_f64() / now.since(known.at).as_secs_f64());
+        looks.insert(
+            place.realm.clone(),
+            Look { main: place.main, at: now, cpu, total: known.total + cpu_used, percent },
+        );
         percent
     }
 
@@ -222,14 +231,21 @@ mod tests {
         let places = [place("api", 7), place("db", 8)];
         let first = sampler.noted(at(0), &places, &[usage(100, true), None]);
         assert_eq!(first.keys().collect::<Vec<_>>(), ["api"], "db has no process");
-        let expected = ProcessUsage { pid: 7, cpu_percent: None, rss_bytes: 64 << 20, fds: Some(12) };
+        let expected =
+            ProcessUsage { pid: 7, cpu_percent: None, cpu_s: 0.1, rss_bytes: 64 << 20, fds: Some(12) };
         assert_eq!(first["api"], expected);
         let second = sampler.noted(at(10_000), &places[..1], &[usage(350, false)]);
         assert_eq!((second["api"].cpu_percent, second["api"].fds), (Some(2.5), None));
+        assert!((second["api"].cpu_s - 0.35).abs() < 1e-9);
+        let less = sampler.noted(at(20_000), &places[..1], &[usage(50, false)]);
+        assert!(
+            (less["api"].cpu_s - 0.35).abs() < 1e-9,
+            "a child has taken its time with it: no counter decreases"
+        );
         let minute = sampler.take_minute();
         let counts: Vec<_> =
             minute.iter().map(|measured| (measured.quantity.clone(), measured.values.count())).collect();
-        assert_eq!(counts, [(Quantity::Cpu, 1), (Quantity::Memory, 2), (Quantity::Descriptors, 1)]);
+        assert_eq!(counts, [(Quantity::Cpu, 2), (Quantity::Memory, 3), (Quantity::Descriptors, 1)]);
         assert!(sampler.take_minute().is_empty());
     }
 }

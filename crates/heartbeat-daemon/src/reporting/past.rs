@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
+use heartbeat_api::RealmCounts;
 use heartbeat_status::wire::TransitionEntry;
-use heartbeat_status::{Event, EventKind, Outcome, RealmIx, RestartAttempt, Snapshot, WallAnchor};
+use heartbeat_status::{
+    CheckResult, Event, EventKind, Outcome, RealmIx, RestartAttempt, Snapshot, WallAnchor,
+};
 
 /// Restarts kept per realm.
 const MAX_RESTARTS: usize = 20;
@@ -18,6 +21,7 @@ struct RealmPast {
     restarts: VecDeque<RestartAttempt>,
     failures: VecDeque<TransitionEntry>,
     transitions: VecDeque<TransitionEntry>,
+    counts: RealmCounts,
 }
 
 /// The past of all realms.
@@ -71,8 +75,31 @@ impl Past {
             EventKind::StartFailed { error, .. } => {
                 push(&mut past.failures, plain(at, format!("start failed: {error}")), MAX_FAILURES);
             }
+            EventKind::RestartOpened { cause, .. } => {
+                *past.counts.restarts.entry(*cause).or_default() += 1;
+            }
             _ => {}
         }
+    }
+
+    /// Counts the result of a measurement.
+    pub(crate) fn measured(&mut self, realm: RealmIx, probe: &str, result: &CheckResult) {
+        let Some(past) = self.realms.get_mut(realm.index()) else { return };
+        let probes = &mut past.counts.probes;
+        if !probes.contains_key(probe) {
+            probes.insert(probe.to_owned(), Default::default());
+        }
+        let Some(counts) = probes.get_mut(probe) else { return };
+        *counts.outcomes.entry(result.outcome.as_str()).or_default() += 1;
+        counts.certificate_until = result.certificate_until.or(counts.certificate_until);
+    }
+
+    /// Counts of a realm; `known` are the probes that it has.
+    pub(crate) fn counts(&self, realm: RealmIx, known: impl Fn(&str) -> bool) -> RealmCounts {
+        let Some(past) = self.realms.get(realm.index()) else { return RealmCounts::default() };
+        let mut counts = past.counts.clone();
+        counts.probes.retain(|probe, _| known(probe));
+        counts
     }
 
     /// Keeps the restarts that have ended in `snapshot`.
@@ -115,6 +142,55 @@ fn push<T>(queue: &mut VecDeque<T>, entry: T, most: usize) {
 mod tests {
     use super::*;
     use heartbeat_status::{Exit, Instant, RealmName, RunId};
+
+    #[test]
+    fn results_and_restarts_are_counted_by_their_words() {
+        let mut past = Past::new(1);
+        let anchor = WallAnchor { instant: Instant::ZERO, wall: heartbeat_status::WallTime::from_millis(0) };
+        let name = RealmName::new("db").unwrap();
+        let cause = heartbeat_status::RestartCause::Unhealthy;
+        let kind = EventKind::RestartOpened {
+            id: heartbeat_status::RestartId(1),
+            cause,
+            detail: String::new(),
+            attempt: None,
+        };
+        past.note(&Event { seq: 1, at: Instant::ZERO, realm: Some((RealmIx(0), name)), kind }, anchor);
+        let until = heartbeat_status::WallTime::from_millis(86_400_000);
+        let mut result = CheckResult {
+            outcome: Outcome::Pass,
+            detail: String::new(),
+            started_at: Instant::ZERO,
+            finished_at: Instant::ZERO,
+            latency: None,
+            phases: heartbeat_status::PhaseTimes::default(),
+            unattributable: false,
+            certificate_until: Some(until),
+        };
+        past.measured(RealmIx(0), "https", &result);
+        result.certificate_until = None;
+        result.outcome = Outcome::Inconclusive(heartbeat_status::InconclusiveReason::MonitorLag);
+        past.measured(RealmIx(0), "https", &result);
+        past.measured(RealmIx(0), "former", &result);
+        let counts = past.counts(RealmIx(0), |probe| probe == "https");
+        assert_eq!(counts.restarts.into_iter().collect::<Vec<_>>(), [(cause, 1)]);
+        assert_eq!(
+            counts.probes.keys().collect::<Vec<_>>(),
+            ["https"],
+            "it is no probe of this configuration"
+        );
+        let https = &counts.probes["https"];
+        assert_eq!(
+            https.outcomes.clone().into_iter().collect::<Vec<_>>(),
+            [("inconclusive", 1), ("pass", 1)]
+        );
+        assert_eq!(
+            https.certificate_until,
+            Some(until),
+            "a measurement without a handshake says nothing of it"
+        );
+        assert!(past.counts(RealmIx(7), |_| true).probes.is_empty());
+    }
 
     #[test]
     fn the_past_is_bounded_and_newest_first() {

@@ -1,6 +1,7 @@
 //! Incidents for readers: those that this heartbeatd knows, and behind them those on disk.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount, UnknownReceiver,
@@ -77,6 +78,11 @@ impl Records {
     /// Counts of the results of attempts to notify receivers.
     pub(crate) fn notification_counts(&self) -> Vec<NotificationCount> {
         self.counts.list()
+    }
+
+    /// The age of the oldest notification that each receiver has not got.
+    pub(crate) fn oldest_notifications(&self) -> Vec<(String, Duration)> {
+        self.notifier.upgrade().map(|notifier| notifier.oldest()).unwrap_or_default()
     }
 
     /// The evidence of an incident.

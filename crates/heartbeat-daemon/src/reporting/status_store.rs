@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_api::EventRecord;
+use heartbeat_api::{EventRecord, RealmCounts};
 use heartbeat_status::wire::{
     About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage, SloEntry,
 };
 use heartbeat_status::{
-    Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, ProbeInfo, ProbeKind, RealmIx, Reason,
-    Snapshot, WallAnchor,
+    CheckResult, Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, ProbeInfo, ProbeIx, ProbeKind,
+    RealmIx, Reason, Snapshot, WallAnchor,
 };
 use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
 use tokio::sync::watch;
@@ -212,6 +212,23 @@ impl StatusStore {
 
     pub(crate) fn past(&self, realm: RealmIx) -> RecentPast {
         self.past.lock().unwrap_or_else(PoisonError::into_inner).of(realm)
+    }
+
+    /// Counts the result of a measurement.
+    pub(crate) fn measured(&self, (realm, probe): (RealmIx, ProbeIx), result: &CheckResult) {
+        let snapshot = self.snapshot();
+        let Some(info) = snapshot.realm(realm).and_then(|realm| realm.info.probes.get(probe.index())) else {
+            return;
+        };
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).measured(realm, &info.name, result);
+    }
+
+    /// Counts of a realm.
+    pub(crate) fn counts(&self, realm: RealmIx) -> RealmCounts {
+        let snapshot = self.snapshot();
+        let Some(known) = snapshot.realm(realm) else { return RealmCounts::default() };
+        let is_known = |name: &str| known.info.probes.iter().any(|probe| *probe.name == *name);
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).counts(realm, is_known)
     }
 
     /// The anchor that converts monotonic times to wall times.

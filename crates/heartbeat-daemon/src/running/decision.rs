@@ -149,6 +149,7 @@ mod tests {
             latency: None,
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         };
         let mut batch = Batch {
             requests: [Request::OwnProblem { kind: OwnProblemKind::Loop, message: None }].into(),

@@ -208,6 +208,7 @@ impl Driver {
             Decision::Result(id, result) => {
                 if let Some(probe) = self.prober.done(id) {
                     self.history.measured(probe, &result);
+                    self.statuses.measured(probe, &result);
                 }
                 self.handle(now, Input::Checked { id, result });
             }

@@ -222,6 +222,8 @@ pub struct ProcessUsage {
     pub pid: u32,
     /// Percent of one processor since the look before; `None` at the first look.
     pub cpu_percent: Option<f64>,
+    /// Processor time that was seen since the main process began, in seconds. It never decreases.
+    pub cpu_s: f64,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
     /// Open descriptors; `None` when heartbeatd may not count them.

@@ -97,6 +97,7 @@ mod tests {
             latency: None,
             phases: PhaseTimes { connect: Some(Duration::from_micros(200)), ..PhaseTimes::default() },
             unattributable: false,
+            certificate_until: None,
         }
     }
 

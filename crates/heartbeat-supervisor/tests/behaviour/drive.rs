@@ -306,6 +306,7 @@ impl Drive {
             latency: outcome.passed().map(|_| Duration::from_millis(3)),
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         };
         self.feed(Input::Checked { id, result });
     }

@@ -148,6 +148,7 @@ fn an_answer_that_comes_when_its_probe_is_stale_is_as_old_as_its_question() {
         latency: Some(d.now.since(began)),
         phases: PhaseTimes::default(),
         unattributable: false,
+        certificate_until: None,
     };
     d.feed(Input::Checked { id, result });
     assert_eq!(d.word(A), Status::Up);
