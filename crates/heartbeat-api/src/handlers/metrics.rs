@@ -153,7 +153,7 @@ fn of_heartbeatd(families: &mut Families, source: &Source<'_>) {
     families.sample("heartbeat_healthy", &[], u8::from(about.notes.is_empty()));
     families.family("heartbeat_start_time_seconds", "gauge", "Start of this heartbeatd.");
     families.sample("heartbeat_start_time_seconds", &[], seconds(about.anchor.wall(about.started_at)));
-    families.family("heartbeat_loop_lag_seconds", "gauge", "How late the loop of heartbeatd is.");
+    families.family("heartbeat_loop_lag_seconds", "summary", "How late the loop of heartbeatd is.");
     families.sample("heartbeat_loop_lag_seconds", &[("quantile", "0.99")], about.lag.p99 / 1_000.0);
     families.sample("heartbeat_loop_lag_seconds", &[("quantile", "1")], about.lag.max / 1_000.0);
     families.family("heartbeat_incidents_open", "gauge", "Open incidents.");
@@ -245,7 +245,10 @@ fn of_counts(families: &mut Families, counts: &[(&RealmStatus, RealmCounts)]) {
     for (realm, counts) in counts {
         for (probe, counts) in &counts.probes {
             for outcome in Outcome::WORDS {
-                let count = counts.outcomes.get(outcome).copied().unwrap_or(0);
+                let count = counts.outcomes.get(outcome).copied();
+                // As above: what matters counts from zero, and the rest once it has occurred.
+                let from_zero = matches!(outcome, "pass" | "fail");
+                let Some(count) = count.or_else(|| from_zero.then_some(0)) else { continue };
                 let labels =
                     [("realm", realm.info.name.as_ref()), ("probe", probe.as_str()), ("outcome", outcome)];
                 families.sample("heartbeat_probe_results_total", &labels, count);
@@ -295,7 +298,7 @@ fn of_details(families: &mut Families, source: &Source<'_>) {
         }
     }
     let name = "heartbeat_realm_latency_seconds";
-    families.family(name, "gauge", "Latency of the first probe of the realm in the last hour.");
+    families.family(name, "summary", "Latency of the first probe of the realm in the last hour.");
     for realm in snapshot.in_start_order() {
         let figures = source.about.figures.get(realm.info.name.as_str());
         let Some(latency) = figures.and_then(|figures| figures.latency_ms.as_ref()) else { continue };
