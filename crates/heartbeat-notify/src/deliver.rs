@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use heartbeat_http::{OpenResponse, SYSTEM, Stream, connect, send};
 use http::{Method, Request, StatusCode, header};
+use thiserror::Error;
 use tokio::time::{sleep, timeout_at};
 
 use crate::mirror::Sent;
@@ -133,6 +134,38 @@ pub(crate) fn shown(receiver: &Receiver, letter: &Letter, unix_s: u64) -> String
 pub async fn ping(endpoint: &Endpoint, unix_s: u64) -> Result<(), DeliveryError> {
     let nothing = Message { headers: Vec::new(), body: Bytes::new() };
     send_to(endpoint, (Method::GET, nothing), unix_s).await.map(drop).map_err(|failure| failure.error)
+}
+
+/// A body that was not taken.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct PostError {
+    error: DeliveryError,
+    /// The wait that the server asks for with `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+impl PostError {
+    /// The status of the answer; `None` when there was none.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self.error {
+            DeliveryError::Refused { status } | DeliveryError::Redirected { status } => Some(status.as_u16()),
+            DeliveryError::Gone => Some(StatusCode::GONE.as_u16()),
+            _ => None,
+        }
+    }
+}
+
+/// Posts JSON once, outside every queue. 2xx is success.
+///
+/// # Errors
+/// [`PostError`] when no such answer comes in time.
+pub async fn post_json(endpoint: &Endpoint, body: &[u8], unix_s: u64) -> Result<(), PostError> {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    let message = Message { headers, body: Bytes::copy_from_slice(body) };
+    let sent = send_to(endpoint, (Method::POST, message), unix_s).await;
+    sent.map(drop).map_err(|Failure { error, retry_after }| PostError { error, retry_after })
 }
 
 async fn send_to(

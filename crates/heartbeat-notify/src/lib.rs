@@ -88,7 +88,7 @@ mod target;
 mod test_message;
 mod worker;
 
-pub use deliver::{ATTEMPT_TIMEOUT, ping};
+pub use deliver::{ATTEMPT_TIMEOUT, PostError, ping, post_json};
 pub use endpoint::Endpoint;
 pub use error::{DeliveryError, NotifyError};
 pub use failing::FAILING_AFTER;

@@ -49,7 +49,9 @@ pub enum MailError {
         source: TlsError,
     },
     /// The server offers no STARTTLS. Nothing was sent.
-    #[error("the mail server offers no STARTTLS: use `smtps://`, or a server that does")]
+    #[error(
+        "the mail server does not offer STARTTLS, so heartbeatd sent nothing: write `smtps://` if its port begins with TLS"
+    )]
     NoTls,
     /// The connection broke.
     #[error("the connection to the mail server broke: {source}")]

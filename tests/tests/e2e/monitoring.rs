@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
+use crate::receiving::{Request, of_venv};
 use crate::servers::lacking;
-use crate::supervision::{Instance, ports};
+use crate::supervision::{Instance, pid, ports};
 use crate::surviving::until;
 
 const PROMTOOL: &str = "/usr/bin/promtool";
@@ -100,7 +103,7 @@ fn a_real_prometheus_scrapes_every_metric() {
     if is_missing(PROMETHEUS) {
         return;
     }
-    let eco = Ecosystem::start("");
+    let eco = Instance::start("");
     let dir = tempfile::tempdir().unwrap();
     let [port] = ports();
     let address = format!("127.0.0.1:{port}");
@@ -141,7 +144,7 @@ fn promtool_has_nothing_to_say_of_the_metrics() {
     if is_missing(PROMTOOL) {
         return;
     }
-    let eco = Ecosystem::start("[notify.ops]\nwebhook = \"http://127.0.0.1:9/\"\n");
+    let eco = Instance::start("[notify.ops]\nwebhook = \"http://127.0.0.1:9/\"\n");
     until("the metrics", || get(&eco.listen, "/metrics").ends_with("# EOF\n"));
     let mut stream = TcpStream::connect(&eco.listen).unwrap();
     let request =
@@ -218,4 +221,121 @@ fn a_real_alertmanager_has_an_alert_while_an_incident_is_open() {
     until("its end", || alerts().is_empty());
     let sent = eco.cli(&["notify", "test", "am"]);
     assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+}
+
+/// Checks a request of OTLP against the messages of the specification; prints the name of each span.
+const COLLECT: &str = "
+import base64, json, sys
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+request = json.load(open(sys.argv[1]))
+for spans in (scope['spans'] for of in request['resourceSpans'] for scope in of['scopeSpans']):
+    for span in spans:
+        # The JSON of OTLP has identifiers in hexadecimal digits, that of protobuf in base64.
+        for key, size in (('traceId', 16), ('spanId', 8), ('parentSpanId', 8)):
+            if key in span:
+                raw = bytes.fromhex(span[key])
+                assert len(raw) == size and any(raw), span
+                span[key] = base64.b64encode(raw).decode()
+parsed = json_format.ParseDict(request, ExportTraceServiceRequest(), ignore_unknown_fields=False)
+for span in parsed.resource_spans[0].scope_spans[0].spans:
+    assert span.start_time_unix_nano <= span.end_time_unix_nano, span
+    print(span.name)
+";
+
+/// A collector that is not there for its first request, and takes every other one.
+fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taken = Arc::<Mutex<Vec<Value>>>::default();
+    let takes = Arc::clone(&taken);
+    std::thread::spawn(move || {
+        for (nth, mut stream) in listener.incoming().flatten().enumerate() {
+            let Some(request) = Request::read(&stream) else { continue };
+            assert!(request.line().starts_with("POST /v1/traces HTTP/1.1"), "{}", request.line());
+            assert_eq!(request.header("content-type"), "application/json");
+            let answer = if nth == 0 {
+                "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+            } else {
+                takes.lock().unwrap().push(serde_json::from_str(&request.body).unwrap());
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+            };
+            // heartbeatd may have ended meanwhile.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    (url, taken)
+}
+
+fn spans_in(requests: &[Value]) -> Vec<Value> {
+    let scopes =
+        requests.iter().flat_map(|request| request["resourceSpans"][0]["scopeSpans"].as_array().unwrap());
+    scopes.flat_map(|scope| scope["spans"].as_array().unwrap()).cloned().collect()
+}
+
+/// Every span has an identifier of its own and lies within its parent, which is part of the same trace.
+fn check_shape(spans: &[Value]) {
+    let hex = |value: &Value, digits: usize| {
+        let text = value.as_str().unwrap();
+        assert!(text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
+        text.to_owned()
+    };
+    let nanos = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    let ids: BTreeSet<String> = spans.iter().map(|span| hex(&span["spanId"], 16)).collect();
+    assert_eq!(ids.len(), spans.len(), "{spans:#?}");
+    for span in spans {
+        hex(&span["traceId"], 32);
+        assert!(nanos(&span["startTimeUnixNano"]) <= nanos(&span["endTimeUnixNano"]), "{span}");
+        assert_eq!(span["kind"], 1, "{span}");
+        assert!(["code", "message"].iter().any(|key| span["status"].get(key).is_some()), "{span}");
+        let Some(parent) = span.get("parentSpanId") else { continue };
+        let parent = spans.iter().find(|other| other["spanId"] == *parent).expect("its parent");
+        assert_eq!(parent["traceId"], span["traceId"]);
+        assert!(nanos(&parent["startTimeUnixNano"]) <= nanos(&span["startTimeUnixNano"]), "{parent} {span}");
+        assert!(nanos(&parent["endTimeUnixNano"]) >= nanos(&span["endTimeUnixNano"]), "{parent} {span}");
+    }
+}
+
+#[test]
+fn the_boot_and_every_restart_are_traces_that_name_their_incident() {
+    let (url, taken) = collector();
+    let eco = Instance::start_under(&format!("HEARTBEAT__HEARTBEAT__OTLP={url} exec \"$@\""), "");
+    let up = eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let roots = || -> Vec<Value> {
+        spans_in(&taken.lock().unwrap())
+            .into_iter()
+            .filter(|span| span.get("parentSpanId").is_none())
+            .collect()
+    };
+    until("the trace of the boot", || roots().iter().any(|root| root["name"] == "boot"));
+    kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
+    until("the trace of the restart", || roots().iter().any(|root| root["name"] == "restart db"));
+    let requests = taken.lock().unwrap().clone();
+    let spans = spans_in(&requests);
+    check_shape(&spans);
+    let roots = roots();
+    let names: Vec<&Value> = roots.iter().map(|root| &root["name"]).collect();
+    assert_eq!(names, ["boot", "restart db"], "one trace each, however often a request is repeated");
+    let restart = &roots[1];
+    let attribute = |key: &str| {
+        let mut all = restart["attributes"].as_array().unwrap().iter();
+        all.find(|of| of["key"] == key).map(|of| of["value"]["stringValue"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(attribute("heartbeat.restart.cause").as_deref(), Some("exited"));
+    assert_eq!(attribute("heartbeat.restart.result").as_deref(), Some("verified"));
+    let output = eco.cli(&["incidents", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(attribute("heartbeat.incident.id").as_deref(), document["incidents"][0]["id"].as_str());
+    let of_restart =
+        |name: &str| spans.iter().any(|span| span["name"] == name && span["traceId"] == restart["traceId"]);
+    assert!(of_restart("running"), "{spans:#?}");
+    // What the specification's own messages say of it.
+    let Some(python) = of_venv("python") else { return };
+    for request in &requests {
+        let file = eco.dir.path().join("request.json");
+        std::fs::write(&file, request.to_string()).unwrap();
+        let parsed = run_program(&python, &["-c", COLLECT, file.to_str().unwrap()]);
+        assert!(parsed.status.success(), "{}", told(&parsed));
+    }
 }

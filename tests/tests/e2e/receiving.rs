@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
 use serde_json::Value;
 
 use crate::program::{Running, run_program, told};
@@ -14,7 +15,7 @@ use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 /// A program of the Python environment with aiosmtpd, apprise and the reference library of Standard Webhooks.
-fn of_venv(program: &str) -> Option<PathBuf> {
+pub(crate) fn of_venv(program: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let found = root.join("target/voice-venv/bin").join(program);
     if !found.exists() {
@@ -33,18 +34,23 @@ fn private(dir: &Path, name: &str, text: &str) -> String {
 
 /// One request: its headers, in lower case, and its body.
 #[derive(Clone, Debug)]
-struct Request {
+pub(crate) struct Request {
     head: Vec<String>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> &str {
+    /// Method, target and version.
+    pub(crate) fn line(&self) -> &str {
+        self.head.first().map_or("", String::as_str)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
         let mut lines = self.head.iter().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
     }
 
-    fn read(stream: &TcpStream) -> Option<Self> {
+    pub(crate) fn read(stream: &TcpStream) -> Option<Self> {
         let mut reader = BufReader::new(stream);
         let (mut head, mut line) = (Vec::new(), String::new());
         while reader.read_line(&mut line).ok()? > 2 {
@@ -299,6 +305,60 @@ fn the_reference_library_verifies_both_signatures_of_a_rotation() {
         assert!(String::from_utf8_lossy(&verified.stdout).contains("verified 2"), "{}", told(&verified));
     }
     assert_eq!(heard.len(), 2);
+}
+
+/// The key pair of an Ed25519 secret, made by openssl: the secret as heartbeatd reads it, and the file of the public key.
+fn key_pair(dir: &Path, name: &str) -> (String, String) {
+    let (private_der, public) = (dir.join(format!("{name}.der")), dir.join(format!("{name}.pem")));
+    let (private_der, public) = (private_der.to_str().unwrap(), public.to_str().unwrap().to_owned());
+    for words in [
+        vec!["genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", private_der],
+        vec!["pkey", "-in", private_der, "-inform", "DER", "-pubout", "-out", &public],
+    ] {
+        let made = run_program(Path::new("openssl"), &words);
+        assert!(made.status.success(), "{}", told(&made));
+    }
+    // The private key of RFC 8410 ends with its seed.
+    let der = std::fs::read(private_der).unwrap();
+    let seed = base64::engine::general_purpose::STANDARD.encode(&der[der.len() - 32..]);
+    (private(dir, &format!("{name}.secret"), &format!("whsk_{seed}")), public)
+}
+
+/// The Python library of Standard Webhooks has no `v1a`, so openssl verifies these: it has made the keys, too.
+#[test]
+fn openssl_verifies_both_asymmetric_signatures_of_a_rotation_and_no_other_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let [(now, now_public), (next, next_public)] = ["now", "next"].map(|name| key_pair(dir.path(), name));
+    let program = Recorder::start();
+    let extra = format!(
+        "[notify.ops]\nwebhook = \"{}\"\nsecret_file = \"{now}\"\nnext_secret_file = \"{next}\"\n",
+        program.url
+    );
+    let eco = ready(&extra);
+    let sent = eco.cli(&["notify", "test", "ops"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", told(&sent));
+    let heard = program.heard();
+    assert_eq!(heard.len(), 2);
+    let verifies = |signed: &str, signature: &str, public: &str| {
+        let (text, bytes) = (dir.path().join("signed"), dir.path().join("signature"));
+        std::fs::write(&text, signed).unwrap();
+        let decoded =
+            base64::engine::general_purpose::STANDARD.decode(signature.strip_prefix("v1a,").unwrap());
+        std::fs::write(&bytes, decoded.unwrap()).unwrap();
+        let (text, bytes) = (text.to_str().unwrap(), bytes.to_str().unwrap());
+        let words =
+            ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", public, "-in", text, "-sigfile", bytes];
+        run_program(Path::new("openssl"), &words).status.success()
+    };
+    for request in &heard {
+        let (id, at) = (request.header("webhook-id"), request.header("webhook-timestamp"));
+        let signed = format!("{id}.{at}.{}", request.body);
+        let signatures: Vec<&str> = request.header("webhook-signature").split(' ').collect();
+        let [first, second] = signatures[..] else { panic!("{signatures:?}") };
+        assert!(verifies(&signed, first, &now_public) && verifies(&signed, second, &next_public));
+        assert!(!verifies(&signed, first, &next_public), "each key has a signature of its own");
+        assert!(!verifies(&format!("{signed} "), first, &now_public), "another body");
+    }
 }
 
 /// A mail server that demands STARTTLS and a login. It appends every mail to a file.

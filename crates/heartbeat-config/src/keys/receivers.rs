@@ -59,7 +59,7 @@ pub(super) const KEYS: &[Key] = &[
         Notify,
         "smtp",
         Takes::Text("smtp:// or smtps:// URL"),
-        "Mail server: `smtp://` demands STARTTLS (a server on this machine is spoken to as it is, unless `ca` is set), `smtps://` is TLS from the first byte. `token_file` holds `USER:PASSWORD`.",
+        "Mail server: `smtp://` demands STARTTLS (heartbeatd sends to a server on this machine without TLS, unless `ca` is set), `smtps://` begins with TLS. `token_file` holds `USER:PASSWORD`.",
         "\"smtp://mail.example.org:587\"",
     ),
     Key::new(

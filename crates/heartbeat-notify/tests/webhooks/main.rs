@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its scene has failed")]
 
 mod answers;
+mod kinds;
 mod mails;
 mod queues;
 mod scene;
