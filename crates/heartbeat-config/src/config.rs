@@ -99,6 +99,8 @@ pub struct Heartbeat {
     pub reference: Vec<String>,
     /// The URL that heartbeatd requests as long as it works.
     pub ping: Option<String>,
+    /// The base URL of the collector that gets traces of restarts and of the boot.
+    pub otlp: Option<String>,
     /// Networks, beside loopback, in which registered realms may be probed.
     pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.

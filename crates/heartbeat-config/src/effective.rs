@@ -9,7 +9,8 @@ use crate::translated;
 /// Shown in place of a value that may be a secret.
 const REDACTED: &str = "***";
 /// Keys whose values may be secrets: the names in their tables are shown, and nothing else.
-const SECRET: [&str; 8] = ["alertmanager", "env", "headers", "ntfy", "pagerduty", "ping", "slack", "webhook"];
+const SECRET: [&str; 9] =
+    ["alertmanager", "env", "headers", "ntfy", "otlp", "pagerduty", "ping", "slack", "webhook"];
 
 /// Keys whose values are commands.
 const COMMANDS: [&str; 3] = ["exec", "nagios", "command"];

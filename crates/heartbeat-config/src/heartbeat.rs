@@ -99,7 +99,8 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         max_probes_in_flight: count("max_probes_in_flight", defaults::MAX_PROBES_IN_FLIGHT),
         max_connections: count("max_connections", defaults::MAX_CONNECTIONS),
         reference: reference(reader, section),
-        ping: ping(reader, section),
+        ping: url(reader, section, ("ping", "ping URL")),
+        otlp: url(reader, section, ("otlp", "URL of a collector")),
         register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
         history: history(reader, section),
@@ -221,10 +222,10 @@ fn reference(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
         .collect()
 }
 
-fn ping(reader: &Reader<'_>, section: &Section<'_>) -> Option<String> {
-    let entry = section.get("ping")?;
+fn url(reader: &Reader<'_>, section: &Section<'_>, (key, what): (&str, &str)) -> Option<String> {
+    let entry = section.get(key)?;
     let url = reader.text(&entry)?;
-    let refused = endpoint::refusal(&url, None, "ping URL");
+    let refused = endpoint::refusal(&url, None, what);
     if let Some((why, help)) = &refused {
         reader.value_problem(&entry, Code::BadReceiver, why.clone(), "here", help);
     }

@@ -238,6 +238,7 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
         ("heartbeat.fuse", old.fuse == heartbeat.fuse),
         ("heartbeat.reference", old.reference == heartbeat.reference),
         ("heartbeat.ping", old.ping == heartbeat.ping),
+        ("heartbeat.otlp", old.otlp == heartbeat.otlp),
         ("heartbeat.register_networks", old.register_networks == heartbeat.register_networks),
     ];
     let mut changed: Vec<String> =

@@ -332,7 +332,7 @@ fn is_possible(key: &Key, toml: &str) -> bool {
         (Table::Heartbeat, "listen") => {
             text == "off" || text.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
         }
-        (Table::Heartbeat, "ping")
+        (Table::Heartbeat, "ping" | "otlp")
         | (Table::Notify, "webhook" | "alertmanager" | "ntfy" | "slack" | "pagerduty") => {
             endpoint::refusal(text, None, "").is_none()
         }

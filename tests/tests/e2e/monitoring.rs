@@ -310,28 +310,42 @@ fn the_boot_and_every_restart_are_traces_that_name_their_incident() {
     };
     until("the trace of the boot", || roots().iter().any(|root| root["name"] == "boot"));
     kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
-    until("the trace of the restart", || roots().iter().any(|root| root["name"] == "restart db"));
+    let attribute = |span: &Value, key: &str| {
+        let mut all = span["attributes"].as_array().unwrap().iter();
+        let found = all.find(|of| of["key"] == key);
+        found.map_or_else(String::new, |of| of["value"]["stringValue"].as_str().unwrap().to_owned())
+    };
+    // On a busy machine an attempt may fail: each is a trace of its own.
+    let verified = || {
+        let is_it = |root: &Value| {
+            root["name"] == "restart db" && attribute(root, "heartbeat.restart.result") == "verified"
+        };
+        roots().into_iter().find(is_it)
+    };
+    until("the trace of the restart", || verified().is_some());
+    let restart = verified().unwrap();
     let requests = taken.lock().unwrap().clone();
     let spans = spans_in(&requests);
     check_shape(&spans);
-    let roots = roots();
-    let names: Vec<&Value> = roots.iter().map(|root| &root["name"]).collect();
-    assert_eq!(names, ["boot", "restart db"], "one trace each, however often a request is repeated");
-    let restart = &roots[1];
-    let attribute = |key: &str| {
-        let mut all = restart["attributes"].as_array().unwrap().iter();
-        all.find(|of| of["key"] == key).map(|of| of["value"]["stringValue"].as_str().unwrap().to_owned())
-    };
-    assert_eq!(attribute("heartbeat.restart.cause").as_deref(), Some("exited"));
-    assert_eq!(attribute("heartbeat.restart.result").as_deref(), Some("verified"));
+    let boots = roots().iter().filter(|root| root["name"] == "boot").count();
+    assert_eq!(boots, 1, "one trace, although its request was repeated");
+    assert!(!attribute(&restart, "heartbeat.restart.cause").is_empty(), "{restart}");
     let output = eco.cli(&["incidents", "--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(attribute("heartbeat.incident.id").as_deref(), document["incidents"][0]["id"].as_str());
+    let incidents = document["incidents"].as_array().unwrap().iter();
+    let ids: Vec<&str> = incidents
+        .filter(|incident| incident["root"] == "db")
+        .map(|incident| incident["id"].as_str().unwrap())
+        .collect();
+    assert!(ids.contains(&attribute(&restart, "heartbeat.incident.id").as_str()), "{restart}, {ids:?}");
     let of_restart =
         |name: &str| spans.iter().any(|span| span["name"] == name && span["traceId"] == restart["traceId"]);
     assert!(of_restart("running"), "{spans:#?}");
     // What the specification's own messages say of it.
     let Some(python) = of_venv("python") else { return };
+    if !run_program(&python, &["-c", "import opentelemetry.proto"]).status.success() {
+        return lacking("opentelemetry-proto is not in target/voice-venv");
+    }
     for request in &requests {
         let file = eco.dir.path().join("request.json");
         std::fs::write(&file, request.to_string()).unwrap();

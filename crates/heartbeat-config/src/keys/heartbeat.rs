@@ -192,6 +192,15 @@ pub(super) const KEYS: &[Key] = &[
     .also(&["deadman", "healthchecks"]),
     Key::new(
         Heartbeat,
+        "otlp",
+        Takes::Text("http:// or https:// URL"),
+        "Base URL of an OpenTelemetry collector that takes OTLP over HTTP as JSON: it gets a trace of each restart and of the boot, at `/v1/traces`.",
+        "\"http://127.0.0.1:4318\"",
+    )
+    .default(|| "none".to_owned())
+    .also(&["opentelemetry", "tracing"]),
+    Key::new(
+        Heartbeat,
         "start_parallel",
         Takes::Number(1, i64::MAX),
         "Realms between spawn and exec at a time.",

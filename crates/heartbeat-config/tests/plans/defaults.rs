@@ -54,6 +54,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         cgroups,
         reference,
         ping,
+        otlp,
         register_networks,
         fuse,
         history,
@@ -65,7 +66,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     assert_eq!(listen, Some("127.0.0.1:4327".parse().unwrap()));
     assert_eq!(socket.to_str(), Some("/run/heartbeat/heartbeat.sock"));
     assert_eq!(socket_mode, 0o660);
-    assert!(ping.is_none());
+    assert!(ping.is_none() && otlp.is_none());
     assert!(socket_group.is_none() && hosts.is_empty() && tls.is_none() && token_file.is_none());
     assert_eq!(state_dir.to_str(), Some("/var/lib/heartbeat"));
     assert_eq!(runtime_dir.to_str(), Some("/run/heartbeat"));

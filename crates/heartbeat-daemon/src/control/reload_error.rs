@@ -40,9 +40,11 @@ pub(crate) enum ReloadError {
         /// Cause of the failure.
         source: ReceiverError,
     },
-    /// The URL of the dead man's signal cannot be requested.
-    #[error("`ping` cannot be used: {source}")]
-    Ping {
+    /// A URL that heartbeatd would send to cannot be used.
+    #[error("`{key}` cannot be used: {source}")]
+    Url {
+        /// The key in the configuration.
+        key: &'static str,
         /// Cause of the failure.
         source: NotifyError,
     },
@@ -81,7 +83,7 @@ impl ReloadError {
             Self::Unmerged(_)
             | Self::Descriptors(_)
             | Self::Receiver { .. }
-            | Self::Ping { .. }
+            | Self::Url { .. }
             | Self::Tls { .. } => None,
         };
         let mistakes = self.mistakes();

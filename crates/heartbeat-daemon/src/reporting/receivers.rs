@@ -77,6 +77,14 @@ pub(crate) fn ping(url: Option<&str>) -> Result<Option<Endpoint>, NotifyError> {
     url.map(Endpoint::new).transpose()
 }
 
+/// Where traces are posted to.
+///
+/// # Errors
+/// As for [`ping`].
+pub(crate) fn otlp(url: Option<&str>) -> Result<Option<Endpoint>, NotifyError> {
+    url.map(|url| Endpoint::new(&format!("{}/v1/traces", url.trim_end_matches('/')))).transpose()
+}
+
 fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
     let mut receiver = Receiver::new(config.name.clone(), target(config)?);
     if let Some(on) = &config.on {

@@ -92,6 +92,11 @@ impl StatusStore {
         self.config.current().heartbeat.name.clone()
     }
 
+    /// The name of this life of heartbeatd.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// When heartbeatd was started.
     pub(crate) const fn started_at(&self) -> Instant {
         self.started_at

@@ -9,8 +9,8 @@ use heartbeat_config::{Config, configured};
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
-    DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RealmStatus, Reason,
-    RestartCause, RunFact, printed,
+    DaemonPhase, Event, EventKind, IncidentStep, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
+    RealmStatus, Reason, RestartCause, RunFact, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -31,9 +31,12 @@ use crate::realms::prober::Prober;
 use crate::realms::usage::Sampler;
 use crate::reporting::console_reporter::EventSink;
 use crate::reporting::history_recorder::HistoryRecorder;
+use crate::reporting::incident_store::Step;
 use crate::reporting::incident_writer::IncidentWriter;
 use crate::reporting::objectives::ObjectiveWatch;
 use crate::reporting::status_store::StatusStore;
+use crate::reporting::trace::TraceRecorder;
+use crate::reporting::trace_exporter::TraceExporter;
 use crate::running::decision::{Decision, Departure, Question, decide};
 use crate::running::new_config::NewConfig;
 use crate::running::replies::Replies;
@@ -70,6 +73,8 @@ pub(crate) struct Driver {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) mutes: Arc<Mutes>,
     pub(crate) pinger: Pinger,
+    pub(crate) traces: TraceRecorder,
+    pub(crate) exporter: TraceExporter,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) budget: Budget,
     pub(crate) intent: IntentFile,
@@ -263,7 +268,7 @@ impl Driver {
             return Ok((new.changes, active.revision));
         }
         let handed_on = new.handed_on(&active.plan);
-        let NewConfig { config, changes, restart, receivers, ping, budget } = new;
+        let NewConfig { config, changes, restart, receivers, ping, otlp, budget } = new;
         // First the side that gives descriptors away.
         self.listeners.resize(budget.tcp_connections, budget.socket_connections);
         self.prober.grant(budget.probes);
@@ -278,6 +283,8 @@ impl Driver {
         self.history.reconfigured();
         self.notifier.replace(receivers);
         self.pinger.set(ping);
+        self.exporter.set(otlp);
+        self.traces.hand_on(&handed_on);
         self.mutes.reconfigured();
         self.incident_writer.announce();
         // Still booting: the deadline counts from the start of heartbeatd, as before.
@@ -324,6 +331,7 @@ impl Driver {
             let granted =
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
             let step = self.statuses.note(&event);
+            self.trace(&event, step.as_ref());
             if granted {
                 self.remember_ecosystem();
             }
@@ -355,6 +363,15 @@ impl Driver {
         if self.boot_deadline.is_some_and(|deadline| now >= deadline) {
             self.boot_deadline = None;
             self.warn_of_slow_boot();
+        }
+    }
+
+    fn trace(&mut self, event: &Event, step: Option<&Step>) {
+        if let Some(Step { step, incident, document, .. }) = step {
+            self.traces.note_incident(incident, &document.id, *step == IncidentStep::Resolved);
+        }
+        if let Some(trace) = self.traces.note(event, self.statuses.about_times()) {
+            self.exporter.export(trace);
         }
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct NewConfig {
     pub(crate) budget: Budget,
     /// The endpoint of the dead man's signal.
     pub(crate) ping: Option<Endpoint>,
+    pub(crate) otlp: Option<Endpoint>,
 }
 
 impl NewConfig {
@@ -41,11 +42,13 @@ impl NewConfig {
         let receivers = receivers::receivers(&config.notify)
             .map_err(|(name, source)| ReloadError::Receiver { name, source })?;
         let ping = receivers::ping(config.heartbeat.ping.as_deref())
-            .map_err(|source| ReloadError::Ping { source })?;
+            .map_err(|source| ReloadError::Url { key: "ping", source })?;
+        let otlp = receivers::otlp(config.heartbeat.otlp.as_deref())
+            .map_err(|source| ReloadError::Url { key: "otlp", source })?;
         // Both are in the same order.
         let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
         let restart = restart.into_iter().zip(keys).collect();
-        Ok(Self { config, changes, restart, receivers, ping, budget })
+        Ok(Self { config, changes, restart, receivers, ping, otlp, budget })
     }
 
     /// Indices that belong to another realm from now on.

@@ -40,9 +40,12 @@ use crate::reporting::evidence::Witness;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
 use crate::reporting::objectives::ObjectiveWatch;
+use crate::reporting::otlp::Sender;
 use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::records::Records;
 use crate::reporting::status_store::StatusStore;
+use crate::reporting::trace::TraceRecorder;
+use crate::reporting::trace_exporter::TraceExporter;
 use crate::running::caretaker::{Care, Caretaker};
 use crate::running::driver::{Driver, DriverState};
 use crate::running::systemd::Manager;
@@ -237,6 +240,10 @@ impl Assembled {
         runtime.spawn(probing_lag.clone().watch());
         let pinger = Pinger::start(runtime.handle(), Arc::clone(&statuses), Arc::clone(&problems));
         pinger.set(prepared.ping);
+        let sender = Sender { ecosystem: statuses.name(), instance: statuses.instance().to_owned() };
+        let exporter = TraceExporter::start(runtime.handle(), sender);
+        exporter.set(prepared.otlp);
+        let traces = TraceRecorder::new(statuses.started_at());
         let history = Arc::clone(&databases.history);
         let driver = Driver {
             supervisor,
@@ -258,6 +265,8 @@ impl Assembled {
             objectives: ObjectiveWatch::new(Arc::clone(&history)),
             history: HistoryRecorder::new(history, statuses.figures(), heartbeat_process::boot_id()),
             incident_writer,
+            traces,
+            exporter,
             boot_deadline: Some(clock::now() + active.heartbeat.boot_deadline),
             budget,
             pinger,

@@ -66,6 +66,7 @@ pub(crate) struct Prepared {
     pub(crate) receivers: Vec<Receiver>,
     /// The endpoint of the dead man's signal.
     pub(crate) ping: Option<Endpoint>,
+    pub(crate) otlp: Option<Endpoint>,
     pub(crate) access: Access,
     pub(crate) tls: Option<TlsServer>,
     /// Where adoption records lie.
@@ -97,6 +98,8 @@ impl Prepared {
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
         let ping = receivers::ping(config.heartbeat.ping.as_deref())
             .map_err(|source| DaemonError::Receiver { name: "ping".to_owned(), source: source.into() })?;
+        let otlp = receivers::otlp(config.heartbeat.otlp.as_deref())
+            .map_err(|source| DaemonError::Receiver { name: "otlp".to_owned(), source: source.into() })?;
         let heartbeat = &config.heartbeat;
         let access = access(heartbeat)?;
         let tls = tls(heartbeat).map_err(|source| DaemonError::Tls { source })?;
@@ -132,6 +135,7 @@ impl Prepared {
             program,
             receivers,
             ping,
+            otlp,
             access,
             tls,
             records,
