@@ -118,6 +118,10 @@ fn lines(document: &HistoryDocument, width: usize, style: Style) -> Vec<String> 
             document.steps.iter().map(|step| step.latency_ms.map(|latency| latency.p95)).collect();
         lines.extend(strip("latency", &sparkline(&values, style), &figures(latency), width));
     }
+    for (nth, (phase, latency)) in document.phases_ms.iter().enumerate() {
+        let label = if nth == 0 { "phases" } else { "" };
+        lines.push(format!("{label:<LABEL$}{}: {}", style.text(phase), figures(latency)));
+    }
     for (label, of, text) in QUANTITIES {
         let Some(whole) = of(&document.usage) else { continue };
         let values: Vec<Option<f64>> =
@@ -227,6 +231,12 @@ mod tests {
             lines(&young, 100, Style::default())[1].starts_with("status   ·█?  99"),
             "an older gap is one"
         );
+        let mut phased = document.clone();
+        let latency = phased.latency_ms.unwrap();
+        phased.phases_ms = [("connect".to_owned(), latency), ("first_byte".to_owned(), latency)].into();
+        let shown_phases = lines(&phased, 100, Style::default());
+        assert!(shown_phases[3].starts_with("phases   connect: p50 9"), "{shown_phases:#?}");
+        assert!(shown_phases[4].starts_with("         first_byte: p50 9"), "{shown_phases:#?}");
         assert_eq!(shown[3], "cpu       █    p50 2.0%, max 50%");
         assert_eq!(shown[4], "memory    █    p50 4.0MiB, max 8.0MiB");
         let narrow = lines(&document, 40, Style::default());

@@ -331,6 +331,22 @@ pub struct PhaseTimes {
     pub body: Option<Duration>,
 }
 
+impl PhaseTimes {
+    /// Each stage with its time.
+    #[must_use]
+    pub const fn each(&self) -> [(ProbePhase, Option<Duration>); 6] {
+        let Self { queue, resolve, connect, tls, first_byte, body } = *self;
+        [
+            (ProbePhase::Queue, queue),
+            (ProbePhase::Resolve, resolve),
+            (ProbePhase::Connect, connect),
+            (ProbePhase::Tls, tls),
+            (ProbePhase::FirstByte, first_byte),
+            (ProbePhase::Body, body),
+        ]
+    }
+}
+
 /// The full result of one measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {

@@ -578,6 +578,7 @@ impl Backend for Fake {
             times: TimesEntry::default(),
             availability: None,
             latency_ms: None,
+            phases_ms: BTreeMap::new(),
             usage: UsageTimes::default(),
             steps: steps.collect(),
         };

@@ -51,6 +51,11 @@ fn document(question: &HistoryQuestion, found: RealmHistory) -> HistoryDocument 
         times: times(&found.account),
         availability: found.account.availability().map(availability),
         latency_ms: found.latency.map(|latency| entry(latency, None)),
+        phases_ms: found
+            .phases
+            .iter()
+            .map(|(phase, latency)| (phase.to_string(), entry(*latency, None)))
+            .collect(),
         usage: usage(&found.usage),
         steps: steps.collect(),
         probe: found.probe,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use heartbeat_status::wire::RealmFigures;
 use heartbeat_status::{
-    CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, RealmIx, Reason, Snapshot, Status, WallAnchor,
+    CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, ProbePhase, RealmIx, Reason, Snapshot, Status,
+    WallAnchor,
 };
 use heartbeat_store::{HistoryDb, Measured, Quantity, Sketch, StatusChange};
 
@@ -14,6 +15,8 @@ use crate::reporting::history_reader;
 const MINUTE_MS: i64 = 60_000;
 /// A wall clock that is off by more than this, in milliseconds, has been set: another life begins.
 const STEP_MS: u64 = 5_000;
+/// Phases are kept by the day, so they are given away less often, in minutes.
+const PHASES_EVERY: i64 = 10;
 
 /// Figures of every realm from history, replaced once per minute.
 pub(crate) type Figures = Arc<Mutex<Arc<BTreeMap<String, RealmFigures>>>>;
@@ -28,6 +31,7 @@ pub(crate) struct HistoryRecorder {
     anchor: Option<WallAnchor>,
     minute: i64,
     latencies: BTreeMap<(RealmIx, ProbeIx), Sketch>,
+    phases: BTreeMap<(RealmIx, ProbeIx, ProbePhase), Sketch>,
     statuses: BTreeMap<String, Status>,
     /// Another configuration is in force: no event tells of a realm that is new, or that has replaced one of its name.
     compares: bool,
@@ -42,6 +46,7 @@ impl HistoryRecorder {
             anchor: None,
             minute: 0,
             latencies: BTreeMap::new(),
+            phases: BTreeMap::new(),
             statuses: BTreeMap::new(),
             compares: false,
         }
@@ -63,6 +68,12 @@ impl HistoryRecorder {
     pub(crate) fn measured(&mut self, (realm, probe): (RealmIx, ProbeIx), result: &CheckResult) {
         if let (Outcome::Pass | Outcome::Degraded(..), Some(latency)) = (&result.outcome, result.latency) {
             self.latencies.entry((realm, probe)).or_default().add(latency);
+            for (phase, took) in result.phases.each() {
+                // The queue is heartbeatd's own.
+                if let Some(took) = took.filter(|_| phase != ProbePhase::Queue) {
+                    self.phases.entry((realm, probe, phase)).or_default().add(took);
+                }
+            }
         }
     }
 
@@ -74,6 +85,7 @@ impl HistoryRecorder {
     /// Drops the latencies of indices that belong to other realms now.
     pub(crate) fn reconfigured(&mut self) {
         self.latencies.clear();
+        self.phases.clear();
         self.compares = true;
     }
 
@@ -101,7 +113,8 @@ impl HistoryRecorder {
         let minute = at_ms.div_euclid(MINUTE_MS);
         if minute != self.minute {
             self.minute = minute;
-            self.end_minute((minute * MINUTE_MS - 1, at_ms), snapshot, used());
+            let with_phases = minute % PHASES_EVERY == 0;
+            self.end_minute((minute * MINUTE_MS - 1, at_ms), snapshot, used(), with_phases);
         }
     }
 
@@ -109,7 +122,7 @@ impl HistoryRecorder {
     pub(crate) fn end(&mut self, now: Instant, snapshot: &Snapshot, used: impl FnOnce() -> Vec<Measured>) {
         if let Some(anchor) = self.anchor {
             let at_ms = anchor.wall(now).as_millis();
-            self.end_minute((at_ms, at_ms), snapshot, used());
+            self.end_minute((at_ms, at_ms), snapshot, used(), true);
         }
     }
 
@@ -123,7 +136,13 @@ impl HistoryRecorder {
         }
     }
 
-    fn end_minute(&mut self, (slot_ms, at_ms): (i64, i64), snapshot: &Snapshot, used: Vec<Measured>) {
+    fn end_minute(
+        &mut self,
+        (slot_ms, at_ms): (i64, i64),
+        snapshot: &Snapshot,
+        used: Vec<Measured>,
+        with_phases: bool,
+    ) {
         let there = |name: &str| snapshot.realms.iter().any(|realm| realm.info.name.as_str() == name);
         let gone: Vec<String> = self.statuses.keys().filter(|name| !there(name)).cloned().collect();
         for name in gone {
@@ -131,11 +150,19 @@ impl HistoryRecorder {
             self.statuses.remove(&name);
         }
         let mut measured = used;
+        let names = |realm: RealmIx, probe: ProbeIx| {
+            let realm = snapshot.realm(realm)?;
+            let probe = realm.info.probes.get(probe.index())?;
+            Some((realm.info.name.to_string(), probe.name.to_string()))
+        };
         for ((realm, probe), values) in std::mem::take(&mut self.latencies) {
-            let Some(realm) = snapshot.realm(realm) else { continue };
-            let Some(probe) = realm.info.probes.get(probe.index()) else { continue };
-            let quantity = Quantity::Latency(probe.name.to_string());
-            measured.push(Measured { realm: realm.info.name.to_string(), quantity, values });
+            let Some((realm, probe)) = names(realm, probe) else { continue };
+            measured.push(Measured { realm, quantity: Quantity::Latency(probe), values });
+        }
+        let phases = if with_phases { std::mem::take(&mut self.phases) } else { BTreeMap::new() };
+        for ((realm, probe, phase), values) in phases {
+            let Some((realm, probe)) = names(realm, probe) else { continue };
+            measured.push(Measured { realm, quantity: Quantity::Phase(probe, phase), values });
         }
         self.database.minute(slot_ms, measured);
         let figures = Arc::clone(&self.figures);

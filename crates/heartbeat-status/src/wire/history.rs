@@ -36,6 +36,9 @@ pub struct HistoryDocument {
     /// Latencies of the whole window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<LatencyEntry>,
+    /// Each phase of that probe on the UTC days that the window touches.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases_ms: BTreeMap<String, LatencyEntry>,
     /// What its processes used within the whole window.
     #[serde(flatten)]
     pub usage: UsageTimes,

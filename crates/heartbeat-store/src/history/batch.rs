@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use heartbeat_status::{Reason, Status};
+use heartbeat_status::{ProbePhase, Reason, Status};
 
 use crate::sketch::Sketch;
 
@@ -31,6 +31,8 @@ pub struct StatusChange {
 pub enum Quantity {
     /// How long the measurements of this probe took.
     Latency(String),
+    /// How long this phase of the measurements of a probe took. History has it by the day.
+    Phase(String, ProbePhase),
     /// Processor time in hundredths of a percent of one processor.
     Cpu,
     /// Resident memory in KiB.
@@ -49,6 +51,7 @@ impl Quantity {
         match self {
             Self::Latency(probe) if probe.starts_with('=') => Cow::Owned(format!("={probe}")),
             Self::Latency(probe) => Cow::Borrowed(probe),
+            Self::Phase(probe, phase) => Cow::Owned(format!("=phase:{phase}:{probe}")),
             Self::Cpu => Cow::Borrowed("=cpu"),
             Self::Memory => Cow::Borrowed("=memory"),
             Self::Descriptors => Cow::Borrowed("=fds"),

@@ -7,7 +7,7 @@ use crate::bytes::{Reader, push_varint, sealed, unsealed};
 use crate::sketch::{Sketch, Summary};
 
 /// Level of the compression, from 0 to 10.
-const LEVEL: u8 = 6;
+const LEVEL: u8 = 9;
 /// Largest chunk that is unpacked, in bytes.
 const MAX_CHUNK_BYTES: usize = 4 * 1024 * 1024;
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use heartbeat_status::Instant;
+use heartbeat_status::{Instant, ProbePhase};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
@@ -86,7 +86,7 @@ impl Levels {
             Quantity::Descriptors => Some(&mut self.descriptors),
             Quantity::Load => Some(&mut self.load),
             Quantity::Disk => Some(&mut self.disk),
-            Quantity::Latency(_) => None,
+            Quantity::Latency(_) | Quantity::Phase(..) => None,
         }
     }
 }
@@ -102,6 +102,8 @@ pub struct RealmHistory {
     pub account: Account,
     /// Latencies of the whole window.
     pub latency: Option<Summary>,
+    /// How long each phase of that probe took on the UTC days of the window.
+    pub phases: Vec<(ProbePhase, Summary)>,
     /// What the processes used within the whole window.
     pub usage: Levels,
     /// The window in steps, the oldest first.
@@ -287,6 +289,7 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
         probe: None,
         account: account(&lives, &changes, &known),
         latency: None,
+        phases: Vec::new(),
         usage: Levels::default(),
         steps,
     };
@@ -296,6 +299,14 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Op
         let (whole, steps) = levels(connection, series, query, found.steps.len())?;
         found.latency = whole;
         found.steps.iter_mut().zip(steps).for_each(|(step, latency)| step.latency = latency);
+    }
+    if let Some(probe) = &found.probe {
+        for phase in ProbePhase::ALL {
+            let quantity = Quantity::Phase(probe.clone(), *phase);
+            let Some((series, _)) = series_of(connection, realm, Some(&quantity))? else { continue };
+            let sum = tiers::sum(connection, series, (window.start, window.end))?;
+            found.phases.extend(sum.summary().map(|summary| (*phase, summary)));
+        }
     }
     let quantities = [Quantity::Cpu, Quantity::Memory, Quantity::Descriptors, Quantity::Load, Quantity::Disk];
     for quantity in quantities {

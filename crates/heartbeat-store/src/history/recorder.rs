@@ -186,17 +186,19 @@ impl Now {
     }
 
     fn minute(&mut self, connection: &Connection, at_ms: i64, measured: &[Measured]) -> rusqlite::Result<()> {
-        let mut numbered = Vec::with_capacity(measured.len());
+        let (mut numbered, mut by_day) = (Vec::with_capacity(measured.len()), Vec::new());
         for Measured { realm, quantity, values } in measured {
             let key = (realm.clone(), quantity.clone());
             let no = match self.series.get(&key) {
                 Some(no) => *no,
                 None => *self.series.entry(key).or_insert(series(connection, realm, &quantity.name())?),
             };
-            numbered.push((no, values));
+            let to = if matches!(quantity, Quantity::Phase(..)) { &mut by_day } else { &mut numbered };
+            to.push((no, values));
         }
         numbered.sort_by_key(|(no, _)| *no);
-        tiers::add_minute(connection, at_ms, &numbered)
+        tiers::add_minute(connection, at_ms, &numbered)?;
+        tiers::add_to_day(connection, at_ms, &by_day)
     }
 }
 

@@ -13,7 +13,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 const WEEK_MS: i64 = 7 * DAY_MS;
 /// Series that are packed at a time: some 100 ms of work.
-const PACKED_SERIES: i64 = 25;
+const PACKED_SERIES: i64 = 12;
 
 /// One resolution of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Tier {
     no: i64,
     /// Length of a slot.
     pub(super) slot_ms: i64,
-    /// Rows are packed when this much is over.
+    /// Rows are packed when this much is over: the file has to have room for the rows until then.
     pack_ms: i64,
     /// In which units the beginnings of chunks are counted.
     chunk_ms: i64,
@@ -37,16 +37,16 @@ pub(super) const MINUTES: Tier = Tier {
     slot_ms: MINUTE_MS,
     pack_ms: HOUR_MS,
     chunk_ms: HOUR_MS,
-    chunk_units: 1,
+    chunk_units: 24,
     keep_ms: Some(WEEK_MS),
 };
 /// Sketches of ten minutes.
 pub(super) const TENS: Tier = Tier {
     no: 1,
     slot_ms: 10 * MINUTE_MS,
-    pack_ms: DAY_MS,
+    pack_ms: DAY_MS / 4,
     chunk_ms: WEEK_MS,
-    chunk_units: 1,
+    chunk_units: 2,
     keep_ms: Some(90 * DAY_MS),
 };
 /// Sketches of one hour.
@@ -59,14 +59,8 @@ pub(super) const HOURS: Tier = Tier {
     keep_ms: Some(730 * DAY_MS),
 };
 /// Sketches of one day.
-pub(super) const DAYS: Tier = Tier {
-    no: 3,
-    slot_ms: DAY_MS,
-    pack_ms: 4 * WEEK_MS,
-    chunk_ms: 4 * WEEK_MS,
-    chunk_units: 1,
-    keep_ms: None,
-};
+pub(super) const DAYS: Tier =
+    Tier { no: 3, slot_ms: DAY_MS, pack_ms: WEEK_MS, chunk_ms: 4 * WEEK_MS, chunk_units: 1, keep_ms: None };
 
 /// The finest first: in this order they are given up.
 pub(super) const TIERS: [Tier; 4] = [MINUTES, TENS, HOURS, DAYS];
@@ -110,6 +104,23 @@ pub(super) fn add_minute(
         let known = get.query_row(params![TENS.no, ten, series], bytes).optional()?;
         let merged = with((*sketch).clone(), known.as_deref().and_then(Sketch::from_one));
         put.execute(params![TENS.no, ten, series, merged.one()])?;
+    }
+    Ok(())
+}
+
+/// Counts measurements in the sketch of their day alone.
+pub(super) fn add_to_day(
+    connection: &Connection,
+    at_ms: i64,
+    measured: &[(i64, &Sketch)],
+) -> rusqlite::Result<()> {
+    let mut get = connection.prepare(GET_ENTRY)?;
+    let mut put = connection.prepare(PUT_ENTRY)?;
+    let day = DAYS.slot(at_ms);
+    for (series, sketch) in measured {
+        let known = get.query_row(params![DAYS.no, day, series], bytes).optional()?;
+        let merged = with((*sketch).clone(), known.as_deref().and_then(Sketch::from_one));
+        put.execute(params![DAYS.no, day, series, merged.one()])?;
     }
     Ok(())
 }
