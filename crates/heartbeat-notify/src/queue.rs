@@ -191,7 +191,7 @@ impl<T> Queue<T> {
 
     /// Since when the oldest waits.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.waiting.iter().map(|queued| queued.expires_at - GIVE_UP_AFTER).min()
+        self.waiting.iter().map(|queued| queued.expires_at - ABANDON_AFTER).min()
     }
 
     /// Sets the steps that the receiver asks for, and whether it gets digests. Queued notifications stay.
