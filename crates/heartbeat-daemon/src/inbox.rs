@@ -299,6 +299,7 @@ mod tests {
             latency: None,
             phases: PhaseTimes::default(),
             unattributable: false,
+            certificate_until: None,
         }
     }
 
