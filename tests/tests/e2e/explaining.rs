@@ -1,9 +1,47 @@
 //! What heartbeatd has recorded of a probe that fails.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nix::sys::signal::{Signal, kill};
 
 use crate::program::{binary, told};
 use crate::supervision::{Instance, pid, ports};
+
+/// 503 with `Retry-After` while a realm starts: `status` and `why` say that it is starting up, in its own words, and
+/// heartbeatd leaves it alone until it is up.
+#[test]
+fn a_service_that_asks_for_time_while_it_starts_is_starting_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&is_ready);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer = match ready.load(Ordering::SeqCst) {
+                true => "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+                false => {
+                    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: 9\r\nConnection: close\r\n\r\nmigrating"
+                }
+            };
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let mut eco = Instance::start(&format!(
+        "[realm.slow]\nrun = \"sleep 1000\"\nhealth = \"http://127.0.0.1:{port}/api/health/\"\n"
+    ));
+    let reason = || eco.realm("slow")["reason"].clone();
+    while reason() != "StartingUp" {}
+    let pid = eco.pid_of("slow");
+    let why = told(&eco.cli(&["why", "slow"]));
+    assert!(why.contains("migrating") && !why.contains("StartingUp"), "{why}");
+    is_ready.store(true, Ordering::SeqCst);
+    eco.wait_for_boot();
+    assert_eq!((eco.pid_of("slow"), eco.status_of("slow").as_str()), (pid, "up"));
+}
 
 /// A process that accepts and does not answer is busy rather than dead: `why` says so, and the recorder has what was
 /// sent to it.
