@@ -25,7 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("heartbeat-config", 3),
     ("heartbeat-api", 3),
     ("heartbeat-client", 3),
-    ("heartbeat-notify", 3),
+    ("heartbeat-notify", 2),
     ("heartbeat-store", 3),
     ("heartbeat-daemon", 4),
     ("heartbeatd", 5),

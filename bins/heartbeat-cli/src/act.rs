@@ -278,7 +278,7 @@ async fn ask(
     };
     let number = if count == 1 { String::new() } else { format!("{count} ") };
     let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
-    let it = if realms.single().is_some() { "it" } else { "them" };
+    let it = if realms.single().is_some() { "it" } else { "one of them" };
     let what = format!("{action} {} breaks {number}{noun} {it}: {}", realms.words(style), names.join(", "));
     let ways = format!(
         "`heartbeat-cli {action} {name} --cascade` takes them along, `--leave-dependents` leaves them as they are",
@@ -383,6 +383,18 @@ async fn carry_out(
             };
             let failure = Failure::new(Exit::Deadline, plain_words(detail.trim_end())).help(help);
             Err(Failure { lines: pending.into_iter().collect(), ..failure })
+        }
+        Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+            let named = realms.words(style);
+            let lines = vec![
+                format!(
+                    "heartbeatd had begun to {action} {named}: some steps may be done, and the others are not under way now"
+                ),
+                format!(
+                    "the next heartbeatd keeps what runs and finishes a restart that had begun; then `heartbeat-cli status {named}` shows how far it is, and the same command does the rest"
+                ),
+            ];
+            Err(Failure { lines, ..error.into() })
         }
         Err(error) => Err(error.into()),
     }

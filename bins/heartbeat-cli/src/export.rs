@@ -16,6 +16,8 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::incidents::{self, process_line};
 
+/// The root of an incident about heartbeatd itself.
+const HEARTBEATD: &str = "heartbeatd";
 /// Lines of output of each generation of a realm.
 const MAX_LOG_LINES: usize = 1_000;
 /// Realms that the file tells of: the root and some that it blocks.
@@ -96,7 +98,7 @@ async fn gathered(client: &Client, incident: &IncidentDocument) -> Bundle {
     let notifications = client.notifications(&incident.id).await;
     bundle.add_json("notifications.json", "who was notified when, and with what result", notifications);
     let realms: Vec<&String> =
-        [&incident.root].into_iter().chain(&incident.affected).take(MAX_REALMS).collect();
+        [&incident.root].into_iter().chain(&incident.affected).filter(is_realm).take(MAX_REALMS).collect();
     for name in &realms {
         let document = client.realm_with_transcripts(name).await;
         let what = "the realm now, with its last changes, failures, attempts and transcripts of its probes";
@@ -119,6 +121,10 @@ async fn gathered(client: &Client, incident: &IncidentDocument) -> Bundle {
         bundle.add_json("history.json", what, history);
     }
     bundle.add_json("status.json", "every realm now", status);
+    if !is_realm(&&incident.root) {
+        let what = "the problems of heartbeatd itself now, with what to do about each";
+        bundle.add_json("health.json", what, client.health().await);
+    }
     match events(client, incident, &realms).await {
         Ok(lines) => {
             let what =
@@ -130,6 +136,11 @@ async fn gathered(client: &Client, incident: &IncidentDocument) -> Bundle {
     let list = bundle.list.join("\n") + "\n";
     bundle.add("CONTENTS.txt", "this list", list.as_bytes());
     bundle
+}
+
+/// An incident of heartbeatd itself has a root that is no realm: it has no output, and no probes.
+fn is_realm(name: &&String) -> bool {
+    name.as_str() != HEARTBEATD
 }
 
 fn add_evidence(bundle: &mut Bundle, evidence: &EvidenceDocument) {

@@ -152,7 +152,8 @@ fn introduction(config: &Config) -> String {
         more => format!(" and {more} included files"),
     };
     let socket = heartbeat.socket.display();
-    let address = heartbeat.listen.map(|address| format!(" and http://{address}/")).unwrap_or_default();
+    let scheme = if heartbeat.tls.is_some() { "https" } else { "http" };
+    let address = heartbeat.listen.map(|address| format!(" and {scheme}://{address}/")).unwrap_or_default();
     let host = if heartbeat.socket == Path::new(SYSTEM_SOCKET) {
         String::new()
     } else {

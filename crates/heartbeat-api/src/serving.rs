@@ -45,6 +45,11 @@ pub(crate) trait Listener: Send {
 
     /// Shakes hands with the client where the listener does. Its connection has its place meanwhile.
     fn open(accepted: Self::Accepted) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The caller, with what the handshake has proven.
+    fn proven(caller: Caller, _: &Self::Stream) -> Caller {
+        caller
+    }
 }
 
 pub(crate) struct UnixSide {
@@ -102,6 +107,13 @@ impl Listener for TcpSide {
     async fn open((stream, tls): Self::Accepted) -> io::Result<TcpSession> {
         TcpSession::open(stream, tls).await
     }
+
+    fn proven(caller: Caller, session: &TcpSession) -> Caller {
+        match caller {
+            Caller::Tcp { listen } if session.has_certificate() => Caller::Proven { listen },
+            caller => caller,
+        }
+    }
 }
 
 /// Accepts until `closing` says otherwise, then waits for the requests in progress.
@@ -143,7 +155,10 @@ pub(crate) async fn serve<L: Listener>(
                 connections.spawn(async move {
                     let answering = async {
                         match timeout(shared.limits.head_timeout, L::open(stream)).await {
-                            Ok(Ok(stream)) => answer_all(shared, connection, stream).await,
+                            Ok(Ok(stream)) => {
+                                let caller = L::proven(connection.caller, &stream);
+                                answer_all(shared, Connection { caller, ..connection }, stream).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "a connection ended in its handshake"),
                             Err(_) => tracing::debug!("a connection ended: no handshake in time"),
                         }

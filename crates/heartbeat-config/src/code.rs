@@ -78,7 +78,7 @@ codes! {
     MisplacedKey = "113",
     /// The times of a probe cannot be: zero, a timeout longer than the interval, or a command too often.
     BadTiming = "114",
-    /// A probe decides after at least one result.
+    /// A probe decides after at least one result, and after 1,000 at most.
     BadThreshold = "115",
     /// Two bounds contradict each other, or one of them cannot be: an upper bound is below its lower one.
     BadBounds = "116",
@@ -117,6 +117,9 @@ codes! {
     Declared = "132",
     /// A registration is larger, longer or more frequent than is permitted.
     RegistrationBound = "133",
+    /// A file or directory that heartbeatd itself needs cannot be used: the token, the certificate or key of `tls`, the secret
+    /// of a receiver, or the place of the socket. heartbeatd does not start without it; the help says which command mends it.
+    OwnFile = "134",
     /// The realms do not fit together.
     BadPlan = "200",
     /// Realms wait for each other in a ring. The message has the whole ring; remove one of the edges.
@@ -154,6 +157,11 @@ codes! {
     /// `health` asks another port of this machine than the `port` of its realm. heartbeatd checks both; one of them is often a
     /// slip.
     OtherPort = "308",
+    /// A maintenance window is over and does not open again. Remove it, or give it another start.
+    PastWindow = "309",
+    /// The user who checks may not read a file, or not look into a directory, that heartbeatd itself needs, so it was not
+    /// checked. Check as the user as whom heartbeatd runs.
+    Unchecked = "310",
 }
 
 impl Code {

@@ -54,6 +54,8 @@ pub struct ListenerTls {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// PEM file of the authorities whose certificates prove a client, if one may prove itself so.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[heartbeat]`; the meaning and the defaults stand in the table of keys.

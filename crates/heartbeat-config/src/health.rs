@@ -10,6 +10,7 @@ use heartbeat_process::LaunchSpec;
 use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, sanitise_line};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
+use crate::bounds;
 use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{HEALTH_PATH, INTERVAL, TIMEOUT};
@@ -278,7 +279,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
         (info.thresholds, info.interval, info.timeout) = (once(), PUSH_INTERVAL, PUSH_INTERVAL);
     } else {
         timing(reader, &section, entry, &mut info);
-        info.thresholds = thresholds(reader, &section, entry);
+        info.thresholds = thresholds(reader, &section);
     }
     if let Some(role) = section.get("role") {
         info.role = reader
@@ -449,10 +450,7 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
     (info.interval, info.timeout) = (INTERVAL, TIMEOUT);
 }
 
-fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> Thresholds {
-    let number = |key: &str, default: u32| {
-        section.get(key).and_then(|entry| reader.number(&entry, "a number of results")).unwrap_or(default)
-    };
+fn thresholds(reader: &Reader<'_>, section: &Section<'_>) -> Thresholds {
     let default = Thresholds::default();
     let window = section.get("fail_if").and_then(|entry| {
         reader.parsed(&entry, "3 of 5", |text| {
@@ -466,19 +464,12 @@ fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> 
     });
     let [fails, passes] =
         [("fail_after", default.fail_after()), ("pass_after", default.pass_after())].map(|(key, default)| {
-            let count = number(key, default);
-            if count == 0 {
-                let at = section.get(key).unwrap_or_else(|| entry.clone());
-                let help = format!("leave it out for {default}");
-                reader.value_problem(
-                    &at,
-                    Code::BadThreshold,
-                    format!("`{key}` must be at least 1"),
-                    "here",
-                    &help,
-                );
-            }
-            count.max(1)
+            let read = section.get(key);
+            let read = read.and_then(|entry| {
+                let within = bounds::RESULTS;
+                reader.within(&entry, "a number of results", within, Code::BadThreshold)
+            });
+            read.unwrap_or(default)
         });
     Thresholds::new(fails, passes, window).unwrap_or(default)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use heartbeat_probe::{Network, Probe, UrlError};
 use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
+use crate::bounds;
 use crate::code::Code;
 use crate::config::{Heartbeat, ListenerTls};
 use crate::defaults;
@@ -51,26 +52,14 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         }
     });
     let runtime_dir = runtime_dir.unwrap_or_else(|| socket.parent().unwrap_or(Path::new("/")).to_owned());
-    let count = |key: &str, default: usize| {
-        let read = section.get(key).and_then(|entry| {
-            let number: usize = reader.number(&entry, "a number")?;
-            if number == 0 {
-                reader.value_problem(
-                    &entry,
-                    Code::OutOfRange,
-                    format!("`{key}` must be at least 1"),
-                    "here",
-                    "leave it out for its default",
-                );
-            }
-            Some(number.max(1))
-        });
-        read.unwrap_or(default)
+    let count = |key: &str, bounds: (i64, i64), default: usize| {
+        section.get(key).and_then(|entry| reader.ranged(&entry, "a number", bounds)).unwrap_or(default)
     };
     early(reader, section);
     let cores =
         std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    let start_parallel = count("start_parallel", (cores * defaults::START_PARALLEL_PER_CORE) as usize);
+    let start_parallel =
+        count("start_parallel", bounds::STARTS, (cores * defaults::START_PARALLEL_PER_CORE) as usize);
     let formats = [("auto", "auto"), ("pretty", "pretty"), ("json", "json")];
     Heartbeat {
         name: text("name").unwrap_or_else(host_name),
@@ -96,8 +85,12 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         boot_deadline: time("boot_deadline", defaults::BOOT_DEADLINE),
         shutdown_timeout: time("shutdown_timeout", PlanSettings::default().shutdown_timeout),
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
-        max_probes_in_flight: count("max_probes_in_flight", defaults::MAX_PROBES_IN_FLIGHT),
-        max_connections: count("max_connections", defaults::MAX_CONNECTIONS),
+        max_probes_in_flight: count(
+            "max_probes_in_flight",
+            bounds::DESCRIPTORS,
+            defaults::MAX_PROBES_IN_FLIGHT,
+        ),
+        max_connections: count("max_connections", bounds::DESCRIPTORS, defaults::MAX_CONNECTIONS),
         reference: reference(reader, section),
         ping: url(reader, section, ("ping", "ping URL")),
         otlp: url(reader, section, ("otlp", "URL of a collector")),
@@ -185,26 +178,18 @@ fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
 
 fn fuse(reader: &Reader<'_>, section: &Section<'_>) -> FuseSettings {
     let default = FuseSettings::default();
-    let number = |key: &str, default: u32, most: u32| {
-        let Some(entry) = section.get(key) else { return default };
-        let Some(number) = reader.number::<u32>(&entry, "a number") else { return default };
-        if number == 0 || number > most {
-            let range = if most == u32::MAX { "at least 1".to_owned() } else { format!("from 1 to {most}") };
-            let message = format!("`{key}` must be {range}");
-            reader.value_problem(&entry, Code::OutOfRange, message, "here", "leave it out for its default");
-            return default;
-        }
-        number
+    let number = |key: &str, default: u32, bounds: (i64, i64)| {
+        section.get(key).and_then(|entry| reader.ranged(&entry, "a number", bounds)).unwrap_or(default)
     };
     let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
     FuseSettings {
-        unhealthy_percent: number("unhealthy_percent", default.unhealthy_percent, 100),
-        min_realms: number("min_realms", default.min_realms, u32::MAX),
+        unhealthy_percent: number("unhealthy_percent", default.unhealthy_percent, bounds::PERCENT),
+        min_realms: number("min_realms", default.min_realms, bounds::REALMS),
         window: time("window", default.window),
         hold: time("hold", default.hold),
-        restarts: number("restarts", default.restarts, u32::MAX),
+        restarts: number("restarts", default.restarts, bounds::RESTARTS),
         per: time("per", default.per),
-        parallel: number("parallel", default.parallel, u32::MAX),
+        parallel: number("parallel", default.parallel, bounds::REALMS),
     }
 }
 
@@ -279,8 +264,10 @@ fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => return Some(address),
         Ok(address) => {
-            let missing: Vec<&str> =
-                ["tls", "token_file"].into_iter().filter(|key| section.get(key).is_none()).collect();
+            let by_certificate = section.table(reader, "tls").get("client_ca").is_some();
+            let is_missing =
+                |key: &&str| section.get(key).is_none() && !(by_certificate && *key == "token_file");
+            let missing: Vec<&str> = ["tls", "token_file"].into_iter().filter(is_missing).collect();
             if missing.is_empty() {
                 return Some(address);
             }
@@ -310,14 +297,14 @@ fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<Listene
         let entry = below.get(key)?;
         Some(beside(reader, &entry, dir, &reader.text(&entry)?))
     };
-    let (cert, key) = (path("cert"), path("key"));
+    let (cert, key, client_ca) = (path("cert"), path("key"), path("client_ca"));
     for key in ["cert", "key"].into_iter().filter(|key| below.get(key).is_none()) {
         let message = format!("`tls` has no `{key}`: it takes a certificate and its private key");
         let help =
             "for example tls = { cert = \"/etc/heartbeat/cert.pem\", key = \"/etc/heartbeat/key.pem\" }";
         reader.value_problem(&entry, Code::BadListen, message, "here", help);
     }
-    Some(ListenerTls { cert: cert?, key: key? })
+    Some(ListenerTls { cert: cert?, key: key?, client_ca })
 }
 
 fn host_name() -> String {

@@ -32,6 +32,7 @@
 mod advice;
 #[cfg(test)]
 mod advice_test;
+mod bounds;
 mod code;
 mod config;
 mod cron;
@@ -53,6 +54,7 @@ mod load;
 mod maintenance;
 mod notify;
 mod others;
+pub mod own_files;
 mod plan;
 mod probe;
 mod push;
@@ -83,6 +85,7 @@ pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
 pub use load::{check, effective, find_file, load, load_beside, load_str, shareable, socket_of};
+pub use own_files::OwnFileError;
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{

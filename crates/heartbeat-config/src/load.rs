@@ -27,6 +27,7 @@ use crate::keys::Table;
 use crate::maintenance;
 use crate::notify;
 use crate::others::possible;
+use crate::own_files;
 use crate::plan::plan;
 use crate::reader::{self, Reader, Section};
 use crate::realm::{self, ReadContext, ReadRealm};
@@ -233,6 +234,7 @@ fn assemble(
     if purpose == Purpose::Check {
         host::look(&reader, &realms);
         host::look_for_receivers(&reader, &notify);
+        own_files::look(&reader, &heartbeat, &notify);
     }
     let effective = match purpose {
         Purpose::List => effective::effective(&reader, Audience::Owner),

@@ -12,7 +12,7 @@ use crate::keys::Table;
 use crate::reader::{Entry, Reader, Section};
 use crate::realm::ReadRealm;
 use crate::selector;
-use crate::window::{MaintenanceConfig, MaintenanceEffect, WindowStart};
+use crate::window::{Course, MaintenanceConfig, MaintenanceEffect, WindowStart};
 
 /// Longest window: one that is longer is a pause, which an operator begins and ends.
 const MAX_LENGTH: Duration = Duration::from_secs(31 * 24 * 3_600);
@@ -68,7 +68,33 @@ fn window(
         None => MaintenanceEffect::Mute,
     };
     let (realms, start, length, reason) = (chosen?, start?, length?, reason?);
-    Some(MaintenanceConfig { name: name.to_owned(), realms, start, length, effect, reason })
+    let window = MaintenanceConfig { name: name.to_owned(), realms, start, length, effect, reason };
+    opens_and_ends(reader, section, &window).then_some(window)
+}
+
+/// Whether the window opens and ends again. One that is over is said, and loads: nothing follows from it.
+fn opens_and_ends(reader: &Reader<'_>, section: &Section<'_>, window: &MaintenanceConfig) -> bool {
+    let seconds = i64::try_from(heartbeat_probe::clock::unix_s()).unwrap_or(i64::MAX);
+    let now = WallTime::from_millis(seconds.saturating_mul(1_000));
+    let Some(entry) = section.get("start") else { return true };
+    let name = &window.name;
+    match window.course(now) {
+        Course::Ends => true,
+        Course::Over(end) => {
+            let message = format!("maintenance window `{name}` ended at {end}: it has no effect any more");
+            let help = format!("remove [maintenance.{name}], or write a `start` that is to come");
+            let place = reader.place(&entry.path);
+            reader.push(Diagnostic::new(Code::PastWindow, message).at(place, "over").help(help));
+            true
+        }
+        Course::Endless => {
+            let message =
+                format!("maintenance window `{name}` has no end: it begins again before it is over");
+            let help = "write a shorter `for`, or begin less often; for good, `heartbeat-cli pause REALM` does it where people see it";
+            reader.value_problem(&entry, Code::BadMaintenance, message, "begins again too soon", help);
+            false
+        }
+    }
 }
 
 /// A time, or a pattern of cron.

@@ -1,6 +1,8 @@
 //! `[notify.NAME]`: who is told of incidents.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::iter::successors;
 use std::path::Path;
 use std::time::Duration;
 
@@ -336,8 +338,50 @@ fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: &
     }
 }
 
+/// The fallbacks that are texts and name another receiver, by receiver.
+fn fallbacks(written: &Dict) -> BTreeMap<&str, &str> {
+    let named = |(name, value): (&'_ String, &'_ Value)| match value {
+        Value::Dict(_, values) => {
+            let fallback = values.get("fallback")?.as_str().filter(|other| *other != name)?;
+            let (name, _) = written.get_key_value(name)?;
+            let (fallback, _) = written.get_key_value(fallback)?;
+            Some((name.as_str(), fallback.as_str()))
+        }
+        _ => None,
+    };
+    written.iter().filter_map(named).collect()
+}
+
+/// Refuses receivers that stand in for each other in a ring: when all of them fail, none is left to notify.
+fn check_rings(reader: &Reader<'_>, written: &Dict) {
+    let fallbacks = fallbacks(written);
+    for first in fallbacks.keys() {
+        let next = |name: &&str| fallbacks.get(name).copied();
+        // More steps than receivers come back to one of them.
+        let way: Vec<&str> = successors(next(first), next).take(fallbacks.len()).collect();
+        let Some(end) = way.iter().position(|name| name == first) else { continue };
+        let ring = &way[..=end];
+        // Each ring is told once, by the first of its names.
+        if ring.iter().any(|name| name < first) {
+            continue;
+        }
+        let message =
+            format!("receivers are each other's fallback in a ring: {first} -> {}", ring.join(" -> "));
+        let path = ["notify", first, "fallback"].map(ToOwned::to_owned);
+        let help = "remove one `fallback` of the ring, or name a receiver outside of it";
+        let diagnostic =
+            Diagnostic::new(Code::BadReceiver, message).at(reader.place(&path), "in a ring").help(help);
+        let others = ring.iter().filter(|name| *name != first);
+        reader.push(others.fold(diagnostic, |diagnostic, name| {
+            let path = ["notify", name, "fallback"].map(ToOwned::to_owned);
+            diagnostic.related(reader.place(&path), "and here")
+        }));
+    }
+}
+
 /// A fallback is another receiver.
 fn check_fallbacks(reader: &Reader<'_>, written: &Dict) {
+    check_rings(reader, written);
     for (name, value) in written {
         let Value::Dict(_, values) = value else { continue };
         let section = Section::new(vec!["notify".to_owned(), name.clone()], values);

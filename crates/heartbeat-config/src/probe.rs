@@ -77,9 +77,31 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
     };
     built
         .map_err(|why| {
-            reader.value_problem(entry, Code::BadTarget, why, "this probe", &reader.advised_health(entry));
+            let (why, help) = target_problem(text, why, &reader.advised_health(entry));
+            reader.value_problem(entry, Code::BadTarget, why, "this probe", &help);
         })
         .ok()
+}
+
+/// What is wrong with the URL of a probe, and what to write instead. One with a user or a password is refused for that,
+/// and not repeated.
+fn target_problem(url: &str, why: String, help: &str) -> (String, String) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if !authority.contains('@') {
+        return (why, help.to_owned());
+    }
+    let help = match scheme {
+        "redis" | "rediss" | "postgres" | "postgresql" => {
+            "remove them; `user` and `password_file` beside the URL take their place"
+        }
+        "http" | "https" => {
+            "remove them; headers = { Authorization = { file = \"auth.header\" } } takes their place"
+        }
+        _ => "remove them",
+    };
+    let why = "the URL has credentials in it, where logs and process lists would show them";
+    (why.to_owned(), help.to_owned())
 }
 
 /// An HTTP probe from its table.
@@ -92,7 +114,8 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
     };
     let made = url.and_then(|url| {
         let refused = |error: HttpError| {
-            reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", EXAMPLES)
+            let (why, help) = target_problem(&url, error.to_string(), EXAMPLES);
+            reader.value_problem(&entry, Code::BadTarget, why, "here", &help);
         };
         let made = if tls::is_set(section) {
             HttpProbe::with_tls(&url, &tls::options(reader, section, dir))
@@ -204,7 +227,9 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
         _ => "for example postgres = \"postgres://127.0.0.1:5432\"",
     };
     let refused = |error: ServerError| {
-        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+        let written = url.as_deref().unwrap_or_default();
+        let (why, help) = target_problem(written, error.to_string(), help);
+        reader.value_problem(&entry, Code::BadTarget, why, "here", &help);
     };
     let unexpected = |error: ExpectationError| {
         let entry = section.get("expect").unwrap_or_else(|| entry.clone());
@@ -218,10 +243,10 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
     let expect = expected(reader, section, asks);
     let command = section.get("command").and_then(|entry| reader.command(&entry)).zip(expect.clone());
     let query = section.get("query").and_then(|entry| reader.text(&entry)).zip(expect);
-    let url = url?;
+    let url = url.as_deref()?;
     if kind == "redis" {
         let made =
-            options.map_or_else(|| RedisProbe::new(&url), |options| RedisProbe::with_tls(&url, &options));
+            options.map_or_else(|| RedisProbe::new(url), |options| RedisProbe::with_tls(url, &options));
         let mut probe = made.map_err(refused).ok()?;
         probe = password.into_iter().fold(probe, RedisProbe::with_password);
         if let Some((words, expect)) = command {
@@ -230,7 +255,7 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
         return Some(probe.into());
     }
     let made =
-        options.map_or_else(|| PostgresProbe::new(&url), |options| PostgresProbe::with_tls(&url, &options));
+        options.map_or_else(|| PostgresProbe::new(url), |options| PostgresProbe::with_tls(url, &options));
     let mut probe = made.map_err(refused).ok()?;
     probe = password.into_iter().fold(probe, PostgresProbe::with_password);
     if let Some((sql, expect)) = query {
@@ -331,10 +356,11 @@ pub(crate) fn grpc(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
     let options = tls::is_set(section).then(|| tls::options(reader, section, dir));
     let refused = |error: ServerError| {
         let help = "for example grpc = \"grpc://127.0.0.1:50051\"";
-        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+        let (why, help) = target_problem(url.as_deref().unwrap_or_default(), error.to_string(), help);
+        reader.value_problem(&entry, Code::BadTarget, why, "here", &help);
     };
-    let url = url?;
-    let made = options.map_or_else(|| GrpcProbe::new(&url), |options| GrpcProbe::with_tls(&url, &options));
+    let url = url.as_deref()?;
+    let made = options.map_or_else(|| GrpcProbe::new(url), |options| GrpcProbe::with_tls(url, &options));
     made.map_err(refused).ok()
 }
 

@@ -348,6 +348,40 @@ impl Reader<'_> {
         fits
     }
 
+    /// A number within its bounds; one outside is reported.
+    pub(crate) fn ranged<T: TryFrom<i128>>(
+        &self,
+        entry: &Entry<'_>,
+        wanted: &str,
+        bounds: (i64, i64),
+    ) -> Option<T> {
+        self.within(entry, wanted, bounds, Code::OutOfRange)
+    }
+
+    /// The same, with the code for one outside.
+    pub(crate) fn within<T: TryFrom<i128>>(
+        &self,
+        entry: &Entry<'_>,
+        wanted: &str,
+        (least, most): (i64, i64),
+        code: Code,
+    ) -> Option<T> {
+        let number = self.number::<i128>(entry, wanted)?;
+        if (i128::from(least)..=i128::from(most)).contains(&number) {
+            return T::try_from(number).ok();
+        }
+        let key = entry.path.last().map_or("it", String::as_str);
+        let message = format!("`{key}` is a number from {least} to {most}, not {number}");
+        self.value_problem(
+            entry,
+            code,
+            message,
+            "here",
+            "leave it out for its default, or stay within these bounds",
+        );
+        None
+    }
+
     /// A line of the table is no TOML: what it would have said is missing for that.
     pub(crate) fn has_syntax_error_in(&self, path: &[String]) -> bool {
         let Some(heading) = self.key_place(path) else { return false };
@@ -584,6 +618,17 @@ impl Reader<'_> {
                 }
             },
         };
+        if words.first().is_some_and(|program| program.trim().is_empty()) {
+            let help = "name a program first: [\"program\", \"argument\"]";
+            self.value_problem(
+                entry,
+                Code::BadCommand,
+                "the program of the command is empty",
+                "no program",
+                help,
+            );
+            return None;
+        }
         if words.iter().any(|word| word.contains('\0')) {
             let why = "the command has a NUL byte, which no program can be given";
             self.value_problem(entry, Code::BadCommand, why, "in this command", "remove it");

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, LogTarget, Readiness, User, UserError, parse_env_file};
-use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, Signal, WhileDown};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
+use crate::bounds;
 use crate::code::Code;
 use crate::config::{Measure, RealmConfig};
 use crate::defaults;
@@ -563,7 +564,7 @@ fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &ReadContext<'_>, na
         .unwrap_or(defaults::LOG_MAX_BYTES);
     let keep = log
         .get("keep")
-        .and_then(|entry| reader.number(&entry, "a number of files"))
+        .and_then(|entry| reader.ranged(&entry, "a number of files", bounds::LOG_FILES))
         .unwrap_or(defaults::LOG_KEEP);
     match to.unwrap_or(To::File) {
         To::File => {
@@ -614,7 +615,9 @@ fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config:
 fn stop_spec(reader: &Reader<'_>, section: &Section<'_>, config: &RealmConfig) -> StopSpec {
     let default = StopSpec::default();
     let signal = section.get("signal").and_then(|entry| {
-        reader.parsed(&entry, "TERM", |text| text.parse().map_err(|_| format!("`{text}` is not a signal")))
+        let signal = reader
+            .parsed(&entry, "TERM", |text| text.parse().map_err(|_| format!("`{text}` is not a signal")))?;
+        ends_a_process(reader, &entry, signal).then_some(signal)
     });
     StopSpec {
         signal: signal.unwrap_or(default.signal),
@@ -625,6 +628,23 @@ fn stop_spec(reader: &Reader<'_>, section: &Section<'_>, config: &RealmConfig) -
         timeout: reader.duration(section, "timeout").unwrap_or(default.timeout),
         command: config.stop_command.is_some(),
     }
+}
+
+/// Signals that stop a process, let it continue, or that the kernel sends about other things: none of them makes a
+/// program end. WINCH is not among them, since Apache httpd ends at it.
+const ENDS_NOTHING: [&str; 7] = ["CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG"];
+
+/// Whether a program can end at this signal; one at which none does is refused.
+fn ends_a_process(reader: &Reader<'_>, entry: &Entry<'_>, signal: Signal) -> bool {
+    let name = signal.to_string();
+    let ends = !ENDS_NOTHING.contains(&name.trim_start_matches("SIG"));
+    if !ends {
+        let message =
+            format!("no program ends at {name}, so every stop would last `stop.timeout` and then kill");
+        let help = "write the signal at which the program ends, for example signal = \"TERM\", or remove it";
+        reader.value_problem(entry, Code::OutOfRange, message, "ends nothing", help);
+    }
+    ends
 }
 
 fn needs(reader: &Reader<'_>, section: &Section<'_>) -> Vec<WrittenNeed> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::bounds;
 use crate::code::Code;
 use crate::defaults;
 use crate::reader::{Entry, Reader, Section, beside};
@@ -84,8 +85,9 @@ pub(crate) fn read(
     let entry = section.get("resource")?;
     let max_cpu = section.get("max_cpu").and_then(|entry| reader.parsed(&entry, "80%", units::processors));
     let max_memory = section.get("max_memory").and_then(|entry| reader.parsed(&entry, "512MiB", units::size));
-    let max_fds =
-        section.get("max_fds").and_then(|entry| reader.number::<u64>(&entry, "a number of descriptors"));
+    let max_fds = section
+        .get("max_fds")
+        .and_then(|entry| reader.ranged(&entry, "a number of descriptors", bounds::TREE_DESCRIPTORS));
     let max_load = section.get("max_load").and_then(|entry| reader.number::<u32>(&entry, "a load average"));
     let least = |key| section.get(key).and_then(|entry| reader.parsed(&entry, "10%", least));
     let (memory_free, disk_free) = (least("min_memory_free"), least("min_disk_free"));

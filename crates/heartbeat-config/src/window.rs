@@ -41,6 +41,21 @@ pub enum MaintenanceEffect {
     Pause,
 }
 
+/// Starts in a row of which each lies within the window before it: a window that has not ended after so many has no
+/// end. A pattern repeats within a month, but for the days of months and of leap years.
+const MAX_STARTS: usize = 1_500;
+
+/// What becomes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// It opens, and ends.
+    Ends,
+    /// It ended then, and does not open again.
+    Over(WallTime),
+    /// It begins again before it ends, each time.
+    Endless,
+}
+
 impl MaintenanceConfig {
     /// The end of the window that is open at `now`.
     #[must_use]
@@ -61,6 +76,26 @@ impl MaintenanceConfig {
             WindowStart::Once(start) => Some(*start).filter(|start| *start > now),
             WindowStart::Cron(cron) => cron.next_after(now),
         }
+    }
+
+    /// What becomes of it after `now`.
+    pub(crate) fn course(&self, now: WallTime) -> Course {
+        let cron = match &self.start {
+            WindowStart::Once(start) => {
+                let end = later(*start, self.length_ms());
+                return if end <= now { Course::Over(end) } else { Course::Ends };
+            }
+            WindowStart::Cron(cron) => cron,
+        };
+        // A pattern that no day has is no cron pattern.
+        let Some(mut start) = cron.next_after(now) else { return Course::Ends };
+        for _ in 0..MAX_STARTS {
+            match cron.next_after(start) {
+                Some(next) if next <= later(start, self.length_ms()) => start = next,
+                Some(_) | None => return Course::Ends,
+            }
+        }
+        Course::Endless
     }
 
     fn length_ms(&self) -> i64 {
@@ -112,6 +147,15 @@ mod tests {
         assert_eq!(hourly.open_until(at("2026-11-30T02:10:00Z")), None);
         assert_eq!(hourly.next_start(at("2026-11-30T02:05:00Z")), Some(at("2026-11-30T03:00:00Z")));
         let always = window(WindowStart::Cron(Cron::parse("0 * * * *").unwrap()), 90);
+        assert_eq!(always.course(at("2026-11-30T02:00:00Z")), Course::Endless);
+        assert_eq!(hourly.course(at("2026-11-30T02:00:00Z")), Course::Ends);
+        let once = window(WindowStart::Once(at("2026-11-30T02:00:00Z")), 30);
+        assert_eq!(once.course(at("2026-11-30T02:29:59Z")), Course::Ends);
+        let end = at("2026-11-30T02:30:00Z");
+        assert_eq!(once.course(end), Course::Over(end));
+        // All working days, but the weekend ends it.
+        let week = window(WindowStart::Cron(Cron::parse("0 0 * * mon-fri").unwrap()), 24 * 60);
+        assert_eq!(week.course(at("2026-11-30T02:00:00Z")), Course::Ends);
         for minute in 0..60 {
             let now = at(&format!("2026-11-30T02:{minute:02}:00Z"));
             assert!(always.open_until(now).is_some(), "{minute}");

@@ -232,11 +232,6 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB119",
         "[heartbeat]\nlisten = \"0.0.0.0:4327\"\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n\n[realm.api]\nport = 8001\n",
     ),
-    (
-        "tls_client_ca",
-        "HB103",
-        "[heartbeat]\ntls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"ca.pem\" }\n\n[realm.api]\nport = 8001\n",
-    ),
     ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),
     ("wrong_word", "HB106", "[realm.api]\nrun = \"api\"\nrestart = { policy = \"allways\" }\n"),
     ("environment_variable", "HB102", "[realm.from-env]\nport = 8001\n"),

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use heartbeat_api::BindError;
+use heartbeat_config::OwnFileError;
 use heartbeat_http::TlsOptionsError;
 use heartbeat_logs::KeeperError;
-use heartbeat_notify::{NotifyError, SecretError, TemplateError};
-use heartbeat_process::ProcessError;
+use heartbeat_notify::{NotifyError, TemplateError};
+use heartbeat_process::{PrivateFileError, ProcessError};
 use heartbeat_store::StoreError;
-
-use crate::start::token_file::TokenFileError;
 
 /// Why heartbeatd cannot use a receiver of notifications.
 #[derive(Debug, thiserror::Error)]
@@ -22,34 +21,9 @@ pub enum ReceiverError {
     /// The template is none.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// The file of the secret or the token cannot be read.
-    #[error("cannot use {path}", path = path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause of the failure.
-        source: TokenFileError,
-    },
-    /// The content of the secret file is invalid.
-    #[error("{path} holds no secret", path = path.display())]
-    Secret {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause of the failure.
-        source: SecretError,
-    },
-    /// The content of the file with a login is invalid.
-    #[error("{path} holds no login of a mail server: write USER:PASSWORD into it", path = path.display())]
-    Login {
-        /// Path of the file.
-        path: PathBuf,
-    },
-    /// The content of the token file is invalid.
-    #[error("{path} holds no token: it is empty, or has more than one word", path = path.display())]
-    Token {
-        /// Path of the file.
-        path: PathBuf,
-    },
+    /// The file of its secret, token or login cannot be used.
+    #[error(transparent)]
+    File(#[from] OwnFileError),
 }
 
 impl ReceiverError {
@@ -76,11 +50,18 @@ pub enum DaemonError {
         /// Cause of the failure.
         source: std::io::Error,
     },
-    /// Another heartbeatd holds the state directory.
-    #[error("another heartbeatd{} holds the state directory {dir}", holder_words(*.holder), dir = state_dir.display())]
+    /// Another heartbeatd holds a directory that belongs to one heartbeatd alone.
+    #[error(
+        "another heartbeatd{} holds the {what} {dir}: stop that one, or set another `{key}` in [heartbeat]",
+        holder_words(*.holder), dir = dir.display()
+    )]
     Held {
+        /// The purpose of the directory.
+        what: &'static str,
         /// Path of the directory.
-        state_dir: PathBuf,
+        dir: PathBuf,
+        /// The key of `[heartbeat]` that moves it.
+        key: &'static str,
         /// The pid of that heartbeatd, where the lock file has it.
         holder: Option<u32>,
     },
@@ -114,7 +95,7 @@ pub enum DaemonError {
         /// Path of the file.
         path: PathBuf,
         /// The fault of the file.
-        source: TokenFileError,
+        source: PrivateFileError,
     },
     /// heartbeatd never listens without the TLS that is configured.
     #[error("heartbeatd does not listen without the certificate and the key of `tls`")]

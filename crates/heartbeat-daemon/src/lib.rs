@@ -49,4 +49,3 @@ pub use realms::logs::RealmLogs;
 pub use reporting::console_reporter::{ConsoleReporter, EventSink, ReportStyle, Sentences};
 pub use start::prepared::Start;
 pub use start::state_check::check_state;
-pub use start::token_file::TokenFileError;

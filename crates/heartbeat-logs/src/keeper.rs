@@ -252,7 +252,7 @@ fn copy_stray(written: &mut BTreeSet<PathBuf>) -> Vec<String> {
         let (logs, names) = (logs_of(&moved), names(&moved).join(" "));
         format!(
             "{logs} was moved or removed; heartbeatd copies what is written to a new file of that name, and \
-             `heartbeat-cli restart {names}` lets the realm write there itself"
+             `heartbeat-cli restart {names} --cascade` lets the realm write there itself"
         )
     });
     refused.chain(moved).collect()

@@ -11,7 +11,9 @@ pub fn now() -> Instant {
     Instant::from_nanos(seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The wall clock in seconds since 1970, by which certificates expire and files grow old. Nothing else depends on it.
-pub(crate) fn unix_s() -> u64 {
+/// The wall clock in seconds since 1970, by which certificates expire, files grow old, and windows of maintenance end.
+/// Nothing else depends on it.
+#[must_use]
+pub fn unix_s() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
 }

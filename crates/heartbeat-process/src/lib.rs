@@ -64,6 +64,7 @@ mod notice;
 mod notify;
 mod output;
 mod ports;
+mod private_file;
 mod processes;
 mod program;
 mod queue;
@@ -99,6 +100,7 @@ pub use ports::{
     Listener, Listeners, Ownership, PortOwner, Tree, listens_elsewhere, listens_on_other_ports, owner_of,
     port_owner, port_taken,
 };
+pub use private_file::{MIN_TOKEN_BYTES, PrivateFileError, read_private, read_token};
 pub use processes::{Commander, Processes};
 pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use settings::Settings;

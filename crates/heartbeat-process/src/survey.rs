@@ -213,6 +213,23 @@ impl Found {
     }
 }
 
+/// Paths of the Unix sockets on which some process listens. Where the kernel does not say, it is as if none did.
+fn unix_listeners() -> BTreeSet<PathBuf> {
+    /// `SO_ACCEPTCON` in the column of flags.
+    const LISTENS: &str = "00010000";
+    let table = reserved_fds::with(|| std::fs::read_to_string("/proc/net/unix")).unwrap_or_default();
+    let listening = |line: &str| {
+        // Number, references, protocol, flags, type, state, inode, and the path, which may have blanks.
+        let mut columns = line.splitn(8, ' ');
+        let is_listening = columns.nth(3) == Some(LISTENS);
+        let rest = columns.last().filter(|_| is_listening)?.trim_start();
+        // A short number is padded, and stands before the path then.
+        let path = if rest.starts_with('/') { rest } else { rest.split_once(' ')?.1 };
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    table.lines().filter_map(listening).collect()
+}
+
 /// Living processes by the tags in their environment.
 struct Tagged {
     realms: BTreeMap<RealmName, Vec<Found>>,
@@ -222,11 +239,12 @@ struct Tagged {
 impl Tagged {
     fn find(scan: &ProcScan, search: &Search<'_>) -> Self {
         let own = std::process::id();
+        let listeners = unix_listeners();
         let mut found = Self { realms: BTreeMap::new(), commands: Vec::new() };
         let command = format!("{COMMAND_TAG}={}/", search.instance_tag);
         let (state, realm, run) = ("HEARTBEAT_STATE=", "HEARTBEAT_REALM=", format!("{RUN_TAG}="));
-        let socket = "HEARTBEAT_SOCKET=";
-        let beginnings = [&command, state, realm, &run, socket];
+        let (socket, place) = ("HEARTBEAT_SOCKET=", "PWD=");
+        let beginnings = [&command, state, realm, &run, socket, place];
         for (pid, stat) in scan.all().filter(|(pid, _)| *pid != own) {
             let entries = tree::environment_entries(pid, &beginnings);
             let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
@@ -241,9 +259,15 @@ impl Tagged {
             };
             let foreign = id != search.instance_tag;
             let same_socket = || search.socket.is_some_and(|path| value(socket).map(Path::new) == Some(path));
+            // Started where the realm starts, by a heartbeatd that is gone: its directories and its socket have moved.
+            let same_place = || {
+                let dir = search.realms.get(&name).map(|spec| spec.dir.as_path());
+                let is_there = dir.is_some() && value(place).map(Path::new) == dir;
+                is_there && value(socket).is_some_and(|path| !listeners.contains(Path::new(path)))
+            };
             // Another user's process may copy the tag, so its tag proves nothing.
             let users = search.realms.get(&name).map_or_else(|| Users::with(None), |spec| users_of(spec));
-            if (!foreign || same_socket()) && users.have(pid) {
+            if (!foreign || same_socket() || same_place()) && users.have(pid) {
                 let word = value(&run).map(str::to_owned);
                 let process = Found { pid, stat, word, group: None, foreign };
                 found.realms.entry(name).or_default().push(process);

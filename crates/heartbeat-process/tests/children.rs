@@ -146,6 +146,7 @@ tests! {
         groups_are_removed_when_they_are_empty,
         abandoned_groups_are_removed_and_no_others,
         a_process_that_only_knows_the_mark_is_neither_member_nor_stray,
+        what_a_heartbeatd_that_is_gone_has_started_in_the_place_of_the_realm_is_not_started_twice,
         without_descriptors_an_end_is_only_late,
         leftovers_that_could_not_be_watched_are_looked_at_again;
 }

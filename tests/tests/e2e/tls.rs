@@ -77,6 +77,25 @@ fn the_listener_speaks_tls_to_those_who_trust_its_certificate_and_have_the_token
     assert_eq!(untrusted.status.code(), Some(5), "{}", told(&untrusted));
     assert!(told(&untrusted).contains("no secure connection"), "{}", told(&untrusted));
 
+    // A certificate that SSL_CERT_FILE lists itself is trusted; a file without any is named.
+    let own = format!("{root}/cert.pem");
+    let itself = run_with(
+        "heartbeat-cli",
+        &["-H", &host, "--token-file", &token, "status"],
+        &[("SSL_CERT_FILE", &own)],
+    );
+    assert_eq!(itself.status.code(), Some(0), "{}", told(&itself));
+    let none = run_with(
+        "heartbeat-cli",
+        &["-H", &host, "--token-file", &token, "status"],
+        &[("SSL_CERT_FILE", &token)],
+    );
+    assert!(
+        told(&none).contains("SSL_CERT_FILE") && !told(&none).contains("ca-certificates"),
+        "{}",
+        told(&none)
+    );
+
     // Plain HTTP is told what to speak, and the token does not cross a network in plain text.
     let mut plain = std::net::TcpStream::connect(&eco.listen).unwrap();
     let request = format!("GET /api/status/ HTTP/1.1\r\nHost: {}\r\n\r\n", eco.listen);
@@ -115,4 +134,39 @@ fn the_listener_speaks_tls_to_those_who_trust_its_certificate_and_have_the_token
     assert_eq!(eco.cli(&["reload"]).status.code(), Some(0));
     let up = with_token(&["status"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+}
+
+#[test]
+fn a_client_with_a_certificate_of_client_ca_may_do_what_the_token_permits() {
+    if !run_program(Path::new("/bin/sh"), &["-c", "openssl version"]).status.success() {
+        return lacking("openssl is not installed");
+    }
+    let files = tempfile::tempdir().unwrap();
+    let root = files.path().to_str().unwrap();
+    let authority = Authority { root };
+    authority.found();
+    authority.issue("localhost", 90);
+    authority.openssl(
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ada -keyout ROOT/ada.key -out ROOT/ada.csr",
+    );
+    authority.openssl("x509 -req -in ROOT/ada.csr -CA ROOT/ca.pem -CAkey ROOT/ca.key -set_serial 8 -days 90 -out ROOT/ada.pem");
+    let extra = format!(
+        "[heartbeat.tls]\ncert = \"{root}/cert.pem\"\nkey = \"{root}/key.pem\"\nclient_ca = \"{root}/ca.pem\"\n"
+    );
+    let mut eco = Instance::start(&extra);
+    eco.wait_for_boot();
+    let port = eco.listen.rsplit(':').next().unwrap().to_owned();
+    let asked = |path: &str, proof: &str| {
+        let line = format!(
+            "printf 'GET {path} HTTP/1.0\\r\\nHost: localhost:{port}\\r\\n\\r\\n' | \
+             openssl s_client -quiet -connect localhost:{port} -CAfile {root}/ca.pem {proof} 2>&1"
+        );
+        told(&run_program(Path::new("/bin/sh"), &["-c", &line]))
+    };
+    let ada = format!("-cert {root}/ada.pem -key {root}/ada.key");
+    // The output of realms is for callers with a role.
+    let with = asked("/api/logs/worker/", &ada);
+    assert!(with.contains("HTTP/1.1 200") || with.contains("HTTP/1.0 200"), "{with}");
+    let without = asked("/api/status/", "");
+    assert!(!without.contains(" 200 "), "{without}");
 }

@@ -39,6 +39,16 @@ impl TcpSession {
     }
 }
 
+impl TcpSession {
+    /// The client has proven a certificate that the configuration accepts.
+    pub(crate) fn has_certificate(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Secure(session) => TlsServer::has_certificate(session),
+        }
+    }
+}
+
 impl AsyncRead for TcpSession {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_status::wire::{
     ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, HoldEntry, PlanRequest,
 };
-use heartbeat_status::{EdgeKind, RealmIx, Snapshot, WallTime, sanitise_line};
+use heartbeat_status::{EdgeKind, Gate, RealmIx, Snapshot, WallTime, sanitise_line};
 use heartbeat_supervisor::{
     ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
 };
@@ -283,6 +283,32 @@ fn hold_entry(seen: &Seen, held: &Held) -> HoldEntry {
     HoldEntry { realm: name(&seen.snapshot, held.realm), by, at: *at, ago_s, reason: reason.clone() }
 }
 
+/// `api and web need db`: the realms that would break, by what they need of the realms of the command. One that needs
+/// none of these itself needs another that would break.
+fn who_needs_what(snapshot: &Snapshot, plan: &ActionPlan) -> Vec<String> {
+    let mut groups: Vec<(Vec<RealmIx>, Vec<RealmIx>)> = Vec::new();
+    for ix in &plan.breaks {
+        let needs = |among: &[RealmIx]| -> Vec<RealmIx> {
+            let realm = snapshot.realm(*ix);
+            let needs = realm.iter().flat_map(|realm| &realm.info.needs);
+            // A gate that has let the realm pass once holds nothing up.
+            let needs = needs.filter(|need| need.kind == EdgeKind::Needs && need.until != Gate::Done);
+            needs.map(|need| need.realm).filter(|need| among.contains(need)).collect()
+        };
+        let direct = needs(&plan.realms);
+        let needed = if direct.is_empty() { needs(&plan.breaks) } else { direct };
+        match groups.iter_mut().find(|(known, _)| *known == needed) {
+            Some((_, broken)) => broken.push(*ix),
+            None => groups.push((needed, vec![*ix])),
+        }
+    }
+    let words = |(needed, broken): &(Vec<RealmIx>, Vec<RealmIx>)| {
+        let verb = if broken.len() == 1 { "needs" } else { "need" };
+        format!("{} {verb} {}", names(snapshot, broken).join(", "), names(snapshot, needed).join(", "))
+    };
+    groups.iter().map(words).collect()
+}
+
 fn why_refused(seen: &Seen, plan: &ActionPlan, refusal: &Refusal) -> String {
     let snapshot = &*seen.snapshot;
     match refusal {
@@ -293,11 +319,9 @@ fn why_refused(seen: &Seen, plan: &ActionPlan, refusal: &Refusal) -> String {
             format!("{}; nothing was changed. `lift_holds` starts {them} as well", words.join("; "))
         }
         Refusal::WouldBreak => {
-            let subject = names(snapshot, &plan.realms).join(", ");
-            let broken = names(snapshot, &plan.breaks).join(", ");
-            let verb = if plan.breaks.len() == 1 { "needs" } else { "need" };
+            let broken = who_needs_what(snapshot, plan).join("; ");
             format!(
-                "{broken} {verb} {subject}; nothing was changed. `cascade` takes dependents along, `force` leaves them to ride it out"
+                "{broken}; nothing was changed. `cascade` takes dependents along, `force` leaves them to ride it out"
             )
         }
         Refusal::External(ix) => format!(

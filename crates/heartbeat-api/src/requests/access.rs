@@ -30,7 +30,8 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Requests over TCP carry this token; without one, TCP is read-only.
     pub token: Option<Token>,
-    /// The certificate of the TCP listener, which a reload may renew; without one, it speaks plain HTTP.
+    /// The certificate of the TCP listener, which a reload may renew; without one, it speaks plain HTTP. A client that
+    /// proves a certificate of its own may do what the token permits.
     pub tls: Option<watch::Receiver<TlsServer>>,
 }
 
@@ -41,8 +42,8 @@ pub(crate) enum Caller {
     Unix { role: Role, uid: Option<u32> },
     /// Connected on the TCP listener at `listen`.
     Tcp { listen: SocketAddr },
-    /// Connected on the TCP listener, with the token.
-    TokenHolder { listen: SocketAddr },
+    /// Connected on the TCP listener, with the token or with a certificate that the configuration accepts.
+    Proven { listen: SocketAddr },
 }
 
 impl Caller {
@@ -50,7 +51,7 @@ impl Caller {
     pub(crate) fn uid(&self) -> Option<u32> {
         match self {
             Self::Unix { uid, .. } => *uid,
-            Self::Tcp { .. } | Self::TokenHolder { .. } => None,
+            Self::Tcp { .. } | Self::Proven { .. } => None,
         }
     }
 
@@ -68,7 +69,7 @@ impl Caller {
             scheme.eq_ignore_ascii_case(BEARER).then(|| given.trim_ascii())
         });
         if given.next().is_none() && bearer.is_some_and(|bearer| token.is(bearer)) {
-            return Ok(Self::TokenHolder { listen });
+            return Ok(Self::Proven { listen });
         }
         let detail = "send the token of heartbeatd's `token_file` as `Authorization: Bearer TOKEN`, or use the Unix socket";
         Err(ApiError::new(StatusCode::UNAUTHORIZED, "no-token", detail).challenge())
@@ -82,7 +83,7 @@ impl Caller {
         if another.is_some() || (host.is_none() && parts.version >= Version::HTTP_11) {
             return Err(ApiError::bad("a request has one `Host` header, which names whom it is for"));
         }
-        let (Self::Tcp { listen } | Self::TokenHolder { listen }) = self else { return Ok(()) };
+        let (Self::Tcp { listen } | Self::Proven { listen }) = self else { return Ok(()) };
         let meant = |authority: &str| is_ours(authority, *listen) || is_named(authority, &access.hosts);
         let by_target = parts.uri.authority().is_none_or(|authority| meant(authority.as_str()));
         // HTTP/1.0 has no Host, and no browser speaks it: load balancers do.
@@ -123,7 +124,7 @@ impl Caller {
         let role = match self {
             Self::Unix { role, .. } => *role,
             Self::Tcp { .. } => Role::Read,
-            Self::TokenHolder { .. } => Role::Admin,
+            Self::Proven { .. } => Role::Admin,
         };
         if role >= rule.takes {
             return Ok(());

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// Shortest token, in bytes.
-const MIN_TOKEN_BYTES: usize = 32;
+use heartbeat_process::MIN_TOKEN_BYTES;
 
 /// A secret. heartbeatd neither shows nor serialises it.
 #[derive(Clone, PartialEq, Eq)]

@@ -58,6 +58,9 @@ async fn what_would_break_is_refused_with_the_plan_and_a_way_out() {
     assert_eq!(problem.kind, "heartbeat:would-break");
     assert!(problem.detail.contains("cascade") && problem.detail.contains("force"), "{}", problem.detail);
     assert_eq!(problem.plan.unwrap().breaks, ["api"]);
+    // Of several realms, only what a dependent needs is a reason.
+    let problem = listeners.post("/api/realms/postgres,migrate/restart/", "{}").await.problem(409);
+    assert!(problem.detail.contains("api needs postgres; nothing was changed"), "{}", problem.detail);
     let answer = listeners.post("/api/realms/postgres/restart/", r#"{"force":true}"#).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     let document: ActionDocument = answer.json();

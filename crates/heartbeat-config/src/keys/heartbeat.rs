@@ -4,6 +4,7 @@ use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
 use super::Table::{Fuse, Heartbeat, Root, Tls};
 use super::{Key, Table, Takes};
+use crate::bounds;
 use crate::defaults::{self, duration, quoted, size};
 
 /// Formats of heartbeatd's own log.
@@ -105,6 +106,13 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(Tls, "cert", Takes::Text("path"), "PEM file of the certificate and its chain.", "\"/etc/heartbeat/cert.pem\""),
     Key::new(Tls, "key", Takes::Text("path"), "PEM file of the private key.", "\"/etc/heartbeat/key.pem\""),
     Key::new(
+        Tls,
+        "client_ca",
+        Takes::Text("path"),
+        "PEM file of authorities. A client with a certificate of one of them may do what the token permits; without `token_file`, no other client may connect.",
+        "\"/etc/heartbeat/clients.pem\"",
+    ),
+    Key::new(
         Heartbeat,
         "state_dir",
         Takes::Text("path"),
@@ -202,7 +210,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Heartbeat,
         "start_parallel",
-        Takes::Number(1, i64::MAX),
+        Takes::Number(bounds::STARTS.0, bounds::STARTS.1),
         "Realms between spawn and exec at a time.",
         "8",
     )
@@ -211,7 +219,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Heartbeat,
         "max_probes_in_flight",
-        Takes::Number(1, i64::MAX),
+        Takes::Number(bounds::DESCRIPTORS.0, bounds::DESCRIPTORS.1),
         "Measurements at a time; more wait, and the wait is not part of their latency.",
         "1024",
     )
@@ -219,7 +227,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Heartbeat,
         "max_connections",
-        Takes::Number(1, i64::MAX),
+        Takes::Number(bounds::DESCRIPTORS.0, bounds::DESCRIPTORS.1),
         "Connections of the TCP listener at a time; more are closed and counted.",
         "256",
     )
@@ -266,7 +274,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Fuse,
         "unhealthy_percent",
-        Takes::Number(1, 100),
+        Takes::Number(bounds::PERCENT.0, bounds::PERCENT.1),
         "The breaker trips when more than this share of the supervised realms turn unhealthy within `window`.",
         "40",
     )
@@ -275,7 +283,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Fuse,
         "min_realms",
-        Takes::Number(1, i64::MAX),
+        Takes::Number(bounds::REALMS.0, bounds::REALMS.1),
         "The breaker trips for at least this many realms that turn unhealthy within `window`.",
         "3",
     )
@@ -284,10 +292,10 @@ pub(super) const KEYS: &[Key] = &[
         .default(|| duration(FuseSettings::default().window)),
     Key::new(Fuse, "hold", Takes::Duration, "Longest the tripped breaker holds health restarts.", "\"60s\"")
         .default(|| duration(FuseSettings::default().hold)),
-    Key::new(Fuse, "restarts", Takes::Number(1, i64::MAX), "Health restarts of all realms within `per`.", "12")
+    Key::new(Fuse, "restarts", Takes::Number(bounds::RESTARTS.0, bounds::RESTARTS.1), "Health restarts of all realms within `per`.", "12")
         .default(|| FuseSettings::default().restarts.to_string()),
     Key::new(Fuse, "per", Takes::Duration, "Time in which `restarts` are counted.", "\"5m\"")
         .default(|| duration(FuseSettings::default().per)),
-    Key::new(Fuse, "parallel", Takes::Number(1, i64::MAX), "Health restarts at a time.", "2")
+    Key::new(Fuse, "parallel", Takes::Number(bounds::REALMS.0, bounds::REALMS.1), "Health restarts at a time.", "2")
         .default(|| FuseSettings::default().parallel.to_string()),
 ];

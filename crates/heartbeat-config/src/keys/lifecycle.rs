@@ -5,6 +5,7 @@ use heartbeat_supervisor::{StartSpec, StopSpec};
 
 use super::Table::{Limits, Log, Restart, Slo, Start, Stop};
 use super::{Key, Takes};
+use crate::bounds;
 use crate::defaults::{self, duration, quoted, size};
 
 /// Processes that get the first signal of a stop.
@@ -196,7 +197,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(Log, "max_size", Takes::Size, "Size of its log file; heartbeatd sets older output aside.", "\"10MiB\"")
         .default(|| size(defaults::LOG_MAX_BYTES))
         .also(&["size", "maxbytes", "logfilemaxbytes", "rotatesize"]),
-    Key::new(Log, "keep", Takes::Number(0, i64::MAX), "Files of that size that are kept aside.", "5")
+    Key::new(Log, "keep", Takes::Number(bounds::LOG_FILES.0, bounds::LOG_FILES.1), "Files of that size that are kept aside.", "5")
         .default(|| defaults::LOG_KEEP.to_string())
         .also(&["backups", "maxfiles", "maxfile", "rotate", "count"]),
 ];

@@ -4,6 +4,7 @@ use heartbeat_status::Thresholds;
 
 use super::Table::Health;
 use super::{Key, Takes};
+use crate::bounds;
 use crate::defaults::{self, duration, quoted};
 
 /// What the failure of a probe may cause.
@@ -138,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Health,
         "max_fds",
-        Takes::Number(1, i64::MAX),
+        Takes::Number(1, bounds::TREE_DESCRIPTORS.1),
         "With `resource`: open descriptors of the process tree.",
         "900",
     ),
@@ -197,11 +198,11 @@ pub(super) const KEYS: &[Key] = &[
         .registrable(),
     Key::new(Health, "slow", Takes::Duration, "A pass that takes longer is degraded.", "\"800ms\"")
         .registrable(),
-    Key::new(Health, "fail_after", Takes::Number(1, i64::MAX), "Consecutive failures that decide.", "3")
+    Key::new(Health, "fail_after", Takes::Number(bounds::RESULTS.0, bounds::RESULTS.1), "Consecutive failures that decide.", "3")
         .default(|| Thresholds::default().fail_after().to_string())
         .also(&["retries", "failurethreshold", "threshold", "failures"])
         .registrable(),
-    Key::new(Health, "pass_after", Takes::Number(1, i64::MAX), "Consecutive passes that decide.", "2")
+    Key::new(Health, "pass_after", Takes::Number(bounds::RESULTS.0, bounds::RESULTS.1), "Consecutive passes that decide.", "2")
         .default(|| Thresholds::default().pass_after().to_string())
         .also(&["successthreshold", "successes"])
         .registrable(),

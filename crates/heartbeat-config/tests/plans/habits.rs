@@ -379,8 +379,8 @@ fn every_mistake_of_a_table_is_said_in_one_run() {
     for wanted in [
         "nonsense",
         "G T",
-        "`fail_after` must",
-        "`pass_after` must",
+        "`fail_after` is",
+        "`pass_after` is",
         "fail",
         "`interval` must",
         "\"live\"",

@@ -14,4 +14,5 @@ mod readiness;
 mod reading;
 mod realms;
 mod registering;
+mod senseless;
 mod whole_tables;

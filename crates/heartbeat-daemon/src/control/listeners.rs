@@ -128,7 +128,10 @@ impl Listeners {
             }
             Err(source) => return Err(DaemonError::Socket { path, source }),
         };
-        let is_protected = heartbeat.tls.is_some() && heartbeat.token_file.is_some();
+        let is_protected = heartbeat
+            .tls
+            .as_ref()
+            .is_some_and(|tls| heartbeat.token_file.is_some() || tls.client_ca.is_some());
         let tcp = match heartbeat.listen {
             None => None,
             Some(address) => {

@@ -16,6 +16,10 @@ const TOLD_FOR: Duration = Duration::from_secs(600);
 /// Most damaged files that are reported together; the oldest of those that concern no realm go first.
 const MAX_DAMAGES: usize = 64;
 
+/// The most of the messages that is shown together, in characters: a line of a document takes no more than that and the
+/// number of the others.
+const MAX_LISTED_CHARS: usize = 220;
+
 /// One damaged file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
@@ -35,6 +39,9 @@ pub(crate) struct RecoveryProblem {
 
 impl RecoveryProblem {
     pub(crate) fn new(now: Instant, damages: Vec<Damage>, problems: Arc<OwnProblems>) -> Self {
+        for damage in &damages {
+            tracing::error!("{}", damage.message);
+        }
         let damages = damages.into_iter().map(|damage| ending(now, damage)).collect();
         let problem = Self { damages, problems };
         problem.tell();
@@ -43,6 +50,7 @@ impl RecoveryProblem {
 
     /// Another file is damaged, or was removed.
     pub(crate) fn add(&mut self, now: Instant, damage: Damage) {
+        tracing::error!("{}", damage.message);
         self.damages.retain(|(known, _)| *known != damage);
         if self.damages.len() >= MAX_DAMAGES
             && let Some(oldest) = self.damages.iter().position(|(_, over_at)| over_at.is_some())
@@ -55,8 +63,8 @@ impl RecoveryProblem {
 
     fn tell(&self) {
         let messages: Vec<&str> = self.damages.iter().map(|(damage, _)| damage.message.as_str()).collect();
-        let message = messages.join("; ");
-        self.problems.set(OwnProblemKind::Recovery, (!message.is_empty()).then_some(message));
+        let message = (!messages.is_empty()).then(|| listed(&messages));
+        self.problems.set(OwnProblemKind::Recovery, message);
     }
 
     /// When some of the damage ends by time alone.
@@ -84,6 +92,23 @@ impl RecoveryProblem {
         if self.damages.len() != before {
             self.tell();
         }
+    }
+}
+
+/// The messages that fit a line, and the number of the others, which are in heartbeatd's own log.
+fn listed(messages: &[&str]) -> String {
+    let mut shown = 0;
+    let mut text = String::new();
+    for message in messages {
+        let joined = if shown == 0 { (*message).to_owned() } else { format!("{text}; {message}") };
+        if shown > 0 && joined.chars().count() > MAX_LISTED_CHARS {
+            break;
+        }
+        (text, shown) = (joined, shown + 1);
+    }
+    match messages.len() - shown {
+        0 => text,
+        more => format!("{text}; and {more} more: heartbeatd's own log has a line for each"),
     }
 }
 
@@ -173,6 +198,19 @@ mod tests {
             problem.add(later, damaged(None, &format!("file {no}")));
         }
         assert_eq!(problem.damages.len(), MAX_DAMAGES);
+    }
+
+    #[test]
+    fn many_damaged_files_are_listed_as_far_as_a_line_goes_and_the_others_are_counted() {
+        let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
+        let message =
+            |no: usize| format!("the record /run/heartbeat/realms/realm-{no} is damaged and set aside");
+        let damages = (0..40).map(|no| damaged(None, &message(no))).collect();
+        let _problem = RecoveryProblem::new(Instant::ZERO, damages, Arc::clone(&problems));
+        let told = problems.list()[0].message.clone();
+        assert_eq!(heartbeat_status::sanitise_line(&told), told, "no reader gets it cut");
+        let shown = (0..40).filter(|no| told.contains(&message(*no))).count();
+        assert!(shown > 0 && told.contains(&format!("; and {} more: ", 40 - shown)), "{told}");
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Receivers of notifications: from the configuration to the notifier, and from its reports to the outbox.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::NotificationCount;
-use heartbeat_config::{ReceiverConfig, ReceiverTarget};
+use heartbeat_config::{ReceiverConfig, ReceiverTarget, own_files};
 use heartbeat_notify::{
-    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Login, Notifier, NotifyError, Ntfy, PagerDuty,
-    Programs, Receiver, Report, Restored, RestoredState, Secret, Slack, SlackBot, Smtp, Target, Template,
-    TlsOptions, Token, Webhook, WhyDropped,
+    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Programs,
+    Receiver, Report, Restored, RestoredState, Slack, SlackBot, Smtp, Target, Template, TlsOptions, Webhook,
+    WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime, printed};
@@ -20,7 +19,6 @@ use tokio::runtime::Handle;
 use crate::clock;
 use crate::error::ReceiverError;
 use crate::own_health::own_problems::OwnProblems;
-use crate::start::token_file;
 
 /// Time for the remaining notifications at the end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -104,13 +102,17 @@ fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
     let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
     let at = |url: &str| Endpoint::with_tls(url, &options);
     if let ReceiverTarget::Smtp { url, from, to } = &config.target {
-        let login = config.token_file.as_deref().map(login).transpose()?;
+        let login = config.token_file.as_deref().map(own_files::login).transpose()?;
         return Ok(Target::Smtp(Smtp::new(url, &options, login, (from, to))?));
     }
-    let token = config.token_file.as_deref().map(token).transpose()?;
+    let token = config.token_file.as_deref().map(own_files::receiver_token).transpose()?;
     Ok(match (&config.target, token) {
         (ReceiverTarget::Webhook(url), _) => {
-            let secrets = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
+            let secrets = config
+                .secret_files
+                .iter()
+                .map(|path| own_files::webhook_secret(path))
+                .collect::<Result<_, _>>()?;
             Target::Webhook(Webhook { endpoint: at(url)?, secrets })
         }
         (ReceiverTarget::Alertmanager(url), _) => {
@@ -141,22 +143,6 @@ fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
             dir: spec.dir.clone(),
         }),
     })
-}
-
-fn read(path: &Path) -> Result<String, ReceiverError> {
-    token_file::read_text(path).map_err(|source| ReceiverError::File { path: path.to_owned(), source })
-}
-
-fn secret(path: &Path) -> Result<Secret, ReceiverError> {
-    Secret::parse(&read(path)?).map_err(|source| ReceiverError::Secret { path: path.to_owned(), source })
-}
-
-fn login(path: &Path) -> Result<Login, ReceiverError> {
-    Login::new(&read(path)?).ok_or_else(|| ReceiverError::Login { path: path.to_owned() })
-}
-
-fn token(path: &Path) -> Result<Token, ReceiverError> {
-    Token::new(&read(path)?).ok_or_else(|| ReceiverError::Token { path: path.to_owned() })
 }
 
 /// Starts to deliver, beginning with the outbox of an earlier heartbeatd.

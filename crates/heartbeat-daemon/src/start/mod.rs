@@ -5,4 +5,3 @@ pub(crate) mod open_incidents;
 pub(crate) mod prepared;
 pub(crate) mod recovery;
 pub(crate) mod state_check;
-pub(crate) mod token_file;

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use heartbeat_api::Access;
-use heartbeat_config::{Config, Heartbeat, Sources};
+use heartbeat_api::{Access, Token};
+use heartbeat_config::{Config, Heartbeat, Sources, own_files};
 use heartbeat_http::{TlsOptionsError, TlsServer};
 use heartbeat_notify::{Endpoint, Receiver};
-use heartbeat_process::Handover;
+use heartbeat_process::{Handover, PrivateFileError};
 use heartbeat_status::{OwnProblemKind, RealmName};
 use heartbeat_store::{Keep, OutboxEntry};
 use serde_json::Value;
 
+use crate::clock;
 use crate::control::registrations;
 use crate::control::upgrade::Program;
 use crate::error::DaemonError;
@@ -24,10 +25,9 @@ use crate::reporting::console_reporter::EventSink;
 use crate::reporting::receivers;
 use crate::running::systemd::Manager;
 use crate::start::recovery::Recovery;
-use crate::start::token_file;
 use crate::storage::databases::Databases;
 use crate::storage::directories::{Directories, records_dir};
-use crate::storage::lock::StateLock;
+use crate::storage::lock::{RECORDS_LOCK, STATE_LOCK, StateLock};
 use crate::storage::state_id::{self, StateId};
 
 /// The configuration and the other arguments of a start.
@@ -106,16 +106,22 @@ impl Prepared {
         let records = records_dir(heartbeat);
         let directories = Directories::of(heartbeat, &records);
         directories.prepare()?;
+        let history = lost_history(heartbeat, &records);
         let locks = vec![
-            StateLock::take(&heartbeat.state_dir, "lock", &mut handover)?,
-            StateLock::take(&records, "daemon.lock", &mut handover)?,
+            StateLock::take(&heartbeat.state_dir, STATE_LOCK, &mut handover)?,
+            StateLock::take(&records, RECORDS_LOCK, &mut handover)?,
         ];
         let StateId { id: instance_tag, lost: lost_id, .. } = state_id::of(&heartbeat.state_dir)?;
         let groups = control_groups(heartbeat, &instance_tag);
         let inbox = Arc::new(Inbox::default());
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
         // What the disk has refused above.
-        problems.set(OwnProblemKind::Directories, directories.restore());
+        let refused = directories.restore();
+        if let (Some(lost), None) = (history, &refused) {
+            tracing::error!("{lost}");
+            problems.note_damage(lost);
+        }
+        problems.set(OwnProblemKind::Directories, refused);
         let databases = Databases::open(&heartbeat.state_dir, keep(heartbeat), &problems)?;
         let search = (instance_tag.as_str(), groups.as_deref());
         let mut remembered = databases.remembered();
@@ -157,7 +163,11 @@ impl Prepared {
 /// Who may do what over the socket and over TCP.
 fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
     let read = |path: &PathBuf| {
-        token_file::read(path).map_err(|source| DaemonError::Token { path: path.clone(), source })
+        let read = heartbeat_process::read_token(path);
+        let token = read.and_then(|token| {
+            Token::new(&token).map_err(|short| PrivateFileError::Short { bytes: short.bytes })
+        });
+        token.map_err(|source| DaemonError::Token { path: path.clone(), source })
     };
     Ok(Access {
         socket_group: heartbeat.socket_group,
@@ -170,7 +180,17 @@ fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
 /// The certificate of the TCP listener.
 pub(crate) fn tls(heartbeat: &Heartbeat) -> Result<Option<TlsServer>, TlsOptionsError> {
     let files = heartbeat.tls.as_ref().filter(|_| heartbeat.listen.is_some());
-    files.map(|files| TlsServer::new(&files.cert, &files.key)).transpose()
+    files.map(|files| own_files::tls(heartbeat, files)).transpose()
+}
+
+/// What to tell when an earlier heartbeatd has run here, and its history is gone.
+fn lost_history(heartbeat: &Heartbeat, records: &Path) -> Option<String> {
+    let path = heartbeat.state_dir.join("history.db");
+    let has_run = records.join(RECORDS_LOCK).exists() || heartbeat.state_dir.join(STATE_LOCK).exists();
+    (has_run && !path.exists()).then(|| {
+        let (path, now) = (path.display(), clock::wall());
+        format!("{path} is gone, although heartbeatd has run here before: history begins anew at {now}")
+    })
 }
 
 /// How far history reaches.

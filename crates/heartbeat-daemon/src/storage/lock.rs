@@ -19,6 +19,11 @@ use crate::error::DaemonError;
 use crate::storage::files::is_of_disk;
 use crate::storage::stand_in::{self, StandIn, StandInError};
 
+/// The file of the lock on a state directory.
+pub(crate) const STATE_LOCK: &str = "lock";
+/// The file of the lock on the directory of adoption records.
+pub(crate) const RECORDS_LOCK: &str = "daemon.lock";
+
 /// Longest text read from a lock file.
 const MAX_HOLDER_BYTES: u64 = 64;
 
@@ -162,7 +167,16 @@ impl StateLock {
     }
 
     fn held(&self, holder: Option<u32>) -> DaemonError {
-        DaemonError::Held { state_dir: self.dir.clone(), holder }
+        // Records stand below the runtime directory, or below the state directory where that does not outlive heartbeatd.
+        let (what, dir, key) = match self.dir.file_name().and_then(|name| name.to_str()) {
+            Some("realms") if self.name != STATE_LOCK => {
+                ("runtime directory", self.dir.parent(), "runtime_dir")
+            }
+            Some("run") if self.name != STATE_LOCK => ("state directory", self.dir.parent(), "state_dir"),
+            _ => ("state directory", None, "state_dir"),
+        };
+        let dir = dir.unwrap_or(&self.dir).to_owned();
+        DaemonError::Held { what, dir, key, holder }
     }
 
     fn failed(&self, what: &'static str, source: io::Error) -> DaemonError {

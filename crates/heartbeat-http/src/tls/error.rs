@@ -48,6 +48,11 @@ pub enum TlsOptionsError {
     },
     /// The host has no certificate store.
     NoSystemRoots,
+    /// The variable that replaces the certificate store names nothing that can be used.
+    NoRoots {
+        /// The name of the variable.
+        variable: &'static str,
+    },
 }
 
 impl fmt::Display for TlsOptionsError {
@@ -57,8 +62,12 @@ impl fmt::Display for TlsOptionsError {
             Self::Pem { path, source } => write!(f, "{} is not PEM: {source}", path.display()),
             Self::NoCertificate { path } => write!(f, "{} contains no certificate in PEM form", path.display()),
             Self::NoKey { path } => write!(f, "{} contains no private key in PEM form", path.display()),
-            Self::Identity { source } => write!(f, "the client certificate and its key cannot be used: {source}"),
+            Self::Identity { source } => write!(f, "the certificate and its key cannot be used together: {source}"),
             Self::ServerName { name } => write!(f, "`{name}` is neither a host name nor an IP address"),
+            Self::NoRoots { variable } => write!(
+                f,
+                "the variable {variable} names no certificate in PEM form that can be read: correct it, or unset it"
+            ),
             Self::NoSystemRoots => f.write_str("this machine has no store of root certificates: install the package `ca-certificates`, or name a file with `ca`"),
         }
     }

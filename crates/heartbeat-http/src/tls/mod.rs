@@ -15,10 +15,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 pub use certificate::Certificate;
@@ -87,7 +87,7 @@ impl Tls {
         let trust = match (options.no_verify, &options.ca) {
             (true, _) => None,
             (false, Some(path)) => Some(Trust::only(files::certificates(path)?)),
-            (false, None) => Some(Trust::system()?),
+            (false, None) => Some(system_trust()?),
         };
         let server_name = options.server_name.as_deref().map(|name| {
             ServerName::try_from(name.to_owned())
@@ -185,20 +185,29 @@ fn plain_config() -> Arc<ClientConfig> {
     Arc::clone(CONFIG.get_or_init(|| Arc::new(without_resumption(builder().with_no_client_auth()))))
 }
 
-/// The system's roots, read once per process.
-fn system_roots() -> Result<Arc<RootCertStore>, TlsOptionsError> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    if let Some(roots) = ROOTS.get() {
-        return Ok(Arc::clone(roots));
+/// Variables that replace the system's roots, as OpenSSL reads them.
+const ROOT_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// The system's roots, or those that a variable names, read once per process.
+fn system_trust() -> Result<Trust, TlsOptionsError> {
+    static TRUST: OnceLock<Trust> = OnceLock::new();
+    if let Some(trust) = TRUST.get() {
+        return Ok(trust.clone());
     }
+    let is_set = |variable: &&str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let variable = ROOT_VARIABLES.into_iter().find(is_set);
     let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // A store may hold certificates that rustls cannot read; the others still count.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(TlsOptionsError::NoSystemRoots);
+    let trust = match variable {
+        Some(variable) => Trust::named_by(variable, found.certs),
+        None => Trust::of_system(found.certs),
+    };
+    if trust.is_empty() {
+        return Err(match variable {
+            Some(variable) => TlsOptionsError::NoRoots { variable },
+            None => TlsOptionsError::NoSystemRoots,
+        });
     }
-    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+    Ok(TRUST.get_or_init(|| trust).clone())
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -34,11 +36,31 @@ impl TlsServer {
     /// # Errors
     /// [`TlsOptionsError`] names the file that cannot be used; the key has to be the one of the certificate.
     pub fn new(cert: &Path, key: &Path) -> Result<Self, TlsOptionsError> {
+        Self::made(cert, key, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same, for clients whose certificate one of the authorities in the PEM file `ca` has issued. One without a
+    /// certificate is refused, unless `optional`.
+    ///
+    /// # Errors
+    /// As [`TlsServer::new`].
+    pub fn for_clients(cert: &Path, key: &Path, ca: &Path, optional: bool) -> Result<Self, TlsOptionsError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(files::certificates(ca)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
+        // Only a file without any authority makes none.
+        let verifier =
+            verifier.build().map_err(|_| TlsOptionsError::NoCertificate { path: ca.to_owned() })?;
+        Self::made(cert, key, verifier)
+    }
+
+    fn made(cert: &Path, key: &Path, clients: Arc<dyn ClientCertVerifier>) -> Result<Self, TlsOptionsError> {
         let (chain, key) = files::identity(cert, key)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .unwrap_or_else(|_| unreachable!("ring has cipher suites for TLS 1.2 and 1.3"))
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .map_err(|source| TlsOptionsError::Identity { source })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -51,6 +73,12 @@ impl TlsServer {
     /// When the client ends the handshake or does not speak TLS.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
         TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
+    }
+
+    /// Whether the client of a session has proven a certificate of [`TlsServer::for_clients`].
+    #[must_use]
+    pub fn has_certificate<S>(session: &TlsStream<S>) -> bool {
+        session.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
     /// Whether a connection that begins with this byte speaks TLS.

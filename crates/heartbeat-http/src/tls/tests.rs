@@ -7,8 +7,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -183,6 +183,75 @@ async fn a_certificate_that_is_not_for_servers_is_not_trusted() {
     let port = server(&identity).await;
     let error = shake(&Tls::new(&ca.options(&dir)).unwrap(), port, "shop.test").await.unwrap_err();
     assert!(error.to_string().contains("not a certificate for servers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_certificates_knows_its_clients_by_them() {
+    let dir = Directory::new("clients");
+    let server_ca = Ca::new("Server CA");
+    let key = KeyPair::generate().unwrap();
+    let own = params(&["shop.test"], (2027, 1, 1)).self_signed(&key).unwrap();
+    let (cert, key) = (dir.file("cert.pem", &own.pem()), dir.file("key.pem", &key.serialize_pem()));
+    let client = |name: &str, ca: &Ca| {
+        let key = KeyPair::generate().unwrap();
+        let mut asked = params(&["client.test"], (2027, 1, 1));
+        asked.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let issued = asked.signed_by(&key, &ca.0).unwrap();
+        let files = (
+            dir.file(&format!("{name}.pem"), &issued.pem()),
+            dir.file(&format!("{name}.key"), &key.serialize_pem()),
+        );
+        let options = TlsOptions { ca: Some(cert.clone()), identity: Some(files), ..TlsOptions::default() };
+        Tls::new(&options).unwrap()
+    };
+    let client_ca = Ca::new("Client CA");
+    let ca = dir.file("clients.pem", &client_ca.0.pem());
+    let known = client("known", &client_ca);
+    let foreign = client("foreign", &server_ca);
+    let without = Tls::new(&TlsOptions { ca: Some(cert.clone()), ..TlsOptions::default() }).unwrap();
+    for optional in [true, false] {
+        let server = TlsServer::for_clients(&cert, &key, &ca, optional).unwrap();
+        for (name, tls, expected) in [
+            ("known", &known, Some(true)),
+            ("without", &without, optional.then_some(false)),
+            ("foreign", &foreign, None),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let accepted = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                server.accept(stream).await.ok().map(|session| TlsServer::has_certificate(&session))
+            };
+            let (seen, _client) =
+                tokio::time::timeout(LONG, async { tokio::join!(accepted, shake(tls, port, "shop.test")) })
+                    .await
+                    .expect("a handshake in time");
+            assert_eq!(seen, expected, "{name}, optional {optional}");
+        }
+    }
+    let empty = dir.file("empty.pem", "");
+    assert!(TlsServer::for_clients(&cert, &key, &empty, true).is_err());
+}
+
+#[test]
+fn a_certificate_that_a_variable_lists_is_trusted_and_a_refusal_names_the_variable() {
+    let key = KeyPair::generate().unwrap();
+    let verified = |trust: &Trust, cert: &rcgen::Certificate| {
+        let parsed = Certificate::read(&[cert.der().clone()]).unwrap();
+        let name = ServerName::try_from("shop.test").unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+        trust.verify(&[cert.der().clone()], &parsed, &name, now)
+    };
+    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        let mut asked = params(&["shop.test"], (2027, 1, 1));
+        asked.is_ca = is_ca;
+        let (own, other) =
+            (asked.self_signed(&key).unwrap(), asked.self_signed(&KeyPair::generate().unwrap()).unwrap());
+        let trust = Trust::named_by("SSL_CERT_FILE", vec![own.der().clone()]);
+        assert!(verified(&trust, &own).is_ok());
+        let error = verified(&trust, &other).unwrap_err().to_string();
+        assert!(error.contains("SSL_CERT_FILE") && !error.contains("system"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -9,32 +9,54 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{Certificate, TlsError, TlsOptionsError, provider, system_roots};
+use super::{Certificate, TlsError, provider};
 
 /// The certificates to trust.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     roots: Arc<RootCertStore>,
-    /// The certificates of the file `ca`; empty for the system's roots. One of them is trusted when a server presents
-    /// it itself: a self-signed certificate is usually its own root.
+    /// The certificates that a person has listed, in the file `ca` or by a variable; empty for the system's roots. One
+    /// of them is trusted when a server presents it itself: a self-signed certificate is usually its own root.
     listed: Arc<[CertificateDer<'static>]>,
+    /// Where they are, for a person.
+    place: &'static str,
 }
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.listed == other.listed
+        self.listed == other.listed && self.place == other.place
     }
 }
 
 impl Trust {
-    pub(super) fn system() -> Result<Self, TlsOptionsError> {
-        Ok(Self { roots: system_roots()?, listed: Arc::new([]) })
+    /// The store of the system.
+    pub(super) fn of_system(roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { listed: Arc::new([]), ..Self::listed("the system's roots", roots) }
+    }
+
+    /// What the variable lists that replaces the store of the system.
+    pub(super) fn named_by(variable: &'static str, listed: Vec<CertificateDer<'static>>) -> Self {
+        let place = if variable == "SSL_CERT_FILE" {
+            "the file of SSL_CERT_FILE"
+        } else {
+            "the directory of SSL_CERT_DIR"
+        };
+        Self::listed(place, listed)
     }
 
     pub(super) fn only(listed: Vec<CertificateDer<'static>>) -> Self {
+        Self::listed("the file `ca`", listed)
+    }
+
+    fn listed(place: &'static str, listed: Vec<CertificateDer<'static>>) -> Self {
         let mut roots = RootCertStore::empty();
+        // A store may hold certificates that rustls cannot read; the others still count.
         roots.add_parsable_certificates(listed.iter().cloned());
-        Self { roots: Arc::new(roots), listed: listed.into() }
+        Self { roots: Arc::new(roots), listed: listed.into(), place }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.roots.is_empty()
     }
 
     /// Verifies the chain that a server presented. Dates and name come first and separately, because webpki reports
@@ -70,7 +92,7 @@ impl Trust {
     }
 
     fn untrusted(&self, error: &Error, chain: usize, certificate: Box<Certificate>) -> TlsError {
-        let by = if self.listed.is_empty() { "the system's roots" } else { "the file `ca`" };
+        let by = self.place;
         let why = match error {
             Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
@@ -79,7 +101,7 @@ impl Trust {
                 format!("no certificate in {by} has signed it")
             }
             Error::InvalidCertificate(CertificateError::UnknownIssuer) => match chain {
-                1 if certificate.is_self_signed() => format!("it is self-signed, and {by} does not list it"),
+                1 if certificate.is_self_signed() => format!("it is self-signed, and is not listed in {by}"),
                 1 => format!(
                     "its issuer is not in {by}; the server sent no intermediate certificate, which may be missing"
                 ),
@@ -90,7 +112,7 @@ impl Trust {
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
             ) => "it is not a certificate for servers".to_owned(),
             // webpki does not take an authority's certificate for a server's; openssl makes such by default.
-            _ if certificate.is_self_signed() => format!("it is self-signed, and {by} does not list it"),
+            _ if certificate.is_self_signed() => format!("it is self-signed, and is not listed in {by}"),
             other => other.to_string(),
         };
         TlsError::Untrusted { why, certificate }

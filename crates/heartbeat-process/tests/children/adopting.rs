@@ -88,9 +88,13 @@ fn pidfile(dir: &Path) -> PathBuf {
 const PIDFILE_DIR: &str = ".pids";
 
 pub(crate) fn look(bench: &Bench) -> Survey {
+    look_for(bench, spec(bench))
+}
+
+/// Looks for what is left of a realm with this specification.
+pub(crate) fn look_for(bench: &Bench, spec: LaunchSpec) -> Survey {
     let (instance_tag, groups, kept) = (super::instance_tag(), super::groups(), BTreeMap::new());
     let (records, groups) = (bench.dir.path(), groups.as_deref());
-    let spec = spec(bench);
     let realms = BTreeMap::from([(name(), &spec)]);
     let search =
         Search { records, instance_tag: &instance_tag, groups, kept: &kept, realms: &realms, socket: None };

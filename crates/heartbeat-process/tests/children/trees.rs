@@ -384,3 +384,30 @@ pub(crate) fn a_process_that_only_knows_the_mark_is_neither_member_nor_stray() {
         left.wait().unwrap();
     }
 }
+
+/// A process that a heartbeatd with another state directory has started for the realm, in `place`, with `socket`.
+#[expect(clippy::disallowed_methods, reason = "the test plays another process")]
+fn of_another_heartbeatd(place: &Path, socket: &Path) -> std::process::Child {
+    let mut command = std::process::Command::new("setsid");
+    command.args(["sleep", "652"]).env("HEARTBEAT_REALM", "db").env("HEARTBEAT_STATE", "0123456789abcdef");
+    command.env("PWD", place).env("HEARTBEAT_SOCKET", socket).spawn().unwrap()
+}
+
+pub(crate) fn what_a_heartbeatd_that_is_gone_has_started_in_the_place_of_the_realm_is_not_started_twice() {
+    let bench = Bench::new();
+    let (place, elsewhere) = (bench.dir.path().to_owned(), bench.dir.path().join("elsewhere"));
+    let (gone, served) = (bench.dir.path().join("gone.sock"), bench.dir.path().join("another one.sock"));
+    let listener = std::os::unix::net::UnixListener::bind(&served).unwrap();
+    let mut others = [of_another_heartbeatd(&place, &served), of_another_heartbeatd(&elsewhere, &gone)];
+    until(|| processes_called(&["sleep", "652"]).len() == 2);
+    let spec = LaunchSpec { dir: place.clone(), ..bench.shell("") };
+    let found = || super::adopting::look_for(&bench, spec.clone()).realms;
+    assert!(found().is_empty(), "one has its own heartbeatd, and one was started elsewhere: {:?}", found());
+    drop(listener);
+    until(|| matches!(&found()[..], [one] if matches!(one.condition, Condition::Unverifiable { .. })));
+    for other in &mut others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    assert!(found().is_empty());
+}

@@ -78,7 +78,10 @@ impl Duty for Recorder {
 
     /// History may be deleted at any time, and begins anew then.
     fn rescue(&mut self, _: &Connection, _: &mut Connection) -> Result<Option<String>, StoreError> {
-        Ok(None)
+        let path = self.path.display();
+        Ok(Some(format!(
+            "{path} was removed while heartbeatd ran: history began anew, and what was in it is lost"
+        )))
     }
 
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {

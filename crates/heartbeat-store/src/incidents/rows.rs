@@ -92,7 +92,9 @@ impl Duty for Incidents {
         }
         transaction.commit().map_err(failed())?;
         let path = self.path.display();
-        Ok(Some(format!("{path} was removed while heartbeatd ran; it is there again, with everything in it")))
+        Ok(Some(format!(
+            "{path} was removed while heartbeatd ran, and was made again with everything that was in it"
+        )))
     }
 
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
