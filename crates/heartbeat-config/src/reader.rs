@@ -406,7 +406,11 @@ impl Reader<'_> {
             let key = entry.path.last().map_or("", String::as_str);
             let shown = match (number.to_i128(), number.to_f64()) {
                 // A share of one, as a percentage.
-                (None, Some(share)) if example.ends_with('%') => format!("{:.0}", share * 100.0),
+                // What is a percentage as it stands: `99.9`.
+                (None, Some(share)) if share > 1.0 && parse(&format!("{share}%")).is_ok() => {
+                    share.to_string()
+                }
+                (None, Some(share)) if example.ends_with('%') => percent(share),
                 (Some(number), _) => number.to_string(),
                 (None, other) => other.map_or_else(String::new, |number| format!("{number:.0}")),
             };
@@ -436,8 +440,15 @@ impl Reader<'_> {
                     Some(meant) => format!("write {}", quoted(meant)),
                     // A number alone: each unit that it may have.
                     None => {
-                        let units = ["ms", "s", "%", "MiB"].map(|unit| format!("{}{unit}", text.trim()));
-                        let units: Vec<String> = units.into_iter().filter(fits).map(quoted).collect();
+                        let number = text.trim();
+                        let units = ["ms", "s", "MiB"].map(|unit| format!("{number}{unit}"));
+                        let share = number.parse::<f64>().ok();
+                        // `0.999` is a share; `2` may be 2 % or twice the whole.
+                        let whole = share.filter(|share| *share > 1.0).map(|_| format!("{number}%"));
+                        let part =
+                            share.filter(|share| *share > 0.0).map(|share| format!("{}%", percent(share)));
+                        let all = units.into_iter().chain(whole).chain(part);
+                        let units: Vec<String> = all.filter(fits).map(quoted).collect();
                         match units.is_empty() {
                             true => format!("for example {}", quoted(example.to_owned())),
                             false => format!("write {}", units.join(" or ")),
@@ -672,6 +683,11 @@ fn of_the_realm(entry: &Entry<'_>, help: String) -> String {
         }
         _ => help,
     }
+}
+
+/// A share as a percentage, with as many digits as it has, and four behind the point at most.
+fn percent(share: f64) -> String {
+    ((share * 1e6).round() / 1e4).to_string()
 }
 
 fn with_number(example: &str, number: &str) -> String {
