@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::source::File;
+
 /// What a crate depends on, in every kind of dependency and for every target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -149,6 +151,26 @@ pub fn external_violations(manifests: &[Manifest]) -> Vec<String> {
             let has = manifest.dependencies.iter().any(|dependency| dependency == external);
             if has && !allowed.contains(&manifest.name.as_str()) {
                 broken.push(format!("{} depends on {external}", manifest.name));
+            }
+        }
+    }
+    broken
+}
+
+/// A dependency that no source file of its package names. A package stands in a folder of its name, the tests in `tests`.
+#[must_use]
+pub fn unused_dependencies(manifests: &[Manifest], files: &[File]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for manifest in manifests {
+        let folders = ["crates", "bins", "examples"].map(|folder| format!("{folder}/{}/", manifest.name));
+        let own = |file: &&File| match manifest.name.as_str() {
+            "heartbeat-tests" => file.path.starts_with("tests/"),
+            _ => folders.iter().any(|folder| file.path.starts_with(folder)),
+        };
+        for dependency in &manifest.dependencies {
+            let name = dependency.replace('-', "_");
+            if !files.iter().filter(own).any(|file| file.text.contains(&name)) {
+                broken.push(format!("{} does not use {dependency}", manifest.name));
             }
         }
     }

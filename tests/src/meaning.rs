@@ -14,6 +14,7 @@ const SENTENCES_READ: &[(&str, &str)] = &[
     ("bins/heartbeat-cli/src/act.rs", "a sentence of heartbeatd is shown without its first words"),
     ("bins/heartbeat-cli/src/advice.rs", "the status of an answer has no field of its own"),
     ("bins/heartbeat-cli/src/exit.rs", "a realm that is missing has no problem of its own"),
+    ("bins/heartbeat-cli/src/import/variables.rs", "the text of a variable in the file of another tool"),
     ("bins/heartbeat-cli/src/hold.rs", "a sentence of heartbeatd is shown without its first words"),
 ];
 /// Words of the contract that this version reads and never says.

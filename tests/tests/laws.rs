@@ -8,7 +8,7 @@ use heartbeat_tests::{
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
     repeated_facts, sentence_violations, serde_violations, short_comment_violations, sources, stub_variants,
     text_error_violations, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
-    wire_violations, workspace_root,
+    unused_dependencies, wire_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -183,6 +183,35 @@ fn law_2_the_outside_appears_where_it_is_needed() {
     kept(&external_violations(&Manifest::all()));
     assert_eq!(external_violations(&manifest("heartbeat-supervisor", "tokio")).len(), 1);
     assert_eq!(external_violations(&manifest("heartbeat-config", "nix")).len(), 1);
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let sources = sources();
+    kept(&unused_dependencies(&Manifest::all(), &sources));
+    assert_eq!(unused_dependencies(&manifest("heartbeat-graph", "hex-literal"), &sources).len(), 1);
+}
+
+#[test]
+fn every_published_crate_says_what_it_is() {
+    let mut published = 0;
+    for package in Manifest::all() {
+        let folder = format!("crates/{}", package.name);
+        let Ok(text) = std::fs::read_to_string(workspace_root().join(&folder).join("Cargo.toml")) else {
+            continue;
+        };
+        if text.contains("publish = false") {
+            continue;
+        }
+        published += 1;
+        for line in
+            ["description", "readme", "keywords", "categories", "documentation", "[package.metadata.docs.rs]"]
+        {
+            assert!(text.contains(&format!("\n{line}")), "{folder}/Cargo.toml has no {line}");
+        }
+        assert!(workspace_root().join(&folder).join("README.md").exists(), "{folder} has no README.md");
+    }
+    assert!(published >= 5, "{published}");
 }
 
 #[test]
