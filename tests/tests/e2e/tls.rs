@@ -146,10 +146,11 @@ fn a_client_with_a_certificate_of_client_ca_may_do_what_the_token_permits() {
     let authority = Authority { root };
     authority.found();
     authority.issue("localhost", 90);
+    std::fs::write(format!("{root}/usage"), "extendedKeyUsage=clientAuth").unwrap();
     authority.openssl(
         "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ada -keyout ROOT/ada.key -out ROOT/ada.csr",
     );
-    authority.openssl("x509 -req -in ROOT/ada.csr -CA ROOT/ca.pem -CAkey ROOT/ca.key -set_serial 8 -days 90 -out ROOT/ada.pem");
+    authority.openssl("x509 -req -in ROOT/ada.csr -CA ROOT/ca.pem -CAkey ROOT/ca.key -set_serial 8 -days 90 -extfile ROOT/usage -out ROOT/ada.pem");
     let extra = format!(
         "[heartbeat.tls]\ncert = \"{root}/cert.pem\"\nkey = \"{root}/key.pem\"\nclient_ca = \"{root}/ca.pem\"\n"
     );
