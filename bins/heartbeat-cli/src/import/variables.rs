@@ -81,10 +81,10 @@ impl Variables {
                 }
                 Part::Variable(name, how) => {
                     self.names.insert((*name).to_owned());
-                    let message = how.strip_prefix(":?").or_else(|| how.strip_prefix('?'));
-                    out += &match (default(how), message) {
+                    let why = how.strip_prefix(":?").or_else(|| how.strip_prefix('?'));
+                    out += &match (default(how), why) {
                         (Some(default), _) if !default.contains('$') => format!("${{{name}:-{default}}}"),
-                        (_, Some(message)) if !message.contains('$') => format!("${{{name}:?{message}}}"),
+                        (_, Some(why)) if !why.contains('$') => format!("${{{name}:?{why}}}"),
                         // One that is not set is empty.
                         _ if how.is_empty() => format!("${{{name}:-}}"),
                         _ => {
