@@ -95,7 +95,7 @@ async fn send_all(
 ) {
     loop {
         let endpoint = endpoints.borrow_and_update().clone();
-        woken.mark_unchanged();
+        drop(woken.borrow_and_update());
         let (traces, lost) = {
             let mut queue = locked(&queue);
             let count = queue.traces.len().min(MAX_TRACES_PER_REQUEST);
