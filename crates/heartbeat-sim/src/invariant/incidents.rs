@@ -57,7 +57,9 @@ pub(super) fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdi
         let root = open.root.and_then(|ix| status(view.after, ix));
         // Where only operators stop what it needs, its own crash is all that there is. Several timers may be due at once,
         // and one of them blocks it after the incident was opened.
-        let blocked = root.filter(|root| status_at(view, at, root.info.ix) == Some(Status::Blocked));
+        let blocked = root
+            .filter(|root| root.status == Status::Blocked)
+            .filter(|root| status_at(view, at, root.info.ix) == Some(Status::Blocked));
         fail(blocked.is_some_and(|root| suffers_from_a_fault(view, root)), || {
             format!("an incident is opened on {:?}, which is blocked", incident.root)
         })?;
