@@ -103,6 +103,7 @@ const ORDINARY: &[(&str, &[&str], &str)] = &[
     ("crates/heartbeat-http/src/tls/", &["leaf"], "the certificate of a server itself, as TLS says"),
     ("crates/heartbeat-status/src/status.rs", &["mark"], "the sign before a status"),
     ("crates/heartbeat-api/src/page", &["mark"], "the sign before a status"),
+    ("mark_unchanged", &["mark"], "a call of tokio"),
     ("bins/heartbeat-cli/src/", &["mark"], "the sign before a status"),
     ("TokenHolder", &["holder"], "a client with a token"),
     ("MAX_HOLDER_BYTES", &["holder"], "the process that has a lock"),
