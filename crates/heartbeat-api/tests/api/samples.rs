@@ -111,11 +111,7 @@ async fn the_metrics_are_as_committed_and_bounded() {
 /// With one measured probe for each of half of the realms and two for the others, and everything known. With
 /// `--nocapture` it prints the figures of docs/benchmarks.md.
 #[tokio::test]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a measurement, which no assertion depends on"
-)]
+#[expect(clippy::disallowed_methods, reason = "a measurement, which no assertion depends on")]
 async fn a_thousand_realms_have_a_bounded_number_of_series_in_bounded_bytes() {
     const REALMS: usize = 1_000;
     const MAX_SERIES: usize = 32_000;
