@@ -97,9 +97,10 @@ fn at_ms(no: u64) -> i64 {
 
 /// Whether what the realm was from a change on, until the next, is in the history: up behind the odd ones.
 fn is_known(history: &HistoryDb, no: u64) -> bool {
-    let (realms, window) = (vec!["db".to_owned()], Vec::from([at_ms(no)..at_ms(no + 1)]));
-    let found =
-        scene::answer(|give| history.accounts(realms, window, move |found| give.send(found).unwrap()));
+    let (realms, window) = (vec!["db".to_owned()], at_ms(no)..at_ms(no + 1));
+    let found = scene::answer(|give| {
+        history.accounts(realms, Vec::from([window]), move |found| give.send(found).unwrap())
+    });
     let class = if no % 2 == 1 { Class::Up } else { Class::Down };
     found.is_ok_and(|found| found.get("db").is_some_and(|accounts| accounts[0].ms(class) == 1_000))
 }
