@@ -47,7 +47,7 @@ pub fn sentence_violations(files: &[File]) -> Vec<String> {
                     let argument = rest.strip_prefix('.').and_then(|rest| rest.strip_prefix(*word));
                     argument.is_some_and(|argument| argument.starts_with("(\"") || argument.starts_with("('"))
                 };
-                LOOKS.iter().any(|word| look(&word)) || rest.starts_with(" == \"")
+                LOOKS.iter().any(look) || rest.starts_with(" == \"")
             })
         })
     };
