@@ -82,7 +82,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
                     }
                     pulled.restart(*ix);
                 }
-                // A realm that already runs beside a need that an operator has stopped may continue beside it.
+                // Needs of its needs may stay stopped where their gates are open; its own gates are looked at below.
                 pulled.add_needs(*ix, !runs && !commanded.has(*ix));
             }
         }
@@ -102,10 +102,11 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
             breaks = broken;
         }
     }
-    let refusal = refusal(supervisor, plan, command, &targets, &breaks, !held.is_empty());
     if held.is_empty() {
         held = waited_for(supervisor, plan, &stops, &starts);
     }
+    let is_held = !held.is_empty() && !command.lift_holds;
+    let refusal = refusal(supervisor, plan, command, &targets, &breaks, is_held);
     let hold = |ix: RealmIx| supervisor.realms[ix.index()].wish.operator_hold().cloned().unwrap_or_default();
     let holds = held.into_iter().map(|realm| Held { realm, hold: hold(realm) }).collect();
     // A plan that only needs a confirmation shows its steps; one that is impossible has none.
@@ -273,7 +274,7 @@ impl<'a> Pulled<'a> {
     }
 }
 
-/// Needs that an operator has stopped, and that a realm of the plan waits for after its own stop.
+/// Needs that an operator has stopped, and without which a realm of the plan would not come back after its own stop.
 fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -> Vec<RealmIx> {
     let mut held = Vec::new();
     for ix in plan.graph().start_order().iter().filter(|ix| stops.has(**ix) && starts.has(**ix)) {

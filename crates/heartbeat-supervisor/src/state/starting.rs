@@ -518,10 +518,12 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         {
             stopping::again(realm, ctx, RestartCause::Reloaded);
         }
+        // Until the program runs, this start is the requested one. What restarts for another reason joins an open
+        // restart to its end; an operator's request ends a process that hangs while it starts.
         StateRequest::Again(cause)
-            if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
+            if !matches!(stage(realm), Stage::Execed | Stage::After)
+                || (realm.restart_open() && cause != RestartCause::Requested) =>
         {
-            // The new generation has not run yet: this start is the requested one.
             let words = realm.words_for(cause);
             realm.open_restart(ctx, cause, words);
         }

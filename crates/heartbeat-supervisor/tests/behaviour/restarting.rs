@@ -109,6 +109,22 @@ fn a_health_restart_needs_threshold_and_two_intervals() {
 }
 
 #[test]
+fn an_operators_restart_ends_a_process_that_hangs_while_heartbeatd_restarts_it() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait_answering(secs(30), |_| FAIL);
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.launch_all_keeping_events();
+    d.take();
+    d.wait_answering(secs(5), |_| FAIL);
+    assert_eq!((d.phase(A), d.signals()), (Phase::Starting, vec![]));
+    assert!(matches!(d.order(Action::Restart, A), Reply::Accepted { .. }));
+    assert_eq!((d.phase(A), d.signals()), (Phase::Stopping, vec![(A, Signal::TERM)]));
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.live(secs(15), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+}
+
+#[test]
 fn a_recovery_counts_from_the_moment_in_which_the_failure_was_detected() {
     let mut d = Drive::stable(vec![probed("a")]);
     while d.word(A) != Status::Down {
