@@ -125,7 +125,16 @@ impl RedisProbe {
         progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
         let pong = match reply {
             Reply::Text(text) if text == "PONG" => (Outcome::Pass, text),
-            Reply::Error(error) => return evaluate(&error),
+            Reply::Error(error) => {
+                return match (evaluate(&error), &self.command) {
+                    (Ok((Outcome::Pass, detail)), Some((command, _))) => Err(Broken::fail(
+                        FailReason::ConditionMissing,
+                        ProbePhase::FirstByte,
+                        format!("{detail}: {} did not run", command.join(" ")),
+                    )),
+                    (seen, _) => seen,
+                };
+            }
             Reply::Text(other) | Reply::List(other) => return Err(not_redis(other.as_bytes())),
             Reply::Nothing => return Err(not_redis(b"no value")),
         };

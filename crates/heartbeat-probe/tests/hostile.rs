@@ -786,7 +786,7 @@ async fn a_measurement_that_is_dropped_closes_its_connection_and_leaves_no_task(
 fn the_future_stays_small() {
     let probe = Probe::from(http("127.0.0.1:1"));
     let size = size_of_val(&probe.measure(LONG));
-    assert!(size < 4096, "{size} bytes in flight a probe");
+    assert!(size <= 4096, "{size} bytes in flight per probe");
 }
 
 // Conditions on the head, and bodies that name what is wrong.

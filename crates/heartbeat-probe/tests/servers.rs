@@ -74,8 +74,16 @@ async fn redis_says_pong_before_or_after_a_login() {
     let result = measured(wrong).await;
     assert_eq!(result.outcome, DEGRADED, "{result:?}");
     assert!(result.detail.starts_with("answers, but refuses the login: WRONGPASS"), "{}", result.detail);
-    let without = redis(&answers(&[b"-NOAUTH Authentication required.\r\n"]).await);
+    const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+    let without = redis(&answers(&[NOAUTH]).await);
     assert_eq!(measured(without).await.outcome, Outcome::Pass);
+    let depth = ["LLEN", "jobs"].map(str::to_owned).to_vec();
+    let unasked = redis(&answers(&[NOAUTH]).await).with_command(depth, "< 100").unwrap();
+    let result = measured(unasked).await;
+    assert_eq!(
+        (result.outcome, &*result.detail),
+        (fail(FailReason::ConditionMissing), "answers, and wants a password: LLEN jobs did not run")
+    );
 }
 
 /// A restart would lose what the server is at: it is loading its data, or a script keeps it busy.
@@ -193,6 +201,13 @@ async fn a_query_has_one_value() {
         (result.outcome, result.detail.as_str()),
         (fail(FailReason::ConditionFailed), "the query failed: no x")
     );
+    // No such database, or a password that the probe does not have: the query did not run.
+    for before in [&b"E\0\0\0\x17SFATAL\0C3D000\0Mno\0\0"[..], b"R\0\0\0\x08\0\0\0\x03"] {
+        let result = measured(query(&answers(&[before]).await)).await;
+        assert_eq!(result.outcome, fail(FailReason::ConditionMissing), "{result:?}");
+        assert!(result.detail.ends_with("but the query did not run"), "{}", result.detail);
+        assert_eq!(measured(postgres(&answers(&[before]).await)).await.outcome, Outcome::Pass);
+    }
     let endless = server(move |mut stream| async move {
         let _ = stream.read(&mut [0; 4096]).await;
         let _ = stream.write_all(&[LET_IN, READY].concat()).await;

@@ -138,10 +138,12 @@ impl PostgresProbe {
             match kind {
                 b'R' => match (authentication(&body), &self.password) {
                     (Authentication::Accepted, _) => {}
-                    (_, None) => return Ok((Outcome::Pass, "accepts connections".to_owned())),
+                    (_, None) => {
+                        return self.without_query(Ok((Outcome::Pass, "accepts connections".to_owned())));
+                    }
                     (asked, Some(password)) => {
                         if let Some(seen) = log_in(&mut stream, &asked, password).await? {
-                            return seen;
+                            return self.without_query(seen);
                         }
                     }
                 },
@@ -152,13 +154,25 @@ impl PostgresProbe {
                     }
                     return self.ready(&mut stream).await;
                 }
-                b'E' => return refused(&body, self.password.is_some()),
+                b'E' => return self.without_query(refused(&body, self.password.is_some())),
                 // Parameters, the key for cancelling, notices.
                 b'S' | b'K' | b'N' | b'v' => {}
                 other => return Err(not_postgres(&[other])),
             }
         }
         Err(not_postgres(b"messages without end"))
+    }
+
+    /// A server that serves, and has not been asked what the probe is to ask, is no pass.
+    fn without_query(&self, seen: Seen) -> Seen {
+        match (seen, &self.query) {
+            (Ok((Outcome::Pass, detail)), Some(_)) => Err(Broken::fail(
+                FailReason::ConditionMissing,
+                ProbePhase::FirstByte,
+                format!("{detail}, but the query did not run"),
+            )),
+            (seen, _) => seen,
+        }
     }
 
     /// Connects, and asks for TLS where the probe wants it.
