@@ -6,6 +6,8 @@ use core::ops::Range;
 
 /// Stands for a secret that a reader may not see.
 const HIDDEN: &[u8] = b"(hidden)";
+/// Stands for what a server or a program has said, and is no secret itself.
+const OUTPUT: &[u8] = b"(output)";
 /// Words before `=` or `:` whose value is a secret, alone or at the end of a longer name such as `DB_PASSWORD`.
 const NAMES: [&[u8]; 9] = [
     b"password",
@@ -92,13 +94,34 @@ fn value_of_name(text: &[u8], at: usize, form: Form) -> Option<Range<usize>> {
     };
     // `password: required` is prose, `"password": "x"` and `Authorization: x` are not.
     let mut from = if is_header || name.len() < before.len() { spaces(at + 1) } else { at + 1 };
-    from += quotes.iter().find(|quote| text[from..].starts_with(quote)).map_or(0, |quote| quote.len());
-    let mut end = word(from);
+    let opened = quotes.iter().find(|quote| text[from..].starts_with(quote));
+    from += opened.map_or(0, |quote| quote.len());
+    if text[from..].starts_with(OUTPUT) {
+        return None;
+    }
+    let mut end = opened.and_then(|quote| closing(text, from, quote, form)).unwrap_or_else(|| word(from));
     if is_header && SCHEMES.iter().any(|scheme| text[from..end].eq_ignore_ascii_case(scheme)) {
         from = spaces(end);
         end = word(from);
     }
     Some(from..end)
+}
+
+/// Where the quote closes that opened before `from`, within its line and its text.
+fn closing(text: &[u8], from: usize, quote: &[u8], form: Form) -> Option<usize> {
+    let mut at = from;
+    while at < text.len() {
+        if text[at..].starts_with(quote) {
+            return Some(at);
+        }
+        let ends = text[at].is_ascii_control() || (form == Form::Json && text[at] == b'"');
+        if ends {
+            return None;
+        }
+        // In JSON a backslash and what it escapes are one character.
+        at += if form == Form::Json && text[at] == b'\\' { 2 } else { 1 };
+    }
+    None
 }
 
 /// What proves the caller, behind the name of a scheme that ends at `at`: it has digits, or capitals inside.
@@ -158,6 +181,9 @@ mod tests {
             ("{'password': 's3cret', 'user': 'shop'}", "{'password': '(hidden)', 'user': 'shop'}"),
             (r#"{"client_secret": "s3cret"}"#, r#"{"client_secret": "(hidden)"}"#),
             (r#"password="s3cret","#, r#"password="(hidden)","#),
+            (r#"password="correct horse battery" next"#, r#"password="(hidden)" next"#),
+            (r"secret='correct \horse' next", "secret='(hidden)' next"),
+            ("password=\"no end\nnext", "password=\"(hidden) end\nnext"),
         ] {
             assert_eq!(shown(text), expected);
         }
@@ -171,6 +197,7 @@ mod tests {
             "http://[::1]:8001/@x",
             "wants a password: none is configured",
             "password",
+            "the body does not contain \"MY SECRET\": (output)",
             "the token expired",
             "Basic authentication is required",
             "answers 401 Unauthorized: Bearer token is required",

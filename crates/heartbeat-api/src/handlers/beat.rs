@@ -21,12 +21,15 @@ fn event(word: Option<&str>) -> Result<BeatEvent, ApiError> {
         None | Some("ok") => Ok(BeatEvent::Ok),
         Some("start") => Ok(BeatEvent::Start),
         Some("fail") => Ok(BeatEvent::Fail),
-        Some(word) => word.parse().map(BeatEvent::Exit).map_err(|_| {
-            let word = sanitise_line(word);
-            ApiError::bad(format!(
-                "a heartbeat is start, ok, fail or an exit code from 0 to 255, not `{word}`"
-            ))
-        }),
+        Some(word) => {
+            let code = word.parse().ok().filter(|code: &u8| code.to_string() == word);
+            code.map(BeatEvent::Exit).ok_or_else(|| {
+                let word = sanitise_line(word);
+                ApiError::bad(format!(
+                    "a heartbeat is start, ok, fail or an exit code from 0 to 255, not `{word}`"
+                ))
+            })
+        }
     }
 }
 

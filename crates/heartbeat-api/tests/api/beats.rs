@@ -48,6 +48,8 @@ async fn what_is_no_heartbeat_is_refused_with_the_way_out() {
         ("/api/beat/db/", 409, "push = \"60s\""),
         ("/api/beat/api/256/", 400, "an exit code from 0 to 255"),
         ("/api/beat/api/-1/", 400, "an exit code from 0 to 255"),
+        ("/api/beat/api/+1/", 400, "an exit code from 0 to 255"),
+        ("/api/beat/api/007/", 400, "an exit code from 0 to 255"),
         ("/api/beat/api/done/", 400, "start, ok, fail"),
         ("/api/beat/api/?run=a%0ab", 400, "`run`"),
         (&long, 400, "`run`"),
