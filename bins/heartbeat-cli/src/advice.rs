@@ -93,8 +93,11 @@ impl Advice<'_> {
     }
 
     fn stop(&mut self) {
-        let alone = self.realm.needed_by.is_empty();
-        self.own("stop", if alone { "stop trying" } else { "stop trying; what needs it stays blocked" });
+        if self.realm.needed_by.is_empty() {
+            self.own("stop", "stop trying");
+        } else {
+            self.own("stop --leave-dependents", "stop trying, and leave what needs it as it is");
+        }
     }
 
     fn of_status(&mut self, status: Status, root: Option<&RealmEntry>, plan: Option<&ActionDocument>) {

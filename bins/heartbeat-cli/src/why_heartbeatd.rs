@@ -102,10 +102,11 @@ fn explain(
     page.out
 }
 
-/// An incident that outlives its problem.
+/// An incident whose problem is over, or has other words by now.
 fn incident_line(incident: &IncidentDocument, now: WallTime, style: Style) -> String {
     let end = if incident.reason.is(Reason::OwnProblem) {
-        "it is over; the incident ends by itself once it has stayed away for 5 s, or 30 s after a start of heartbeatd".to_owned()
+        "it ends by itself once its problem has stayed away for 5 s, or 30 s after a start of heartbeatd"
+            .to_owned()
     } else {
         format!(
             "it is still open, and ends by itself; `heartbeat-cli incident {}` says more",
@@ -177,7 +178,7 @@ mod tests {
         assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("  incident ")).collect();
         assert!(
-            matches!(lines[..], [line] if line.contains("cannot write intent: it is over; the incident ends by itself")),
+            matches!(lines[..], [line] if line.contains("cannot write intent: it ends by itself")),
             "{text}"
         );
         let kind = OwnProblemKind::Intent;

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::program::{binary, told};
 use crate::supervision::{Instance, pid, ports};
+use crate::surviving::until;
 
 /// 503 with `Retry-After` while a realm starts: `status` and `why` say that it is starting up, in its own words, and
 /// heartbeatd leaves it alone until it is up.
@@ -33,8 +34,8 @@ fn a_service_that_asks_for_time_while_it_starts_is_starting_up() {
     let mut eco = Instance::start(&format!(
         "[realm.slow]\nrun = \"sleep 1000\"\nhealth = \"http://127.0.0.1:{port}/api/health/\"\n"
     ));
-    let reason = || eco.realm("slow")["reason"].clone();
-    while reason() != "StartingUp" {}
+    until("it to answer", || eco.cli(&["status", "slow"]).status.code() != Some(5));
+    until("the realm to ask for time", || eco.realm("slow")["reason"] == "StartingUp");
     let pid = eco.pid_of("slow");
     let why = told(&eco.cli(&["why", "slow"]));
     assert!(why.contains("503 Service Unavailable: migrating"), "{why}");

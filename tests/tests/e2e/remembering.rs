@@ -155,7 +155,7 @@ fn a_month_has_its_page_and_an_objective_its_budget() {
     let of_name = |name: &str| realms.iter().find(|realm| realm["name"] == name).unwrap();
     assert_eq!((&of_name("late")["incidents"], &of_name("mail")["incidents"]), (&1.into(), &0.into()));
     let page = shown(&["report", "-o", "html"]);
-    assert!(page.starts_with("<!doctype html>") && page.contains("99.9 %, met"), "{page}");
+    assert!(page.starts_with("<!doctype html>") && page.contains("99.9 %, not judged yet"), "{page}");
     let refused = eco.cli(&["status", "-o", "html"]);
     assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
 }

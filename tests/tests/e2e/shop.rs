@@ -329,7 +329,8 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
     let own = format!("pid {}", std::process::id());
     assert!(realm["message"].as_str().unwrap().contains(&own), "{realm:#}");
     let why = String::from_utf8_lossy(&shop.cli(&["why", "api"]).stdout).into_owned();
-    assert!(why.contains(&own) && why.contains(&format!("kill {}", std::process::id())), "{why}");
+    let look = format!("ps -o pid,user,lstart,args -p {}", std::process::id());
+    assert!(why.contains(&own) && why.contains(&look), "{why}");
     drop(other);
     shop.wait_for_all();
     let realm = shop.realm("api");

@@ -33,12 +33,7 @@ const REFUSED: &[(&str, &str, usize, &str)] = &[
         "within these bounds",
     ),
     ("[heartbeat]\nmax_connections = 100000000\n[realm.a]\nrun = \"x\"\n", "HB118", 2, "within these bounds"),
-    (
-        "[heartbeat]\nmax_probes_in_flight = 0\n[realm.a]\nrun = \"x\"\n",
-        "HB118",
-        2,
-        "max_probes_in_flight = 1",
-    ),
+    ("[heartbeat]\nmax_probes_in_flight = 0\n[realm.a]\nrun = \"x\"\n", "HB118", 2, "within these bounds"),
     ("[heartbeat]\nstart_parallel = 1000000\n[realm.a]\nrun = \"x\"\n", "HB118", 2, "within these bounds"),
     ("[heartbeat]\nfuse.restarts = 4000000000\n[realm.a]\nrun = \"x\"\n", "HB118", 2, "within these bounds"),
     (
