@@ -65,7 +65,7 @@ const REFUSED: &[(&str, &str, usize, &str)] = &[
         "[realm.a]\nrun = \"x\"\n[maintenance.m]\nrealms = [\"a\"]\nreason = \"x\"\nfor = \"2h\"\nstart = \"0 0 30 2 *\"\n",
         "HB129",
         7,
-        "start = ",
+        "for example \"2026-",
     ),
     (
         "[realm.a]\nrun = \"x\"\n[notify.b]\nwebhook = \"http://127.0.0.1:1/\"\nfallback = \"c\"\n[notify.c]\nwebhook = \
