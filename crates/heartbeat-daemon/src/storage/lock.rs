@@ -261,11 +261,22 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process of its own takes the lock, and ends")]
     fn a_holder_that_is_gone_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let first = take(dir.path(), "lock").unwrap();
+        let path = dir.path().join("lock");
         // As after kill -9: the lock is held a moment longer than its holder lives. No process has that number.
-        std::fs::write(dir.path().join("lock"), "4194305\n").unwrap();
+        std::fs::write(&path, "4194305\n").unwrap();
+        let held = File::open(&path).unwrap();
+        let mut holder = std::process::Command::new("flock");
+        let taken = holder.args(["--nonblock", "0"]).stdin(held.try_clone().unwrap()).status();
+        drop(holder);
+        match taken {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return println!("skipped: flock of util-linux is not installed");
+            }
+            taken => assert!(taken.unwrap().success()),
+        }
         let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
         let second = std::thread::spawn({
             let (dir, begun) = (dir.path().to_owned(), std::sync::Arc::clone(&begun));
@@ -275,7 +286,7 @@ mod tests {
             }
         });
         begun.wait();
-        drop(first);
+        drop(held);
         second.join().unwrap().unwrap();
     }
 

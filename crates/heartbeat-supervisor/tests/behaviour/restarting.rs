@@ -112,8 +112,12 @@ fn a_health_restart_needs_threshold_and_two_intervals() {
 fn an_operators_restart_ends_a_process_that_hangs_while_heartbeatd_restarts_it() {
     let mut d = Drive::up(vec![probed("a")]);
     d.wait_answering(secs(30), |_| FAIL);
+    d.take();
     d.exit(A, Exit::signal(Signal::TERM));
-    d.launch_all_keeping_events();
+    while d.starts().is_empty() {
+        d.wait(secs(1));
+    }
+    d.launch_all();
     d.take();
     d.wait_answering(secs(5), |_| FAIL);
     assert_eq!((d.phase(A), d.signals()), (Phase::Starting, vec![]));
