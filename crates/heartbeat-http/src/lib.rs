@@ -11,7 +11,7 @@
 //!
 //! # What it is not
 //! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:
-//! the caller puts one `tokio::time::timeout` around everything. Dropping a future or an [`Answer`] closes the
+//! the caller puts one `tokio::time::timeout` around everything. Dropping a future or an [`OpenResponse`] closes the
 //! connection; no task is left behind, and only the system's resolver uses threads.
 //!
 //! # How to use it
