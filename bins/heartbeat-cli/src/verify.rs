@@ -42,7 +42,7 @@ pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec
 }
 
 /// Realms whose start fails until a person has put in place what is missing. heartbeatd keeps looking, so they are not
-/// failed yet; whoever waits learns it at once.
+/// failed yet; the waiting command ends at once.
 pub(crate) fn unstartable(document: &StatusDocument, names: &[String], style: Style) -> Vec<String> {
     let is_unusable = |realm: &&&RealmEntry| {
         let failure = realm.start_failure.as_ref().and_then(|failure| failure.known());
