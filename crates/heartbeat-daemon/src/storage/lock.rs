@@ -203,6 +203,9 @@ fn open(path: &Path) -> io::Result<File> {
     let made = options.clone().write(true).create(true).truncate(false).open(path);
     match made {
         Err(error) if is_of_disk(&error) => options.open(path).map_err(|_| error),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            Err(io::Error::other("it is a symbolic link, which heartbeatd does not follow; remove the link"))
+        }
         made => made,
     }
 }
@@ -346,7 +349,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("victim"), "theirs").unwrap();
         std::os::unix::fs::symlink(dir.path().join("victim"), dir.path().join("lock")).unwrap();
-        assert!(matches!(take(dir.path(), "lock"), Err(DaemonError::Prepare { .. })));
+        let Err(DaemonError::Prepare { source, .. }) = take(dir.path(), "lock") else {
+            panic!("it was taken")
+        };
+        assert!(source.to_string().contains("remove the link"), "{source}");
         assert_eq!(std::fs::read_to_string(dir.path().join("victim")).unwrap(), "theirs");
     }
 }
