@@ -24,7 +24,7 @@ mod source;
 
 pub use circles::circle_violations;
 pub use manifest::{Manifest, external_violations, import_violations, unused_dependencies, workspace_root};
-pub use meaning::{repeated_facts, sentence_violations, stub_variants, wire_violations};
+pub use meaning::{repeated_facts, repeated_places, sentence_violations, stub_variants, wire_violations};
 pub use planted::{Area, Bug, areas, misplaced};
 pub use rooms::{former_name_violations, short_comment_violations, text_error_violations};
 pub use source::{

@@ -22,6 +22,26 @@ const NEVER_SAID: &[&str] = &["Suspended"];
 /// Notices that say more to heartbeatd than the fact of the same name says to the state machine.
 const RICHER_NOTICES: [&str; 3] = ["Started", "StartFailed", "MainChanged"];
 
+/// The one place that knows how a duration and a size are read and written.
+const QUANTITIES: &str = "crates/heartbeat-status/src/quantity.rs";
+/// The one place that compares words for "did you mean".
+const SUGGESTIONS: &str = "crates/heartbeat-status/src/suggestions.rs";
+
+/// A second table of units, or a second comparison of words.
+#[must_use]
+pub fn repeated_places(files: &[File]) -> Vec<String> {
+    const UNITS: [&str; 7] = ["\"ms\"", "\"h\"", "\"d\"", "\"days\"", "\"KiB\"", "\"MiB\"", "\"GiB\""];
+    const SCALES: [&str; 8] = ["3_600", "3600", "60 * 60", "86_400", "<< 10", "<< 20", "<< 30", "1024"];
+    let any = |words: &[&str], line: &str| words.iter().any(|word| line.contains(word));
+    product(files)
+        .filter(|(file, _, line)| match file.path.as_str() {
+            QUANTITIES | SUGGESTIONS => false,
+            _ => line.contains("strsim::") || any(&UNITS, line) && any(&SCALES, line),
+        })
+        .map(|(file, at, line)| format!("{}:{at}: {}", file.path, line.trim()))
+        .collect()
+}
+
 /// The core names no type of the wire.
 #[must_use]
 pub fn wire_violations(files: &[File]) -> Vec<String> {

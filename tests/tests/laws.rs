@@ -6,9 +6,9 @@ use heartbeat_status::ProbeKind;
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
-    repeated_facts, sentence_violations, serde_violations, short_comment_violations, sources, stub_variants,
-    text_error_violations, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
-    unused_dependencies, wire_violations, workspace_root,
+    repeated_facts, repeated_places, sentence_violations, serde_violations, short_comment_violations,
+    sources, stub_variants, text_error_violations, tidy_violations, unbounded_violations, unit_violations,
+    unsafe_violations, unused_dependencies, wire_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -371,6 +371,16 @@ fn no_reader_compares_text() {
     for good in ["if one.message == other.message {}", "message.starts_with(prefix);", "text.find('x');"] {
         assert_eq!(judged(good), 0, "{good}");
     }
+}
+
+#[test]
+fn quantities_and_suggestions_have_one_place_each() {
+    kept(&repeated_places(&sources()));
+    let judged = |text: &str| repeated_places(&planted("crates/heartbeat-api/src/a.rs", text)).len();
+    for bad in ["let units = [(\"h\", 3_600)];", "\"GiB\" => 1 << 30,", "strsim::jaro(a, b);"] {
+        assert_eq!(judged(bad), 1, "{bad}");
+    }
+    assert_eq!(judged("let help = \"for example 1h\";"), 0);
 }
 
 #[test]

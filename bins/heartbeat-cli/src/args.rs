@@ -626,7 +626,7 @@ pub(crate) fn meant(word: &str) -> Option<String> {
     let (changing, looking): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| CHANGING.contains(name));
     let suggestion =
-        |among: Vec<&str>| heartbeat_config::nearest(word, among.into_iter()).map(ToOwned::to_owned);
+        |among: Vec<&str>| heartbeat_status::nearest(word, among.into_iter()).map(ToOwned::to_owned);
     suggestion(looking).or_else(|| suggestion(changing))
 }
 
@@ -679,7 +679,7 @@ fn signal_name(text: &str) -> Result<String, String> {
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     let names = names.iter().map(|name| name.strip_prefix("SIG").unwrap_or(name));
-    Err(match heartbeat_config::nearest(bare, names) {
+    Err(match heartbeat_status::nearest(bare, names) {
         Some(suggestion) => format!("unknown signal `{text}`; did you mean {suggestion}?"),
         None => format!("unknown signal `{text}`; for example HUP, USR1 or TERM"),
     })

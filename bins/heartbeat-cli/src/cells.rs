@@ -131,7 +131,7 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
             uptime.map_or_else(Cell::none, |seconds| Cell::new(human_seconds_f64(seconds), Hue::Plain))
         }
         Column::Cpu => used(realm, |process| process.cpu_percent.map(cpu)),
-        Column::Memory => used(realm, |process| process.rss_bytes.map(|bytes| size(bytes as f64))),
+        Column::Memory => used(realm, |process| process.rss_bytes.map(size)),
         Column::Budget => budget(realm),
         Column::Descriptors => used(realm, |process| process.fds.map(|count| count.to_string())),
     }

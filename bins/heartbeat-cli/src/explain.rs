@@ -1,12 +1,12 @@
 //! `explain`: what a key, a code, a status or any other word of the product means, without heartbeatd. The pages of the
 //! reference are made from the same lists.
 
-use heartbeat_config::{Code, Meaning, keys, keys_called, meanings, nearest};
+use heartbeat_config::{Code, Meaning, keys, keys_called, meanings};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     DegradedReason, Desired, EdgeKind, FailReason, Flag, Gate, Health, IncidentStep, InconclusiveReason,
     NextAction, OwnProblemKind, Phase, ProbeKind, ProbePhase, RealmKind, Reason, RestartCause, RestartResult,
-    RestartStep, Role, StartFailure, Status, What, WhileDown,
+    RestartStep, Role, StartFailure, Status, What, WhileDown, nearest,
 };
 
 use crate::console::Console;

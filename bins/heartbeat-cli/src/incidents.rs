@@ -219,7 +219,7 @@ pub(crate) fn process_line(process: &ProcessStateEntry) -> String {
         process.state,
         process.threads,
         process.cpu_s,
-        size(process.rss_bytes as f64)
+        size(process.rss_bytes)
     )
 }
 

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use heartbeat_client::Client;
-use heartbeat_config::{Config, Measure, Sources, load, nearest};
+use heartbeat_config::{Config, Measure, Sources, load};
 use heartbeat_probe::{Explanation, Probe, UrlError};
-use heartbeat_status::WallTime;
 use heartbeat_status::wire::ProbeFailureEntry;
+use heartbeat_status::{WallTime, nearest};
 
 use crate::age::moment;
 use crate::args::ProbeArgs;

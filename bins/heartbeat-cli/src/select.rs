@@ -159,7 +159,7 @@ pub(crate) fn no_such(document: &StatusDocument, selector: &str) -> Failure {
     }
     let failure = Failure::new(Exit::NoSuchRealm, format!("no realm is called `{shown}`"));
     let names = document.realms.iter().map(|realm| realm.name.as_str());
-    match heartbeat_config::nearest(selector, names) {
+    match heartbeat_status::nearest(selector, names) {
         Some(suggestion) => failure.help(format!("did you mean {suggestion}?")),
         None => failure.help("`heartbeat-cli status` lists them"),
     }

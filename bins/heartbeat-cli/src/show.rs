@@ -89,7 +89,7 @@ fn page(document: &RealmDocument, columns: usize, style: Style) -> String {
         page.line("process", &format!("{pid}, generation {}{began}{adopted}", process.generation));
         let used = [
             process.cpu_percent.map(|percent| format!("cpu {}", cpu(percent))),
-            process.rss_bytes.map(|bytes| format!("memory {}", size(bytes as f64))),
+            process.rss_bytes.map(|bytes| format!("memory {}", size(bytes))),
             process.fds.map(|count| format!("{count} descriptors")),
         ];
         let used: Vec<String> = used.into_iter().flatten().collect();

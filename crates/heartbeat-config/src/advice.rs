@@ -2,11 +2,11 @@
 //! what stands around it.
 
 use figment::value::{Dict, Value};
+use heartbeat_status::parse_duration;
 
 use crate::defaults::{self, HEALTH_PATH};
 use crate::keys::{self, KINDS, Key, OF_TLS, RECEIVERS, Table, means_something};
 use crate::translated::{Form, command, fitted, folded, is_probe, whole};
-use crate::units;
 use crate::words;
 
 use Table::{Fuse, Health, Heartbeat, Limits, Log, Notify, Realm, Restart, Slo, Start, Stop};
@@ -110,7 +110,7 @@ impl<'a> Context<'a> {
 
     /// One measurement runs at a time: a `timeout` is no longer than the `interval` of its probe.
     fn is_in_time(&self, timeout: &Value) -> bool {
-        let time = |value: &Value| units::duration(Form::Duration.of(value)?.trim_matches('"')).ok();
+        let time = |value: &Value| parse_duration(Form::Duration.of(value)?.trim_matches('"')).ok();
         let interval = self.values.get("interval").map_or(Some(defaults::INTERVAL), time);
         time(timeout) <= interval
     }
@@ -281,7 +281,7 @@ impl<'a> Context<'a> {
 
 /// One measurement runs at a time: a long `timeout` comes with an `interval` of that length.
 fn in_time(key: &str, text: &str) -> String {
-    let longer = units::duration(text.trim_matches('"')).is_ok_and(|time| time > defaults::INTERVAL);
+    let longer = parse_duration(text.trim_matches('"')).is_ok_and(|time| time > defaults::INTERVAL);
     if key == "timeout" && longer { format!("{text}, interval = {text}") } else { text.to_owned() }
 }
 

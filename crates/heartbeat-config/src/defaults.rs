@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use heartbeat_status::{written_duration, written_size};
+
 /// Address of the read-only API.
 pub(crate) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_327);
 /// Socket of the API, for root.
@@ -55,27 +57,14 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// A duration as a person writes it: in the largest unit that is whole.
+/// A duration as TOML has it.
 pub(crate) fn duration(duration: Duration) -> String {
-    const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let ms = duration.as_millis();
-    // Up to two minutes people count in seconds.
-    let whole = |unit: &&(u128, &str)| {
-        ms > 0 && ms.is_multiple_of(unit.0) && (unit.0 <= 1_000 || ms / unit.0 > 1 || unit.0 > 60_000)
-    };
-    match UNITS.iter().find(whole) {
-        Some((unit, word)) => format!("\"{}{word}\"", ms / unit),
-        None => format!("\"{ms}ms\""),
-    }
+    quoted(&written_duration(duration))
 }
 
-/// A size as a person writes it.
+/// A size as TOML has it.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
-        Some((unit, word)) => format!("\"{}{word}\"", bytes / unit),
-        None => format!("\"{bytes}B\""),
-    }
+    quoted(&written_size(bytes))
 }
 
 #[cfg(test)]

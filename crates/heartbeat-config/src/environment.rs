@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use figment::value::Value;
+use thiserror::Error;
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -38,18 +39,35 @@ pub(crate) fn from_environment(
     said
 }
 
-fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<String>, String> {
+/// The reason why a variable names no key.
+#[derive(Debug, Error)]
+enum PathError {
+    #[error("there is no realm `{0}`")]
+    NoRealm(String),
+    #[error("there is no section `{0}`")]
+    NoSection(String),
+    #[error("names no key")]
+    Empty,
+    #[error("does not name a key")]
+    NotAKey,
+    #[error("there is no key `{0}` in {1}")]
+    NoKey(String, &'static str),
+    #[error("`{0}` is read from the file only")]
+    FileOnly(String),
+}
+
+fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<String>, PathError> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (mut path, table, rest) = match words.as_slice() {
         ["heartbeat", rest @ ..] => (vec!["heartbeat".to_owned()], Table::Heartbeat, rest),
         ["defaults", rest @ ..] => (vec!["defaults".to_owned()], Table::Realm, rest),
         ["realm", name, rest @ ..] => {
             let same = |known: &&String| known.replace('-', "_") == *name;
-            let realm = realms.keys().find(same).ok_or_else(|| format!("there is no realm `{name}`"))?;
+            let realm = realms.keys().find(same).ok_or_else(|| PathError::NoRealm((*name).to_owned()))?;
             (vec!["realm".to_owned(), realm.clone()], Table::Realm, rest)
         }
-        [other, ..] => return Err(format!("there is no section `{other}`")),
-        [] => return Err("names no key".to_owned()),
+        [other, ..] => return Err(PathError::NoSection((*other).to_owned())),
+        [] => return Err(PathError::Empty),
     };
     let (table, key) = match rest {
         [key] => (table, *key),
@@ -61,13 +79,13 @@ fn env_path(words: &[String], realms: &BTreeMap<String, usize>) -> Result<Vec<St
         ["limits", key] => (Table::Limits, *key),
         ["log", key] => (Table::Log, *key),
         ["slo", key] => (Table::Slo, *key),
-        _ => return Err("does not name a key".to_owned()),
+        _ => return Err(PathError::NotAKey),
     };
     if keys::find(table, key).is_none() && !keys::reserved::is_reserved(table, key) {
-        return Err(format!("there is no key `{key}` in {}", table.as_str()));
+        return Err(PathError::NoKey(key.to_owned(), table.as_str()));
     }
     if table == Table::Heartbeat && EARLY_KEYS.contains(&key) {
-        return Err(format!("`{key}` is read from the file only"));
+        return Err(PathError::FileOnly(key.to_owned()));
     }
     path.extend(rest.iter().map(|word| (*word).to_owned()));
     Ok(path)

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use figment::value::Value;
-use glob::{MatchOptions, Pattern, glob_with};
+use glob::{GlobError, MatchOptions, Pattern, PatternError, glob_with};
 use heartbeat_process::{TrustError, read_trusted};
+use thiserror::Error;
 
 use crate::code::Code;
 use crate::defaults;
@@ -230,7 +231,7 @@ pub(crate) fn included(
         let matching = match matching {
             Ok(matching) => matching,
             Err(why) => {
-                problems.push(at(Diagnostic::new(Code::BadInclude, why), "in this pattern"));
+                problems.push(at(Diagnostic::new(Code::BadInclude, why.to_string()), "in this pattern"));
                 continue;
             }
         };
@@ -272,13 +273,21 @@ fn patterns(first: &Parsed<'_>) -> Vec<(String, Vec<String>)> {
     }
 }
 
+/// The reason why the files of a pattern are not known.
+#[derive(Debug, Error)]
+enum MatchError {
+    #[error("`{0}`: {error}", error = .1.msg)]
+    Pattern(String, #[source] PatternError),
+    #[error("cannot look into {}: {}", .0.path().display(), .0.error())]
+    Unreadable(#[from] GlobError),
+}
+
 /// Files that match, by name; directories are passed over.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let paths = glob_with(pattern, AS_IN_A_SHELL).map_err(|error| format!("`{pattern}`: {}", error.msg))?;
+fn matching(pattern: &str) -> Result<Vec<PathBuf>, MatchError> {
+    let paths = glob_with(pattern, AS_IN_A_SHELL);
     let mut found = Vec::new();
-    for path in paths {
-        let path =
-            path.map_err(|error| format!("cannot look into {}: {}", error.path().display(), error.error()))?;
+    for path in paths.map_err(|error| MatchError::Pattern(pattern.to_owned(), error))? {
+        let path = path?;
         if !path.is_dir() {
             found.push(path);
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heartbeat_probe::{Network, Probe, UrlError};
+use heartbeat_status::parse_size;
 use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
 use crate::bounds;
@@ -116,7 +117,7 @@ fn history(reader: &Reader<'_>, section: &Section<'_>) -> Duration {
 
 fn history_max(reader: &Reader<'_>, section: &Section<'_>) -> u64 {
     let Some(entry) = section.get("history_max") else { return defaults::HISTORY_MAX_BYTES };
-    let read = reader.parsed(&entry, "256MiB", units::size);
+    let read = reader.parsed(&entry, "256MiB", parse_size);
     if read.is_some_and(|bytes| bytes < MIN_HISTORY_BYTES) {
         let message = "`history_max` is at least 1MiB";
         let help = "for example history_max = \"64MiB\"";

@@ -1,6 +1,7 @@
 //! `limits`: what a realm may have.
 
 use heartbeat_process::Limits;
+use heartbeat_status::parse_size;
 
 use crate::code::Code;
 use crate::reader::{Entry, Reader, Section};
@@ -20,7 +21,7 @@ const STANDARD_NR_OPEN: u64 = 1_048_576;
 pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
     let size = |key: &str| {
         let entry = section.get(key)?;
-        if is_unlimited(&entry) { Some(RLIM_INFINITY) } else { reader.parsed(&entry, "64MiB", units::size) }
+        if is_unlimited(&entry) { Some(RLIM_INFINITY) } else { reader.parsed(&entry, "64MiB", parse_size) }
     };
     // A bound of the tree that is lifted is none at all.
     let of_tree = |key: &str| section.get(key).filter(|entry| !is_unlimited(entry));
@@ -36,7 +37,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
         Some(number)
     };
     let memory = of_tree("memory").and_then(|entry| {
-        let bytes = reader.parsed(&entry, "64MiB", units::size)?;
+        let bytes = reader.parsed(&entry, "64MiB", parse_size)?;
         if bytes < MIN_MEMORY_BYTES {
             refuse(reader, &entry, "`memory` is less than any program needs: at least 1MiB");
         }

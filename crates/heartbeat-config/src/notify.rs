@@ -9,7 +9,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, LogTarget};
 use heartbeat_status::wire::TEMPLATE_NAMES;
-use heartbeat_status::{IncidentStep, RealmName};
+use heartbeat_status::{IncidentStep, RealmName, nearest, parse_duration};
 use heartbeat_template::{FILTERS, TESTS, Template, TemplateError};
 
 use crate::code::Code;
@@ -21,7 +21,6 @@ use crate::keys::{self, Table};
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::realm::ReadRealm;
 use crate::selector;
-use crate::units;
 use crate::words;
 
 /// The steps of an incident, by the word for them.
@@ -395,7 +394,7 @@ fn check_fallbacks(reader: &Reader<'_>, written: &Dict) {
             (format!("receiver `{name}` is its own fallback"), "name another receiver".to_owned())
         } else {
             let others = written.keys().map(String::as_str).filter(|other| other != name);
-            let suggestion = keys::nearest(fallback, others);
+            let suggestion = nearest(fallback, others);
             let declare = || format!("declare it: [notify.{fallback}]");
             (
                 format!("there is no receiver `{fallback}`"),
@@ -411,7 +410,7 @@ fn repeat(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<Duration> {
     if entry.value.as_str() == Some("off") {
         return None;
     }
-    let repeat = reader.parsed(entry, "4h", units::duration)?;
+    let repeat = reader.parsed(entry, "4h", parse_duration)?;
     if repeat < MIN_REPEAT {
         let message = "a receiver is reminded at most once per minute";
         reader.value_problem(entry, Code::BadTiming, message, "too often", "for example repeat = \"4h\"");
@@ -436,7 +435,7 @@ fn template(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<String> {
 
 fn template_help(error: &TemplateError) -> String {
     let among = |name: &str, words: &[&str]| {
-        let suggestion = keys::nearest(name, words.iter().copied());
+        let suggestion = nearest(name, words.iter().copied());
         suggestion.map_or_else(
             || format!("there are {}", words.join(", ")),
             |suggestion| format!("did you mean `{suggestion}`?"),

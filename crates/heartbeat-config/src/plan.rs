@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
-use heartbeat_status::{EdgeKind, Gate, ProbeKind, RealmIx, RealmKind, RealmName, sanitise_line};
+use heartbeat_status::{EdgeKind, Gate, ProbeKind, RealmIx, RealmKind, RealmName, nearest, sanitise_line};
 use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, RealmSpec};
 
 use crate::code::Code;
 use crate::config::Heartbeat;
 use crate::diagnostic::{Diagnostic, Place, Severity};
-use crate::keys;
 use crate::reader::Reader;
 use crate::realm::{self, ReadRealm};
 
@@ -101,7 +100,7 @@ pub(crate) fn resolve(
                 }
             }
             None => {
-                let suggestion = keys::nearest(&need.name, realms.iter().map(|realm| realm.name.as_str()));
+                let suggestion = nearest(&need.name, realms.iter().map(|realm| realm.name.as_str()));
                 let help = match suggestion {
                     Some(suggestion) => format!("did you mean `{suggestion}`?"),
                     None => "register it first, or declare it in the configuration".to_owned(),

@@ -127,20 +127,20 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
     // What else is wrong with it is said in the same run.
     let is_url = made.is_some();
     let mut probe = made.or_else(|| HttpProbe::new("http://127.0.0.1/").ok())?;
-    let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, String>| {
+    let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, HttpError>| {
         if let Some(entry) = section.get(key)
             && let Some(text) = reader.text(&entry)
         {
             match change(probe.clone(), &text) {
                 Ok(changed) => probe = changed,
-                Err(why) => refuse(&entry, why),
+                Err(error) => refuse(&entry, error.to_string()),
             }
         }
     };
-    apply("method", &|probe, text| probe.with_method(text).map_err(|error| error.to_string()));
+    apply("method", &|probe, text| probe.with_method(text));
     apply("body", &|probe, text| Ok(probe.with_body(text.to_owned())));
     apply("contains", &|probe, text| Ok(probe.with_contains(text)));
-    apply("matches", &|probe, text| probe.with_matches(text).map_err(|error| error.to_string()));
+    apply("matches", &|probe, text| probe.with_matches(text));
     if let Some(entry) = section.get("status")
         && let Some(set) = statuses(reader, &entry)
     {

@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use heartbeat_status::written_duration;
 
 use crate::code::Code;
 use crate::cron::Cron;
-use crate::defaults::duration;
 use crate::reader::{Entry, Reader, Section};
 
 /// How late the end of a job may be reported where `grace` does not say it.
@@ -36,9 +36,9 @@ pub enum PushSchedule {
 impl fmt::Display for PushSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Every(every) => write!(f, "a heartbeat every {}", duration(*every).trim_matches('"')),
+            Self::Every(every) => write!(f, "a heartbeat every {}", written_duration(*every)),
             Self::Cron { cron, grace } => {
-                write!(f, "a heartbeat at {cron}, within {}", duration(*grace).trim_matches('"'))
+                write!(f, "a heartbeat at {cron}, within {}", written_duration(*grace))
             }
         }
     }

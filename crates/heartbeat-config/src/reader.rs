@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Num, Value};
-use heartbeat_status::RealmName;
+use heartbeat_status::{RealmName, nearest, parse_duration};
 
 use crate::advice::{self, Context};
 use crate::code::Code;
@@ -159,7 +160,7 @@ impl Reader<'_> {
             return None;
         }
         self.compared.set(compared + names.len());
-        keys::nearest(name, names.iter().map(RealmName::as_str))
+        nearest(name, names.iter().map(RealmName::as_str))
     }
 
     pub(crate) fn push(&self, diagnostic: Diagnostic) {
@@ -396,11 +397,11 @@ impl Reader<'_> {
     }
 
     /// A string that `parse` understands.
-    pub(crate) fn parsed<T>(
+    pub(crate) fn parsed<T, E: fmt::Display>(
         &self,
         entry: &Entry<'_>,
         example: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
         if let Value::Num(_, number) = entry.value {
             let key = entry.path.last().map_or("", String::as_str);
@@ -455,7 +456,7 @@ impl Reader<'_> {
                         }
                     }
                 };
-                self.value_problem(entry, Code::BadUnit, why, "not understood", &help);
+                self.value_problem(entry, Code::BadUnit, why.to_string(), "not understood", &help);
                 None
             }
         }
@@ -528,7 +529,7 @@ impl Reader<'_> {
     }
 
     pub(crate) fn duration(&self, section: &Section<'_>, key: &str) -> Option<Duration> {
-        section.get(key).and_then(|entry| self.parsed(&entry, "30s", units::duration))
+        section.get(key).and_then(|entry| self.parsed(&entry, "30s", parse_duration))
     }
 
     /// One word of a closed list.
@@ -539,7 +540,7 @@ impl Reader<'_> {
         }
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let nearest = words::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
-        let nearest = nearest.or_else(|| keys::nearest(&text, words.iter().map(|(word, _)| *word)));
+        let nearest = nearest.or_else(|| nearest(&text, words.iter().map(|(word, _)| *word)));
         let help = nearest.map_or_else(
             || format!("one of {list}"),
             |suggestion| format!("did you mean \"{suggestion}\"? There are {list}"),

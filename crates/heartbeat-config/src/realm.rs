@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, LogTarget, Readiness, User, UserError, parse_env_file};
-use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, Signal, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, Signal, WhileDown, parse_size};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
 use crate::bounds;
@@ -26,7 +26,6 @@ use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
 use crate::slo;
 use crate::translated;
-use crate::units;
 
 /// Where systemd-journald takes streams.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/stdout";
@@ -560,7 +559,7 @@ fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &ReadContext<'_>, na
     });
     let max_bytes = log
         .get("max_size")
-        .and_then(|entry| reader.parsed(&entry, "10MiB", units::size))
+        .and_then(|entry| reader.parsed(&entry, "10MiB", parse_size))
         .unwrap_or(defaults::LOG_MAX_BYTES);
     let keep = log
         .get("keep")

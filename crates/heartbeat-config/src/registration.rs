@@ -14,7 +14,7 @@ use std::time::Duration;
 use figment::value::{Dict, Tag, Value};
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
 use heartbeat_probe::{Denied, Networks, Probe};
-use heartbeat_status::{ProbeKind, RealmIx, RealmName, sanitise, sanitise_line};
+use heartbeat_status::{ProbeKind, RealmIx, RealmName, nearest, sanitise, sanitise_line};
 use heartbeat_supervisor::{Plan, RealmSpec};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
@@ -377,7 +377,7 @@ fn check(reader: &Reader<'_>, table: Table, path: &[String], values: &Dict) {
             ),
             None => {
                 let message = format!("unknown key `{name}` in {}", table.as_str());
-                let help = match keys::nearest(name, keys::registrable(table)) {
+                let help = match nearest(name, keys::registrable(table)) {
                     Some(suggestion) => format!("did you mean `{suggestion}`?"),
                     None => {
                         format!("there are {}", keys::registrable(table).collect::<Vec<_>>().join(", "))

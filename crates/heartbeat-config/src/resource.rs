@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use heartbeat_status::{parse_size, written_size};
+
 use crate::bounds;
 use crate::code::Code;
-use crate::defaults;
 use crate::reader::{Entry, Reader, Section, beside};
-use crate::units;
+use crate::units::{self, UnitError};
 
 /// The keys that bound the processes of the realm.
 const OF_THE_TREE: [&str; 3] = ["max_cpu", "max_memory", "max_fds"];
@@ -43,7 +44,7 @@ pub enum Least {
 impl fmt::Display for Least {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => f.write_str(defaults::size(*bytes).trim_matches('"')),
+            Self::Bytes(bytes) => f.write_str(&written_size(*bytes)),
             Self::Percent(percent) => write!(f, "{percent}%"),
         }
     }
@@ -61,7 +62,7 @@ impl fmt::Display for ResourceBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bounds = [
             self.max_cpu.map(|percent| format!("cpu up to {percent}%")),
-            self.max_memory.map(|bytes| format!("memory up to {}", defaults::size(bytes).trim_matches('"'))),
+            self.max_memory.map(|bytes| format!("memory up to {}", written_size(bytes))),
             self.max_fds.map(|count| format!("up to {count} descriptors")),
             self.max_load.map(|load| format!("load up to {load}")),
             self.memory_free.map(|least| format!("{least} of memory free")),
@@ -84,7 +85,7 @@ pub(crate) fn read(
     };
     let entry = section.get("resource")?;
     let max_cpu = section.get("max_cpu").and_then(|entry| reader.parsed(&entry, "80%", units::processors));
-    let max_memory = section.get("max_memory").and_then(|entry| reader.parsed(&entry, "512MiB", units::size));
+    let max_memory = section.get("max_memory").and_then(|entry| reader.parsed(&entry, "512MiB", parse_size));
     let max_fds = section
         .get("max_fds")
         .and_then(|entry| reader.ranged(&entry, "a number of descriptors", bounds::TREE_DESCRIPTORS));
@@ -141,10 +142,10 @@ pub(crate) fn read(
     Some(ResourceBounds { max_cpu, max_memory, max_fds, max_load, memory_free, disk })
 }
 
-fn least(text: &str) -> Result<Least, String> {
+fn least(text: &str) -> Result<Least, UnitError> {
     if text.ends_with('%') {
         units::percentage(text).map(Least::Percent)
     } else {
-        units::size(text).map(Least::Bytes)
+        Ok(Least::Bytes(parse_size(text)?))
     }
 }

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use glob::Pattern;
-use heartbeat_status::{EdgeKind, RealmName};
+use heartbeat_status::{EdgeKind, RealmName, nearest};
 
 use crate::code::Code;
-use crate::keys;
 use crate::reader::{Entry, Reader};
 use crate::realm::ReadRealm;
 
@@ -36,7 +35,7 @@ fn refuse(reader: &Reader<'_>, item: &Entry<'_>, text: &str, realms: &[ReadRealm
         let message = format!("`{text}` selects other realms from one moment to the next");
         (message, "name the realms, their group (`@web`) or a label (`team=core`)".to_owned())
     } else if RealmName::new(text).is_ok() {
-        let suggestion = keys::nearest(text, realms.iter().map(|realm| realm.spec.name.as_str()));
+        let suggestion = nearest(text, realms.iter().map(|realm| realm.spec.name.as_str()));
         let help = suggestion.map_or_else(
             || format!("declare it: [realm.{text}]"),
             |suggestion| format!("did you mean `{suggestion}`?"),

@@ -1,5 +1,7 @@
 //! `slo`: the objectives of a realm.
 
+use heartbeat_status::parse_duration;
+
 use crate::code::Code;
 use crate::config::Objective;
 use crate::defaults;
@@ -12,7 +14,7 @@ pub(crate) fn read(reader: &Reader<'_>, realm: &Section<'_>) -> Option<Objective
     let section = realm.table(reader, "slo");
     let availability =
         section.get("availability").map(|entry| reader.parsed(&entry, "99.9%", units::millionths));
-    let latency = section.get("latency").map(|entry| reader.parsed(&entry, "300ms", units::duration));
+    let latency = section.get("latency").map(|entry| reader.parsed(&entry, "300ms", parse_duration));
     let window = section.get("window").and_then(|entry| {
         let window = reader.parsed(&entry, "30d", units::long_duration)?;
         if !(defaults::MIN_SLO_WINDOW..=defaults::MAX_SLO_WINDOW).contains(&window) {

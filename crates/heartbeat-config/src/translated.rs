@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use figment::value::{Dict, Value};
 use heartbeat_probe::Probe;
+use heartbeat_status::{parse_duration, parse_size};
 
 use crate::cron::Cron;
 use crate::defaults;
@@ -50,10 +51,10 @@ impl Form {
                     Some(seconds) => format!("{seconds}s"),
                     None => units::meant(text()?).unwrap_or_else(|| text().unwrap_or_default().to_owned()),
                 };
-                units::duration(&meant).is_ok().then(|| quoted(meant))
+                parse_duration(&meant).is_ok().then(|| quoted(meant))
             }
             Self::Size => {
-                let sized = |meant: &String| units::size(meant).is_ok();
+                let sized = |meant: &String| parse_size(meant).is_ok();
                 units::meant(text()?)
                     .filter(sized)
                     .or_else(|| units::meant_size(text()?).filter(sized))
@@ -352,7 +353,7 @@ fn is_possible(key: &Key, toml: &str) -> bool {
             text.parse::<heartbeat_status::WallTime>().is_ok() || Cron::parse(text).is_ok()
         }
         (Table::Notify, "repeat") => {
-            text == "off" || units::duration(text).is_ok_and(|time| time.as_secs() >= 60)
+            text == "off" || parse_duration(text).is_ok_and(|time| time.as_secs() >= 60)
         }
         // What another tool has in the file is a secret here, which belongs in a file of its own.
         (_, "password_file" | "secret_file" | "token_file") => text.contains('/'),

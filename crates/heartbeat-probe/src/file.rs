@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind};
+use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, span_words};
 
 use crate::clock;
 use crate::kind::Kind;
@@ -20,8 +20,6 @@ use crate::tcp::contains;
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// What is known of a file at which a look does not return.
 const SILENT: &str = "a look at the file does not return: its file system does not answer";
-/// The seconds of a minute, an hour, a day, for people.
-const UNITS: [(u64, &str); 3] = [(24 * 60 * 60, "days"), (60 * 60, "h"), (60, "min")];
 
 /// Passes when the file or directory is there, and, if set, is young enough and contains a text.
 #[derive(Clone, Debug)]
@@ -167,10 +165,10 @@ fn unseen(error: &io::Error) -> Broken {
     Broken { outcome: fail(reason), detail }
 }
 
-/// `3 days`, `2 h`, `90 s`
+/// `3 days`, `2 h`, `90 s`, `1.5 s`
 fn aged(age: Duration) -> String {
-    let whole = UNITS.iter().find(|(unit, _)| age.as_secs() >= 2 * unit);
-    whole.map_or_else(|| seconds(age), |(unit, name)| format!("{} {name}", age.as_secs() / unit))
+    const MINUTES_FROM: Duration = Duration::from_secs(120);
+    if age < MINUTES_FROM { seconds(age) } else { span_words(age) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use heartbeat_supervisor::{
 };
 
 use crate::coverage;
-use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
+use crate::invariant::{Breach, OF_EFFECTS, OF_STEPS, View};
 use crate::recording::{Recorded, Recording, Step};
 use crate::reference::{Heard, Reference};
 use crate::report::{Options, Report, Violation};
@@ -455,7 +455,7 @@ impl Sim {
         }
         let view = self.view(&after, &effects, &events, timed);
         for (name, invariant) in OF_STEPS {
-            if let Err(detail) = invariant(&view) {
+            if let Err(Breach(detail)) = invariant(&view) {
                 return Err(self.violation(name, detail));
             }
         }
@@ -673,7 +673,7 @@ impl Sim {
         for effect in effects {
             let view = self.view(after, effects, events, timed);
             for (name, invariant) in OF_EFFECTS {
-                if let Err(detail) = invariant(&view, effect) {
+                if let Err(Breach(detail)) = invariant(&view, effect) {
                     return Err(self.violation(name, detail));
                 }
             }

@@ -5,39 +5,9 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::WallTime;
+use crate::quantity::human_seconds;
 
 const MS_PER_S: i64 = 1_000;
-const S_PER_MINUTE: i64 = 60;
-const S_PER_HOUR: i64 = 3_600;
-const S_PER_DAY: i64 = 86_400;
-/// From here on hours no longer matter.
-const DAYS_ALONE: i64 = 100;
-
-/// Seconds for a person, in at most two units: `26s`, `4m05s`, `2h15m`, `3d04h`, `120d`.
-#[must_use]
-pub fn human_seconds(seconds: i64) -> String {
-    let s = seconds.max(0);
-    if s < S_PER_MINUTE {
-        format!("{s}s")
-    } else if s < S_PER_HOUR {
-        format!("{}m{:02}s", s / S_PER_MINUTE, s % S_PER_MINUTE)
-    } else if s < S_PER_DAY {
-        format!("{}h{:02}m", s / S_PER_HOUR, s % S_PER_HOUR / S_PER_MINUTE)
-    } else if s < DAYS_ALONE * S_PER_DAY {
-        format!("{}d{:02}h", s / S_PER_DAY, s % S_PER_DAY / S_PER_HOUR)
-    } else {
-        format!("{}d", s / S_PER_DAY)
-    }
-}
-
-/// As [`human_seconds`], without a part that is zero: `30d`, `1h`, `5m`, `1h30m`.
-#[must_use]
-pub fn short_seconds(seconds: i64) -> String {
-    let mut text = human_seconds(seconds);
-    let zero = ["00h", "00m", "00s"].into_iter().find_map(|zero| text.strip_suffix(zero).map(str::len));
-    zero.into_iter().for_each(|length| text.truncate(length));
-    text
-}
 
 /// How long ago `then` was at `now`.
 #[must_use]
@@ -63,18 +33,6 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        for (seconds, text) in [
-            (-5, "0s"),
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m00s"),
-            (245, "4m05s"),
-            (8_124, "2h15m"),
-            (273_600, "3d04h"),
-            (86_400 * 120, "120d"),
-        ] {
-            assert_eq!(human_seconds(seconds), text);
-        }
         let at = WallTime::from_millis;
         assert_eq!(age(at(0), at(26_900)), "26s");
         assert_eq!(ahead(at(3_001), at(0)), "in 4s");

@@ -45,12 +45,15 @@ mod info;
 mod outcome;
 mod own_problem;
 pub mod printed;
+mod quantity;
 mod run_fact;
 mod said;
 mod secrets;
 mod snapshot;
 mod start_failure;
 mod status;
+#[cfg(feature = "suggestions")]
+mod suggestions;
 mod tally;
 mod text;
 mod time;
@@ -58,7 +61,7 @@ mod time;
 pub mod wire;
 
 pub use action::Action;
-pub use age::{age, ahead, human_seconds, short_seconds};
+pub use age::{age, ahead};
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};
@@ -73,6 +76,10 @@ pub use outcome::{
     ProbePhase,
 };
 pub use own_problem::{OwnProblem, OwnProblemKind};
+pub use quantity::{
+    QuantityError, clock_span, coarse_seconds, human_seconds, parse_duration, parse_size, short_seconds,
+    short_size, size_words, span_words, written_duration, written_size,
+};
 pub use run_fact::{Hook, RunFact, StartError};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
@@ -83,8 +90,12 @@ pub use start_failure::StartFailure;
 pub use status::{
     Desired, Flag, Mute, NeedState, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why,
 };
+#[cfg(feature = "suggestions")]
+pub use suggestions::{nearest, suggestions};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
-pub use text::{clock_span, is_hostile, sanitise, sanitise_line, shortened, without_markup};
+pub use text::{is_hostile, sanitise, sanitise_line, shortened, without_markup};
+#[cfg(feature = "wire")]
+pub use time::TimeError;
 pub use time::{Instant, WallAnchor, WallTime};
 
 /// The examples of the README, as tests.

@@ -3,32 +3,11 @@
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
-use core::time::Duration;
 
 /// Longest line kept, in characters; `…` marks a cut.
 const MAX_LINE_CHARS: usize = 300;
 /// Longest end of a sentence that survives a cut before it, in characters.
 const MAX_END_CHARS: usize = 30;
-
-/// A length of time for a person: `0.5s`, `45s`, `5m00s`, `1h05m`.
-///
-/// ```
-/// use core::time::Duration;
-/// use heartbeat_status::clock_span;
-///
-/// assert_eq!(clock_span(Duration::from_secs(300)), "5m00s");
-/// ```
-#[must_use]
-pub fn clock_span(time: Duration) -> String {
-    const TENTHS_BELOW_SECONDS: u64 = 10;
-    let seconds = time.as_secs();
-    match seconds {
-        0..TENTHS_BELOW_SECONDS => format!("{seconds}.{}s", time.subsec_millis() / 100),
-        TENTHS_BELOW_SECONDS..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
-    }
-}
 
 /// True for a character that could move a cursor, hide or reorder text.
 #[must_use]

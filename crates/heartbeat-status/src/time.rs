@@ -109,12 +109,27 @@ impl fmt::Display for WallTime {
     }
 }
 
+/// A text that is not a moment of RFC 3339.
+#[cfg(feature = "wire")]
+#[derive(Clone, Debug)]
+pub struct TimeError(jiff::Error);
+
+#[cfg(feature = "wire")]
+impl fmt::Display for TimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(feature = "wire")]
+impl core::error::Error for TimeError {}
+
 #[cfg(feature = "wire")]
 impl core::str::FromStr for WallTime {
-    type Err = String;
+    type Err = TimeError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let timestamp: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let timestamp: jiff::Timestamp = text.parse().map_err(TimeError)?;
         Ok(Self(timestamp.as_millisecond()))
     }
 }

@@ -5,12 +5,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use heartbeat_status::{EventKind, RestartCause};
+use heartbeat_status::{EventKind, RestartCause, size_words};
 
 use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::state::{State, stopping};
-use crate::words;
 
 /// Samples in a row over the limit before the core acts, so that it ignores a peak.
 const MAX_SAMPLES_OVER: u32 = 3;
@@ -42,7 +41,7 @@ impl Realm {
         }
         self.evidence.samples_over = 0;
         let detail =
-            format!("out of memory: its processes use {}, limit {}", words::size(bytes), words::size(limit));
+            format!("out of memory: its processes use {}, limit {}", size_words(bytes), size_words(limit));
         stopping::restart(self, ctx, RestartCause::OutOfMemory, detail);
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use heartbeat_status::Instant;
 use heartbeat_status::{
     Attempt, Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx,
-    RealmKind, Reason, RestartAttempt, RestartCause, Role, Status, Why,
+    RealmKind, Reason, RestartAttempt, RestartCause, Role, Status, Why, span_words, written_duration,
 };
 
 use crate::ctx::Outbox;
@@ -53,7 +53,7 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
 
 /// The answer for a realm that is well again, and whose incident stays open until it has been well for `reset_after`.
 pub(crate) fn with_open_incident(why: Why, spec: &RealmSpec, until: Instant) -> Why {
-    let time = words::duration(spec.restart.reset_after());
+    let time = written_duration(spec.restart.reset_after());
     let message = format!(
         "{}; it failed again soon after a recovery, so its incident stays open until it has been healthy for {time}",
         why.message
@@ -129,7 +129,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             let ended = realm.history.last_exit.map_or_else(
                 || "done".to_string(),
                 |last| match last.ran_for {
-                    Some(ran_for) => format!("{} after {}", last.exit, words::span(ran_for)),
+                    Some(ran_for) => format!("{} after {}", last.exit, span_words(ran_for)),
                     None => last.exit.to_string(),
                 },
             );
@@ -243,7 +243,7 @@ fn next_heartbeatd(action: NextAction) -> Next {
 /// KILL: at a known time, or after the realms that need this one.
 fn end_of_stop(view: &View<'_>) -> Next {
     let after = || {
-        let timeout = words::duration(view.spec().stop.timeout);
+        let timeout = written_duration(view.spec().stop.timeout);
         format!("its dependents are stopped and it has not ended {timeout} later")
     };
     kill_at(view).map_or_else(|| Next::when(NextAction::Kill, after()), |at| Next::at(NextAction::Kill, at))
@@ -465,7 +465,7 @@ fn starting_up(view: &View<'_>) -> Option<String> {
     let since = realm.generation.started_at.unwrap_or(view.now);
     let words = realm.says_it_starts(view.spec())?.1;
     let words = if words.is_empty() { "it says that it is starting up" } else { words };
-    Some(format!("starting: {words} (for {})", words::duration(view.now.since(since))))
+    Some(format!("starting: {words} (for {})", written_duration(view.now.since(since))))
 }
 
 fn next_probe(view: &View<'_>) -> Option<Instant> {
@@ -635,7 +635,7 @@ pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold)
             format!("{} other {restarts} for health {are} under way ({})", others.len(), others.join(", "))
         }
         Hold::Exhausted(_) => {
-            format!("{} restarts for health in {}", settings.restarts, words::duration(settings.per))
+            format!("{} restarts for health in {}", settings.restarts, written_duration(settings.per))
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Words for people: lengths of time, sizes, and the results of probes.
+//! Words for people: the results of probes.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use heartbeat_status::{Instant, Verdict, printed};
 
@@ -13,44 +12,10 @@ use crate::{ProbeSpec, RealmSpec};
 /// Most of the detail of a probe that a message shows, in characters.
 const MAX_DETAIL_CHARS: usize = 100;
 
-/// A length of time for a person: `0.2 s`, `95 s`, `12 min`, `3 h`.
-pub(crate) fn span(time: Duration) -> String {
-    const MINUTES_FROM: Duration = Duration::from_secs(120);
-    const HOURS_FROM: Duration = Duration::from_secs(7_200);
-    if time < Duration::from_secs(10) {
-        format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
-    } else if time < MINUTES_FROM {
-        format!("{} s", time.as_secs())
-    } else if time < HOURS_FROM {
-        format!("{} min", time.as_secs() / 60)
-    } else {
-        format!("{} h", time.as_secs() / 3_600)
-    }
-}
-
-/// A size for a person: `80.3 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
-        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
 /// `postgres is degraded: sorry, too many clients already` for the suspects of a realm.
 pub(crate) fn suspects(suspects: impl Iterator<Item = (String, String)>) -> String {
     let words = suspects.map(|(name, says)| alloc::format!("{name} is degraded: {says}"));
     words.collect::<Vec<_>>().join(", and ")
-}
-
-/// A configured length of time: `5m`, `90s`, `500ms`.
-pub(crate) fn duration(time: Duration) -> String {
-    match time.as_millis() {
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
-        ms => format!("{ms}ms"),
-    }
 }
 
 /// The part of a probe's detail that fits a message.

@@ -94,6 +94,7 @@ pub(crate) fn duration(written: &str) -> Option<String> {
             "m" | "min" | "minute" | "minutes" => "m",
             "h" | "hr" | "hour" | "hours" => "h",
             "d" | "day" | "days" => "d",
+            "w" | "week" | "weeks" => "w",
             _ => return None,
         };
         if digits == 0 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::{SLO_SCHEMA, SloDocument};
-use heartbeat_status::{WallTime, sanitise_line};
+use heartbeat_status::{WallTime, parse_duration, sanitise_line};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;
@@ -98,20 +98,6 @@ fn moment(query: &Query<'_>, name: &str) -> Result<Option<WallTime>, ApiError> {
     parsed.map_err(|_| ApiError::bad(format!("`{name}` is a time like 2026-11-23T22:40:00Z")))
 }
 
-/// A number with `s`, `m`, `h` or `d`.
 fn duration(name: &str, text: &str) -> Result<Duration, ApiError> {
-    let parsed = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3_600,
-            "d" => 86_400,
-            _ => return None,
-        };
-        number.parse::<u64>().ok()?.checked_mul(seconds)
-    };
-    parsed()
-        .map(Duration::from_secs)
-        .ok_or_else(|| ApiError::bad(format!("`{name}` is a duration like 10m or 90d")))
+    parse_duration(text).map_err(|_| ApiError::bad(format!("`{name}` is a duration like 10m or 90d")))
 }

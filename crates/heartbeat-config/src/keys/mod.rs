@@ -16,6 +16,7 @@ pub(crate) mod reserved;
 mod table;
 mod takes;
 
+use heartbeat_status::nearest;
 pub(crate) use kinds::{KINDS, OF_TLS, RECEIVERS, means_something};
 pub(crate) use probes::RECORDS;
 pub use table::Table;
@@ -107,20 +108,9 @@ pub(crate) fn registrable(table: Table) -> impl Iterator<Item = &'static str> {
     of(table).filter(|key| key.registrable).map(|key| key.name)
 }
 
-/// The key that looks like `name`: within distance 2, or a third of the word.
+/// The key whose name resembles `name`.
 pub(crate) fn suggestion(table: Table, name: &str) -> Option<&'static str> {
     nearest(name, names(table))
-}
-
-/// The nearest of `words`, if it is near at all: within distance 2, or a third of the word.
-#[must_use]
-pub fn nearest<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = 2.max(name.chars().count() / 3);
-    words
-        .map(|word| (strsim::damerau_levenshtein(name, word), word))
-        .filter(|(distance, word)| *distance <= limit && *distance < word.len())
-        .min()
-        .map(|(_, word)| word)
 }
 
 #[cfg(test)]

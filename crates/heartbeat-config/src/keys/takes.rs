@@ -70,7 +70,7 @@ pub enum Takes {
 /// Strings may hold variables.
 const VARIABLE: &str = "\\$\\{";
 /// Numbers with units of time.
-const DURATION: &str = " *([0-9]+(ms|s|m|h|d))+ *";
+const DURATION: &str = " *([0-9]+(ms|s|m|h|d|w))+ *";
 
 impl Takes {
     /// In words, for people.

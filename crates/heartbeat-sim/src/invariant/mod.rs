@@ -31,7 +31,10 @@ pub(crate) struct View<'a> {
     pub(crate) timed: bool,
 }
 
-type Verdict = Result<(), String>;
+/// How an invariant is broken, in words.
+pub(crate) struct Breach(pub(crate) String);
+
+type Verdict = Result<(), Breach>;
 type OfEffect = fn(&View<'_>, &Effect) -> Verdict;
 type OfStep = fn(&View<'_>) -> Verdict;
 
@@ -92,7 +95,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
 ];
 
 fn fail(condition: bool, words: impl FnOnce() -> String) -> Verdict {
-    if condition { Err(words()) } else { Ok(()) }
+    if condition { Err(Breach(words())) } else { Ok(()) }
 }
 
 fn status(snapshot: &Snapshot, realm: RealmIx) -> Option<&RealmStatus> {

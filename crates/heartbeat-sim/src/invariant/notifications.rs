@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::{EventKind, FailReason, Outcome, Phase, RealmIx, RestartCause, Role, Status};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
-use super::{Verdict, View, fail};
+use super::{Breach, Verdict, View, fail};
 use crate::reference::Heard;
 
 /// The probe by which a realm says that it is ready, and its watchdog.
@@ -47,7 +47,7 @@ pub(super) fn no_beat_is_missed_that_was_heard_in_time(view: &View<'_>) -> Verdi
             continue;
         }
         let Some(watchdog) = heard.watchdog.or(watchdog).filter(|watchdog| !watchdog.is_zero()) else {
-            return Err(format!("{name} has no watchdog, and has missed a beat"));
+            return Err(Breach(format!("{name} has no watchdog, and has missed a beat")));
         };
         let silent = heard.last_beat.map(|last| view.now.since(last));
         fail(silent.is_none_or(|silent| silent < watchdog), || {

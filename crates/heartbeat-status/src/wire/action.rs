@@ -8,7 +8,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, LagEntry, Open};
-use crate::{OwnProblemKind, WallTime};
+use crate::{OwnProblemKind, WallTime, coarse_seconds};
 
 closed_list! {
     /// How far a caller wants to wait.
@@ -212,19 +212,12 @@ impl HoldEntry {
     #[must_use]
     pub fn sentence(&self) -> String {
         let by = self.by.as_ref().map_or_else(String::new, |by| format!(" ({by})"));
-        let ago = self.ago_s.map_or_else(String::new, |ago| format!(" {} ago", coarse(ago)));
+        // Never negative, and far from the end of the range.
+        let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+        let ago = self.ago_s.map_or_else(String::new, |ago| format!(" {} ago", coarse_seconds(seconds(ago))));
         let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         format!("{} was stopped by an operator{by}{ago}{reason}", self.realm)
     }
-}
-
-/// `12s`, `5m`, `3h`, `2d`: in the largest unit that says something.
-fn coarse(seconds: f64) -> String {
-    const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    // Never negative, and far from the end of the range.
-    let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
-    let (unit, word) = UNITS.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "s"));
-    format!("{}{word}", seconds / unit)
 }
 
 /// One step of a plan.

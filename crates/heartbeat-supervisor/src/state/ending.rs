@@ -7,7 +7,7 @@ use core::time::Duration;
 use heartbeat_restart::{Decision, RestartWhen};
 use heartbeat_status::{
     Desired, EventKind, Exit, RealmKind, Reason, RestartCause, RestartResult, RestartStep, StartError,
-    StartFailure,
+    StartFailure, size_words, span_words,
 };
 
 use super::{
@@ -16,7 +16,6 @@ use super::{
 use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::shown::Crash;
-use crate::words;
 
 /// The core looks again after this at a port that a stranger holds.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
@@ -70,11 +69,11 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
 /// `exit code 1 after 12 min`.
 pub(crate) fn how_it_ended(realm: &Realm, ctx: &Ctx<'_>, exit: &Exit) -> String {
     let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
-        Some(limit) => format!("killed for want of memory (limit {})", words::size(limit)),
+        Some(limit) => format!("killed for want of memory (limit {})", size_words(limit)),
         None => exit.to_string(),
     };
     match realm.history.last_exit.and_then(|last| last.ran_for) {
-        Some(ran_for) => format!("{how} after {}", words::span(ran_for)),
+        Some(ran_for) => format!("{how} after {}", span_words(ran_for)),
         None => how,
     }
 }
