@@ -208,7 +208,8 @@ fn words(identifier: &str) -> Vec<String> {
 #[must_use]
 pub fn text_error_violations(files: &[File]) -> Vec<String> {
     let is_text = |line: &str| {
-        line.contains("Result<") && [", String>", ", Vec<String>>"].iter().any(|text| line.contains(text))
+        let made = line.split_once("Result<").map_or("", |(_, made)| made);
+        [", String>", ", Vec<String>>"].iter().any(|text| made.contains(text))
     };
     product(files)
         .filter(|(file, _, line)| is_judged(&file.path, TEXT_ERRORS) && is_text(line))

@@ -120,7 +120,7 @@ impl From<ClientError> for Failure {
             other => plain_words(&other.to_string()),
         };
         match error {
-            ClientError::BadHost { .. } => Self::new(Exit::Usage, message),
+            ClientError::BadHost(_) => Self::new(Exit::Usage, message),
             ClientError::Unreachable { ref source, .. } if is_denied(source.as_ref()) => Self::new(Exit::Unreachable, message)
                 .help("run it with sudo or as heartbeatd's user, widen `socket_mode` in [heartbeat], or only read: -H http://127.0.0.1:4327"),
             ClientError::Unreachable { .. } => {
@@ -221,7 +221,7 @@ mod tests {
         let host = || Host::Unix("/run/h.sock".into());
         let plain = |text: &str| text.to_owned();
         let cases = [
-            (ClientError::BadHost { text: plain("x"), why: "y" }, 2),
+            ("x".parse::<Host>().unwrap_err().into(), 2),
             (
                 ClientError::Unreachable {
                     host: host(),

@@ -14,7 +14,7 @@ use crate::age::parse_duration;
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where heartbeatd listens: unix:PATH, https://NAME:PORT or http://ADDRESS:PORT [default: the configured socket]
-    #[arg(short = 'H', long, global = true, value_name = "HOST", value_parser = parse_host)]
+    #[arg(short = 'H', long, global = true, value_name = "HOST")]
     pub(crate) host: Option<Host>,
     /// File with the token of heartbeatd's `token_file`, for https:// and loopback addresses
     #[arg(long = "token-file", global = true, value_name = "FILE", value_parser = read_token)]
@@ -104,8 +104,4 @@ fn read_token(path: &str) -> Result<Token, String> {
     let read = File::open(path).and_then(|file| file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text));
     read.map_err(|error| format!("{path} cannot be read: {error}"))?;
     Token::new(&text).ok_or_else(|| format!("{path} holds no token: it is empty, or has blanks in it"))
-}
-
-fn parse_host(text: &str) -> Result<Host, String> {
-    text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
 }

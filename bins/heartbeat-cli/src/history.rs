@@ -150,7 +150,7 @@ type Line = (&'static str, fn(&UsageTimes) -> Option<LevelEntry>, fn(f64) -> Str
 /// What the processes of a realm use, and what the host uses.
 const QUANTITIES: [Line; 5] = [
     ("cpu", |usage| usage.cpu_percent, age::cpu),
-    ("memory", |usage| usage.rss_bytes, age::size),
+    ("memory", |usage| usage.rss_bytes, |bytes| age::size(bytes as u64)),
     ("fds", |usage| usage.fds, |count| format!("{count:.0}")),
     ("load", |usage| usage.load, |load| format!("{load:.2}")),
     ("disk", |usage| usage.disk_percent, |percent| format!("{percent:.0}%")),

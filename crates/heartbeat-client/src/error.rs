@@ -6,20 +6,15 @@ use std::time::Duration;
 use heartbeat_status::wire::{ActionDocument, Problem};
 use thiserror::Error as ThisError;
 
-use crate::Host;
+use crate::host::{Host, HostError};
 
 /// Why a question to heartbeatd has no answer.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// A host that is neither `unix:PATH` nor `http://ADDRESS[:PORT]` nor `https://NAME[:PORT]`.
-    #[error("`{text}` is not a host: {why}")]
-    BadHost {
-        /// What was given.
-        text: String,
-        /// The rule that was broken.
-        why: &'static str,
-    },
+    /// A text that is not a host.
+    #[error(transparent)]
+    BadHost(#[from] HostError),
     /// No process listens there, or the connection broke before an answer.
     #[error("heartbeatd does not answer at {host}: {why}")]
     Unreachable {

@@ -5,12 +5,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use heartbeat_http::daemon_socket;
+use thiserror::Error;
 
-use crate::ClientError;
-
-/// Port of heartbeatd's TCP door when none is given.
+/// Port of heartbeatd's TCP listener when none is given.
 pub const DEFAULT_PORT: u16 = 4327;
-/// A door of heartbeatd.
+
+/// A text that is neither `unix:PATH` nor `http://ADDRESS[:PORT]` nor `https://NAME[:PORT]`.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{text}` is not a host: {why}")]
+pub struct HostError {
+    text: String,
+    why: &'static str,
+}
+
+/// A listener of heartbeatd.
 ///
 /// ```
 /// use heartbeat_client::Host;
@@ -21,7 +29,7 @@ pub const DEFAULT_PORT: u16 = 4327;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A Unix socket: the door for everything, by default.
+    /// A Unix socket: the listener for everything, by default.
     Unix(PathBuf),
     /// Plain HTTP over TCP: read-only without a token.
     Tcp {
@@ -85,10 +93,10 @@ impl fmt::Display for Host {
 }
 
 impl FromStr for Host {
-    type Err = ClientError;
+    type Err = HostError;
 
-    fn from_str(text: &str) -> Result<Self, ClientError> {
-        let bad = |why| ClientError::BadHost { text: text.to_owned(), why };
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let bad = |why| HostError { text: text.to_owned(), why };
         if let Some(path) = text.strip_prefix("unix:") {
             // `unix:///run/x` is how URLs would spell it; both mean the same path.
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -180,8 +188,7 @@ mod tests {
             "http://[::1]x",
             "http://a b",
         ] {
-            let error = text.parse::<Host>().unwrap_err();
-            assert!(matches!(error, ClientError::BadHost { .. }), "{text}: {error}");
+            assert!(text.parse::<Host>().is_err(), "{text}");
         }
     }
 

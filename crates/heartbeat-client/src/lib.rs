@@ -41,7 +41,7 @@ pub use client::{BeatEvent, Client, GraphFormat, HistoryRange};
 pub use error::ClientError;
 pub use events::{Events, LogLines};
 pub use heartbeat_http::{SOCKET_VARIABLE, SYSTEM_SOCKET};
-pub use host::{DEFAULT_PORT, Host};
+pub use host::{DEFAULT_PORT, Host, HostError};
 pub use token::Token;
 pub use transport::MAX_BODY_BYTES;
 

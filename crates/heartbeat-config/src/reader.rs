@@ -539,9 +539,9 @@ impl Reader<'_> {
             return Some(*value);
         }
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let nearest = words::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
-        let nearest = nearest.or_else(|| nearest(&text, words.iter().map(|(word, _)| *word)));
-        let help = nearest.map_or_else(
+        let meant = words::policy(&text).filter(|meant| words.iter().any(|(word, _)| word == meant));
+        let meant = meant.or_else(|| nearest(&text, words.iter().map(|(word, _)| *word)));
+        let help = meant.map_or_else(
             || format!("one of {list}"),
             |suggestion| format!("did you mean \"{suggestion}\"? There are {list}"),
         );

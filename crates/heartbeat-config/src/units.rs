@@ -93,12 +93,6 @@ pub(crate) fn meant(text: &str) -> Option<String> {
 }
 
 /// `0.5s` and `1.5 h` in the largest unit in which they are whole.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "a number of milliseconds within the bounds below"
-)]
 fn whole(tight: &str) -> Option<String> {
     let at = tight.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let number: f64 = tight[..at].parse().ok()?;

@@ -231,7 +231,6 @@ pub fn size_words(bytes: u64) -> String {
 
 /// A size in a column: `4.0MiB`, `141MiB`, `1.5GiB`.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
 pub fn short_size(bytes: u64) -> String {
     const STEP: f64 = 1024.0;
     let (mut number, mut unit) = (bytes as f64 / STEP, "KiB");

@@ -1,8 +1,6 @@
 //! Time as data. This crate reads no clock: the driver stamps and passes times in.
 
 #[cfg(feature = "wire")]
-use alloc::string::{String, ToString};
-#[cfg(feature = "wire")]
 use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
@@ -172,6 +170,8 @@ impl WallAnchor {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]

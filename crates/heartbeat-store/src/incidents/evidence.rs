@@ -5,7 +5,7 @@ use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use rusqlite::{Connection, params};
 
 use crate::StoreError;
-use crate::incidents::rows::{failed, put};
+use crate::incidents::table::{failed, put};
 
 /// Incidents with evidence; that of the oldest goes first.
 const MAX_INCIDENTS: i64 = 1_000;

@@ -4,6 +4,7 @@ mod batch;
 mod evidence;
 mod outbox;
 mod rows;
+mod table;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 use heartbeat_status::{DeliveryState, WallTime};
 
 use crate::StoreError;
-use crate::incidents::rows::{failed, next, parsed, put, text};
+use crate::incidents::table::{failed, next, parsed, put, text};
 use crate::incidents::{Attempt, AttemptOutcome, Delivery, OutboxEntry};
 
 /// Notifications that are not due and are kept for `notify log`, beside those of open incidents.

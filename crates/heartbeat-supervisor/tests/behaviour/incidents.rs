@@ -591,7 +591,7 @@ fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() 
     assert_eq!(opened, 2, "the first was over when it failed again");
     let why = d.status(A).why.clone();
     let kept =
-        "it failed again soon after a recovery, so its incident stays open until it has been healthy for 1m";
+        "it failed again soon after a recovery, so its incident stays open until it has been healthy for 60s";
     assert!(why.message.ends_with(kept), "{}", why.message);
     // A restart that an operator asks for proves no more than the recoveries before it did.
     d.order(Action::Restart, A);
