@@ -98,15 +98,17 @@ pub fn memory() -> io::Result<File> {
     Ok(File::from(memory))
 }
 
-/// Notes that a run of a realm begins to write, before its program is exec'd. True: its output is in memory.
-pub fn begin(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
-    begin_if(target, owner, run, pid, |_| true)
+/// Notes that a run of a realm, with the pid of its main process, begins to write, before its program is exec'd.
+/// `output` is a path in `/proc` to where its output goes. True: its output is in memory.
+pub fn begin(target: &Target, owner: Option<Owner>, run: (u64, u32), output: &Path) -> bool {
+    begin_if(target, owner, run, output, |_| true)
 }
 
 /// The same for a run that heartbeatd takes over. Output that the program has sent elsewhere is the program's own.
 pub fn take_over(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
     let named = std::fs::metadata(target.place()).ok().map(|meta| id(&meta));
-    begin_if(target, owner, run, pid, |meta| Some(id(meta)) == named || was_log(target, pid))
+    let is_log = |meta: &std::fs::Metadata| Some(id(meta)) == named || was_log(target, pid);
+    begin_if(target, owner, (run, pid), &output_of(pid), is_log)
 }
 
 /// Whether the output of a process goes to what was that log: a file that was removed from its path, or lies beside it.
@@ -119,20 +121,19 @@ fn was_log(target: &Target, pid: u32) -> bool {
 fn begin_if(
     target: &Target,
     owner: Option<Owner>,
-    run: u64,
-    pid: u32,
+    (run, pid): (u64, u32),
+    output: &Path,
     is_log: impl Fn(&std::fs::Metadata) -> bool,
 ) -> bool {
     let place = target.place();
-    let output = output_of(pid);
-    let in_memory = is_memory(&output);
-    let file = std::fs::metadata(&output).ok().filter(|meta| meta.is_file() && is_log(meta));
+    let in_memory = is_memory(output);
+    let file = std::fs::metadata(output).ok().filter(|meta| meta.is_file() && is_log(meta));
     let mut writers = writers();
     let (mut stray, copies) =
         writers.remove(&place).map(|before| (before.stray, before.copies)).unwrap_or_default();
     // Of the runs before, the newest is enough: the LogKeeper would have copied their output if it could.
     stray.drain(..stray.len().saturating_sub(1));
-    if in_memory && let Ok(source) = open_again(&output) {
+    if in_memory && let Ok(source) = open_again(output) {
         stray.push(Stray::new(Arc::new(source), 0, run, in_memory));
     }
     let file = file.filter(|_| !in_memory).map(|meta| (id(&meta), meta.len()));

@@ -69,7 +69,8 @@ impl Program {
         let output = opened.or_else(|_| memory().map(OwnedFd::from)).unwrap();
         // It waits until it is known, as a child of heartbeatd does.
         let mut child = shell("read -r _; exec sh -c \"$0\" </dev/null", script, output);
-        let in_memory = begin(&target, owner, run, child.id());
+        let output = PathBuf::from(format!("/proc/{}/fd/1", child.id()));
+        let in_memory = begin(&target, owner, (run, child.id()), &output);
         drop(child.stdin.take());
         Self { child, target, run, in_memory }
     }

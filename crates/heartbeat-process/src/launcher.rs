@@ -1,11 +1,15 @@
-//! The child's side of a start: everything between heartbeatd and the realm's own first instruction.
+//! The launcher: a small process that makes the children of heartbeatd, so that no code of heartbeatd runs between fork
+//! and exec.
 //!
-//! The launcher is our own program in a second role: a process with one thread that waits for specifications and forks
-//! a copy of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything
-//! up in ordinary Rust, so no code of heartbeatd runs between fork and exec. Its order: set everything up, say `ready`,
-//! wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, the socket
-//! closes and the copy exits: no program runs without a record. The launcher itself exits when heartbeatd closes the
-//! socket for orders.
+//! It is our own program in a second role, with one thread. For each order it makes a child of heartbeatd, born in the
+//! control group of the run. The order of every child: set everything up, wait for `proceed`, say `exec`, execve. If
+//! heartbeatd dies before `proceed`, the socket closes and the child exits: no program runs without a record.
+//!
+//! Most children share the launcher's memory until execve (`Nursery`), which costs half of a copy. For them the
+//! launcher does beforehand what may allocate, and opens the log. A child that may wait before it is set up, that becomes
+//! another user, or that only checks its program has a copy of the memory instead, and runs ordinary Rust there.
+//!
+//! The launcher exits when heartbeatd closes the socket for orders.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -18,26 +22,27 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+use nix::unistd::{dup2_stdin, setsid};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
 use rustix::time::Timespec;
 
 use crate::channel::{LaunchOrder, Specification};
+use crate::child::{self, NOT_LAUNCHED, Program, begin, begin_session, enter, redirect};
 use crate::failure::{Failure, failed, failed_io};
 use crate::limits::OwnLimits;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
-use crate::sys::Fork;
+use crate::sys::{ChildRoom, Fork, Words};
 use crate::{EnvFileError, LaunchSpec, LogFiles, LogTarget, channel, program, sys};
 
 /// The launcher's name, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
-/// Where the copy searches for a program without a `PATH`.
+/// Where the child searches for a program without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Exit code of a launcher that did not exec; heartbeatd does not read it, an operator may.
-const NOT_LAUNCHED: u8 = 125;
+/// Most children that share the launcher's memory at a time; further ones get a copy. A file system that does not answer
+/// holds a child for as long as the launch may take.
+const MAX_SHARING_CHILDREN: usize = 16;
 
 /// Whether a program started under this name has the role of launcher.
 #[must_use]
@@ -53,7 +58,8 @@ pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
     let _ = nix::sys::prctl::set_name(c"hb-launch");
     // A terminal signals the whole group of heartbeatd, and only heartbeatd decides what to do about it.
     let _ = setsid();
-    // Every copy has what the launcher has, so this is done once.
+    // Every child has what the launcher has, so this is done once. It also leaves no handler, which a child would run in
+    // the memory that it shares.
     sys::default_dispositions();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     match serve(logs) {
@@ -65,10 +71,10 @@ pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
 /// Nothing was exec'd: heartbeatd is gone, or a step failed.
 struct Gone;
 
-/// Makes copies until heartbeatd closes the socket. In a copy: returns when it did not exec.
+/// Makes children until heartbeatd closes the socket. In a copy: returns when it did not exec.
 fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     let given = sys::take_standard_input();
-    // A copy sets up its own standard input, so the socket moves above the three standard descriptors.
+    // A child sets up its own standard input, so the socket moves above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
     // A descriptor that heartbeatd inherited from its parent (`flock`, runit, a wrapper script) may hold the number
     // that `ready_fd` names. An older kernel cannot close it; then only a start with that number fails.
@@ -79,6 +85,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     std::mem::forget(given);
     drop(null);
     let own = OwnLimits::read();
+    let mut nursery = Nursery::default();
     while let Some(order) = channel::receive_order(orders.as_fd()) {
         let LaunchOrder { spec, socket, group, capture } = order;
         if is_cancelled(&socket) {
@@ -87,32 +94,130 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
         // Before the copy, which would have to copy every page of memory that it writes to.
         let task = match read_spec(spec) {
             Ok((spec, setting)) => Task { spec, setting, capture },
-            Err(Failure { step, errno, .. }) => {
-                channel::say_failed(socket.as_fd(), step, errno, 0, None);
+            Err(failure) => {
+                say_failed_here(&socket, &failure);
                 continue;
             }
         };
+        let shared =
+            if task.setting.apart { None } else { nursery.make(&task, &socket, group.as_ref(), &own, logs) };
+        match shared {
+            Some(Ok(Made { pid, pidfd, log })) => {
+                channel::say_sharing(socket.as_fd(), pid, pidfd.as_fd(), log.as_ref().map(AsFd::as_fd));
+                continue;
+            }
+            Some(Err(failure)) => {
+                say_failed_here(&socket, &failure);
+                continue;
+            }
+            None => {}
+        }
         match make_copy(group.as_ref()) {
             Ok(Copy::Made(pid, pidfd)) => channel::say_made(socket.as_fd(), pid, pidfd.as_ref()),
             Ok(Copy::Itself { enter }) => {
                 drop(orders);
                 return copy(task, socket, group.filter(|_| enter), &own, logs);
             }
-            Err(error) => {
-                let step = if group.is_some() { Step::Group } else { Step::Spawn };
-                channel::say_failed(socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0, None);
-            }
+            Err(error) => say_failed_here(&socket, &not_made(group.is_some(), &error)),
         }
-        // First of all: the reports end when both the launcher and the copy have closed it.
+        // First of all: the reports end when both the launcher and the child have closed it.
         drop(socket);
     }
     Ok(())
+}
+
+/// A failure before there was a child.
+fn say_failed_here(socket: &OwnedFd, failure: &Failure) {
+    channel::say_failed(socket.as_fd(), failure.step, failure.errno, 0, failure.path.as_deref());
+}
+
+fn not_made(grouped: bool, error: &io::Error) -> Failure {
+    let step = if grouped { Step::Group } else { Step::Spawn };
+    Failure { step, errno: error.raw_os_error().unwrap_or(0), path: None }
 }
 
 /// The reaper no longer listens: it gave the launch up, or heartbeatd is gone.
 fn is_cancelled(socket: &OwnedFd) -> bool {
     let mut wanted = [PollFd::new(socket, PollFlags::HUP)];
     rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
+/// Older kernels do not know clone3, or its control group; system call filters of containers answer EPERM.
+fn is_refused(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EINVAL | Errno::E2BIG | Errno::ENOSYS | Errno::EPERM))
+}
+
+/// The children that share the launcher's memory.
+#[derive(Default)]
+struct Nursery {
+    rooms: Vec<ChildRoom<child::Task>>,
+    /// The kernel makes no such children.
+    refused: bool,
+}
+
+/// A child that shares the launcher's memory.
+struct Made {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Where its output goes, if that is a log.
+    log: Option<OwnedFd>,
+}
+
+impl Nursery {
+    /// Makes a child. `None`: it has to have a copy of the memory.
+    fn make(
+        &mut self,
+        task: &Task,
+        socket: &OwnedFd,
+        group: Option<&OwnedFd>,
+        own: &OwnLimits,
+        logs: &dyn LogFiles,
+    ) -> Option<Result<Made, Failure>> {
+        let Task { spec, setting, capture } = task;
+        let room = self.room()?;
+        let prepared = || {
+            let env = spec.environment().map_err(|error| env_file_failed(&error))?;
+            Ok((prepare_exec(spec, env, setting.watched)?, c_path(&spec.dir, Step::Directory)?))
+        };
+        let (program, dir) = match prepared() {
+            Ok(prepared) => prepared,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let log = matches!(spec.log, LogTarget::File { .. }).then(|| open_log(spec, setting, logs)).flatten();
+        let output = log.as_ref().or(capture.as_ref()).map(AsRawFd::as_raw_fd);
+        let child = child::Task {
+            socket: socket.as_raw_fd(),
+            output,
+            limits: spec.limits.clone(),
+            own_limits: *own,
+            soft_descriptors: setting.soft_descriptors,
+            umask: spec.umask,
+            no_new_privileges: spec.no_new_privileges,
+            dir,
+            program,
+        };
+        match room.begin(child, group.map(AsFd::as_fd)) {
+            Ok((pid, pidfd)) => Some(Ok(Made { pid, pidfd, log })),
+            Err(error) if is_refused(&error) => {
+                self.refused = true;
+                None
+            }
+            Err(error) => Some(Err(not_made(group.is_some(), &error))),
+        }
+    }
+
+    fn room(&mut self) -> Option<&mut ChildRoom<child::Task>> {
+        let free = self.rooms.iter().position(ChildRoom::is_free);
+        if self.refused || (free.is_none() && self.rooms.len() == MAX_SHARING_CHILDREN) {
+            return None;
+        }
+        let at = free.unwrap_or_else(|| {
+            self.rooms.push(ChildRoom::new(child::main));
+            self.rooms.len() - 1
+        });
+        self.rooms.get_mut(at)
+    }
 }
 
 enum Copy {
@@ -124,13 +229,8 @@ enum Copy {
 }
 
 fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
-    let refused = |error: &io::Error| {
-        // Older kernels do not know clone3, or its control group; system call filters of containers answer EPERM.
-        let errno = error.raw_os_error().map(Errno::from_raw);
-        matches!(errno, Some(Errno::EINVAL | Errno::E2BIG | Errno::ENOSYS | Errno::EPERM))
-    };
     let (made, enter) = match sys::fork_beside(group.map(AsFd::as_fd)) {
-        Err(error) if refused(&error) => (sys::fork_beside_by_clone()?, group.is_some()),
+        Err(error) if is_refused(&error) => (sys::fork_beside_by_clone()?, group.is_some()),
         made => (made?, false),
     };
     Ok(match made {
@@ -139,7 +239,7 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     })
 }
 
-/// What a copy has to become.
+/// What a child has to become.
 struct Task {
     spec: LaunchSpec,
     setting: Setting,
@@ -196,10 +296,10 @@ fn launch(
         // Besides the FIFO, only our socket is open above the standard descriptors now.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
-    let (program, argv, env) = prepare_exec(&spec, env, setting.watched).map_err(Some)?;
+    let program = prepare_exec(&spec, env, setting.watched).map_err(Some)?;
     begin(Step::Exec);
     if setting.check {
-        program::find(&program).map_err(Some)?;
+        program::find(&program.candidates).map_err(Some)?;
     }
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_proceed(socket) {
@@ -209,28 +309,8 @@ fn launch(
     if setting.check {
         return Ok(Checked);
     }
-    let mut errno = Errno::ENOENT;
-    for candidate in &program {
-        match execve(candidate, &argv, &env) {
-            Ok(never) => match never {},
-            // Like execvp: search on, but report EACCES if a candidate was there.
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-            Err(Errno::EACCES) => errno = Errno::EACCES,
-            Err(other) => {
-                errno = other;
-                break;
-            }
-        }
-    }
-    Err(Some(program::helper_at_fault(&program).unwrap_or_else(|| failed(Step::Exec)(errno))))
-}
-
-/// From here a file system that does not answer may hold the copy; its name then says in which step.
-fn begin(step: Step) {
-    if let Some(name) = step.name() {
-        // If this fails, the report only names the launch.
-        let _ = nix::sys::prctl::set_name(name);
-    }
+    let errno = program.execute();
+    Err(Some(program::helper_at_fault(&program.candidates).unwrap_or_else(|| failed(Step::Exec)(errno))))
 }
 
 /// The error text takes the place of a path.
@@ -252,6 +332,20 @@ fn read_spec(spec: Specification<OwnedFd>) -> Result<(LaunchSpec, Setting), Fail
     LaunchSpec::decode(&bytes).ok_or_else(|| failed(Step::Spec)(Errno::EINVAL))
 }
 
+/// A log that cannot be opened, or has not answered, does not stop a start: the output goes to memory, or to /dev/null
+/// if there is none. heartbeatd sees that by the descriptor, and learns why when it tries to write to the log itself.
+fn open_log(spec: &LaunchSpec, setting: &Setting, logs: &dyn LogFiles) -> Option<OwnedFd> {
+    begin(Step::Log);
+    let opened = if setting.log_in_memory {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        logs.open(&spec.log, spec.user.as_ref(), setting.run)
+    };
+    let opened = opened.or_else(|_| logs.memory()).ok();
+    let _ = nix::sys::prctl::set_name(c"hb-launch");
+    opened
+}
+
 /// The FIFO, and the descriptor number that it gets once our other descriptors are closed.
 type Ready = Option<(File, u32)>;
 
@@ -262,28 +356,11 @@ fn set_up(
     own: &OwnLimits,
     logs: &dyn LogFiles,
 ) -> Result<Ready, Failure> {
-    setsid().map_err(failed(Step::Session))?;
-    // Before the change of user: the user may not raise limits.
-    spec.limits.assume(own, setting.soft_descriptors).map_err(failed(Step::Limits))?;
-    if let Some(mask) = spec.umask {
-        umask(Mode::from_bits_truncate(mask));
-    }
-    // A log that cannot be opened, or has not answered, does not stop a start: the output goes to memory, or to
-    // /dev/null if there is none.
-    // heartbeatd sees that by the descriptor, and learns why when it tries to write to the log itself.
-    let open_log = || {
-        begin(Step::Log);
-        let opened = if setting.log_in_memory {
-            Err(io::ErrorKind::TimedOut.into())
-        } else {
-            logs.open(&spec.log, spec.user.as_ref(), setting.run)
-        };
-        opened.or_else(|_| logs.memory()).ok()
-    };
+    begin_session(&spec.limits, own, setting.soft_descriptors, spec.umask)?;
     let log = match &spec.log {
         LogTarget::Null | LogTarget::Journal { .. } => None,
         LogTarget::Capture => Some(capture.ok_or_else(|| failed(Step::Log)(Errno::EBADF))?),
-        LogTarget::File { .. } => open_log(),
+        LogTarget::File { .. } => open_log(spec, setting, logs),
     };
     let ready = match &setting.ready {
         // Opened for reading, too: no program gets SIGPIPE when heartbeatd dies.
@@ -302,20 +379,16 @@ fn set_up(
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Privileges))?;
     }
-    let log = if matches!(spec.log, LogTarget::Journal { .. }) { open_log() } else { log };
-    begin(Step::Directory);
-    chdir(&spec.dir).map_err(failed(Step::Directory))?;
+    let log = if matches!(spec.log, LogTarget::Journal { .. }) { open_log(spec, setting, logs) } else { log };
+    enter(&c_path(&spec.dir, Step::Directory)?)?;
     // The standard input of the launcher is /dev/null, open for reading and writing.
     let null = io::stdin();
     let output = log.as_ref().map_or_else(|| null.as_fd(), AsFd::as_fd);
+    redirect(output)?;
     if !spec.input.is_empty() {
         let input = input_file(&spec.input).map_err(failed_io(Step::Descriptors))?;
         dup2_stdin(&input).map_err(failed(Step::Descriptors))?;
     }
-    dup2_stdout(output).map_err(failed(Step::Descriptors))?;
-    dup2_stderr(output).map_err(failed(Step::Descriptors))?;
-    // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
-    sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))?;
     Ok(ready)
 }
 
@@ -352,14 +425,16 @@ fn place(file: File, number: u32) -> io::Result<()> {
     if placed == number { Ok(()) } else { Err(Errno::EBUSY.into()) }
 }
 
-type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
+fn c_path(path: &std::path::Path, step: Step) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(step)(Errno::EINVAL))
+}
 
 /// Makes everything that execve needs before `proceed`, so that only execve is left to do.
 fn prepare_exec(
     spec: &LaunchSpec,
     env: BTreeMap<OsString, OsString>,
     watched: bool,
-) -> Result<Exec, Failure> {
+) -> Result<Program, Failure> {
     let invalid = || failed(Step::Exec)(Errno::EINVAL);
     let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| invalid());
     let name = spec.argv.first().filter(|name| !name.is_empty()).ok_or_else(invalid)?;
@@ -383,5 +458,5 @@ fn prepare_exec(
             .map(|dir| c_string(dir.join(name).into_os_string()))
             .collect::<Result<_, _>>()?
     };
-    Ok((candidates, argv, env))
+    Ok(Program { candidates, words: Words::new(argv), environment: Words::new(env) })
 }

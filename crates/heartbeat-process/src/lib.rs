@@ -51,6 +51,7 @@
 
 mod cgroup;
 mod channel;
+mod child;
 mod env_file;
 mod error;
 mod exit;

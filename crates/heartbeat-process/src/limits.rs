@@ -1,11 +1,13 @@
 //! Limits of a process, and of the whole tree that it makes.
 
+use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::fs::OFlags;
+use rustix::process::{Resource, Rlimit};
 
 /// The period of the CPU quota in microseconds: the kernel's own default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
@@ -50,16 +52,39 @@ pub(crate) struct OwnLimits {
 }
 
 /// Where a process has its score for the kernel's choice when memory is short.
-const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
+/// Room for a score as text, in bytes.
+const SCORE_BYTES: usize = 8;
+
+/// Soft and hard limit of this process.
+fn getrlimit(resource: Resource) -> (u64, u64) {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
+    (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX))
+}
+
+fn setrlimit(resource: Resource, soft: u64, hard: u64) -> Result<(), rustix::io::Errno> {
+    let limit = |limit: u64| (limit != u64::MAX).then_some(limit);
+    rustix::process::setrlimit(resource, Rlimit { current: limit(soft), maximum: limit(hard) })
+}
+
+fn set_oom_score(score: i16) -> Result<(), rustix::io::Errno> {
+    let mut text = [0; SCORE_BYTES];
+    let mut rest = &mut text[..];
+    // A score of 16 bits fits.
+    let _ = io::Write::write_fmt(&mut rest, format_args!("{score}"));
+    let length = SCORE_BYTES - rest.len();
+    let file = rustix::fs::open(OOM_SCORE, OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    rustix::io::write(&file, &text[..length]).map(drop)
+}
 
 impl OwnLimits {
     /// Of this process.
     pub(crate) fn read() -> Self {
-        let score = std::fs::read_to_string(OOM_SCORE).ok();
+        let score = OOM_SCORE.to_str().ok().and_then(|path| std::fs::read_to_string(path).ok());
         Self {
             nice: rustix::process::getpriority_process(None).ok(),
             oom_score: score.and_then(|score| score.trim().parse().ok()),
-            descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok(),
+            descriptors: Some(getrlimit(Resource::Nofile)),
         }
     }
 }
@@ -67,16 +92,16 @@ impl OwnLimits {
 impl Limits {
     fn of_each_process(&self) -> [(&'static str, Resource, Option<u64>); 5] {
         [
-            ("nofile", Resource::RLIMIT_NOFILE, self.nofile),
-            ("nproc", Resource::RLIMIT_NPROC, self.nproc),
-            ("core", Resource::RLIMIT_CORE, self.core_bytes),
-            ("memlock", Resource::RLIMIT_MEMLOCK, self.memlock_bytes),
-            ("fsize", Resource::RLIMIT_FSIZE, self.fsize_bytes),
+            ("nofile", Resource::Nofile, self.nofile),
+            ("nproc", Resource::Nproc, self.nproc),
+            ("core", Resource::Core, self.core_bytes),
+            ("memlock", Resource::Memlock, self.memlock_bytes),
+            ("fsize", Resource::Fsize, self.fsize_bytes),
         ]
     }
 
     /// Sets the limits of each process on this one, which has `own`. `soft_descriptors` is the soft limit where `nofile`
-    /// is not set.
+    /// is not set. A child calls it that shares our memory ([`crate::child`]).
     ///
     /// # Errors
     /// EPERM, EACCES: the limit is more than heartbeatd may give.
@@ -88,25 +113,26 @@ impl Limits {
         };
         let score = match own.oom_score {
             Some(own) if own == self.oom_score => Ok(()),
-            _ => std::fs::write(OOM_SCORE, self.oom_score.to_string()),
+            _ => set_oom_score(self.oom_score),
         };
         // A reset to 0 takes a privilege. A heartbeatd without it cannot have set another value either, so the reset
         // may fail; a configured value may not.
+        let errno = |error: rustix::io::Errno| Errno::from_raw(error.raw_os_error());
         if self.nice != 0 {
-            niceness.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+            niceness.map_err(errno)?;
         }
         if self.oom_score != 0 {
-            score.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            score.map_err(errno)?;
         }
         if let (Some(soft), None) = (soft_descriptors, self.nofile) {
-            let (own, hard) = own.descriptors.map_or_else(|| getrlimit(Resource::RLIMIT_NOFILE), Ok)?;
+            let (own, hard) = own.descriptors.unwrap_or_else(|| getrlimit(Resource::Nofile));
             if own != soft.min(hard) {
-                setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+                setrlimit(Resource::Nofile, soft.min(hard), hard).map_err(errno)?;
             }
         }
         for (_, resource, wanted) in self.of_each_process() {
             if let Some(wanted) = wanted {
-                setrlimit(resource, wanted, wanted)?;
+                setrlimit(resource, wanted, wanted).map_err(errno)?;
             }
         }
         Ok(())
@@ -116,7 +142,7 @@ impl Limits {
     pub(crate) fn beyond_ours(&self) -> String {
         let mut told = String::new();
         for (name, resource, wanted) in self.of_each_process() {
-            let hard = getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard);
+            let (_, hard) = getrlimit(resource);
             if let Some(wanted) = wanted.filter(|wanted| *wanted > hard) {
                 let wanted = if wanted == u64::MAX { "unlimited".to_owned() } else { wanted.to_string() };
                 let _ = write!(told, ", {name} {wanted} where heartbeatd itself may have {hard}");
@@ -280,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_us_is_told_with_both_numbers() {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let (_, hard) = getrlimit(Resource::Nofile);
         let told = Limits { nofile: Some(hard + 1), nice: -5, ..Limits::default() }.beyond_ours();
         assert!(
             told.contains(&format!("nofile {} where heartbeatd itself may have {hard}", hard + 1)),

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::MemfdFlags;
 
@@ -26,8 +27,9 @@ pub trait LogFiles: Debug + Send + Sync {
     /// The kernel has no memory, and the output is lost.
     fn memory(&self) -> io::Result<OwnedFd>;
 
-    /// A run has opened its log and is about to become its program. True: its output is in memory.
-    fn begin(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool;
+    /// A run, with the pid of its main process, has opened its log and is about to become its program. `output` is a
+    /// path in `/proc` to where its output goes. True: its output is in memory.
+    fn begin(&self, log: &LogTarget, user: Option<&User>, run: (u64, u32), output: &Path) -> bool;
 
     /// As [`LogFiles::begin`], for a run of an earlier heartbeatd.
     fn take_over(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool;
@@ -56,7 +58,7 @@ impl LogFiles for PlainLogs {
         Ok(rustix::fs::memfd_create(c"hb-log", MemfdFlags::CLOEXEC)?)
     }
 
-    fn begin(&self, _: &LogTarget, _: Option<&User>, _: u64, _: u32) -> bool {
+    fn begin(&self, _: &LogTarget, _: Option<&User>, _: (u64, u32), _: &Path) -> bool {
         false
     }
 

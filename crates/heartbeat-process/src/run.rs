@@ -28,6 +28,8 @@ pub(crate) struct Only {
     pub(crate) check: bool,
     /// Its log has not answered: its output goes to memory.
     pub(crate) log_in_memory: bool,
+    /// The child does not share the launcher's memory, and so can say more about what fails.
+    pub(crate) apart: bool,
 }
 
 /// One start, as the spawn thread is asked for it.
@@ -89,21 +91,31 @@ pub(crate) struct Request {
     pub(crate) time_limit: Option<Duration>,
 }
 
+/// Which launcher.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LauncherId {
+    /// How many launchers were made up to this one.
+    pub(crate) number: u64,
+    pub(crate) pid: u32,
+}
+
 /// How far the launch has come, until the program is exec'd.
 #[derive(Debug, Default)]
 pub(crate) struct Launching {
     /// The socket on which the launcher and its copy report.
     pub(crate) socket: Option<OwnedFd>,
-    /// The number of the launcher that has the order.
-    pub(crate) launcher: u64,
-    /// The copy of the launcher has done all but exec.
+    /// The launcher that has the order.
+    pub(crate) launcher: LauncherId,
+    /// The child has done all but exec, or need not wait for heartbeatd any more.
     pub(crate) is_set_up: bool,
     pub(crate) said_exec: bool,
     pub(crate) failure: Option<LaunchError>,
     /// The order for the launch, to give it once more.
     pub(crate) again: Option<Box<Wanted>>,
-    /// The log has not answered: the launch is made again, with the output in memory.
-    pub(crate) is_without_log: bool,
+    /// The launch has failed, and is made again in this way.
+    pub(crate) retry: Option<Only>,
+    /// The child shares the launcher's memory.
+    pub(crate) shares: bool,
 }
 
 /// The main process: first the copy of the launcher, then the program, and perhaps another one of its tree later.

@@ -14,6 +14,9 @@ pub struct Settings {
     /// Directory of the sockets (`notify/`) and FIFOs (`ready/`) through which realms report. The first start that
     /// needs one of the two makes it.
     pub runtime: PathBuf,
+    /// Directory of the logs on whose file system heartbeatd relies anyway: the launcher opens these by itself, others in
+    /// a process that may wait.
+    pub own_logs: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub instance_tag: String,
     /// Soft limit of open descriptors for started programs, in descriptors; `None` keeps heartbeatd's. heartbeatd
@@ -35,6 +38,7 @@ impl Default for Settings {
             launcher: "/proc/self/exe".into(),
             records: "/run/heartbeat/realms".into(),
             runtime: "/run/heartbeat".into(),
+            own_logs: "/var/lib/heartbeat/log".into(),
             instance_tag: String::new(),
             soft_descriptors: None,
             groups: None,

@@ -23,7 +23,7 @@ use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{NotifyListener, Places};
 use crate::queue::ReaperQueue;
-use crate::run::Only;
+use crate::run::{LauncherId, Only};
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, reserved_fds, sys};
 
@@ -34,15 +34,15 @@ const ORDER_TIMEOUT_S: i64 = 5;
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) socket: OwnedFd,
-    /// The number of the launcher that has the order.
-    pub(crate) launcher: u64,
+    pub(crate) launcher: LauncherId,
     /// Where its output is captured.
     pub(crate) capture: Option<OwnedFd>,
 }
 
-/// The process that makes copies of itself.
+/// The process that makes the children.
 #[derive(Debug)]
 struct Launcher {
+    pid: u32,
     pidfd: OwnedFd,
     orders: OwnedFd,
 }
@@ -67,7 +67,7 @@ impl Launcher {
         // ends the launcher.
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
-        Ok(Self { pidfd, orders: ours })
+        Ok(Self { pid, pidfd, orders: ours })
     }
 
     /// Ends the launcher and reaps it: it exits as soon as its socket closes.
@@ -91,14 +91,25 @@ pub(crate) struct Spawner {
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
     places: Places,
+    /// Logs below this directory are on a file system that heartbeatd needs anyway.
+    own_logs: PathBuf,
     orders: Arc<ReaperQueue>,
 }
 
 impl Spawner {
     pub(crate) fn new(settings: &Settings, orders: Arc<ReaperQueue>) -> Self {
-        let Settings { launcher, soft_descriptors, groups, .. } = settings.clone();
+        let Settings { launcher, soft_descriptors, groups, own_logs, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
-        Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places, orders }
+        Self {
+            program: launcher,
+            launcher: None,
+            made: 0,
+            soft_descriptors,
+            groups,
+            places,
+            own_logs,
+            orders,
+        }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then the run goes without.
@@ -150,9 +161,10 @@ impl Spawner {
         let fifo = notify_listener.and_then(|notify_listener| notify_listener.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();
-        let Only { check, log_in_memory } = only;
+        let Only { check, log_in_memory, apart } = only;
         let soft_descriptors = self.soft_descriptors;
-        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory };
+        let apart = apart || check || watched || ready.is_some() || !self.may_share(spec);
+        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory, apart };
         let bytes = spec.encode(&setting);
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
@@ -175,12 +187,13 @@ impl Spawner {
             capture: capture.as_ref().map(AsFd::as_fd),
         };
         if let Some(launcher) = self.launcher.take() {
+            let pid = launcher.pid;
             match channel::send_order(launcher.orders.as_fd(), &order) {
                 // Another process killed it while it waited, or it takes no more orders.
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::EAGAIN) => launcher.dismiss(),
                 sent => {
                     self.launcher = Some(launcher);
-                    let launch = Launch { socket, capture, launcher: self.made };
+                    let launch = Launch { socket, capture, launcher: LauncherId { number: self.made, pid } };
                     return sent.map(|()| launch).map_err(|errno| failed(errno.into()));
                 }
             }
@@ -191,8 +204,20 @@ impl Spawner {
             launcher.dismiss();
             return Err(failed(errno.into()));
         }
+        let pid = launcher.pid;
         self.launcher = Some(launcher);
-        Ok(Launch { socket, capture, launcher: self.made })
+        Ok(Launch { socket, capture, launcher: LauncherId { number: self.made, pid } })
+    }
+
+    /// Nothing that its set-up does before it is a child may wait, and it remains the user that the launcher is: it may
+    /// share the launcher's memory.
+    fn may_share(&self, spec: &LaunchSpec) -> bool {
+        let is_log_near = match &spec.log {
+            LogTarget::Null | LogTarget::Capture => true,
+            LogTarget::File { path, .. } => path.starts_with(&self.own_logs),
+            LogTarget::Journal { .. } => false,
+        };
+        is_log_near && spec.env_file.is_none() && spec.user.is_none() && spec.input.is_empty()
     }
 
     fn make_launcher(&self) -> io::Result<Launcher> {

@@ -125,6 +125,8 @@ pub(crate) struct Setting {
     pub(crate) check: bool,
     /// Its log has not answered before: the output goes to memory.
     pub(crate) log_in_memory: bool,
+    /// The child has a copy of the launcher's memory, and does not share it.
+    pub(crate) apart: bool,
 }
 
 /// Most descriptors that heartbeatd holds for one run of a command: both ends of its socket, its pidfd, its output, and
@@ -156,6 +158,7 @@ impl LaunchSpec {
         put_u32(&mut out, u32::from(setting.watched));
         put_u32(&mut out, u32::from(setting.check));
         put_u32(&mut out, u32::from(setting.log_in_memory));
+        put_u32(&mut out, u32::from(setting.apart));
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -202,6 +205,7 @@ impl LaunchSpec {
         let watched = reader.u32()? != 0;
         let check = reader.u32()? != 0;
         let log_in_memory = reader.u32()? != 0;
+        let apart = reader.u32()? != 0;
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -223,7 +227,7 @@ impl LaunchSpec {
         let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
         let (inherited, env) = (reader.variables()?.into(), reader.variables()?);
         let input = reader.text()?.into_vec();
-        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory };
+        let setting = Setting { soft_descriptors, run, ready, watched, check, log_in_memory, apart };
         // The launcher needs no pid file, and the setting has what it needs of the readiness.
         let (pidfile, readiness) = (None, Readiness::default());
         let spec = Self {
@@ -392,6 +396,7 @@ mod tests {
                 watched: true,
                 check: true,
                 log_in_memory: true,
+                apart: true,
             };
             let bytes = spec.encode(&setting);
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));

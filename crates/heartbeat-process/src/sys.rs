@@ -1,9 +1,12 @@
 //! The few calls that no safe wrapper offers. The only file of the workspace with `unsafe` code.
 
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use heartbeat_status::Signal;
 use rustix::event::{EventfdFlags, eventfd};
@@ -105,29 +108,37 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// `CLONE_PARENT`, `CLONE_PIDFD` and `CLONE_INTO_CGROUP` of `<linux/sched.h>`.
-const CLONE_PARENT: u64 = 0x8000;
+/// Flags of clone3 in `<linux/sched.h>`.
+const CLONE_VM: u64 = 0x100;
 const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PARENT: u64 = 0x8000;
+const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Makes a copy of this process, as a child of our own parent; in the control group whose directory `group` is, if one
-/// is given. (A process that enters a group makes the kernel wait for all its processors, 10 ms and more; one that is
-/// born in it costs nothing.) For a process with one thread: the copy runs on with a copy of everything.
+impl CloneArgs {
+    /// A child of our own parent; in the control group whose directory `group` is, if one is given. (A process that
+    /// enters a group makes the kernel wait for all its processors, 10 ms and more; one that is born in it costs
+    /// nothing.) With CLONE_PARENT the child uses our own exit signal, and the kernel accepts no other.
+    fn beside(group: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        let (flags, cgroup) = match group {
+            Some(group) => (
+                CLONE_PARENT | CLONE_PIDFD | CLONE_INTO_CGROUP,
+                u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            ),
+            None => (CLONE_PARENT | CLONE_PIDFD, 0),
+        };
+        Ok(Self { flags, cgroup, ..Self::default() })
+    }
+}
+
+/// Makes a copy of this process. For a process with one thread: the copy runs on with a copy of everything.
 ///
 /// # Errors
 /// EINVAL: the kernel is older than 5.7, and a group was given. ENOSYS: older than 5.3, or a filter blocks clone3.
 /// EACCES: the group is not ours. EBUSY: the group has enabled controllers for groups below it.
 pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
-    let (flags, cgroup) = match group {
-        Some(group) => {
-            let fd = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            (CLONE_PARENT | CLONE_PIDFD | CLONE_INTO_CGROUP, fd)
-        }
-        None => (CLONE_PARENT | CLONE_PIDFD, 0),
-    };
     let mut pidfd: libc::c_int = -1;
-    // With CLONE_PARENT the copy uses our own exit signal, and the kernel accepts no other.
-    let args = CloneArgs { flags, cgroup, pidfd: (&raw mut pidfd).addr() as u64, ..CloneArgs::default() };
+    let args = CloneArgs { pidfd: (&raw mut pidfd).addr() as u64, ..CloneArgs::beside(group)? };
     #[expect(unsafe_code, reason = "no wrapper forks into a control group, or beside itself")]
     // SAFETY: without CLONE_VM the child has its own copy of the address space and goes on as after fork(2); the caller
     // is the launcher, which has one thread, so no missing thread holds a lock. The size passed is that of the
@@ -160,6 +171,226 @@ fn forked(pid: libc::c_long, pidfd: Option<OwnedFd>) -> io::Result<Fork> {
     }
 }
 
+/// Stack of a child that shares our memory, in units of 16 bytes, to which it is aligned: 64 KiB.
+const CHILD_STACK_UNITS: usize = 4_096;
+
+/// Room in our memory for a child that shares it until it calls execve or ends. It is never freed: such a child may
+/// outlive our program.
+pub(crate) struct ChildRoom<T: 'static>(&'static ChildMemory<T>);
+
+struct ChildMemory<T> {
+    /// Not 0 while a child uses this room: the kernel writes the 0.
+    child: AtomicU32,
+    stack: UnsafeCell<Box<[MaybeUninit<u128>]>>,
+    main: fn(&T) -> u8,
+    task: UnsafeCell<Option<T>>,
+}
+
+impl<T> ChildRoom<T> {
+    /// `main` is what the children do here; its result is their exit code. It may neither allocate nor take a lock, since
+    /// SIGKILL may end it anywhere, and it may not call the C library, whose `errno` it would share with us.
+    pub(crate) fn new(main: fn(&T) -> u8) -> Self {
+        let stack = UnsafeCell::new(Box::new_uninit_slice(CHILD_STACK_UNITS));
+        let memory = ChildMemory { child: AtomicU32::new(0), stack, main, task: UnsafeCell::new(None) };
+        Self(Box::leak(Box::new(memory)))
+    }
+
+    /// No child uses it.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.child.load(Ordering::Acquire) == 0
+    }
+
+    /// Begins a child with `task`, which stays here until the next one; in a room that is free. The child has a copy of
+    /// our descriptors. No signal may have a handler, which the child would run in our memory.
+    ///
+    /// # Errors
+    /// As [`fork_beside`]. ENOSYS also on an architecture for which this file does not know how.
+    pub(crate) fn begin(&mut self, task: T, group: Option<BorrowedFd<'_>>) -> io::Result<(u32, OwnedFd)> {
+        if !self.is_free() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let memory = self.0;
+        let mut pidfd: libc::c_int = -1;
+        let mut args = CloneArgs { pidfd: (&raw mut pidfd).addr() as u64, ..CloneArgs::beside(group)? };
+        args.flags |= CLONE_VM | CLONE_CHILD_CLEARTID;
+        args.child_tid = memory.child.as_ptr().addr() as u64;
+        memory.child.store(1, Ordering::Release);
+        #[expect(unsafe_code, reason = "no wrapper makes a child that shares our memory, in a control group")]
+        // SAFETY: the room is free and `self` is the only handle to it, so nothing else uses the task and the stack,
+        // and neither is ever freed. The kernel writes the number of the pidfd, which nothing else owns, to `pidfd`
+        // before the call returns.
+        let (pid, pidfd) = unsafe {
+            *memory.task.get() = Some(task);
+            let stack = &mut *memory.stack.get();
+            args.stack = stack.as_mut_ptr().addr() as u64;
+            args.stack_size = size_of_val::<[_]>(stack) as u64;
+            let pid = clone_and_call(&args, enter::<T>, std::ptr::from_ref(memory).cast());
+            let pidfd = std::ptr::read_volatile(&raw const pidfd);
+            (pid, (pid > 0 && pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd)))
+        };
+        match (u32::try_from(pid), pidfd) {
+            (Ok(pid), Some(pidfd)) => Ok((pid, pidfd)),
+            _ => {
+                memory.child.store(0, Ordering::Release);
+                Err(io::Error::from_raw_os_error(i32::try_from(-pid).unwrap_or(libc::EINVAL)))
+            }
+        }
+    }
+}
+
+/// The first function of a child, on its own stack.
+extern "C" fn enter<T>(memory: *const libc::c_void) -> ! {
+    #[expect(unsafe_code, reason = "the kernel passes a bare pointer")]
+    // SAFETY: it is the room that `ChildRoom::begin` has just filled, and that nothing changes while the child uses it.
+    let code = unsafe {
+        let memory = &*memory.cast::<ChildMemory<T>>();
+        (*memory.task.get()).as_ref().map_or(u8::MAX, memory.main)
+    };
+    loop {
+        let _ = direct(libc::SYS_exit_group, [usize::from(code), 0, 0]);
+    }
+}
+
+/// Calls clone3. The child calls `call` with `argument` on the stack in `args`; for us it returns the pid, or an error
+/// number below 0.
+#[cfg(target_arch = "x86_64")]
+fn clone_and_call(
+    args: &CloneArgs,
+    call: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> libc::c_long {
+    let mut result = libc::SYS_clone3;
+    #[expect(unsafe_code, reason = "the child must not return into our frames")]
+    // SAFETY: the kernel preserves every register but the three that are named. The child never comes behind `ud2`: it
+    // has a stack of its own, whose top is aligned, and calls a function that does not return.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {call}",
+            "ud2",
+            "2:",
+            call = in(reg) call,
+            argument = in(reg) argument,
+            inout("rax") result,
+            in("rdi") std::ptr::from_ref(args),
+            in("rsi") size_of::<CloneArgs>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+/// As above.
+#[cfg(target_arch = "aarch64")]
+fn clone_and_call(
+    args: &CloneArgs,
+    call: extern "C" fn(*const libc::c_void) -> !,
+    argument: *const libc::c_void,
+) -> libc::c_long {
+    let result: libc::c_long;
+    #[expect(unsafe_code, reason = "the child must not return into our frames")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {argument}",
+            "blr {call}",
+            "brk 1",
+            "2:",
+            call = in(reg) call,
+            argument = in(reg) argument,
+            in("x8") libc::SYS_clone3,
+            inout("x0") std::ptr::from_ref(args) => result,
+            in("x1") size_of::<CloneArgs>(),
+        );
+    }
+    result
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn clone_and_call(
+    _: &CloneArgs,
+    _: extern "C" fn(*const libc::c_void) -> !,
+    _: *const libc::c_void,
+) -> libc::c_long {
+    libc::c_long::from(-libc::ENOSYS)
+}
+
+/// A system call without the C library, which would keep the error in memory that a child may share.
+fn direct(number: libc::c_long, [first, second, third]: [usize; 3]) -> io::Result<usize> {
+    #[cfg(target_arch = "x86_64")]
+    let result = {
+        let mut result = number;
+        #[expect(unsafe_code, reason = "rustix has no such call in its stable interface")]
+        // SAFETY: the kernel preserves every register but the three that are named. What the call does to memory, its
+        // callers answer for, below: they pass pointers to what outlives it.
+        unsafe {
+            std::arch::asm!("syscall", inlateout("rax") result, in("rdi") first, in("rsi") second, in("rdx") third,
+                lateout("rcx") _, lateout("r11") _);
+        }
+        result
+    };
+    #[cfg(target_arch = "aarch64")]
+    let result = {
+        let mut result = first;
+        #[expect(unsafe_code, reason = "rustix has no such call in its stable interface")]
+        // SAFETY: as above.
+        unsafe {
+            std::arch::asm!("svc 0", in("x8") number, inlateout("x0") result, in("x1") second, in("x2") third);
+        }
+        result.cast_signed() as libc::c_long
+    };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let result = {
+        #[expect(unsafe_code, reason = "rustix has no such call in its stable interface")]
+        // SAFETY: as above. Here no child shares our memory.
+        let result = unsafe { libc::syscall(number, first, second, third) };
+        if result == -1 {
+            -libc::c_long::from(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+        } else {
+            result
+        }
+    };
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(0)))
+}
+
+/// Arguments or environment of a program, as the kernel reads them.
+pub(crate) struct Words {
+    _texts: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Words {
+    pub(crate) fn new(texts: Vec<CString>) -> Self {
+        let pointers = texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { _texts: texts, pointers }
+    }
+}
+
+/// Becomes another program. Returns only when that fails, with the error.
+pub(crate) fn execute(program: &CStr, words: &Words, environment: &Words) -> io::Error {
+    // Both lists end with a null pointer, and own what they point to.
+    let pointers = [words, environment].map(|list| list.pointers.as_ptr().expose_provenance());
+    let executed = direct(libc::SYS_execve, [program.as_ptr().expose_provenance(), pointers[0], pointers[1]]);
+    executed.err().unwrap_or_else(|| io::ErrorKind::Other.into())
+}
+
+/// A descriptor in a child, which has a table of its own and closes none of those that it was given.
+pub(crate) fn inherited(number: std::os::fd::RawFd) -> BorrowedFd<'static> {
+    #[expect(unsafe_code, reason = "the memory that a child shares has the bare number")]
+    // SAFETY: called by a child for a descriptor of its task, which is open in the child's own table until it ends.
+    unsafe {
+        BorrowedFd::borrow_raw(number)
+    }
+}
+
 /// Gives every signal its default disposition. Handlers do not survive execve anyway; ignored signals do, and the
 /// Rust runtime ignores SIGPIPE.
 pub(crate) fn default_dispositions() {
@@ -188,10 +419,9 @@ pub(crate) fn default_dispositions() {
 /// # Errors
 /// ENOSYS on kernels older than 5.11.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "close_range has no safe form")]
-    // SAFETY: only a flag of descriptors changes; none is closed before execve.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // Only a flag of descriptors changes; none is closed before execve.
+    let flags = libc::CLOSE_RANGE_CLOEXEC as usize;
+    direct(libc::SYS_close_range, [first as usize, u32::MAX as usize, flags]).map(drop)
 }
 
 /// Closes every descriptor from 3 on, except `kept`.

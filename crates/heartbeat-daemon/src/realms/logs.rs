@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_config::RealmConfig;
@@ -31,8 +31,8 @@ impl LogFiles for RealmLogs {
         Ok(heartbeat_logs::memory()?.into())
     }
 
-    fn begin(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {
-        target(log).is_some_and(|target| heartbeat_logs::begin(&target, owner(user), run, pid))
+    fn begin(&self, log: &LogTarget, user: Option<&User>, run: (u64, u32), output: &Path) -> bool {
+        target(log).is_some_and(|target| heartbeat_logs::begin(&target, owner(user), run, output))
     }
 
     fn take_over(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {

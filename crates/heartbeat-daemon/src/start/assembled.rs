@@ -95,6 +95,7 @@ impl Assembled {
         let budget = Budget::of(&config.realms, config.heartbeat.max_connections)?;
         let settings = Settings {
             runtime: config.heartbeat.runtime_dir.clone(),
+            own_logs: config.heartbeat.state_dir.join("log"),
             soft_descriptors,
             // heartbeatd has only the children of the adapter.
             collects_orphans: true,

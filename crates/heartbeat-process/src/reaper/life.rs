@@ -1,7 +1,8 @@
 //! The life of a run: from the first report of its launcher to the last process that it leaves behind.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use heartbeat_status::{Exit, ExitKind, RunFact, Signal};
 use nix::errno::Errno;
@@ -26,30 +27,25 @@ impl Reaper {
         loop {
             let Some(run) = self.runs.get_mut(id) else { return heard };
             let Some(socket) = &run.launch.socket else { return heard };
-            let (said, pidfd) = channel::hear(socket.as_fd());
-            heard |= said != LaunchMessage::Nothing;
+            let said = channel::hear(socket.as_fd());
+            heard |= !matches!(said, LaunchMessage::Nothing);
             match said {
                 LaunchMessage::Nothing => return heard,
                 // A copy that the reaper cannot hold now has ended and reported why, or the reaper holds it at `Ready`.
-                LaunchMessage::Made { pid } => drop(self.register_child(id, pid, pidfd)),
-                LaunchMessage::Ready { pid } => match self.register_child(id, pid, None) {
-                    Ok(()) => {
-                        self.note_log(id);
-                        self.proceed(id);
-                    }
-                    Err(error) => {
-                        if let Some(run) = self.runs.get_mut(id)
-                            && error.raw_os_error() != Some(Errno::ESRCH as i32)
-                        {
-                            run.launch.failure.get_or_insert_with(|| unwatched(&run.request.program, &error));
-                        }
-                        // A copy that is gone ends the launch like any other copy that was killed.
-                        self.abort(id);
-                    }
-                },
+                LaunchMessage::Made { pid, pidfd } => drop(self.register_child(id, pid, pidfd)),
+                LaunchMessage::Sharing { pid, pidfd, log } => {
+                    run.launch.shares = true;
+                    self.register_waiting(id, pid, pidfd, log);
+                }
+                LaunchMessage::Ready { pid } => self.register_waiting(id, pid, None, None),
                 LaunchMessage::Exec => run.launch.said_exec = true,
                 LaunchMessage::Failed { step, errno, pid, path } => {
                     run.launch.said_exec = false;
+                    // Only a process with memory of its own can find out which file is at fault.
+                    let alike = run.launch.again.as_ref().map(|wanted| wanted.only);
+                    run.launch.retry = alike
+                        .filter(|_| run.launch.shares && step == Step::Exec && run.launch.failure.is_none())
+                        .map(|only| Only { apart: true, ..only });
                     let what = failed_object(run, step, errno);
                     run.launch.failure.get_or_insert_with(|| match (step, path) {
                         (Step::Interpreter | Step::Loader, Some(path)) => {
@@ -116,16 +112,35 @@ impl Reaper {
         Ok(())
     }
 
-    /// Notes the log that a realm is about to write to, before the realm can change that.
-    fn note_log(&mut self, id: u64) {
+    /// Makes a child that waits for `proceed`, or is about to, the main process of a run, and lets it go on.
+    fn register_waiting(&mut self, id: u64, pid: u32, pidfd: Option<OwnedFd>, log: Option<OwnedFd>) {
+        match self.register_child(id, pid, pidfd) {
+            Ok(()) => {
+                self.note_log(id, log.as_ref());
+                self.proceed(id);
+            }
+            // What the child has reported comes next, and then the end.
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+            Err(error) => {
+                if let Some(run) = self.runs.get_mut(id) {
+                    run.launch.failure.get_or_insert_with(|| unwatched(&run.request.program, &error));
+                }
+                self.abort(id);
+            }
+        }
+    }
+
+    /// Notes the log that a realm is about to write to, before the realm can change that; `log`: open, and not yet where
+    /// the realm will have it.
+    fn note_log(&mut self, id: u64, log: Option<&OwnedFd>) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let Owner::Realm(key) = run.owner {
-            run.log_in_memory = self.logs.begin(
-                &run.request.log,
-                run.request.user.as_ref(),
-                key.run.generation(),
-                run.main.pid,
-            );
+            let output = match log {
+                Some(log) => PathBuf::from(format!("/proc/self/fd/{}", log.as_raw_fd())),
+                None => PathBuf::from(format!("/proc/{}/fd/1", run.main.pid)),
+            };
+            let writer = (key.run.generation(), run.main.pid);
+            run.log_in_memory = self.logs.begin(&run.request.log, run.request.user.as_ref(), writer, &output);
         }
     }
 
@@ -140,7 +155,8 @@ impl Reaper {
             (Some(socket), None) => channel::send_proceed(socket.as_fd()),
             (_, _) => Err(Errno::ECANCELED),
         };
-        if told.is_err() {
+        // What a child has said that is gone already comes next.
+        if told.is_err_and(|errno| !matches!(errno, Errno::EPIPE | Errno::ECONNRESET)) {
             self.abort(id);
         }
     }
@@ -173,7 +189,11 @@ impl Reaper {
         });
         let (owner, silent, captured) =
             (run.owner, run.silent, run.launch.said_exec && run.capture.is_some());
-        let again = run.launch.again.take().filter(|_| run.launch.is_without_log);
+        let again = run.launch.again.take().zip(run.launch.retry.take());
+        if again.is_some() {
+            // The next try makes it anew. (The kernel kills what is born in a group that was killed.)
+            run.tree.cgroup = None;
+        }
         if captured {
             self.kill_command(id);
         }
@@ -181,9 +201,9 @@ impl Reaper {
         if silent {
             return;
         }
-        let Some(wanted) = again else { return self.tell_failure(owner, error) };
+        let Some((wanted, only)) = again else { return self.tell_failure(owner, error) };
         self.runs.expect(owner);
-        self.spawns.push(Wanted { only: Only { log_in_memory: true, ..wanted.only }, ..*wanted });
+        self.spawns.push(Wanted { only, ..*wanted });
     }
 
     pub(super) fn started(&mut self, id: u64) {
@@ -307,27 +327,31 @@ impl Reaper {
                     && tree::has_become_program(run.main.pid) =>
             {
                 // The launcher still holds its socket, and makes no progress.
-                self.orders.distrust(run.launch.launcher);
+                self.orders.distrust(run.launch.launcher.number);
                 run.launch.socket = None;
                 self.started(id);
             }
             Stage::Launching => {
                 let what = format!("the launch of {}", run.request.program);
-                let error = if run.main.pid == 0 {
-                    // The launch has not tried anything yet: the launcher is to blame.
-                    self.orders.distrust(run.launch.launcher);
-                    LaunchError::never_tried(Step::Timeout, &what)
-                } else {
-                    // The name of the copy tells the step that holds it up.
-                    let step = tree::command_name(run.main.pid).and_then(|name| Step::of_name(&name));
-                    match step {
-                        Some(step) => {
-                            // A log never prevents a start.
-                            run.launch.is_without_log = step == Step::Log;
-                            LaunchError::unanswered(step, &failed_object(run, step, 0), self.launch_timeout)
-                        }
-                        None => LaunchError::new(Step::Timeout, None, &what),
+                let is_begun = run.main.pid != 0;
+                if !is_begun {
+                    self.orders.distrust(run.launch.launcher.number);
+                }
+                // The name of the child tells the step that holds it up. Without a child the launcher itself is at work
+                // on this launch, or on another one.
+                let at_work = if is_begun { run.main.pid } else { run.launch.launcher.pid };
+                let step = tree::command_name(at_work).and_then(|name| Step::of_name(&name));
+                if step == Some(Step::Log) && run.launch.failure.is_none() {
+                    // A log never prevents a start.
+                    let alike = run.launch.again.as_ref().map(|wanted| wanted.only);
+                    run.launch.retry = alike.map(|only| Only { log_in_memory: true, apart: true, ..only });
+                }
+                let error = match step {
+                    Some(step) => {
+                        LaunchError::unanswered(step, &failed_object(run, step, 0), self.launch_timeout)
                     }
+                    None if is_begun => LaunchError::new(Step::Timeout, None, &what),
+                    None => LaunchError::never_tried(Step::Timeout, &what),
                 };
                 run.launch.failure.get_or_insert(error);
                 self.abort(id);
@@ -399,7 +423,7 @@ impl Reaper {
 
     pub(super) fn cancel_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
-        run.launch.is_without_log = false;
+        run.launch.retry = None;
         let what = format!("of {}, which was cancelled", run.request.program);
         run.launch.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
         // Exec may have been faster: then the signal ends the program, and its exit says so. The reaper ends a copy

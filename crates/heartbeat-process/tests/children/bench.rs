@@ -35,6 +35,7 @@ impl Bench {
             groups: groups(),
             records: dir.path().into(),
             runtime: dir.path().join("run"),
+            own_logs: dir.path().into(),
             instance_tag: instance_tag(),
             soft_descriptors: Some(777),
             launch_timeout,
@@ -122,13 +123,12 @@ impl LogFiles for TestLogs {
         PlainLogs.memory()
     }
 
-    fn begin(&self, _: &LogTarget, _: Option<&User>, _: u64, pid: u32) -> bool {
-        std::fs::read_link(format!("/proc/{pid}/fd/1"))
-            .is_ok_and(|output| output.to_string_lossy().starts_with("/memfd:hb-log"))
+    fn begin(&self, _: &LogTarget, _: Option<&User>, _: (u64, u32), output: &Path) -> bool {
+        std::fs::read_link(output).is_ok_and(|output| output.to_string_lossy().starts_with("/memfd:hb-log"))
     }
 
     fn take_over(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {
-        self.begin(log, user, run, pid)
+        self.begin(log, user, (run, pid), Path::new(&format!("/proc/{pid}/fd/1")))
     }
 
     fn end(&self, _: &LogTarget, _: u64) {}
