@@ -6,11 +6,13 @@
 //! versions, version 2 is mounted elsewhere (`/sys/fs/cgroup/unified`) and has no controllers, which is enough here.
 //! Without control groups, heartbeatd goes by process groups, sessions and tags ([`crate::members`]).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use heartbeat_status::{RealmName, RunId};
 use nix::errno::Errno;
@@ -277,6 +279,49 @@ impl Cgroup {
     /// Removes the group, if it has no process.
     pub(crate) fn remove(&self) -> io::Result<()> {
         remove(&self.dir, MAX_LEVELS)
+    }
+}
+
+/// Groups for runs that are likely to begin at once, made while the core still decides about them.
+#[derive(Debug, Default)]
+pub(crate) struct NextCgroups(Mutex<BTreeMap<RealmName, (RunId, Cgroup)>>);
+
+/// Most groups that heartbeatd makes ahead: when more realms end at once, their restarts wait for each other anyway.
+const MAX_NEXT_CGROUPS: usize = 4;
+
+impl NextCgroups {
+    /// Makes the group for the next run of a realm, after `tell`, which makes the core decide about that run. A caller of
+    /// [`NextCgroups::take`] waits meanwhile.
+    pub(crate) fn make_after(&self, tell: impl FnOnce(), base: &Path, realm: &RealmName, run: RunId) {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tell();
+        if next.len() == MAX_NEXT_CGROUPS || next.contains_key(realm) {
+            return;
+        }
+        let dir = Cgroup::place(base, realm, run);
+        if fs::create_dir(&dir).is_ok() {
+            next.insert(realm.clone(), (run, Cgroup { dir }));
+        }
+    }
+
+    /// The group of that run, if it was made ahead.
+    pub(crate) fn take(&self, realm: &RealmName, run: RunId) -> Option<Cgroup> {
+        let (made_for, cgroup) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(realm)?;
+        if made_for == run {
+            return Some(cgroup);
+        }
+        // Otherwise the next heartbeatd removes it.
+        let _ = cgroup.remove();
+        None
+    }
+
+    /// Removes those that no run has taken.
+    pub(crate) fn remove_all(&self) {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((_, (_, cgroup))) = next.pop_first() {
+            // As above.
+            let _ = cgroup.remove();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_status::{RealmName, Signal};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, NextCgroups};
 use crate::notice::{CommandRunId, Key, Notice};
 use crate::notify::NotifyListener;
 use crate::queue::{ReaperCommand, ReaperQueue};
@@ -117,11 +117,13 @@ impl Processes {
         let spawns = SpawnQueue::new();
         let instance_tag = settings.instance_tag.clone();
         reserved_fds::refill();
-        let spawner = Spawner::new(&settings, Arc::clone(&orders));
+        let next_cgroups = Arc::<NextCgroups>::default();
+        let spawner = Spawner::new(&settings, Arc::clone(&orders), Arc::clone(&next_cgroups));
         let origin = Origin::read(settings.instance_tag.clone());
         let groups = settings.groups.clone();
         let queues = (Arc::clone(&orders), Arc::clone(&spawns));
-        let reaper = Reaper::new(settings, origin, queues, logs, Box::new(sink)).map_err(make("reaper"))?;
+        let reaper = Reaper::new(settings, origin, queues, next_cgroups, logs, Box::new(sink));
+        let reaper = reaper.map_err(make("reaper"))?;
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         if let Some(groups) = groups {

@@ -28,6 +28,7 @@ use self::cgroups::Cgroups;
 use self::children::Children;
 use self::deadlines::Deadlines;
 use self::runs::{Expected, Runs};
+use crate::cgroup::NextCgroups;
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Places;
 use crate::queue::{ReaperCommand, ReaperQueue};
@@ -104,6 +105,7 @@ impl Reaper {
         settings: Settings,
         origin: Origin,
         (orders, spawns): (Arc<ReaperQueue>, Arc<SpawnQueue<Wanted>>),
+        next_cgroups: Arc<NextCgroups>,
         logs: Arc<dyn LogFiles>,
         sink: Sink,
     ) -> io::Result<Self> {
@@ -129,7 +131,7 @@ impl Reaper {
             child_events,
             runs: Runs::default(),
             children: Children::new(settings.collects_orphans),
-            cgroups: Cgroups::new(settings.groups),
+            cgroups: Cgroups::new(settings.groups, next_cgroups),
             records: RecordStore::new(settings.records, origin),
             tick,
             deadlines,

@@ -17,7 +17,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::Settings;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, NextCgroups};
 use crate::channel::{LaunchOrder, MAX_INLINE_BYTES, Specification};
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{LaunchError, MAX_OUTPUT_BYTES, Step};
@@ -94,10 +94,11 @@ pub(crate) struct Spawner {
     /// Logs below this directory are on a file system that heartbeatd needs anyway.
     own_logs: PathBuf,
     orders: Arc<ReaperQueue>,
+    next_cgroups: Arc<NextCgroups>,
 }
 
 impl Spawner {
-    pub(crate) fn new(settings: &Settings, orders: Arc<ReaperQueue>) -> Self {
+    pub(crate) fn new(settings: &Settings, orders: Arc<ReaperQueue>, next_cgroups: Arc<NextCgroups>) -> Self {
         let Settings { launcher, soft_descriptors, groups, own_logs, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
         Self {
@@ -109,13 +110,15 @@ impl Spawner {
             places,
             own_logs,
             orders,
+            next_cgroups,
         }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then the run goes without.
     pub(crate) fn cgroup(&self, realm: &RealmName, run: RunId) -> Option<Cgroup> {
         let base = self.groups.as_ref()?;
-        reserved_fds::with(|| Cgroup::make(base, realm, run)).ok()
+        let made = self.next_cgroups.take(realm, run);
+        made.or_else(|| reserved_fds::with(|| Cgroup::make(base, realm, run)).ok())
     }
 
     /// The listener for a run's messages, if the run is asked to report.

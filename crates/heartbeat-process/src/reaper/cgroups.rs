@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use heartbeat_status::{RealmName, RunId};
 use rustix::time::Timespec;
 
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, NextCgroups};
 
 /// At its end the reaper tries again to remove empty control groups after this, and this many times: 1 s.
 const LOOK_AT_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -22,11 +24,13 @@ pub(super) struct Cgroups {
     vacated: Vec<Cgroup>,
     /// Groups that the reaper could not remove yet.
     lingering: Vec<Cgroup>,
+    /// Groups for the next runs; the spawn thread takes them.
+    next: Arc<NextCgroups>,
 }
 
 impl Cgroups {
     /// Manages the groups below `base`, also those of an earlier heartbeatd.
-    pub(super) fn new(base: Option<PathBuf>) -> Self {
+    pub(super) fn new(base: Option<PathBuf>, next: Arc<NextCgroups>) -> Self {
         let earlier = base.as_deref().map(Cgroup::all).unwrap_or_default();
         Self {
             _claim: base.as_deref().and_then(cgroup::claim),
@@ -36,6 +40,7 @@ impl Cgroups {
                 .is_some_and(|above| cgroup::has_controller(above, "memory")),
             base,
             vacated: Vec::new(),
+            next,
             lingering: earlier.into_iter().map(|(_, cgroup)| cgroup).collect(),
         }
     }
@@ -44,6 +49,15 @@ impl Cgroups {
     /// longer than reading one that is.
     pub(super) fn counts_kills(&self) -> bool {
         self.counts_kills
+    }
+
+    /// Calls `tell`, which reports the end of `run` of a realm, and makes the group for the next run, which may begin at
+    /// once.
+    pub(super) fn make_next_after(&self, tell: impl FnOnce(), realm: &RealmName, run: RunId) {
+        match &self.base {
+            Some(base) => self.next.make_after(tell, base, realm, RunId(run.0 + 1)),
+            None => tell(),
+        }
     }
 
     /// Takes the group of a run that has ended.
@@ -56,8 +70,9 @@ impl Cgroups {
         !self.vacated.is_empty()
     }
 
-    /// Removes the groups of runs that have ended.
+    /// Removes the groups of runs that have ended, and those that were made for a next run that has not begun.
     pub(super) fn remove_vacated(&mut self) {
+        self.next.remove_all();
         let vacated = std::mem::take(&mut self.vacated);
         self.lingering.extend(vacated.into_iter().filter(|cgroup| cgroup.remove().is_err()));
     }

@@ -248,6 +248,8 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(id) else { return };
         let Some(exit) = run.look_at_end() else { return };
         let exit = super::bounds::with_oom(run, exit, counted);
+        let told = self.tell_end_first(id, exit);
+        let Some(run) = self.runs.get_mut(id) else { return };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
             && (run.stage == Stage::Started || run.launch.said_exec)
         {
@@ -276,8 +278,35 @@ impl Reaper {
             {
                 self.forked(id, exit);
             }
+            Owner::Realm(key) if told => self.close_told(id, key),
             Owner::Realm(key) => self.main_ended(id, key, exit, scan),
         }
+    }
+
+    /// Reports the end of a main process that has left nothing behind, before everything else that its end entails: the
+    /// next start waits for the report alone. False: that is not known at once.
+    fn tell_end_first(&mut self, id: u64, exit: Exit) -> bool {
+        let Some(run) = self.runs.get(id) else { return false };
+        let (Owner::Realm(key), Some(realm), Some(cgroup)) = (run.owner, &run.realm, &run.tree.cgroup) else {
+            return false;
+        };
+        // The next run has its socket at the place of this one, which has to go first.
+        let is_plain = run.notify_listener.is_none() && run.request.pidfile.is_none();
+        let is_empty = run.tree.leftovers.is_empty() && cgroup.is_empty().unwrap_or(false);
+        if run.stage != Stage::Started || run.main.unproven || !is_plain || !is_empty {
+            return false;
+        }
+        let tell = || (self.sink)(Notice::Run { key, fact: RunFact::Exited { exit, empty: true } });
+        self.cgroups.make_next_after(tell, realm, key.run);
+        true
+    }
+
+    /// Closes a run whose end is reported, and of which nothing is left.
+    fn close_told(&mut self, id: u64, key: Key) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.stage = Stage::Exited;
+        self.logs.end(&run.request.log, key.run.generation());
+        self.forget(id);
     }
 
     /// The main process has ended, and no other process takes its place.

@@ -660,9 +660,8 @@ pub(crate) fn an_exit_is_on_record_until_the_next_start() {
     bench.launch(1, &bench.shell("exit 3"));
     bench.started();
     let exit = super::exit_of(&bench.next()).0;
-    // The record comes before the report.
     let path = ProcessRecord::path(bench.dir.path(), &name());
-    assert_eq!(ProcessRecord::read(&path).unwrap().exit, Some((RunId(1), exit)));
+    until(|| ProcessRecord::read(&path).unwrap().exit == Some((RunId(1), exit)));
     until(|| ProcessRecord::read(&path).unwrap().process.is_none());
     let found = look(&bench);
     let db = &found.realms[0];
