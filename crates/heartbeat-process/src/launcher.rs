@@ -42,7 +42,7 @@ pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Most children that share the launcher's memory at a time; further ones get a copy. A file system that does not answer
 /// holds a child for as long as the launch may take.
-const MAX_SHARING_CHILDREN: usize = 16;
+const MAX_SHARING_PROCESSES: usize = 16;
 
 /// Whether a program started under this name has the role of launcher.
 #[must_use]
@@ -209,7 +209,7 @@ impl Nursery {
 
     fn room(&mut self) -> Option<&mut ChildRoom<child::Task>> {
         let free = self.rooms.iter().position(ChildRoom::is_free);
-        if self.refused || (free.is_none() && self.rooms.len() == MAX_SHARING_CHILDREN) {
+        if self.refused || (free.is_none() && self.rooms.len() == MAX_SHARING_PROCESSES) {
             return None;
         }
         let at = free.unwrap_or_else(|| {

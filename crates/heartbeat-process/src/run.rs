@@ -91,7 +91,7 @@ pub(crate) struct Request {
     pub(crate) time_limit: Option<Duration>,
 }
 
-/// Which launcher.
+/// One of the launchers of this heartbeatd.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LauncherId {
     /// How many launchers were made up to this one.

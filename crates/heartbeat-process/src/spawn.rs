@@ -215,12 +215,12 @@ impl Spawner {
     /// Nothing that its set-up does before it is a child may wait, and it remains the user that the launcher is: it may
     /// share the launcher's memory.
     fn may_share(&self, spec: &LaunchSpec) -> bool {
-        let is_log_near = match &spec.log {
+        let opens_at_once = match &spec.log {
             LogTarget::Null | LogTarget::Capture => true,
             LogTarget::File { path, .. } => path.starts_with(&self.own_logs),
             LogTarget::Journal { .. } => false,
         };
-        is_log_near && spec.env_file.is_none() && spec.user.is_none() && spec.input.is_empty()
+        opens_at_once && spec.env_file.is_none() && spec.user.is_none() && spec.input.is_empty()
     }
 
     fn make_launcher(&self) -> io::Result<Launcher> {

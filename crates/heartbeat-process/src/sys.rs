@@ -285,7 +285,7 @@ fn clone_and_call(
     result
 }
 
-/// As above.
+/// The same for this architecture.
 #[cfg(target_arch = "aarch64")]
 fn clone_and_call(
     args: &CloneArgs,
