@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use heartbeat_http::{OpenResponse, SYSTEM, Stream, connect, send};
+use heartbeat_http::{OpenResponse, SYSTEM, Sockets, Stream, connect, send};
 use http::{Method, Request, StatusCode, header};
 use thiserror::Error;
 use tokio::time::{sleep, timeout_at};
 
 use crate::mirror::Sent;
 use crate::target::{Alert, Call, Letter, Message, Replied, Way, alerts};
-use crate::{DeliveryError, Endpoint, Programs, Receiver, SlackBot, Template, mail, retry_after};
+use crate::{DeliveryError, Endpoint, Outside, Receiver, SlackBot, Template, mail, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,28 +37,26 @@ impl From<DeliveryError> for Failure {
     }
 }
 
-/// Delivers the message, at `unix_s` seconds since 1970. Returns what the receiver calls it, where later messages about
-/// the incident need that.
+/// Delivers the message. Returns what the receiver calls it, where later messages about the incident need that.
 pub(crate) async fn post(
     receiver: &Receiver,
     letter: &Letter,
-    programs: &dyn Programs,
-    unix_s: u64,
+    outside: &Outside,
 ) -> Result<Option<String>, Failure> {
-    let template = receiver.template.as_ref();
+    let (template, unix_s) = (receiver.template.as_ref(), outside.clock.unix_s());
     let message = || receiver.target.message(letter, template, unix_s);
     match receiver.target.way() {
-        Way::Http(endpoint) => drop(send_to(endpoint, (Method::POST, message()?), unix_s).await?),
+        Way::Http(endpoint) => drop(Server::new(endpoint, outside).send(Method::POST, message()?).await?),
         Way::Program(program) => {
-            let ended = programs.run(program, message()?.body.to_vec()).await;
+            let ended = outside.programs.run(program, message()?.body.to_vec()).await;
             ended.map_err(|source| DeliveryError::Program { source })?;
         }
         Way::Mail(smtp) => {
             let of_mail = |source| DeliveryError::Mail { source };
             let mail = smtp.mail(letter, template, unix_s).map_err(of_mail)?;
-            mail::send(smtp, &mail, unix_s).await.map_err(of_mail)?;
+            mail::send(smtp, &mail, (&*outside.sockets, unix_s)).await.map_err(of_mail)?;
         }
-        Way::Slack(bot) => return say(bot, letter, template, unix_s).await,
+        Way::Slack(bot) => return say(bot, letter, template, outside).await,
     }
     Ok(None)
 }
@@ -68,19 +66,19 @@ async fn say(
     bot: &SlackBot,
     letter: &Letter,
     template: Option<&Template>,
-    unix_s: u64,
+    outside: &Outside,
 ) -> Result<Option<String>, Failure> {
     let text = letter.text(template);
     let known = letter.conversation.as_deref();
     for Call { endpoint, message } in bot.calls(letter, &text, known)? {
-        let answer = send_to(endpoint, (Method::POST, message), unix_s).await?;
+        let answer = Server::new(endpoint, outside).send(Method::POST, message).await?;
         match SlackBot::read(letter, &answer)? {
             Replied::Done(name) if known.is_none() => return Ok(name),
             Replied::Done(_) => {}
             // The channel was cleaned up: the incident begins anew there.
             Replied::Gone => {
                 let message = bot.first(letter, &text)?;
-                let answer = send_to(&bot.post, (Method::POST, message), unix_s).await?;
+                let answer = Server::new(&bot.post, outside).send(Method::POST, message).await?;
                 return match SlackBot::read(letter, &answer)? {
                     Replied::Done(name) => Ok(name),
                     Replied::Gone => Ok(None),
@@ -92,11 +90,12 @@ async fn say(
 }
 
 /// Posts the newest state of incidents, all in one request.
-pub(crate) async fn post_all(receiver: &Receiver, states: &[Sent], unix_s: u64) -> Result<(), Failure> {
-    let states = states.iter().map(|Sent { document, is_over }| Alert { document, is_over: *is_over });
-    let message = alerts(states, unix_s)?;
+pub(crate) async fn post_all(receiver: &Receiver, states: &[Sent], outside: &Outside) -> Result<(), Failure> {
+    let states =
+        states.iter().map(|Sent { document, is_over }| Alert { document, is_over: *is_over, is_test: false });
+    let message = alerts(states, outside.clock.unix_s())?;
     match receiver.target.way() {
-        Way::Http(endpoint) => send_to(endpoint, (Method::POST, message), unix_s).await.map(drop),
+        Way::Http(endpoint) => Server::new(endpoint, outside).send(Method::POST, message).await.map(drop),
         // Only an Alertmanager gets states.
         Way::Program(_) | Way::Slack(_) | Way::Mail(_) => Ok(()),
     }
@@ -133,7 +132,8 @@ pub(crate) fn shown(receiver: &Receiver, letter: &Letter, unix_s: u64) -> String
 /// [`DeliveryError`] when no such answer comes in time.
 pub async fn ping(endpoint: &Endpoint, unix_s: u64) -> Result<(), DeliveryError> {
     let nothing = Message { headers: Vec::new(), body: Bytes::new() };
-    send_to(endpoint, (Method::GET, nothing), unix_s).await.map(drop).map_err(|failure| failure.error)
+    let server = Server { endpoint, sockets: &SYSTEM, unix_s };
+    server.send(Method::GET, nothing).await.map(drop).map_err(|failure| failure.error)
 }
 
 /// A body that was not taken.
@@ -164,37 +164,46 @@ impl PostError {
 pub async fn post_json(endpoint: &Endpoint, body: &[u8], unix_s: u64) -> Result<(), PostError> {
     let headers = vec![("content-type", "application/json".to_owned())];
     let message = Message { headers, body: Bytes::copy_from_slice(body) };
-    let sent = send_to(endpoint, (Method::POST, message), unix_s).await;
+    let sent = Server { endpoint, sockets: &SYSTEM, unix_s }.send(Method::POST, message).await;
     sent.map(drop).map_err(|Failure { error, retry_after }| PostError { error, retry_after })
 }
 
-async fn send_to(
-    endpoint: &Endpoint,
-    (method, message): (Method, Message),
+/// A server that is sent one request, and the way to it.
+struct Server<'a> {
+    endpoint: &'a Endpoint,
+    sockets: &'a dyn Sockets,
+    /// The time of the attempt, in seconds since 1970.
     unix_s: u64,
-) -> Result<Vec<u8>, Failure> {
-    let request = request(endpoint, method, message).map_err(|source| DeliveryError::Request { source })?;
-    let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
-    let answer = timeout_at(deadline, exchange(endpoint, request, unix_s)).await;
-    let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
-    // Reads the body also where the verdict does not depend on it, so that the receiver gets no reset while it writes.
-    let body = timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await;
-    verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))?;
-    Ok(body.ok().and_then(Result::ok).map(|(body, _)| body).unwrap_or_default())
 }
 
-async fn exchange(
-    endpoint: &Endpoint,
-    request: Request<Bytes>,
-    unix_s: u64,
-) -> Result<OpenResponse, DeliveryError> {
-    let stream = connect(&SYSTEM, endpoint.address()).await;
-    let mut stream = Stream::Tcp(stream.map_err(|source| DeliveryError::Connect { source })?);
-    if let Some(tls) = endpoint.tls() {
-        let secured = tls.handshake(stream, endpoint.address().host(), Some(ALPN), unix_s).await;
-        stream = secured.map_err(|source| DeliveryError::Secure { source })?.stream;
+impl<'a> Server<'a> {
+    fn new(endpoint: &'a Endpoint, outside: &'a Outside) -> Self {
+        Self { endpoint, sockets: &*outside.sockets, unix_s: outside.clock.unix_s() }
     }
-    send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
+
+    async fn send(&self, method: Method, message: Message) -> Result<Vec<u8>, Failure> {
+        let request = request(self.endpoint, method, message);
+        let request = request.map_err(|source| DeliveryError::Request { source })?;
+        let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
+        let answer = timeout_at(deadline, self.exchange(request)).await;
+        let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
+        // Reads the body also where the verdict does not depend on it, so that the receiver gets no reset while it
+        // writes.
+        let body = timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await;
+        verdict(answer.head.status, retry_after::asked(&answer.head.headers, self.unix_s))?;
+        Ok(body.ok().and_then(Result::ok).map(|(body, _)| body).unwrap_or_default())
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<OpenResponse, DeliveryError> {
+        let address = self.endpoint.address();
+        let stream = connect(self.sockets, address).await;
+        let mut stream = Stream::Tcp(stream.map_err(|source| DeliveryError::Connect { source })?);
+        if let Some(tls) = self.endpoint.tls() {
+            let secured = tls.handshake(stream, address.host(), Some(ALPN), self.unix_s).await;
+            stream = secured.map_err(|source| DeliveryError::Secure { source })?.stream;
+        }
+        send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
+    }
 }
 
 fn request(endpoint: &Endpoint, method: Method, message: Message) -> Result<Request<Bytes>, http::Error> {

@@ -26,7 +26,8 @@
 //! incident of heartbeatd itself that follows from the report, whichever realms that receiver asked for.
 //!
 //! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it gets
-//! `opened` then, with the `seq` the incident has by that time.
+//! `opened` then, with the `seq` the incident has by that time. One that did not ask for `updated` gets `opened` again
+//! when another realm turns out to be the root.
 //!
 //! # The outbox
 //! The caller keeps the outbox. [`Notifier::admit`] says what each receiver is to get; the caller writes that in the
@@ -44,7 +45,7 @@
 //! use std::time::Duration;
 //!
 //! use heartbeat_notify::{
-//!     Clock, Endpoint, NoPrograms, Notifier, NotifyError, Receiver, Report, Target, Webhook,
+//!     Clock, Endpoint, NoPrograms, Notifier, NotifyError, Outside, Receiver, Report, Target, Webhook,
 //! };
 //! use heartbeat_status::{Instant, WallTime};
 //!
@@ -56,7 +57,7 @@
 //!         now: Box::new(|| Instant::from_millis(1)), // the caller's clocks
 //!         wall: Box::new(|| WallTime::from_millis(1_764_000_000_000)),
 //!     };
-//!     let notifier = Notifier::start(vec![ops], Vec::new(), runtime, (clock, NoPrograms), |report| match report {
+//!     let notifier = Notifier::start(vec![ops], Vec::new(), runtime, Outside::new(clock, NoPrograms), |report| match report {
 //!         Report::GivenUp { receiver, error, .. } => println!("{receiver}: {error}"),
 //!         other => println!("{other:?}"),
 //!     });
@@ -76,6 +77,7 @@ mod failing;
 mod mail;
 mod mirror;
 mod notifier;
+mod outside;
 mod program;
 mod queue;
 mod receiver;
@@ -92,10 +94,11 @@ pub use deliver::{ATTEMPT_TIMEOUT, PostError, ping, post_json};
 pub use endpoint::Endpoint;
 pub use error::{DeliveryError, NotifyError};
 pub use failing::FAILING_AFTER;
-pub use heartbeat_http::{TlsOptions, TlsOptionsError};
+pub use heartbeat_http::{Sockets, TlsOptions, TlsOptionsError};
 pub use heartbeat_template::{Template, TemplateError};
 pub use mail::{MAIL_TIMEOUT, MailError};
 pub use notifier::{Admitted, Notification, Notifier};
+pub use outside::{Clock, Outside};
 pub use program::{Exec, NoPrograms, PROGRAM_TIMEOUT, ProgramError, ProgramFuture, Programs};
 pub use queue::{ABANDON_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
@@ -107,7 +110,6 @@ pub use target::{
     ALERT_REFRESH, Alertmanager, Login, Ntfy, PagerDuty, Slack, SlackBot, Smtp, Target, Webhook,
 };
 pub use test_message::{TestMessage, Tested};
-pub use worker::Clock;
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

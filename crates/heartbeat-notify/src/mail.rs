@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use heartbeat_http::{ConnectError, SYSTEM, Stream, Tls, TlsError, connect};
+use heartbeat_http::{ConnectError, Sockets, Stream, Tls, TlsError, connect};
 use heartbeat_status::sanitise_line;
 use lettre::Message;
 use lettre::transport::smtp;
@@ -115,10 +115,14 @@ impl From<smtp::Error> for MailError {
 }
 
 /// Delivers a mail, at `unix_s` seconds since 1970.
-pub(crate) async fn send(to: &Smtp, mail: &Message, unix_s: u64) -> Result<(), MailError> {
+pub(crate) async fn send(
+    to: &Smtp,
+    mail: &Message,
+    (sockets, unix_s): (&dyn Sockets, u64),
+) -> Result<(), MailError> {
     let deadline = sleep(MAIL_TIMEOUT).deadline();
     let sent = timeout_at(deadline, async {
-        let mut connection = open(to, unix_s).await?;
+        let mut connection = open(to, sockets, unix_s).await?;
         if let Some(login) = &to.login {
             let credentials = Credentials::new(login.user.clone(), login.password.clone());
             connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
@@ -132,8 +136,8 @@ pub(crate) async fn send(to: &Smtp, mail: &Message, unix_s: u64) -> Result<(), M
     Ok(())
 }
 
-async fn open(to: &Smtp, unix_s: u64) -> Result<AsyncSmtpConnection, MailError> {
-    let connected = connect(&SYSTEM, &to.server).await;
+async fn open(to: &Smtp, sockets: &dyn Sockets, unix_s: u64) -> Result<AsyncSmtpConnection, MailError> {
+    let connected = connect(sockets, &to.server).await;
     let mut stream = Stream::Tcp(connected.map_err(|source| MailError::Connect { source })?);
     let secured = async |tls: &Tls, stream: Stream| {
         let secured = tls.handshake(stream, to.server.host(), None, unix_s).await;

@@ -58,7 +58,7 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// Takes over what an earlier heartbeatd left.
     pub(crate) fn restore(&mut self, now: Instant, earlier: Vec<Earlier<Document>>) {
-        for Earlier { id, seq, step, open, state } in earlier {
+        for Earlier { id, seq, step, open, state, .. } in earlier {
             let incident = self.incidents.entry(id).or_default();
             incident.is_over |= !open || step == IncidentStep::Resolved;
             if let EarlierState::Due { body, .. } = state {
@@ -286,7 +286,10 @@ mod tests {
             due_at: NOW,
             expires_at: NOW,
         };
-        let earlier = |id: &str, seq, step, open, state| Earlier { id: id.into(), seq, step, open, state };
+        let earlier = |id: &str, seq, step, open, state| {
+            let root = None;
+            Earlier { id: id.into(), seq, step, open, root, state }
+        };
         mirror.restore(
             NOW,
             vec![

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at};
 
 use crate::queue::Earlier;
-use crate::worker::{Clock, DeliveryWorker, Document, Environment};
-use crate::{Programs, Receiver, Report, Restored, TestMessage, Tested, WhyDropped};
+use crate::worker::{DeliveryWorker, Document, Environment};
+use crate::{Outside, Receiver, Report, Restored, TestMessage, Tested, WhyDropped};
 
 /// The root of incidents about heartbeatd itself.
 const OURSELVES: &str = "heartbeatd";
@@ -83,12 +83,12 @@ impl Notifier {
         receivers: Vec<Receiver>,
         restored: Vec<Restored>,
         runtime: Handle,
-        (clock, programs): (Clock, impl Programs + 'static),
+        outside: Outside,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         let (closing, _) = watch::channel(false);
-        let (report, programs) = (Box::new(report), Arc::new(programs));
-        let environment = Environment { clock, programs, report, muted: Mutex::default(), closing };
+        let report = Box::new(report);
+        let environment = Environment { outside, report, muted: Mutex::default(), closing };
         let notifier =
             Self { runtime, environment: Arc::new(environment), running: Mutex::new(BTreeMap::new()) };
         notifier.open_all(receivers, restored);
@@ -96,7 +96,7 @@ impl Notifier {
     }
 
     fn open_all(&self, receivers: Vec<Receiver>, restored: Vec<Restored>) {
-        let clock = &self.environment.clock;
+        let clock = &self.environment.outside.clock;
         let (now, wall) = ((clock.now)(), (clock.wall)());
         let mut earlier: BTreeMap<String, Vec<Earlier<Document>>> = BTreeMap::new();
         let mut removed = Vec::new();
@@ -211,8 +211,8 @@ impl Notifier {
         message: TestMessage,
     ) -> Option<impl Future<Output = Vec<Tested>> + Send + use<>> {
         let receiver = self.running().get(receiver)?.worker.receiver();
-        let (now, programs) = ((self.environment.clock.wall)(), Arc::clone(&self.environment.programs));
-        Some(async move { message.send(&receiver, now, &*programs).await })
+        let environment = Arc::clone(&self.environment);
+        Some(async move { message.send(&receiver, &environment.outside).await })
     }
 
     /// Replaces the receivers, from the next document on.
@@ -259,7 +259,7 @@ impl Notifier {
     /// The age of the oldest notification that each receiver has not got; zero when none waits.
     #[must_use]
     pub fn oldest(&self) -> Vec<(String, Duration)> {
-        let now = (self.environment.clock.now)();
+        let now = (self.environment.outside.clock.now)();
         let age = |(name, running): (&String, &RunningWorker)| {
             let age = running.worker.oldest().map_or(Duration::ZERO, |at| now.since(at));
             (name.clone(), age)

@@ -27,6 +27,7 @@ pub(crate) struct Arrival {
     pub(crate) id: Arc<str>,
     pub(crate) seq: u64,
     pub(crate) step: IncidentStep,
+    pub(crate) root: Arc<str>,
     /// The incident concerns a realm that the receiver asked for.
     pub(crate) concerned: bool,
 }
@@ -43,6 +44,8 @@ pub(crate) struct Queued<T> {
     pub(crate) digest: Option<Arc<str>>,
     /// Number of failed attempts.
     pub(crate) failures: u32,
+    /// `opened` once more: a reminder, or another root.
+    is_again: bool,
     /// It is not in the outbox yet, so it must not go out.
     held: bool,
     /// The next attempt is due.
@@ -71,6 +74,23 @@ pub(crate) struct Failed {
     pub(crate) retry_after: Option<Duration>,
 }
 
+/// The step that a receiver gets of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SentAs {
+    Step(IncidentStep),
+    /// `opened`, though the receiver knows of the incident, or will.
+    OpenedAgain,
+}
+
+impl SentAs {
+    const fn step(self) -> IncidentStep {
+        match self {
+            Self::Step(step) => step,
+            Self::OpenedAgain => IncidentStep::Opened,
+        }
+    }
+}
+
 /// What follows from a failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AfterFailure {
@@ -90,6 +110,8 @@ pub(crate) struct Earlier<T> {
     pub(crate) step: IncidentStep,
     /// The incident is open.
     pub(crate) open: bool,
+    /// The root that it names; `None` when that is not on record any more.
+    pub(crate) root: Option<Arc<str>>,
     pub(crate) state: EarlierState<T>,
 }
 
@@ -151,6 +173,8 @@ struct OpenIncident {
     held_back: bool,
     /// What the receiver calls the message that it has of it.
     message: Option<String>,
+    /// Its root, as far as the queue knows it.
+    root: Option<Arc<str>>,
     last_seq: u64,
     /// When a notification of it was last queued, or the queue restored.
     queued_at: Instant,
@@ -230,10 +254,18 @@ impl<T> Queue<T> {
         self.incidents.get_mut(id).is_some_and(|incident| std::mem::take(&mut incident.held_back))
     }
 
+    /// Notes the root of an incident that an earlier heartbeatd has left without one.
+    pub(crate) fn note_root(&mut self, id: &str, root: &str) {
+        if let Some(incident) = self.incidents.get_mut(id) {
+            incident.root.get_or_insert_with(|| root.into());
+        }
+    }
+
     /// Takes over what an earlier heartbeatd left, in the order in which it was queued.
     pub(crate) fn restore(&mut self, now: Instant, earlier: impl IntoIterator<Item = Earlier<T>>) {
-        for Earlier { id, seq, step, open, state } in earlier {
+        for Earlier { id, seq, step, open, root, state } in earlier {
             self.begun += 1;
+            let is_again = step == IncidentStep::Opened && self.incidents.contains_key(&id);
             let incident = self.incidents.entry(id.clone()).or_insert(OpenIncident {
                 began: self.begun,
                 announced: Announced::Never,
@@ -241,9 +273,11 @@ impl<T> Queue<T> {
                 over: !open,
                 held_back: false,
                 message: None,
+                root: None,
                 last_seq: seq,
                 queued_at: now,
             });
+            incident.root = root.or_else(|| incident.root.take());
             incident.last_seq = incident.last_seq.max(seq);
             incident.over |= step == IncidentStep::Resolved;
             match state {
@@ -259,6 +293,7 @@ impl<T> Queue<T> {
                         body,
                         digest,
                         failures,
+                        is_again,
                         held,
                         due_at,
                         expires_at,
@@ -288,8 +323,8 @@ impl<T> Queue<T> {
         body: impl FnOnce(IncidentStep) -> T,
     ) -> Vec<Lost> {
         let mut lost = Vec::new();
-        if let Some(step) = self.admit(now, arrival, &mut lost) {
-            self.enqueue(now, (&arrival.id, arrival.seq), (step, body(step)), &mut lost);
+        if let Some(sent_as) = self.admit(now, arrival, &mut lost) {
+            self.enqueue(now, (&arrival.id, arrival.seq), sent_as, body(sent_as.step()), &mut lost);
         }
         lost
     }
@@ -298,7 +333,8 @@ impl<T> Queue<T> {
         &mut self,
         now: Instant,
         (id, seq): (&Arc<str>, u64),
-        (step, body): (IncidentStep, T),
+        sent_as: SentAs,
+        body: T,
         lost: &mut Vec<Lost>,
     ) {
         if let Some(incident) = self.incidents.get_mut(id) {
@@ -308,8 +344,9 @@ impl<T> Queue<T> {
         self.waiting.push_back(Queued {
             id: Arc::clone(id),
             seq,
-            step,
+            step: sent_as.step(),
             body,
+            is_again: sent_as == SentAs::OpenedAgain,
             failures: 0,
             held: true,
             due_at: digest.as_ref().map_or(now, |digest| digest.due_at),
@@ -334,7 +371,7 @@ impl<T> Queue<T> {
         let has_room = self.waiting.len() * 2 < self.capacity;
         if let Some(incident) = self.incidents.get_mut(id).filter(|incident| has_room && !incident.over) {
             incident.last_seq = incident.last_seq.max(seq);
-            self.enqueue(now, (id, seq), (IncidentStep::Opened, body), &mut lost);
+            self.enqueue(now, (id, seq), SentAs::OpenedAgain, body, &mut lost);
         }
         lost
     }
@@ -439,8 +476,8 @@ impl<T> Queue<T> {
     }
 
     /// Decides whether an event is queued, and as which step.
-    fn admit(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
-        let Arrival { id, seq, step, concerned } = arrival;
+    fn admit(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<SentAs> {
+        let Arrival { id, seq, step, root, concerned } = arrival;
         let Some(incident) = self.incidents.get_mut(id) else {
             return self.begin(now, arrival, lost);
         };
@@ -454,6 +491,8 @@ impl<T> Queue<T> {
         }
         incident.last_seq = *seq;
         incident.over = *step == IncidentStep::Resolved;
+        let before = incident.root.replace(Arc::clone(root));
+        let is_moved = before.is_some_and(|before| before != *root);
         if incident.announced == Announced::Never {
             if incident.over {
                 self.incidents.remove(id);
@@ -475,19 +514,22 @@ impl<T> Queue<T> {
             // For this receiver the incident opens now.
             return concerned.then(|| {
                 incident.announced = Announced::NotYet;
-                IncidentStep::Opened
+                SentAs::Step(IncidentStep::Opened)
             });
         }
         if self.on.contains(step) {
-            return Some(*step);
+            return Some(SentAs::Step(*step));
+        }
+        if is_moved && *step != IncidentStep::Resolved && self.on.contains(&IncidentStep::Opened) {
+            return Some(SentAs::OpenedAgain);
         }
         self.settle(id, WhyDropped::NotOpened, lost);
         None
     }
 
     /// Admits an event of an incident that the queue does not know.
-    fn begin(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
-        let Arrival { id, seq, step, concerned } = arrival;
+    fn begin(&mut self, now: Instant, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<SentAs> {
+        let Arrival { id, seq, step, root, concerned } = arrival;
         let by_opened = self.on.contains(&IncidentStep::Opened);
         if !begins(by_opened, *step) || !self.on.contains(step) {
             // For a receiver without `opened`, an incident that is resolved unannounced is no loss.
@@ -516,23 +558,25 @@ impl<T> Queue<T> {
             over: false,
             held_back: false,
             message: None,
+            root: Some(Arc::clone(root)),
             last_seq: *seq,
             queued_at: now,
         };
         self.incidents.insert(id.clone(), incident);
-        concerned.then_some(*step)
+        concerned.then_some(SentAs::Step(*step))
     }
 
-    /// Makes room for one notification at the least cost for the receiver: an `updated` first; then an incident that it
-    /// does not know of, preferably one that is over; then a `failed`. Never the `resolved` of an incident it knows of.
+    /// Makes room for one notification at the least cost for the receiver: an `updated` or a second `opened` first; then
+    /// an incident that it does not know of, preferably one that is over; then a `failed`. Never the `resolved` of an
+    /// incident it knows of.
     fn drop_one(&mut self, lost: &mut Vec<Lost>) -> bool {
-        self.drop_oldest(IncidentStep::Updated, lost)
+        self.drop_oldest(|queued| queued.step == IncidentStep::Updated || queued.is_again, lost)
             || self.drop_unannounced(lost)
-            || self.drop_oldest(IncidentStep::Failed, lost)
+            || self.drop_oldest(|queued| queued.step == IncidentStep::Failed, lost)
     }
 
-    fn drop_oldest(&mut self, step: IncidentStep, lost: &mut Vec<Lost>) -> bool {
-        let found = self.waiting.iter().skip(self.under_way).position(|queued| queued.step == step);
+    fn drop_oldest(&mut self, wanted: impl Fn(&Queued<T>) -> bool, lost: &mut Vec<Lost>) -> bool {
+        let found = self.waiting.iter().skip(self.under_way).position(wanted);
         let Some(queued) = found.and_then(|index| self.waiting.remove(index + self.under_way)) else {
             return false;
         };

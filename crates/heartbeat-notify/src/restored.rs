@@ -57,6 +57,10 @@ impl Restored {
     }
 
     pub(crate) fn earlier(self, now: Instant, wall: WallTime) -> Earlier<Arc<IncidentDocument>> {
+        let root = match &self.state {
+            RestoredState::Due { document, .. } => Some(document.root.as_str().into()),
+            RestoredState::Delivered { .. } | RestoredState::Lost => None,
+        };
         let state = match self.state {
             RestoredState::Due { document, queued_at, attempts, next_at, digest } => {
                 let (due_at, expires_at) = deadlines(now, wall, queued_at, next_at);
@@ -66,7 +70,7 @@ impl Restored {
             RestoredState::Delivered { message } => EarlierState::Delivered { message },
             RestoredState::Lost => EarlierState::Lost,
         };
-        Earlier { id: self.id.into(), seq: self.seq, step: self.step, open: self.open, state }
+        Earlier { id: self.id.into(), seq: self.seq, step: self.step, open: self.open, root, state }
     }
 }
 

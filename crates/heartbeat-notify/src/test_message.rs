@@ -6,7 +6,7 @@ use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, T
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
 
 use crate::target::Letter;
-use crate::{DeliveryError, Programs, Receiver, deliver};
+use crate::{DeliveryError, Outside, Receiver, deliver};
 
 /// The message of a test, and what became of it.
 #[derive(Debug)]
@@ -32,22 +32,17 @@ pub struct TestMessage {
 
 impl TestMessage {
     /// Sends both messages, and ends at the first that does not arrive.
-    pub(crate) async fn send(
-        &self,
-        receiver: &Receiver,
-        now: WallTime,
-        programs: &dyn Programs,
-    ) -> Vec<Tested> {
-        let unix_s = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
+    pub(crate) async fn send(&self, receiver: &Receiver, outside: &Outside) -> Vec<Tested> {
+        let now = (outside.clock.wall)();
         let (mut tested, mut conversation) = (Vec::new(), None);
         for step in [IncidentStep::Opened, IncidentStep::Resolved] {
-            let mut letter = Letter::one(Arc::new(self.document(&receiver.name, step, now)));
+            let mut letter = Letter::test(Arc::new(self.document(&receiver.name, step, now)));
             letter.conversation = conversation.take();
-            let sent = deliver::shown(receiver, &letter, unix_s);
+            let sent = deliver::shown(receiver, &letter, outside.clock.unix_s());
             let result = match self.dry_run {
                 true => None,
                 false => {
-                    let sent = deliver::post(receiver, &letter, programs, unix_s).await;
+                    let sent = deliver::post(receiver, &letter, outside).await;
                     Some(sent.map(|message| conversation = message).map_err(|failure| failure.error))
                 }
             };

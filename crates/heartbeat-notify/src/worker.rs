@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{IncidentStep, Instant, WallTime};
+use heartbeat_status::{IncidentStep, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
@@ -13,7 +13,7 @@ use crate::failing::Failing;
 use crate::mirror::{self, Mirror, Sent};
 use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
 use crate::target::Letter;
-use crate::{DeliveryError, Programs, Receiver, Report, WhyDropped};
+use crate::{DeliveryError, Outside, Receiver, Report, WhyDropped};
 
 /// What is delivered.
 pub(crate) type Document = Arc<IncidentDocument>;
@@ -21,10 +21,9 @@ pub(crate) type Document = Arc<IncidentDocument>;
 /// What goes into the outbox: what a receiver gets, and the key of the digest that it is part of.
 pub(crate) type Outgoing = (Document, Option<Arc<str>>);
 
-/// The clocks, the report sink and the closing signal that all workers share.
+/// The outside, the report sink and the closing signal that all workers share.
 pub(crate) struct Environment {
-    pub(crate) clock: Clock,
-    pub(crate) programs: Arc<dyn Programs>,
+    pub(crate) outside: Outside,
     pub(crate) report: Box<dyn Fn(Report) + Send + Sync>,
     /// Realms of which no receiver hears now.
     pub(crate) muted: Mutex<Arc<BTreeSet<String>>>,
@@ -35,20 +34,6 @@ pub(crate) struct Environment {
 impl Environment {
     pub(crate) fn muted(&self) -> Arc<BTreeSet<String>> {
         Arc::clone(&self.muted.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The caller's clocks. Neither may block.
-pub struct Clock {
-    /// The monotonic clock.
-    pub now: Box<dyn Fn() -> Instant + Send + Sync>,
-    /// The wall clock.
-    pub wall: Box<dyn Fn() -> WallTime + Send + Sync>,
-}
-
-impl Clock {
-    pub(crate) fn unix_s(&self) -> u64 {
-        u64::try_from((self.wall)().as_millis() / 1_000).unwrap_or(0)
     }
 }
 
@@ -75,7 +60,10 @@ impl State {
         let (knows, is_muted) = (self.queue.knows(&document.id), muted.contains(&document.root));
         match (opens, knows) {
             (true, _) if self.shut.is_some() => None,
-            (true, true) if is_muted || !self.queue.take_held_back(&document.id) => None,
+            (true, true) if is_muted || !self.queue.take_held_back(&document.id) => {
+                self.queue.note_root(&document.id, &document.root);
+                None
+            }
             (true, true) => document.event.known(),
             (false, true) if is_muted && step != IncidentStep::Resolved => {
                 self.queue.hold_back(&document.id);
@@ -144,7 +132,7 @@ impl DeliveryWorker {
         if let Some(since) = earlier.iter().filter_map(Earlier::failing_since).min() {
             failing.failed(since, "it failed before heartbeatd was restarted".to_owned());
         }
-        let (now, mut mirror) = ((environment.clock.now)(), Mirror::default());
+        let (now, mut mirror) = ((environment.outside.clock.now)(), Mirror::default());
         if receiver.target.is_mirror() {
             mirror.restore(now, earlier);
         } else {
@@ -230,14 +218,15 @@ impl DeliveryWorker {
         let Some(step) = state.step(document, (step, opens), &muted) else {
             return (None, Vec::new());
         };
-        let wall = (self.environment.clock.wall)();
+        let wall = (self.environment.outside.clock.wall)();
         let concerned = is_fallback || state.receiver.is_concerned(document, wall, &muted);
         if state.receiver.target.is_mirror() {
             return self.reflect(state, id, (document, step), concerned);
         }
-        let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
+        let root = document.root.as_str().into();
+        let arrival = Arrival { id: id.clone(), seq: document.seq, step, root, concerned };
         let lost = match state.shut {
-            None => state.queue.push((self.environment.clock.now)(), &arrival, |sent_as| {
+            None => state.queue.push((self.environment.outside.clock.now)(), &arrival, |sent_as| {
                 let document = with_step(document, sent_as);
                 queued = Some(document.clone());
                 document
@@ -263,7 +252,8 @@ impl DeliveryWorker {
         if state.shut.is_some() {
             return (None, Vec::new());
         }
-        let noted = state.mirror.note((self.environment.clock.now)(), id, (document, step), concerned);
+        let noted =
+            state.mirror.note((self.environment.outside.clock.now)(), id, (document, step), concerned);
         let name = state.receiver.name.clone();
         drop(state);
         match noted {
@@ -278,14 +268,14 @@ impl DeliveryWorker {
         let state = self.state();
         let Some(repeat) = state.receiver.repeat.filter(|_| document.ack.is_none()) else { return false };
         let silent = state.queue.silent_since(&document.id);
-        let now = (self.environment.clock.now)();
+        let now = (self.environment.outside.clock.now)();
         !muted.contains(&document.root) && silent.is_some_and(|since| now.since(since) >= repeat)
     }
 
     /// Queues `opened` again, held. Returns the digest that it is part of, and what is dropped instead.
     pub(crate) fn repeat(&self, id: &Arc<str>, document: &Document) -> (Option<Arc<str>>, Vec<Report>) {
         let mut state = self.state();
-        let now = (self.environment.clock.now)();
+        let now = (self.environment.outside.clock.now)();
         let lost = state.queue.repeat(now, id, document.seq, Arc::clone(document));
         let (name, digest) = (state.receiver.name.clone(), state.queue.digest_of(id, document.seq));
         drop(state);
@@ -325,7 +315,7 @@ impl DeliveryWorker {
     pub(crate) async fn work(self: Arc<Self>) {
         let mut closing = self.environment.closing.subscribe();
         loop {
-            let now = (self.environment.clock.now)();
+            let now = (self.environment.outside.clock.now)();
             self.review(now);
             let turn = self.state().turn(now, *closing.borrow());
             match turn {
@@ -361,10 +351,7 @@ impl DeliveryWorker {
         if !letter.is_digest() {
             letter.conversation = self.state().queue.message_of(&letter.newest.id);
         }
-        let attempt = {
-            let (programs, unix_s) = (&*self.environment.programs, self.environment.clock.unix_s());
-            deliver::post(receiver, &letter, programs, unix_s).await
-        };
+        let attempt = deliver::post(receiver, &letter, &self.environment.outside).await;
         let Failure { error, retry_after } = match attempt {
             Ok(message) => return self.delivered(queued, message),
             Err(failure) => failure,
@@ -376,8 +363,9 @@ impl DeliveryWorker {
                 return;
             }
             let failed = Failed { is_transient: error.is_transient(), retry_after };
-            state.failing.failed((self.environment.clock.now)(), error.to_string());
-            let mut after = state.queue.failed((self.environment.clock.now)(), failed, fastrand::f64());
+            state.failing.failed((self.environment.outside.clock.now)(), error.to_string());
+            let mut after =
+                state.queue.failed((self.environment.outside.clock.now)(), failed, fastrand::f64());
             if let (true, AfterFailure::GivenUp(lost)) = (gone, &mut after) {
                 state.shut = Some(WhyDropped::ReceiverDisabled);
                 lost.extend(state.queue.clear(WhyDropped::ReceiverDisabled));
@@ -419,8 +407,8 @@ impl DeliveryWorker {
 
     /// Sends the newest state of incidents, and reports what follows from it.
     async fn send(&self, receiver: &Receiver, states: &[Sent]) {
-        let sent = deliver::post_all(receiver, states, self.environment.clock.unix_s()).await;
-        let now = (self.environment.clock.now)();
+        let sent = deliver::post_all(receiver, states, &self.environment.outside).await;
+        let now = (self.environment.outside.clock.now)();
         let mut state = self.state();
         if state.shut.is_some() {
             return;

@@ -266,6 +266,7 @@ fn apprise_brings_a_message_to_any_of_its_services() {
     let text = message["message"].as_str().unwrap();
     assert!(text.contains("this is a test of the receiver team, nothing has failed"), "{message:#}");
     assert!(text.contains("Type: heartbeat-cli why heartbeatd"), "{message:#}");
+    assert!(!text.contains("heartbeat-cli ack"), "there is no such incident: {message:#}");
     assert_eq!(heard.len(), 2);
 }
 

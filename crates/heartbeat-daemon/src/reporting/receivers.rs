@@ -7,9 +7,9 @@ use std::time::Duration;
 use heartbeat_api::NotificationCount;
 use heartbeat_config::{ReceiverConfig, ReceiverTarget, own_files};
 use heartbeat_notify::{
-    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Programs,
-    Receiver, Report, Restored, RestoredState, Slack, SlackBot, Smtp, Target, Template, TlsOptions, Webhook,
-    WhyDropped,
+    Alertmanager, Clock, Endpoint, Exec, FAILING_AFTER, Notifier, NotifyError, Ntfy, Outside, PagerDuty,
+    Programs, Receiver, Report, Restored, RestoredState, Slack, SlackBot, Smtp, Target, Template, TlsOptions,
+    Webhook, WhyDropped,
 };
 use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime, printed};
@@ -157,7 +157,8 @@ pub(crate) fn start(
     let clock = Clock { now: Box::new(clock::now), wall: Box::new(clock::wall) };
     let restored = outbox.into_iter().filter_map(restored).collect();
     let failing = Mutex::<BTreeMap<String, String>>::default();
-    Notifier::start(receivers, restored, runtime, (clock, programs), move |report| {
+    let outside = Outside::new(clock, programs);
+    Notifier::start(receivers, restored, runtime, outside, move |report| {
         if let Some(attempt) = attempt(&report) {
             database.attempted(attempt);
         }

@@ -159,7 +159,7 @@ impl World {
                 RowState::Lost => EarlierState::Lost,
             };
             let open = self.disk.incidents[&row.id].1;
-            Earlier { id: row.id, seq: row.seq, step: row.step, open, state }
+            Earlier { id: row.id, seq: row.seq, step: row.step, open, root: None, state }
         });
         let mut queue = Queue::new(ALL.into(), self.folds);
         queue.restore(now, earlier);
@@ -169,7 +169,7 @@ impl World {
 
     /// The incident writer's way with one step. False: heartbeatd was killed before the step was on disk.
     fn step(&mut self, id: &Arc<str>, seq: u64, step: IncidentStep) -> bool {
-        let arrival = Arrival { id: id.clone(), seq, step, concerned: true };
+        let arrival = Arrival { id: id.clone(), seq, step, root: "db".into(), concerned: true };
         let mut queued = None;
         let lost = self.queue.push(self.now, &arrival, |step| {
             queued = Some(step);

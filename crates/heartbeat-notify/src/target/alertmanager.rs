@@ -7,8 +7,7 @@ use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Severity, WallTime};
 use serde_json::{Value, json};
 
-use super::text::Text;
-use super::{Message, json as body};
+use super::{Message, Text, json as body};
 use crate::{DeliveryError, Endpoint};
 
 /// An open incident is posted again this often.
@@ -29,6 +28,8 @@ pub(crate) struct Alert<'d> {
     pub(crate) document: &'d IncidentDocument,
     /// It ends now; otherwise it goes on.
     pub(crate) is_over: bool,
+    /// It is about no incident.
+    pub(crate) is_test: bool,
 }
 
 /// The request that sets all of these alerts, at `unix_s` seconds since 1970.
@@ -41,8 +42,8 @@ pub(crate) fn message<'d>(
     Ok(Message { headers, body: body(&alerts)? })
 }
 
-fn value(Alert { document, is_over }: Alert<'_>, unix_s: u64) -> Value {
-    let text = Text::of(document, None);
+fn value(Alert { document, is_over, is_test }: Alert<'_>, unix_s: u64) -> Value {
+    let text = if is_test { Text::test(document, None) } else { Text::of(document, None) };
     let ahead_s = if is_over { 0 } else { REFRESHES_AHEAD * ALERT_REFRESH.as_secs() };
     let ends_ms = i64::try_from(unix_s.saturating_add(ahead_s).saturating_mul(1_000)).unwrap_or(i64::MAX);
     // Alertmanager refuses an alert that ends before it starts.
@@ -76,8 +77,8 @@ mod tests {
     fn an_open_incident_ends_three_refreshes_ahead_and_one_that_is_over_now() {
         let (opened, resolved) = (document(IncidentStep::Opened), document(IncidentStep::Resolved));
         let unix_s = 1_795_473_700;
-        let alerts =
-            [Alert { document: &opened, is_over: false }, Alert { document: &resolved, is_over: true }];
+        let alert = |document, is_over| Alert { document, is_over, is_test: false };
+        let alerts = [alert(&opened, false), alert(&resolved, true)];
         let sent: Value = serde_json::from_slice(&message(alerts, unix_s).unwrap().body).unwrap();
         assert_eq!(sent[0]["labels"]["alertname"], "HeartbeatIncident");
         assert_eq!(
@@ -91,9 +92,7 @@ mod tests {
         assert_eq!(sent[0]["startsAt"], "2026-11-23T22:39:58.310Z");
         assert_eq!(sent[0]["labels"], sent[1]["labels"], "the end is that of the same alert");
         // A clock that was stepped back.
-        let sent: Value =
-            serde_json::from_slice(&message([Alert { document: &opened, is_over: true }], 0).unwrap().body)
-                .unwrap();
+        let sent: Value = serde_json::from_slice(&message([alert(&opened, true)], 0).unwrap().body).unwrap();
         assert_eq!(sent[0]["endsAt"], sent[0]["startsAt"]);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Letter {
     earlier: Vec<Document>,
     /// What the receiver calls the message that it has of the incident.
     pub(crate) conversation: Option<String>,
+    /// It is about no incident.
+    is_test: bool,
 }
 
 /// How much a message matters, the least first.
@@ -40,7 +42,13 @@ impl Letter {
             newest: document,
             earlier: Vec::new(),
             conversation: None,
+            is_test: false,
         }
+    }
+
+    /// A message of a test, about an incident that does not exist.
+    pub(crate) fn test(document: Document) -> Self {
+        Self { is_test: true, ..Self::one(document) }
     }
 
     /// A message about the last of these and all before it. `None` without any.
@@ -68,6 +76,10 @@ impl Letter {
         !self.earlier.is_empty()
     }
 
+    pub(crate) const fn is_test(&self) -> bool {
+        self.is_test
+    }
+
     pub(crate) fn weight(&self) -> Weight {
         let weight = |document: &IncidentDocument| match document.event.known() {
             Some(IncidentStep::Resolved) => Weight::Over,
@@ -81,6 +93,8 @@ impl Letter {
     pub(crate) fn text(&self, template: Option<&Template>) -> Text {
         if self.is_digest() {
             Text::digest(&self.incidents(), template)
+        } else if self.is_test {
+            Text::test(&self.newest, template)
         } else {
             Text::of(&self.newest, template)
         }

@@ -108,7 +108,7 @@ impl Target {
             Self::Alertmanager(_) => {
                 let document = &letter.newest;
                 let is_over = document.event.is(IncidentStep::Resolved);
-                alerts([Alert { document, is_over }], unix_s)
+                alerts([Alert { document, is_over, is_test: letter.is_test() }], unix_s)
             }
             Self::Ntfy(ntfy) => Ok(ntfy.message(letter, &letter.text(template))),
             Self::Slack(_) => slack::message(letter, &letter.text(template)),

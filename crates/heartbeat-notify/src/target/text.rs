@@ -48,7 +48,16 @@ pub(crate) struct Text {
 impl Text {
     /// The message in the words of the template, or of heartbeatd: a template that fails costs no notification.
     pub(crate) fn of(document: &IncidentDocument, template: Option<&Template>) -> Self {
-        let own = Self::own(document);
+        Self::own(document, true).worded(document, template)
+    }
+
+    /// The message of a test. No command finds its incident, so no line advises one that takes it.
+    pub(crate) fn test(document: &IncidentDocument, template: Option<&Template>) -> Self {
+        Self::own(document, false).worded(document, template)
+    }
+
+    fn worded(self, document: &IncidentDocument, template: Option<&Template>) -> Self {
+        let own = self;
         let Some(template) = template else { return own };
         match template.render(document, (&own.title, &own.plain())) {
             Ok(rendered) => {
@@ -87,7 +96,8 @@ impl Text {
         Self { title: cut(&title), lines, output: Vec::new() }
     }
 
-    fn own(document: &IncidentDocument) -> Self {
+    /// `exists`: commands find the incident.
+    fn own(document: &IncidentDocument, exists: bool) -> Self {
         let root = sanitise_line(&document.root);
         let message = sanitise_line(&document.message);
         let what = match document.event.known() {
@@ -106,7 +116,7 @@ impl Text {
         let output = &output[output.len().saturating_sub(MAX_OUTPUT_LINES)..];
         Self {
             title: cut(&title),
-            lines: if is_over { ended(document) } else { failing(document, &root) },
+            lines: if is_over { ended(document) } else { failing(document, &root, exists) },
             output: output.iter().map(|line| sanitise_line(line)).collect(),
         }
     }
@@ -137,7 +147,7 @@ fn ended(document: &IncidentDocument) -> Vec<String> {
     lines
 }
 
-fn failing(document: &IncidentDocument, root: &str) -> Vec<String> {
+fn failing(document: &IncidentDocument, root: &str, exists: bool) -> Vec<String> {
     let mut lines = vec![format!("Since {}.", document.opened_at)];
     if !document.affected.is_empty() {
         let names: Vec<String> =
@@ -153,7 +163,7 @@ fn failing(document: &IncidentDocument, root: &str) -> Vec<String> {
     lines.push(doing(document, root));
     lines.extend(document.ack.as_ref().map(|ack| format!("{} takes care of it.", sanitise_line(&ack.by))));
     lines.push(format!("Type: heartbeat-cli why {root}"));
-    if document.ack.is_none() {
+    if exists && document.ack.is_none() {
         let from = document.id.len().saturating_sub(SHORT_ID_CHARS);
         let short = document.id.get(from..).unwrap_or(&document.id);
         lines.push(format!("To take care of it: heartbeat-cli ack {}", sanitise_line(short)));
@@ -235,6 +245,17 @@ mod tests {
             text.plain().contains("These are the words of heartbeatd, because the template takes more than"),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn a_test_advises_no_command_that_needs_its_incident() {
+        let test = document(IncidentStep::Opened);
+        let template = Template::new("{{ title }}\n{{ text }}").unwrap();
+        for template in [None, Some(&template)] {
+            let (real, text) = (Text::of(&test, template).plain(), Text::test(&test, template).plain());
+            assert!(real.contains("heartbeat-cli ack") && !text.contains("heartbeat-cli ack"), "{text}");
+            assert!(text.contains("Type: heartbeat-cli why postgres"), "{text}");
+        }
     }
 
     #[test]

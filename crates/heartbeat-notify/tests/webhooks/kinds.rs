@@ -5,14 +5,14 @@ use heartbeat_status::IncidentStep::{self, Opened, Resolved};
 
 use crate::scene::{Act, Server, event, start};
 
-type Kind = (&'static str, fn(Endpoint) -> Target);
+pub(crate) type Kind = (&'static str, fn(Endpoint) -> Target);
 
 fn token() -> Token {
     Token::new("t0ken").unwrap()
 }
 
 /// Every kind that posts one message for each event.
-const KINDS: [Kind; 4] = [
+pub(crate) const KINDS: [Kind; 4] = [
     ("webhook", |endpoint| Target::Webhook(Webhook { endpoint, secrets: Vec::new() })),
     ("slack", |endpoint| Target::Slack(Slack { endpoint })),
     ("pagerduty", |endpoint| Target::PagerDuty(PagerDuty { endpoint, routing_key: token() })),

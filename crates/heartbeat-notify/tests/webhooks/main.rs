@@ -4,6 +4,7 @@
 mod answers;
 mod kinds;
 mod mails;
+mod names;
 mod queues;
 mod scene;
 mod secure;

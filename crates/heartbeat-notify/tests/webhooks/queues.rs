@@ -115,6 +115,32 @@ async fn an_incident_opens_for_a_realm_when_it_joins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_that_did_not_ask_for_updated_hears_of_another_root() {
+    let server = Server::start([]).await;
+    let default = || Receiver::new("ops", server.target());
+    let moved =
+        |id: &str, seq, step| IncidentDocument { root: "redis".to_owned(), ..document(id, seq, step) };
+    let (notifier, reports) = start(vec![default()]);
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("a", 2, Updated));
+    notifier.notify(&moved("a", 3, Updated).into());
+    notifier.notify(&moved("a", 4, Resolved).into());
+    reports.wait_for("ops a.4 delivered").await;
+    assert_eq!(server.ids(), ["a.1", "a.3", "a.4"]);
+    let told = server.heard()[1].document();
+    assert_eq!((told.event, told.root.as_str(), told.seq), (Open::Known(Opened), "redis", 3));
+    // The next heartbeatd knows which root the receiver was told.
+    let earlier = vec![restored("ops", 1, Opened, RestoredState::Delivered { message: None })];
+    let (notifier, reports) = start_again(vec![default()], earlier);
+    notifier.release(notifier.announce(&event("a", 1, Opened)));
+    notifier.notify(&moved("a", 2, Updated).into());
+    notifier.notify(&moved("a", 3, Resolved).into());
+    reports.wait_for("ops a.3 delivered").await;
+    assert_eq!(server.ids()[3..], ["a.2", "a.3"]);
+    assert_eq!(server.heard()[3].document().event, Open::Known(Opened));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mute_holds_back_everything_but_the_end_and_sends_what_is_open_after_it() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_notify::{Clock, Endpoint, NoPrograms, Notifier, Receiver, Report, Restored, Target, Webhook};
+use heartbeat_http::{Sockets, System};
+use heartbeat_notify::{
+    Clock, Endpoint, NoPrograms, Notifier, Outside, Receiver, Report, Restored, Target, Webhook,
+};
 use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,6 +90,10 @@ impl Server {
             }
         });
         Self { port, heard }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -198,6 +205,15 @@ pub(crate) fn start(receivers: Vec<Receiver>) -> (Notifier, Reports) {
 
 /// A notifier that goes on with what the outbox has.
 pub(crate) fn start_again(receivers: Vec<Receiver>, restored: Vec<Restored>) -> (Notifier, Reports) {
+    start_over(receivers, restored, Arc::new(System))
+}
+
+/// A notifier with this resolver and these sockets.
+pub(crate) fn start_over(
+    receivers: Vec<Receiver>,
+    restored: Vec<Restored>,
+    sockets: Arc<dyn Sockets>,
+) -> (Notifier, Reports) {
     let reports = Reports { tell: Arc::new(watch::channel(Vec::new()).0) };
     let sink = Mutex::new(reports.clone());
     let report = move |report: Report| sink.lock().unwrap().add(&report);
@@ -207,7 +223,8 @@ pub(crate) fn start_again(receivers: Vec<Receiver>, restored: Vec<Restored>) -> 
         heartbeat_status::Instant::from_millis(1_000) + (clock() - began)
     };
     let clock = Clock { now: Box::new(now), wall: Box::new(|| WALL) };
-    (Notifier::start(receivers, restored, Handle::current(), (clock, NoPrograms), report), reports)
+    let outside = Outside { sockets, ..Outside::new(clock, NoPrograms) };
+    (Notifier::start(receivers, restored, Handle::current(), outside, report), reports)
 }
 
 /// A webhook without a signature.
