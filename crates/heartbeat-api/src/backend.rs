@@ -10,7 +10,7 @@ use std::time::Duration;
 use heartbeat_status::wire::{
     About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
     NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
-    ReportDocument, StripsDocument, TransitionEntry,
+    ReportDocument, SloEntry, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{
     Exit, Instant, OwnProblem, RealmIx, RestartAttempt, RestartCause, Snapshot, WallTime,
@@ -345,6 +345,8 @@ pub trait Backend: Send + Sync + 'static {
     fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, HistoryError>>;
     /// The history of every realm on each of the last `days` days. Otherwise why the store cannot read it.
     fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>>;
+    /// How the objectives stand now, in start order. Otherwise why the store cannot read it.
+    fn objectives(&self) -> BoxFuture<Result<Vec<SloEntry>, HistoryError>>;
     /// A month in one document. Otherwise why the store cannot read it.
     fn report(&self, month: ReportQuestion) -> BoxFuture<Result<ReportDocument, HistoryError>>;
     /// Remembered facts, in order, after the one with the number `after`. Must not wait for the core. The facts of a

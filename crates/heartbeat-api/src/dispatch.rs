@@ -128,7 +128,7 @@ impl Shared {
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
             Endpoint::History => history::realm(ecosystem, name, &query).await,
             Endpoint::Strips => history::strips(ecosystem, &query).await,
-            Endpoint::Slo => history::objectives(ecosystem),
+            Endpoint::Slo => history::objectives(ecosystem).await,
             Endpoint::Report => report::report(ecosystem, &query, headers).await,
             Endpoint::Beat => beat::take(ecosystem, name, event.as_deref(), &query, &body).await,
             Endpoint::Plan => action::dry_plan(ecosystem, &body).await,

@@ -55,7 +55,10 @@ pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
 pub(crate) const COMMENT_EVERY: Duration = Duration::from_secs(5);
 /// Frames kept for slow followers; a follower that is further behind gets one update instead.
 pub(crate) const MAX_FRAMES_SHARED: usize = 64;
-/// Most past facts that a client can ask for.
+/// Deltas that are made for followers that are behind, per revision and [`BODY_AGE`]: one for each revision that such
+/// followers know. Further ones get the whole snapshot, which is made once for all of them.
+pub(crate) const MAX_CATCH_UP_DELTAS: usize = 8;
+/// Most past facts that a client can ask for, and that are kept as frames.
 pub(crate) const MAX_PAST_FACTS: usize = 2_000;
 
 /// Lines of a log when the caller gives no number.

@@ -28,6 +28,8 @@ pub struct Counts {
     pub requests: u64,
     /// Bodies built; every other answer shared one of these.
     pub bodies_built: u64,
+    /// Events of `/api/events/` built; all followers share these.
+    pub frames_built: u64,
 }
 
 /// The HTTP server. A clone is the same server: both listeners share the bodies and the counts.
@@ -83,6 +85,7 @@ impl Api {
             excess: self.shared.excess.load(Ordering::Relaxed),
             requests: self.shared.requests.load(Ordering::Relaxed),
             bodies_built: self.shared.bodies.built(),
+            frames_built: self.shared.socket_feed.built() + self.shared.public_feed.built(),
         }
     }
 

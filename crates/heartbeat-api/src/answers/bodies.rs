@@ -85,6 +85,8 @@ pub(crate) enum Freshness {
 pub(crate) struct Slot {
     /// Some of the readers have no role: see [`About::public`].
     public: bool,
+    /// It may have text that a command has printed, or that a person has written.
+    has_text: bool,
     body: Mutex<Option<Arc<Body>>>,
     building: Turn<()>,
 }
@@ -96,16 +98,14 @@ pub(crate) struct Source<'a> {
     pub(crate) now: Instant,
 }
 
-/// A slot for all readers together.
-impl Default for Slot {
-    fn default() -> Self {
-        Self::new(true)
-    }
-}
-
 impl Slot {
-    fn new(public: bool) -> Self {
-        Self { public, body: Mutex::default(), building: Turn::default() }
+    pub(crate) fn new(public: bool) -> Self {
+        Self { public, has_text: true, body: Mutex::default(), building: Turn::default() }
+    }
+
+    /// For all readers together: names of the configuration, words of closed lists, and numbers.
+    fn of_names() -> Self {
+        Self { has_text: false, ..Self::new(true) }
     }
 
     fn current(&self, snapshot: &Snapshot, now: Instant, freshness: Freshness) -> Option<Arc<Body>> {
@@ -136,7 +136,7 @@ impl Pair {
 }
 
 /// Every document that is shared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Bodies {
     status: Pair,
     summary: Pair,
@@ -149,6 +149,23 @@ pub(crate) struct Bodies {
     /// By realm and kind of reader: at most two per realm of the plan.
     realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self {
+            status: Pair::default(),
+            summary: Pair::default(),
+            page: Pair::default(),
+            graph: Pair::default(),
+            dot: Slot::new(true),
+            mermaid: Slot::new(true),
+            metrics: Slot::of_names(),
+            metrics_text: Slot::of_names(),
+            realms: Mutex::default(),
+            built: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Bodies {
@@ -202,7 +219,10 @@ impl Bodies {
         }
         let about = About { public: slot.public, ..ecosystem.about() };
         let bytes = build(&Source { snapshot: &snapshot, about: &about, now });
-        let bytes = printed::document(bytes.map_err(|error| ApiError::unwritable(&error))?, slot.public);
+        let mut bytes = bytes.map_err(|error| ApiError::unwritable(&error))?;
+        if slot.has_text {
+            bytes = printed::document(bytes, slot.public);
+        }
         self.built.fetch_add(1, Ordering::Relaxed);
         let body = Arc::new(Body {
             bytes: Bytes::from(bytes),

@@ -5,8 +5,10 @@
 //! `INSTANCE.REVISION`: a client that has it has seen everything up to that revision. A fact carries the revision that
 //! was in force when it happened, so a client that read a fact but not the change that followed gets the fact again.
 //! Frames that bring a client up to date carry no identifier until the last one: a client that loses the connection in
-//! between gets all of them again.
+//! between gets all of them again. They are shared as well: however many clients are behind, the feed makes a bounded
+//! number of them for each revision.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::backend::Backend;
-use crate::limits::MAX_FRAMES_SHARED;
+use crate::limits::{BODY_AGE, MAX_CATCH_UP_DELTAS, MAX_FRAMES_SHARED, MAX_PAST_FACTS};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,22 @@ struct State {
     /// The revision at which the set of realms last changed, or at which this feed began to watch.
     whole_at: u64,
     fact_seq: u64,
+    /// The remembered facts, the oldest first.
+    facts: VecDeque<Frame>,
+    catch_ups: CatchUps,
+    /// Frames made so far.
+    built: u64,
+}
+
+/// Frames for followers that are behind. All followers share them.
+#[derive(Debug, Default)]
+struct CatchUps {
+    revision: u64,
+    made_at: Instant,
+    /// The whole snapshot.
+    whole: Option<Frame>,
+    /// What has changed since a revision.
+    deltas: Vec<(u64, Frame)>,
 }
 
 /// The frames and their making.
@@ -113,7 +131,7 @@ impl Feed {
         let mut state = self.state();
         let receiver = self.frames.subscribe();
         if !std::mem::replace(&mut state.running, true) {
-            state.begin(&**ecosystem);
+            state.begin(&**ecosystem, &self.about(&**ecosystem));
             tokio::spawn(Arc::clone(self).make(Arc::clone(ecosystem)));
         }
         receiver
@@ -125,14 +143,10 @@ impl Feed {
         loop {
             changes.borrow_and_update();
             {
-                let mut state = self.state();
+                let mut state = self.advanced(&*ecosystem, &self.about(&*ecosystem));
                 if self.frames.receiver_count() == 0 {
                     state.running = false;
                     return;
-                }
-                for frame in state.advance(&*ecosystem, &self.about(&*ecosystem)) {
-                    // The last follower may have gone meanwhile.
-                    let _ = self.frames.send(frame);
                 }
             }
             if changes.changed().await.is_err() {
@@ -142,50 +156,41 @@ impl Feed {
         }
     }
 
-    /// The remembered facts after the one with the number `after`, for the readers of this feed.
+    /// The remembered facts after the one with the number `after`.
     pub(crate) fn facts(&self, ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
-        facts(ecosystem, &self.about(ecosystem), after)
+        let state = self.advanced(ecosystem, &self.about(ecosystem));
+        state.facts.iter().filter(|fact| fact.seq > after).cloned().collect()
     }
 
-    /// What a reader of the state at `since` has missed: a delta, or a whole snapshot where the feed cannot tell.
+    /// What a reader of the state at `since` has missed: a delta, or a whole snapshot where the feed cannot tell, or
+    /// where others have missed too many other things.
     pub(crate) fn catch_up(&self, ecosystem: &dyn Backend, since: Option<u64>) -> Option<Frame> {
-        // The snapshot that goes with these numbers, not a newer one.
         let about = self.about(ecosystem);
-        let (snapshot, changed_at, whole_at) = {
-            let mut state = self.state();
-            for frame in state.advance(ecosystem, &about) {
-                let _ = self.frames.send(frame);
-            }
-            (state.last.clone()?, state.changed_at.clone(), state.whole_at)
-        };
-        let now = ecosystem.now();
-        match since.filter(|since| *since >= whole_at && *since <= snapshot.revision) {
-            Some(since) => {
-                let missed = |realm: &RealmStatus| {
-                    changed_at.get(realm.info.ix.index()).is_none_or(|changed| *changed > since)
-                };
-                let delta = DeltaDocument::render(&snapshot, &about, now, missed);
-                Frame::of(Kind::Delta, &about, snapshot.revision, 0, &delta)
-            }
-            None => {
-                let document = StatusDocument::render(&snapshot, &about, now);
-                Frame::of(Kind::Snapshot, &about, snapshot.revision, 0, &document)
-            }
-        }
+        self.advanced(ecosystem, &about).catch_up(ecosystem.now(), &about, since)
     }
-}
 
-/// The remembered facts after the one with the number `after`.
-fn facts(ecosystem: &dyn Backend, about: &About, after: u64) -> Vec<Frame> {
-    let frame = |fact: crate::backend::EventRecord| {
-        Frame::of(Kind::EventRecord, about, fact.revision, fact.entry.seq, &*fact.entry)
-    };
-    ecosystem.facts(after).into_iter().filter_map(frame).collect()
+    /// Frames made so far.
+    pub(crate) fn built(&self) -> u64 {
+        self.state().built
+    }
+
+    /// The state after everything that has happened, of which all followers get the frames.
+    fn advanced(&self, ecosystem: &dyn Backend, about: &About) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        for frame in state.advance(ecosystem, about) {
+            // The last follower may have gone meanwhile.
+            let _ = self.frames.send(frame);
+        }
+        state
+    }
 }
 
 impl State {
-    fn begin(&mut self, ecosystem: &dyn Backend) {
-        self.fact_seq = ecosystem.facts(0).last().map_or(0, |fact| fact.entry.seq);
+    fn begin(&mut self, ecosystem: &dyn Backend, about: &About) {
+        self.facts.clear();
+        self.fact_seq = 0;
+        self.take_facts(ecosystem, about);
+        self.catch_ups = CatchUps::default();
         let snapshot = ecosystem.snapshot();
         self.changed_at = vec![snapshot.revision; snapshot.realms.len()];
         self.whole_at = snapshot.revision;
@@ -194,8 +199,7 @@ impl State {
 
     /// Frames of everything that happened since the last call, in the order of their identifiers.
     fn advance(&mut self, ecosystem: &dyn Backend, about: &About) -> Vec<Frame> {
-        let facts = facts(ecosystem, about, self.fact_seq);
-        self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
+        let facts = self.take_facts(ecosystem, about);
         let snapshot = ecosystem.snapshot();
         let (mut frames, later): (Vec<Frame>, Vec<Frame>) =
             facts.into_iter().partition(|fact| fact.revision < snapshot.revision);
@@ -204,12 +208,57 @@ impl State {
         frames
     }
 
+    /// Frames of the facts since the last call, which are remembered.
+    fn take_facts(&mut self, ecosystem: &dyn Backend, about: &About) -> Vec<Frame> {
+        let frame = |fact: crate::backend::EventRecord| {
+            Frame::of(Kind::EventRecord, about, fact.revision, fact.entry.seq, &*fact.entry)
+        };
+        let facts: Vec<Frame> = ecosystem.facts(self.fact_seq).into_iter().filter_map(frame).collect();
+        self.built += facts.len() as u64;
+        self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
+        self.facts.extend(facts.iter().cloned());
+        self.facts.drain(..self.facts.len().saturating_sub(MAX_PAST_FACTS));
+        facts
+    }
+
+    /// Brings a follower of the state at `since` up to date.
+    fn catch_up(&mut self, now: Instant, about: &About, since: Option<u64>) -> Option<Frame> {
+        let snapshot = self.last.clone()?;
+        let revision = snapshot.revision;
+        let caught_up = &mut self.catch_ups;
+        if caught_up.revision != revision || now.since(caught_up.made_at) >= BODY_AGE {
+            *caught_up = CatchUps { revision, made_at: now, ..CatchUps::default() };
+        }
+        if let Some(since) = since.filter(|since| *since >= self.whole_at && *since <= revision) {
+            if let Some((_, delta)) = caught_up.deltas.iter().find(|(of, _)| *of == since) {
+                return Some(delta.clone());
+            }
+            if caught_up.deltas.len() < MAX_CATCH_UP_DELTAS {
+                let missed = |realm: &RealmStatus| {
+                    self.changed_at.get(realm.info.ix.index()).is_none_or(|changed| *changed > since)
+                };
+                let delta = DeltaDocument::render(&snapshot, about, now, missed);
+                let frame = Frame::of(Kind::Delta, about, revision, 0, &delta)?;
+                self.built += 1;
+                caught_up.deltas.push((since, frame.clone()));
+                return Some(frame);
+            }
+        }
+        if caught_up.whole.is_none() {
+            let document = StatusDocument::render(&snapshot, about, now);
+            caught_up.whole = Frame::of(Kind::Snapshot, about, revision, 0, &document);
+            self.built += 1;
+        }
+        caught_up.whole.clone()
+    }
+
     fn change(&mut self, now: Instant, about: &About, snapshot: &Arc<Snapshot>) -> Option<Frame> {
         let last = self.last.replace(Arc::clone(snapshot))?;
         if last.revision == snapshot.revision {
             return None;
         }
         let revision = snapshot.revision;
+        self.built += 1;
         let infos = |snapshot: &Snapshot| {
             let infos = snapshot.realms.iter().map(|realm| Arc::as_ptr(&realm.info));
             infos.collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 //! `GET /api/events/`: server-sent events. Each follower has a task that waits for the shared frames. A follower that
-//! takes frames too slowly gets one update in place of the frames that it missed; the server drops one that takes
-//! nothing.
+//! takes frames too slowly gets one update in place of the frames that it missed, which it shares with others; the server
+//! drops one that takes nothing.
 
 use std::sync::Arc;
 

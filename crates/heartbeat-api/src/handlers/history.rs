@@ -79,13 +79,10 @@ pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result
 }
 
 /// Answers `GET /api/slo/`.
-pub(crate) fn objectives(ecosystem: &dyn Backend) -> Result<Answer, ApiError> {
-    let about = ecosystem.about();
-    let document = SloDocument {
-        schema: SLO_SCHEMA.to_owned(),
-        generated_at: about.anchor.wall(ecosystem.now()),
-        realms: about.objectives.to_vec(),
-    };
+pub(crate) async fn objectives(ecosystem: &dyn Backend) -> Result<Answer, ApiError> {
+    let realms = ecosystem.objectives().await.map_err(unreadable)?;
+    let generated_at = ecosystem.about().anchor.wall(ecosystem.now());
+    let document = SloDocument { schema: SLO_SCHEMA.to_owned(), generated_at, realms };
     json(StatusCode::OK, &document)
 }
 

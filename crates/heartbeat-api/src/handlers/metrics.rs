@@ -109,6 +109,9 @@ impl Families {
 
 /// Appends the text of a label. Names of realms and words of closed lists have nothing to escape.
 fn escaped(out: &mut String, text: &str) {
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        return out.push_str(text);
+    }
     for part in text.split_inclusive(['\\', '"', '\n']) {
         match part.strip_suffix(['\\', '"', '\n']) {
             None => out.push_str(part),

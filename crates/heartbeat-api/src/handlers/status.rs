@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::answers::answer::{Answer, JSON};
-use crate::answers::bodies::{Bodies, Freshness};
+use crate::answers::bodies::{Bodies, Freshness, Slot};
 use crate::answers::problem::ApiError;
 use crate::backend::{Backend, Past};
 use crate::connections::closing::{Closing, closes};
@@ -71,7 +71,7 @@ pub(crate) async fn realm(
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
     // The output of a realm is only for callers that the server can identify.
     let public = caller.is_public();
-    let slot = if transcripts { Arc::default() } else { bodies.realm(ix, public) };
+    let slot = if transcripts { Arc::new(Slot::new(true)) } else { bodies.realm(ix, public) };
     let build = |source: &crate::answers::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
         let Past { recent, failures, transitions, log_tail, port_owner } = ecosystem.past(ix);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use heartbeat_api::Backend;
 use heartbeat_status::wire::{DeltaDocument, EventEntry, StatusDocument};
 use heartbeat_status::{Exit, Status};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -16,11 +17,11 @@ use crate::raw::{Listeners, PATIENCE};
 const FRAMES_UNTIL_STUCK: usize = 400;
 
 /// A follower. HTTP/1.0, so that the body comes as it is.
-pub(crate) struct Follower(BufReader<UnixStream>);
+pub(crate) struct Follower(BufReader<Box<dyn AsyncRead + Unpin>>);
 
 #[derive(Debug)]
 pub(crate) struct Event {
-    kind: String,
+    pub(crate) kind: String,
     pub(crate) id: String,
     data: String,
 }
@@ -41,12 +42,28 @@ impl Follower {
     }
 
     pub(crate) async fn open_at(listeners: &Listeners, path: &str, last: Option<&str>) -> Self {
-        let mut stream = UnixStream::connect(&listeners.socket).await.unwrap();
+        let stream = UnixStream::connect(&listeners.socket).await.unwrap();
+        Self::over(stream, ("localhost", path), last).await
+    }
+
+    /// A reader without a role.
+    async fn open_tcp(listeners: &Listeners, query: &str) -> Self {
+        let stream = TcpStream::connect(listeners.address).await.unwrap();
+        let host = listeners.address.to_string();
+        Self::over(stream, (&host, &format!("/api/events/{query}")), None).await
+    }
+
+    async fn over(
+        mut stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        (host, path): (&str, &str),
+        last: Option<&str>,
+    ) -> Self {
         let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{last}\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{last}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut follower = Self(BufReader::new(stream));
-        assert!(follower.line().await.unwrap().contains("200"));
+        let mut follower = Self(BufReader::new(Box::new(stream)));
+        let status = follower.line().await.unwrap();
+        assert!(status.contains("200"), "{status}");
         let mut head = String::new();
         while let Some(line) = follower.line().await.filter(|line| !line.is_empty()) {
             head += &format!("{line}\n");
@@ -213,23 +230,28 @@ async fn what_cannot_be_followed_is_refused() {
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
 }
 
+/// However many followers come and however far each of them is behind, the server makes each frame once.
 #[tokio::test]
-async fn a_hundred_followers_that_do_not_read_delay_no_other() {
+async fn a_thousand_followers_that_do_not_read_cost_one_frame_and_delay_no_other() {
     let fake = Fake::shop();
     let listeners = Listeners::open(&fake);
+    // What everyone has to read at the first connection is made, too.
+    let mut first = Follower::open_tcp(&listeners, "?facts=1&past=9").await;
+    first.next().await.unwrap();
+    let before = listeners.api.counts().frames_built;
     let mut stuck = Vec::new();
-    for _ in 0..100 {
-        let mut stream = TcpStream::connect(listeners.address).await.unwrap();
-        let request = format!("GET /api/events/?facts=1 HTTP/1.1\r\nHost: {}\r\n\r\n", listeners.address);
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stuck.push(stream);
+    for _ in 0..1_000 {
+        stuck.push(Follower::open_tcp(&listeners, "?facts=1&past=2000").await);
     }
+    // The head of an answer may precede the snapshot: the last one has it.
+    while stuck.last_mut().unwrap().next().await.unwrap().kind != "snapshot" {}
+    assert_eq!(listeners.api.counts().frames_built, before, "all share what the first one got");
     let mut follower = Follower::open(&listeners, "?facts=1", None).await;
     let mut last = follower.next().await.unwrap().revision();
-    for round in 0..200 {
+    for round in 0..40 {
         fake.exited(POSTGRES, Exit::code(1));
         fake.advance(Duration::from_secs(400));
-        if round % 50 == 0 {
+        if round % 10 == 9 {
             let target = listeners.get("/api/status/").await.json::<StatusDocument>().revision;
             while last < target {
                 // A fact that brings it up to date has no identifier.
@@ -238,6 +260,11 @@ async fn a_hundred_followers_that_do_not_read_delay_no_other() {
             }
         }
     }
+    let (facts, changes) = (Backend::facts(&*fake, 0).len(), Backend::snapshot(&*fake).revision);
+    let built = listeners.api.counts().frames_built - before;
+    // For each kind of reader: the facts, the changes, and what brings those who are behind up to date.
+    let most = 2 * (facts as u64 + 10 * changes);
+    assert!(built <= most && most < 100_000, "{built} frames of {facts} facts and {changes} changes");
 }
 
 #[tokio::test]
@@ -255,7 +282,7 @@ async fn a_follower_that_lags_loses_no_change() {
         for _ in 0..rounds {
             fake.exited(POSTGRES, Exit::code(1));
             fake.advance(Duration::from_secs(400));
-            let target = heartbeat_api::Backend::snapshot(&*fake).revision;
+            let target = Backend::snapshot(&*fake).revision;
             while made < target {
                 made = keeper.next().await.unwrap().revision();
             }

@@ -585,6 +585,11 @@ impl Backend for Fake {
         Box::pin(std::future::ready(Ok((realm == "api").then_some(document))))
     }
 
+    fn objectives(&self) -> BoxFuture<Result<Vec<SloEntry>, HistoryError>> {
+        let objectives = self.objectives.lock().unwrap().to_vec();
+        Box::pin(std::future::ready(Ok(objectives)))
+    }
+
     fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>> {
         let bars = vec![TimesEntry::default(); usize::try_from(days).unwrap()];
         let document = StripsDocument {

@@ -13,7 +13,8 @@ use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
     About, AckEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, ReloadDocument, ReportDocument, StripsDocument,
+    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, ReloadDocument, ReportDocument, SloEntry,
+    StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -137,6 +138,11 @@ impl Backend for DaemonHandle {
     fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { records.strips(days).await })
+    }
+
+    fn objectives(&self) -> Boxed<Result<Vec<SloEntry>, HistoryError>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.objectives().await })
     }
 
     fn report(&self, question: ReportQuestion) -> Boxed<Result<ReportDocument, HistoryError>> {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
-use heartbeat_status::{Event, EventKind, Instant, ProbeKind, RealmName, Snapshot, short_seconds};
+use heartbeat_status::{Event, EventKind, Instant, ProbeKind, RealmInfo, RealmName, Snapshot, short_seconds};
 use heartbeat_store::slo::{BURN_RULES, burn_rate, burns};
-use heartbeat_store::{HistoryDb, Objective, Standing};
+use heartbeat_store::{HistoryDb, Objective, Standing, StoreError};
 
 use crate::active_config::ActiveConfig;
 use crate::reporting::history_reader;
+use crate::storage::databases::answer;
 
 /// The watch asks history this often ...
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -71,23 +72,7 @@ impl ObjectiveWatch {
     }
 
     fn ask(&self, active: &ActiveConfig, now_ms: i64) {
-        let objectives: Vec<Objective> = active
-            .plan
-            .realms()
-            .iter()
-            .zip(&active.realms)
-            .filter_map(|(spec, config)| {
-                let slo = config.slo?;
-                // Facts of the realm itself, such as its process, have no latency that matters.
-                let probe = spec.probes.iter().find(|probe| asks_the_realm(probe.info.kind));
-                Some(Objective {
-                    realm: spec.name.to_string(),
-                    probe: probe.map(|probe| probe.info.name.to_string()),
-                    window: slo.window,
-                    latency: slo.latency,
-                })
-            })
-            .collect();
+        let objectives = objectives(active);
         let answered = Arc::clone(&self.answered);
         let take = move |standings: Vec<Standing>| {
             *answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(standings);
@@ -109,15 +94,12 @@ impl ObjectiveWatch {
         let mut evaluated = Standings { entries: Vec::new(), events: Vec::new() };
         let mut burning = BTreeSet::new();
         self.complete = true;
-        for realm in snapshot.in_start_order() {
-            let name = &realm.info.name;
-            let Some(slo) = active.realm(realm.info.ix).and_then(|config| config.slo) else { continue };
-            let Some(standing) = standings.iter().find(|standing| standing.objective.realm == name.as_str())
-            else {
+        for (info, entry) in entries(active, snapshot, standings) {
+            let Some(entry) = entry else {
                 self.complete = false;
                 continue;
             };
-            let entry = entry(slo, standing);
+            let name = &info.name;
             let burns = entry.availability.as_ref().and_then(AvailabilityObjective::burning).is_some();
             if burns {
                 burning.insert(name.clone());
@@ -126,7 +108,7 @@ impl ObjectiveWatch {
                 && let Some(message) = entry.availability.as_ref().map(|of| sentence(of, entry.window_s))
             {
                 let kind = EventKind::ObjectiveChanged { burning: burns, message };
-                let realm = Some((realm.info.ix, name.clone()));
+                let realm = Some((info.ix, name.clone()));
                 evaluated.events.push(Event { seq: 0, at: now, realm, kind });
             }
             evaluated.entries.push(entry);
@@ -134,6 +116,51 @@ impl ObjectiveWatch {
         self.burning = burning;
         evaluated
     }
+}
+
+/// How every objective stands at `now_ms`, in start order, as far as its realm is on record.
+pub(crate) async fn standing_now(
+    database: &HistoryDb,
+    (active, snapshot): (&ActiveConfig, &Snapshot),
+    now_ms: i64,
+) -> Result<Vec<SloEntry>, StoreError> {
+    let objectives = objectives(active);
+    if objectives.is_empty() {
+        return Ok(Vec::new());
+    }
+    let standings = answer(|give| database.standings(objectives, now_ms, give)).await?;
+    Ok(entries(active, snapshot, &standings).filter_map(|(_, entry)| entry).collect())
+}
+
+/// What history is asked about.
+fn objectives(active: &ActiveConfig) -> Vec<Objective> {
+    let realms = active.plan.realms().iter().zip(&active.realms);
+    let objective = realms.filter_map(|(spec, config)| {
+        let slo = config.slo?;
+        // Facts of the realm itself, such as its process, have no latency that matters.
+        let probe = spec.probes.iter().find(|probe| asks_the_realm(probe.info.kind));
+        Some(Objective {
+            realm: spec.name.to_string(),
+            probe: probe.map(|probe| probe.info.name.to_string()),
+            window: slo.window,
+            latency: slo.latency,
+        })
+    });
+    objective.collect()
+}
+
+/// Each realm with objectives, in start order; `None` when it is not on record.
+fn entries<'a>(
+    active: &'a ActiveConfig,
+    snapshot: &'a Snapshot,
+    standings: &'a [Standing],
+) -> impl Iterator<Item = (&'a RealmInfo, Option<SloEntry>)> {
+    snapshot.in_start_order().filter_map(move |realm| {
+        let slo = active.realm(realm.info.ix)?.slo?;
+        let name = realm.info.name.as_str();
+        let standing = standings.iter().find(|standing| standing.objective.realm == name);
+        Some((&*realm.info, standing.map(|standing| entry(slo, standing))))
+    })
 }
 
 /// Whether the latency of such a probe is that of an answer.

@@ -9,7 +9,7 @@ use heartbeat_api::{
 use heartbeat_notify::{Notifier, TestMessage, Tested};
 use heartbeat_status::wire::{
     AckEntry, EVIDENCE_SCHEMA, EvidenceDocument, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA,
-    NotificationEntry, NotifyTestDocument, NotifyTestEntry, StripsDocument,
+    NotificationEntry, NotifyTestDocument, NotifyTestEntry, SloEntry, StripsDocument,
 };
 use heartbeat_status::{RealmIx, Snapshot, WallTime};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
@@ -18,7 +18,7 @@ use heartbeat_supervisor::Command;
 use crate::active_config::SharedConfig;
 use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::status_store::StatusStore;
-use crate::reporting::{history_reader, incident_store};
+use crate::reporting::{history_reader, incident_store, objectives};
 use crate::storage::databases::{Databases, answer};
 use crate::{clock, random};
 
@@ -147,6 +147,13 @@ impl Records {
         let now = self.history_until_now();
         let strips = history_reader::strips(Arc::clone(&self.history), days, now).await;
         strips.map_err(unreadable)
+    }
+
+    /// How the objectives stand now.
+    pub(crate) async fn objectives(&self) -> Result<Vec<SloEntry>, HistoryError> {
+        let now_ms = self.history_until_now().as_millis();
+        let (active, snapshot) = (self.config.current(), self.snapshot());
+        objectives::standing_now(&self.history, (&active, &snapshot), now_ms).await.map_err(unreadable)
     }
 
     /// The newest snapshot.

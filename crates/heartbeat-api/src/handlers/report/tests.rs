@@ -105,7 +105,7 @@ fn every_format_has_the_availability_with_its_bounds() {
     );
     let csv = text::csv(&report);
     let lines: Vec<&str> = csv.lines().collect();
-    assert!(lines.iter().all(|line| line.split(',').count() == 16), "{csv}");
+    assert!(lines.iter().all(|line| line.split(',').count() == 17), "{csv}");
     assert!(
         lines[1].starts_with("\"api\",0.9995,0.999,0.9997,0.999,2505510,0,90,0,0,1,9,18.25,41,"),
         "{csv}"
@@ -128,6 +128,10 @@ fn a_month_of_which_8_seconds_are_known_is_not_judged() {
         assert!(shown.contains("Nothing is on record before 2026-11-30T23:59:52.000Z."), "{shown}");
         assert!(!shown.contains("missed"), "{shown}");
     }
+    let csv = text::csv(&report);
+    let line = csv.lines().nth(1).unwrap();
+    assert!(line.starts_with("\"api\",,,,0.999,5,0,3,0,0,1,"), "no share of 8 seconds: {line}");
+    assert!(line.ends_with(",2591992"), "{line}");
 }
 
 /// A month of a small shop.

@@ -5,17 +5,20 @@ use std::fmt::Write;
 use heartbeat_status::wire::{Budget, Known, ReportDocument, ReportRealm};
 use heartbeat_status::{sanitise_line, short_seconds};
 
-/// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown.
+/// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown. Where too little of the time
+/// is on record to judge a realm, its shares are unknown, too.
 pub(super) fn csv(report: &ReportDocument) -> String {
     let mut out = String::from(
         "realm,availability,at_least,at_most,objective,up_s,degraded_s,down_s,unknown_s,paused_s,incidents,\
-         p50_ms,p95_ms,p99_ms,max_ms,measurements\r\n",
+         p50_ms,p95_ms,p99_ms,max_ms,measurements,unrecorded_s\r\n",
     );
     for realm in &report.realms {
-        let availability = realm.availability.as_ref();
+        let (times, window_s) = (&realm.times, window_s(report));
+        let is_known = Known::of(times, window_s).is_enough();
+        let availability = realm.availability.as_ref().filter(|_| is_known);
+        let recorded_s = times.up_s + times.degraded_s + times.down_s + times.unknown_s + times.paused_s;
         let latency = realm.latency_ms.as_ref();
         let number = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
-        let times = &realm.times;
         let fields = [
             quoted(&realm.name),
             number(availability.map(|entry| entry.share)),
@@ -33,11 +36,18 @@ pub(super) fn csv(report: &ReportDocument) -> String {
             number(latency.map(|entry| entry.p99)),
             number(latency.map(|entry| entry.max)),
             latency.map_or_else(String::new, |entry| entry.count.to_string()),
+            // To the millisecond, as the others: their sum is not quite.
+            (((window_s - recorded_s) * 1e3).round().max(0.0) / 1e3).to_string(),
         ];
         out += &fields.join(",");
         out += "\r\n";
     }
     out
+}
+
+/// The time that a report is about, until now.
+fn window_s(report: &ReportDocument) -> f64 {
+    (report.to.as_millis() - report.from.as_millis()) as f64 / 1_000.0
 }
 
 /// A name of a realm has no comma and no quote, and a program that opens the file as a sheet runs nothing.
@@ -96,8 +106,7 @@ fn cell(text: &str) -> String {
 
 /// The availability with its bounds, in words.
 pub(super) fn availability(report: &ReportDocument, realm: &ReportRealm) -> String {
-    let window_ms = report.to.as_millis() - report.from.as_millis();
-    Known::of(&realm.times, window_ms as f64 / 1_000.0).share(realm.availability.as_ref())
+    Known::of(&realm.times, window_s(report)).share(realm.availability.as_ref())
 }
 
 /// The budget of a realm's objective in the whole month, until its end.
