@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    /// What is not read.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -41,6 +41,7 @@ mod error;
 mod file;
 mod history;
 mod incidents;
+mod range_coder;
 mod sketch;
 pub mod slo;
 mod worker;

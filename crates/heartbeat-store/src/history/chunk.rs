@@ -1,13 +1,16 @@
-//! Many entries in few bytes: columns or sketches one after another, deflated, under a checksum.
+//! Many entries in few bytes: columns, deflated, or sketches, bucket by bucket in a range coder; under a checksum.
 
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use crate::bytes::{Reader, push_varint, sealed, unsealed};
+use crate::range_coder::{Decoder, Encoder, Numbers};
 use crate::sketch::{Sketch, Summary};
 
 /// Level of the compression, from 0 to 10.
 const LEVEL: u8 = 9;
+/// Most sketches of one chunk: more than there are slots in one.
+const MAX_CODED_ENTRIES: usize = 16 * 1024;
 /// Largest chunk that is unpacked, in bytes.
 const MAX_CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
@@ -55,52 +58,85 @@ fn one_by_one(bytes: &mut Reader<'_>) -> Option<Vec<(i64, Sketch)>> {
     Some(entries)
 }
 
+/// As earlier versions have packed them after that: the counts of one bucket after those of another.
+fn by_bucket(raw: &[u8]) -> Option<Vec<(i64, Sketch)>> {
+    let mut bytes = Reader::new(raw);
+    bytes.varint()?;
+    // Each takes at least a byte, so this is no more than there can be.
+    let count = usize::try_from(bytes.varint()?).ok().filter(|count| *count <= raw.len())?;
+    let mut previous = 0;
+    let slots: Option<Vec<i64>> = (0..count).map(|_| read_slot(&mut bytes, &mut previous)).collect();
+    let mut sketches = vec![Sketch::default(); count];
+    let mut bucket = || u16::try_from(bytes.varint()?).ok();
+    let (first, last) = (bucket()?, bucket()?);
+    for bucket in first..=last {
+        for sketch in &mut sketches {
+            sketch.push_count(bucket, u32::try_from(bytes.varint()?).ok()?)?;
+        }
+    }
+    bytes.is_empty().then_some(())?;
+    Some(slots?.into_iter().zip(sketches).collect())
+}
+
 /// In the place of the first slot, which is never 0: the counts stand by bucket, and not sketch after sketch.
-const BY_BUCKET: u64 = 0;
+const BY_BUCKET: u8 = 0;
+/// The first bytes of a chunk whose sketches are in a range coder. No deflated chunk begins so: this would be a block of a
+/// kind that does not exist.
+const CODED: u8 = 0b111;
+/// What the counts of one bucket say about those of the next, in bits.
+const SEEN_IN_NEIGHBOUR: u16 = 8;
 
 impl Entry for Sketch {
-    /// Bucket by bucket: the counts of one bucket in all sketches are alike, which takes a sixth less when it is deflated.
+    /// Bucket by bucket: the counts of one bucket in all sketches are alike.
     fn pack_all(entries: &[(i64, Self)]) -> Vec<u8> {
-        let (mut raw, mut previous) = (Vec::new(), 0);
-        push_varint(&mut raw, BY_BUCKET);
+        let (mut raw, mut previous) = (vec![CODED], 0);
         push_varint(&mut raw, entries.len() as u64);
-        for (slot, _) in entries {
-            push_slot(&mut raw, &mut previous, *slot);
-        }
         let spans = || entries.iter().filter_map(|(_, sketch)| sketch.span());
         let first = spans().map(|(first, _)| first).min().unwrap_or(0);
         let last = spans().map(|(_, last)| last).max().unwrap_or(0);
         push_varint(&mut raw, u64::from(first));
         push_varint(&mut raw, u64::from(last));
-        for bucket in first..=last {
-            for (_, sketch) in entries {
-                push_varint(&mut raw, u64::from(sketch.count_of(bucket)));
-            }
+        let (mut encoder, mut slots, mut counts) = (Encoder::new(), Numbers::default(), Numbers::default());
+        for (slot, _) in entries {
+            // In 32 bits, minutes since 1970 reach for thousands of years.
+            encoder.push(&mut slots, u32::try_from(slot - previous).unwrap_or(0));
+            previous = *slot;
         }
-        pack(&raw)
+        for bucket in first..=last {
+            entries.iter().for_each(|(_, sketch)| encoder.push(&mut counts, sketch.count_of(bucket)));
+            counts.doubt(SEEN_IN_NEIGHBOUR);
+        }
+        raw.extend(encoder.finish());
+        sealed(&raw)
     }
 
     fn unpack_all(bytes: &[u8]) -> Option<Vec<(i64, Self)>> {
-        let raw = unpack(bytes)?;
-        let mut bytes = Reader::new(&raw);
-        if raw.first().copied().map(u64::from) != Some(BY_BUCKET) {
-            return one_by_one(&mut bytes);
-        }
-        bytes.varint()?;
-        // Each takes at least a byte, so this is no more than there can be.
-        let count = usize::try_from(bytes.varint()?).ok().filter(|count| *count <= raw.len())?;
-        let mut previous = 0;
-        let slots: Option<Vec<i64>> = (0..count).map(|_| read_slot(&mut bytes, &mut previous)).collect();
-        let mut sketches = vec![Self::default(); count];
+        let Some((&CODED, coded)) = unsealed(bytes)?.split_first() else {
+            let raw = unpack(bytes)?;
+            return match raw.first() {
+                Some(&BY_BUCKET) => by_bucket(&raw),
+                _ => one_by_one(&mut Reader::new(&raw)),
+            };
+        };
+        let mut bytes = Reader::new(coded);
+        let count = usize::try_from(bytes.varint()?).ok().filter(|count| *count <= MAX_CODED_ENTRIES)?;
         let mut bucket = || u16::try_from(bytes.varint()?).ok();
         let (first, last) = (bucket()?, bucket()?);
-        for bucket in first..=last {
-            for sketch in &mut sketches {
-                sketch.push_count(bucket, u32::try_from(bytes.varint()?).ok()?)?;
-            }
+        let mut decoder = Decoder::new(bytes.rest());
+        let (mut slots, mut counts) = (Numbers::default(), Numbers::default());
+        let mut entries = Vec::with_capacity(count);
+        let mut slot = 0_i64;
+        for _ in 0..count {
+            slot += i64::from(decoder.next(&mut slots)?);
+            entries.push((slot, Self::default()));
         }
-        bytes.is_empty().then_some(())?;
-        Some(slots?.into_iter().zip(sketches).collect())
+        for bucket in first..=last {
+            for (_, sketch) in &mut entries {
+                sketch.push_count(bucket, decoder.next(&mut counts)?)?;
+            }
+            counts.doubt(SEEN_IN_NEIGHBOUR);
+        }
+        Some(entries)
     }
 
     fn one(&self) -> Vec<u8> {
@@ -211,6 +247,14 @@ mod tests {
                 push_slot(&mut raw, &mut previous, *slot);
                 sketch.encode(&mut raw);
             }
+            prop_assert_eq!(Sketch::unpack_all(&pack(&raw)), Some(sketches.clone()));
+            let (mut raw, mut previous) = (vec![BY_BUCKET], 0);
+            push_varint(&mut raw, sketches.len() as u64);
+            sketches.iter().for_each(|(slot, _)| push_slot(&mut raw, &mut previous, *slot));
+            raw.extend([0, 0xff, 0x03]);
+            for bucket in 0..=511 {
+                sketches.iter().for_each(|(_, sketch)| push_varint(&mut raw, u64::from(sketch.count_of(bucket))));
+            }
             prop_assert_eq!(Sketch::unpack_all(&pack(&raw)), Some(sketches));
         }
 
@@ -218,6 +262,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Sketch::unpack_all(&pack(&bytes));
             let _ = Summary::unpack_all(&pack(&bytes));
+            let _ = Sketch::unpack_all(&sealed(&[&[CODED], bytes.as_slice()].concat()));
             prop_assert!(Sketch::unpack_all(&bytes).is_none_or(|entries| entries.is_empty()));
         }
     }
