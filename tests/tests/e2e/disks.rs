@@ -1,10 +1,13 @@
 //! A disk that is full or read-only keeps no realm from running: at the first start of heartbeatd, and after a kill.
 
+use std::net::TcpListener;
+
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
+use crate::notifying::Killer;
 use crate::program::{processes_with, run_program, told};
-use crate::supervision::{Instance, pid};
+use crate::supervision::{Instance, pid, ports};
 use crate::surviving::{gone, until};
 
 /// What a disk does, and what makes it well again: lines of shell about the directory `$0`.
@@ -48,6 +51,16 @@ struct Bench {
 impl Bench {
     /// heartbeatd starts with the fault, or without.
     fn start(fault: Fault, dirs: &'static [&'static str], number: u32, faulty: bool) -> Option<Self> {
+        Self::start_with("", fault, dirs, number, faulty)
+    }
+
+    fn start_with(
+        more: &str,
+        fault: Fault,
+        dirs: &'static [&'static str],
+        number: u32,
+        faulty: bool,
+    ) -> Option<Self> {
         let unshared = run_program(std::path::Path::new("unshare"), &["-m", "true"]);
         if !nix::unistd::geteuid().is_root() || !unshared.status.success() {
             crate::servers::lacking("the disks of this test take the right to mount");
@@ -57,7 +70,7 @@ impl Bench {
         let begin = if faulty { begin.collect() } else { String::new() };
         let script = format!("{DISKS} {begin} exec \"$@\"").replace('\'', "'\\''");
         let line = format!("exec unshare -m --propagation private sh -c '{script}' sh \"$@\"");
-        let extra = format!("[realm.lonely]\nrun = \"sleep {number}\"\nrestart.verify_for = \"1s\"\n");
+        let extra = format!("{more}[realm.lonely]\nrun = \"sleep {number}\"\nrestart.verify_for = \"1s\"\n");
         let eco = Instance::start_under(&line, &extra);
         Some(Self { eco, fault, dirs, sleep: format!("sleep\0{number}") })
     }
@@ -255,6 +268,54 @@ fn a_read_only_runtime_directory_keeps_no_realm_from_running() {
 fn a_full_runtime_directory_keeps_no_realm_from_running() {
     at_the_first_start(FULL, &["run"], 86_347);
     after_a_kill(FULL, &["run"], 86_348);
+}
+
+#[test]
+fn an_incident_that_a_full_disk_did_not_take_ends_for_its_receiver_after_a_kill() {
+    let killer = Killer::start();
+    let [port] = ports();
+    let more = format!(
+        "[notify.ops]\nwebhook = \"{}\"\nrealms = [\"mail\"]\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{port}\", \
+         interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n",
+        killer.url
+    );
+    let mail = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let Some(mut bench) = Bench::start_with(&more, FULL, &["state"], 98_706, false) else { return };
+    until("it to answer", || std::net::TcpStream::connect(&bench.eco.listen).is_ok());
+    bench.wait_for_all();
+    until("mail", || bench.realm("mail")["status"] == "up");
+    bench.begin();
+    drop(mail);
+    // On a busy machine an earlier outage may have come and gone.
+    let of = |id: &str, step: &str| killer.heard().iter().any(|[_, of, event]| of == id && event == step);
+    let open = || {
+        let mut heard = killer.heard().into_iter().rev();
+        heard.find_map(|[_, id, event]| (event == "opened" && !of(&id, "resolved")).then_some(id))
+    };
+    until("opened", || open().is_some());
+    let id = open().unwrap();
+    // No disk has the incident in its database: heartbeatd is killed before its end, and after it.
+    bench.kill_and_start_again();
+    until("mail to be down", || bench.realm("mail")["status"] == "down");
+    let mail = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until("resolved", || of(&id, "resolved"));
+    bench.kill_and_start_again();
+    bench.wait_for_all();
+    until("mail", || bench.realm("mail")["status"] == "up");
+    bench.recovers();
+    let mut steps: Vec<[String; 3]> = Vec::new();
+    for request in killer.heard().into_iter().filter(|[_, of, _]| *of == id) {
+        if !steps.contains(&request) {
+            steps.push(request);
+        }
+    }
+    let events: Vec<&str> = steps.iter().map(|[.., event]| event.as_str()).collect();
+    assert_eq!(
+        events,
+        ["opened", "resolved"],
+        "a receiver that honours keys hears each step once: {steps:?}"
+    );
+    drop(mail);
 }
 
 #[test]

@@ -28,8 +28,8 @@ enum Act {
 }
 
 /// A receiver that honours keys, and kills heartbeatd when its plan says so.
-struct Killer {
-    url: String,
+pub(crate) struct Killer {
+    pub(crate) url: String,
     heartbeatd: Arc<AtomicI32>,
     plan: Arc<Mutex<BTreeMap<String, VecDeque<Act>>>>,
     /// Every request that came, in order: its key, its incident and its event.
@@ -38,7 +38,7 @@ struct Killer {
 }
 
 impl Killer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (kills, killed) = sync_channel(64);
@@ -63,7 +63,7 @@ impl Killer {
         self.plan.lock().unwrap().insert(event.to_owned(), acts.iter().copied().collect());
     }
 
-    fn heard(&self) -> Vec<[String; 3]> {
+    pub(crate) fn heard(&self) -> Vec<[String; 3]> {
         self.heard.lock().unwrap().clone()
     }
 }

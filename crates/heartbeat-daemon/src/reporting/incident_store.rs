@@ -4,7 +4,7 @@
 //! The core decides what an incident is and what its root is. This store only records it, bounded, in memory; changes
 //! go to the database.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -229,6 +229,21 @@ impl IncidentStore {
     pub(crate) fn written_open(&self) -> Vec<Arc<IncidentDocument>> {
         let open = self.entries.iter().filter(|entry| entry.is_open() && entry.unwritten_steps == 0);
         open.map(|entry| Arc::new(entry.document.clone())).collect()
+    }
+
+    /// Open incidents, and those of `unwritten` that are over as they were before their end: the next heartbeatd ends them
+    /// on fresh evidence, under the same number.
+    pub(crate) fn unended(&self, unwritten: &BTreeSet<String>) -> impl Iterator<Item = Kept> {
+        let wanted = |entry: &&Entry| entry.is_open() || unwritten.contains(&entry.document.id);
+        self.entries.iter().filter(wanted).map(|entry| {
+            let mut document = entry.document.clone();
+            if !entry.is_open() {
+                (document.event, document.seq) =
+                    (IncidentStep::Opened.into(), document.seq.saturating_sub(1));
+                (document.resolved_at, document.duration_s, document.resolution) = (None, None, None);
+            }
+            Kept { incident: Incident::clone(&entry.incident), document }
+        })
     }
 
     /// The incidents in memory, in no order.

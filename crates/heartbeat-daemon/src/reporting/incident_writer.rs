@@ -18,6 +18,7 @@ use crate::error::DaemonError;
 use crate::reporting::evidence::Witness;
 use crate::reporting::incident_store::Step;
 use crate::reporting::status_store::StatusStore;
+use crate::storage::spare_incidents::SpareIncidents;
 
 /// Most entries in the queue: several steps for each of the realms that can fail together. A step beyond that is only
 /// logged.
@@ -48,6 +49,16 @@ enum Entry {
     Announce,
 }
 
+impl Entry {
+    /// The incident whose step it is.
+    fn incident(&self) -> Option<String> {
+        match self {
+            Self::Step(step, _) => Some(step.document.id.clone()),
+            Self::Ended(_) | Self::Announce => None,
+        }
+    }
+}
+
 /// The thread and the way to it.
 #[derive(Debug)]
 pub(crate) struct IncidentWriter {
@@ -62,11 +73,11 @@ impl IncidentWriter {
         statuses: Arc<StatusStore>,
         database: Arc<IncidentDb>,
         boot: String,
-        notifier: Arc<Notifier>,
-        witness: Witness,
+        (notifier, witness): (Arc<Notifier>, Witness),
+        spare: SpareIncidents,
     ) -> Result<Self, DaemonError> {
         let (entries, queue) = sync_channel(MAX_ENTRIES_QUEUED);
-        let writer = Writer { statuses, database, boot, notifier, witness };
+        let writer = Writer { statuses, database, boot, notifier, witness, spare };
         let thread = std::thread::Builder::new()
             .name("hb-incidents".to_owned())
             .spawn(move || writer.run(&queue))
@@ -140,27 +151,35 @@ struct Writer {
     boot: String,
     notifier: Arc<Notifier>,
     witness: Witness,
+    spare: SpareIncidents,
 }
 
 impl Writer {
-    fn run(self, queue: &Receiver<Box<Entry>>) {
+    fn run(mut self, queue: &Receiver<Box<Entry>>) {
         while let Some(first) = self.next(queue) {
             let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
             let entries: Vec<Box<Entry>> = std::iter::once(first).chain(more).collect();
             self.keep_evidence(&entries);
+            let incidents: Vec<String> = entries.iter().filter_map(|entry| entry.incident()).collect();
             let admitted: Vec<Admitted> = entries.into_iter().flat_map(|entry| self.write(*entry)).collect();
             if admitted.is_empty() {
                 continue;
             }
             // The latest state of these incidents.
             self.statuses.save_incidents(&self.boot, &self.database);
-            self.wait_for_disk();
+            if self.is_on_disk() {
+                self.spare.retire();
+            } else {
+                self.spare.keep(incidents, |unwritten| self.statuses.spare(&self.boot, unwritten));
+            }
             for admitted in admitted {
                 self.notifier.release(admitted);
             }
         }
         self.statuses.save_incidents(&self.boot, &self.database);
-        self.wait_for_disk();
+        if self.is_on_disk() {
+            self.spare.retire();
+        }
     }
 
     /// The next entry. A receiver with a delay hears of an incident while nothing happens to it.
@@ -249,11 +268,11 @@ impl Writer {
         admitted
     }
 
-    fn wait_for_disk(&self) {
+    /// Waits until the database has written everything. False: it did not, which it reports, and it tries again later.
+    fn is_on_disk(&self) -> bool {
         let (give, take) = sync_channel(1);
         self.database.flush(Box::new(move |written| drop(give.send(written))));
-        // The database reports a failure, and writes the entry later.
-        let _ = take.recv_timeout(ON_DISK_WAIT);
+        take.recv_timeout(ON_DISK_WAIT).is_ok_and(|written| written.is_ok())
     }
 }
 

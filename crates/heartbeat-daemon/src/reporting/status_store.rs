@@ -1,6 +1,6 @@
 //! The read-only output of the core: the newest snapshot, recent events, incidents. Readers never touch the core.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::own_health::own_problems::OwnProblems;
 use crate::reporting::history_recorder::Figures;
 use crate::reporting::incident_store::{IncidentStore, Kept, Step};
 use crate::reporting::past::{Past, RecentPast};
+use crate::storage::spare_incidents::MAX_SPARE_INCIDENTS;
 use crate::storage::stored::{StoredEcosystem, StoredIncident};
 use crate::{clock, random};
 
@@ -338,6 +339,18 @@ impl StatusStore {
         }
     }
 
+    /// What the database has not taken, for a file: see [`IncidentStore::unended`].
+    pub(crate) fn spare(&self, boot: &str, unwritten: &BTreeSet<String>) -> StoredEcosystem {
+        let snapshot = self.snapshot();
+        let incidents = self.incidents();
+        let unended = incidents.unended(unwritten).take(MAX_SPARE_INCIDENTS);
+        let stored = unended.map(|Kept { incident, document }| StoredIncident {
+            document: Some(document),
+            ..stored_incident(&incident, boot, &snapshot)
+        });
+        StoredEcosystem { incidents: stored.collect(), ..self.ecosystem(boot, &[]) }
+    }
+
     /// The problems of heartbeatd itself; empty when there are none.
     pub(crate) fn own_problems(&self) -> Vec<OwnProblem> {
         let mut problems = self.problems.list();
@@ -397,8 +410,17 @@ fn stored(
     boot: &str,
     snapshot: &Snapshot,
 ) -> IncidentRecord {
+    let open = document.resolved_at.is_none();
+    // Text and numbers always serialise.
+    let state =
+        open.then(|| serde_json::to_string(&stored_incident(incident, boot, snapshot)).unwrap_or_default());
+    IncidentRecord { document, state }
+}
+
+/// An incident without its document.
+fn stored_incident(incident: &Incident, boot: &str, snapshot: &Snapshot) -> StoredIncident {
     let name = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
-    let stored = StoredIncident {
+    StoredIncident {
         boot: boot.to_owned(),
         no: incident.no.0,
         root: incident.root.as_ref().and_then(name),
@@ -410,11 +432,7 @@ fn stored(
         opened_ns: incident.opened_at.as_nanos(),
         failed: incident.failed,
         document: None,
-    };
-    let open = document.resolved_at.is_none();
-    // Text and numbers always serialise.
-    let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
-    IncidentRecord { document, state }
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ use crate::start::recovery::Recovery;
 use crate::storage::databases::Databases;
 use crate::storage::intent::IntentFile;
 use crate::storage::lock::StateLock;
+use crate::storage::spare_incidents::SpareIncidents;
 use crate::{clock, random};
 
 /// Threads of the runtime that serves the API and measures.
@@ -168,8 +169,8 @@ impl Assembled {
             Arc::clone(&statuses),
             Arc::clone(&databases.incidents),
             heartbeat_process::boot_id(),
-            Arc::clone(&notifier),
-            witness,
+            (Arc::clone(&notifier), witness),
+            SpareIncidents::new(ecosystem_path(&records)),
         )?;
         for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
             incident_writer.ended(document);

@@ -1,5 +1,7 @@
-//! The incidents that were open when an earlier heartbeatd died, and the anchor of its wall times.
+//! The incidents that were open when an earlier heartbeatd died, and the anchor of its wall times: from the database,
+//! and from the file of what the database did not take.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,14 +16,16 @@ use crate::reporting::incident_store::{Kept, lasted};
 use crate::storage::files;
 use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, StoredEcosystem, StoredIncident};
 
-/// The state from the database, or from the file of a version without one.
+/// The state from the database, or from the file.
 pub(crate) struct OpenIncidents {
     ecosystem: StoredEcosystem,
     incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
+    /// Incidents that only the file has.
+    in_file: BTreeSet<String>,
 }
 
-/// The file of open incidents of versions without a database: beside the adoption records, under a name that no realm
-/// has.
+/// The file of open incidents that the database did not take, and of versions without a database: beside the adoption
+/// records, under a name that no realm has.
 pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
     records.join("ecosystem.now")
 }
@@ -33,12 +37,17 @@ impl OpenIncidents {
         let ecosystem = note.and_then(|(_, body)| serde_json::from_str(body).ok());
         let mut incidents: Vec<(StoredIncident, Arc<IncidentDocument>)> =
             remembered.open.iter().filter_map(|record| stored_incident(record, damaged)).collect();
-        let ecosystem = match ecosystem {
-            Some(ecosystem) => ecosystem,
-            None => earlier_form(records, &mut incidents, damaged),
-        };
+        let mut file = of_file(records, damaged);
+        let in_file = join(&mut incidents, &file.boot, std::mem::take(&mut file.incidents));
+        let ecosystem = ecosystem.unwrap_or(file);
         let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
-        Self { ecosystem, incidents }
+        Self { ecosystem, incidents, in_file }
+    }
+
+    /// Leaves out what only the file has and the database knows the end of: the file is older.
+    pub(crate) fn leave_out(&mut self, is_recorded: impl Fn(&str) -> bool) {
+        self.in_file.retain(|id| is_recorded(id));
+        self.incidents.retain(|(_, document)| !self.in_file.contains(&document.id));
     }
 
     /// Restarts for health of all realms together in this boot.
@@ -120,14 +129,10 @@ fn stored_incident(
     Some((stored?, Arc::clone(&record.document)))
 }
 
-/// The state of a version without a database, which heartbeatd reads once.
-fn earlier_form(
-    records: &Path,
-    incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
-    damaged: &mut impl FnMut(String),
-) -> StoredEcosystem {
+/// The content of the file, if it is of this boot.
+fn of_file(records: &Path, damaged: &mut impl FnMut(String)) -> StoredEcosystem {
     let path = ecosystem_path(records);
-    let mut ecosystem = match files::read(&path, ECOSYSTEM_MAGIC) {
+    let ecosystem = match files::read(&path, ECOSYSTEM_MAGIC) {
         Ok(body) => parsed(&path, body.as_deref()).unwrap_or_else(|error| {
             damaged(format!("{error}; incidents that were open are opened anew"));
             StoredEcosystem::default()
@@ -137,15 +142,28 @@ fn earlier_form(
             StoredEcosystem::default()
         }
     };
-    if ecosystem.boot == boot_id() {
-        for mut stored in std::mem::take(&mut ecosystem.incidents) {
-            stored.boot.clone_from(&ecosystem.boot);
-            let Some(document) = stored.document.take() else { continue };
-            // The incident may be in the database already.
-            if incidents.iter().all(|(_, known)| known.id != document.id) {
-                incidents.push((stored, Arc::new(document)));
+    if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() }
+}
+
+/// Adds the incidents of the file to those of the database: of an incident that both have, what has come further. Returns
+/// the identifiers of those that only the file has.
+fn join(
+    incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
+    boot: &str,
+    file: Vec<StoredIncident>,
+) -> BTreeSet<String> {
+    let mut in_file = BTreeSet::new();
+    for mut stored in file {
+        boot.clone_into(&mut stored.boot);
+        let Some(document) = stored.document.take().map(Arc::new) else { continue };
+        match incidents.iter_mut().find(|(_, known)| known.id == document.id) {
+            Some(known) if known.1.seq < document.seq => *known = (stored, document),
+            Some(_) => {}
+            None => {
+                in_file.insert(document.id.clone());
+                incidents.push((stored, document));
             }
         }
     }
-    ecosystem
+    in_file
 }

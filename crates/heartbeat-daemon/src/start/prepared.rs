@@ -126,7 +126,8 @@ impl Prepared {
         let search = (instance_tag.as_str(), groups.as_deref());
         let mut remembered = databases.remembered();
         let outbox = std::mem::take(&mut remembered.outbox);
-        let recovery = Recovery::look(&records, &config, search, &kept, &remembered)?;
+        let mut recovery = Recovery::look(&records, &config, search, &kept, &remembered)?;
+        recovery.open.leave_out(|id| databases.has_incident(id));
         let registered = recovery.intent().registered;
         let (config, aside) = registrations::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {

@@ -215,6 +215,7 @@ mod tests {
     use crate::start::state_check::check_state;
     use crate::storage::databases::Databases;
     use crate::storage::files;
+    use crate::storage::spare_incidents::SpareIncidents;
     use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC};
     use heartbeat_process::boot_id;
     use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
@@ -394,6 +395,32 @@ mod tests {
         databases.retire_file(ecosystem_path(&disk.records()));
         on_disk(&databases);
         assert!(!ecosystem_path(&disk.records()).exists());
+    }
+
+    #[test]
+    fn what_the_database_did_not_take_comes_back_from_the_file() {
+        let (mut disk, sample) = (Disk::new(), sample(REALMS));
+        sample.statuses.restore_incidents(vec![kept(1, Some(0), None), kept(2, Some(1), None)]);
+        disk.saves(&sample, &boot_id(), &[]);
+        // The first has come further since then, the second has not, and the database has never heard of the third.
+        let (mut further, new) = (kept(1, Some(0), None), kept(3, None, Some(OwnProblemKind::Intent)));
+        further.document.seq = 7;
+        let later = crate::sample::sample(REALMS);
+        later.statuses.restore_incidents(vec![further.clone(), kept(2, Some(1), None), new.clone()]);
+        let mut spare = SpareIncidents::new(ecosystem_path(&disk.records()));
+        spare.keep(["01-3".to_owned()], |unwritten| later.statuses.spare(&boot_id(), unwritten));
+        let mut recovery = disk.look();
+        assert_eq!(recovery.damages, []);
+        let back = recovery.open.of(&sample.plan);
+        let seqs: Vec<_> = back.iter().map(|kept| (kept.document.id.as_str(), kept.document.seq)).collect();
+        assert_eq!(seqs, [("01-1", 7), ("01-2", 3), ("01-3", 3)]);
+        assert_eq!((&back[0].incident, &back[2].incident), (&further.incident, &new.incident));
+        // A file that was left behind: the third has ended meanwhile.
+        recovery.open.leave_out(|id| id == "01-3");
+        assert_eq!(recovery.open.of(&sample.plan).len(), 2);
+        spare.retire();
+        assert!(!ecosystem_path(&disk.records()).exists());
+        assert_eq!(disk.look().open.of(&sample.plan)[0].document.seq, 3);
     }
 
     #[test]

@@ -63,7 +63,14 @@ impl Databases {
         }
     }
 
-    /// Removes the file of versions without a database, once its content is in the database on disk.
+    /// Whether an incident is on record.
+    pub(crate) fn has_incident(&self, id: &str) -> bool {
+        let (give, take) = sync_channel(1);
+        self.incidents.one(id.to_owned(), move |found| drop(give.send(found)));
+        take.recv_timeout(REMEMBERED_WAIT).is_ok_and(|found| found.is_ok_and(|found| found.is_some()))
+    }
+
+    /// Removes the file of open incidents, once its content is in the database on disk.
     pub(crate) fn retire_file(&self, path: PathBuf) {
         if path.exists() {
             self.incidents.flush(Box::new(move |written| {

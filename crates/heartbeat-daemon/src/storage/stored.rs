@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const INTENT_MAGIC: &str = "heartbeat-intent/1";
 /// First words of the file of heartbeats.
 pub(crate) const BEATS_MAGIC: &str = "heartbeat-beats/1";
-/// First words of the file of open incidents that versions without a database have written.
+/// First words of the file of open incidents, which versions without a database have written as well.
 pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 
 /// The last requests of operators, by realm, and their registrations. Realms that are not in the configuration are
@@ -91,8 +91,8 @@ pub(crate) const ECOSYSTEM_NOTE: &str = "ecosystem";
 pub(crate) struct StoredEcosystem {
     /// The times are valid within this boot only.
     pub(crate) boot: String,
-    /// Only in the file of versions without a database.
-    #[serde(default, skip_serializing)]
+    /// Only in the file: the database has a row for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) incidents: Vec<StoredIncident>,
     #[serde(default)]
     pub(crate) health_restarts_ns: Vec<u64>,
@@ -120,7 +120,7 @@ pub(crate) struct StoredIncident {
     pub(crate) affected: Vec<String>,
     pub(crate) opened_ns: u64,
     pub(crate) failed: bool,
-    /// The last document; only in the file of versions without a database.
-    #[serde(default, skip_serializing)]
+    /// The last document; only in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) document: Option<IncidentDocument>,
 }
