@@ -364,7 +364,7 @@ impl Supervisor {
         }
     }
 
-    fn tell_incident(
+    pub(crate) fn tell_incident(
         &mut self,
         now: Instant,
         step: IncidentStep,

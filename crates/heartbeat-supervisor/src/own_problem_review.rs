@@ -6,39 +6,23 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind, RealmIx, Reason, StartFailure};
+use heartbeat_status::{
+    Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, RealmIx, Reason, StartFailure,
+};
 
 use crate::Supervisor;
 use crate::outage::Outage;
 use crate::own_problems::Known;
 
-/// A problem that lasts this long opens an incident, which ends once the problem has been over for as long: one write
-/// that succeeds on a full disk proves little.
-const CONFIRM_AFTER: Duration = Duration::from_secs(5);
 /// When the host has had nothing left for a start for this long, that is a problem of heartbeatd.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(30);
 
 impl Supervisor {
     /// A part of heartbeatd has a problem (`Some`), or works (again).
     pub(crate) fn own_problem(&mut self, now: Instant, kind: OwnProblemKind, message: Option<String>) {
-        let confirmed = now + CONFIRM_AFTER;
         match message {
-            Some(message) => {
-                let problem = self.own_problems.known.entry(kind).or_insert_with(|| Known {
-                    message: String::new(),
-                    incident: None,
-                    deadline: Some(confirmed).filter(|_| !kind.is_told_otherwise()),
-                    inherited: false,
-                });
-                if problem.incident.is_some() {
-                    (problem.deadline, problem.inherited) = (None, false);
-                }
-                problem.message = message;
-            }
-            None => match self.own_problems.known.get_mut(&kind).filter(|known| known.incident.is_some()) {
-                Some(known) => (known.deadline, known.inherited) = (Some(confirmed), false),
-                None => drop(self.own_problems.known.remove(&kind)),
-            },
+            Some(message) => self.own_problems.broken(now, kind, message),
+            None => self.own_problems.works(now, kind),
         }
     }
 
@@ -46,19 +30,54 @@ impl Supervisor {
     pub(crate) fn review_own_problems(&mut self, now: Instant) {
         while let Some(kind) = self.own_problems.due(now).filter(|_| !self.finished) {
             let Some(known) = self.own_problems.known.remove(&kind) else { return };
-            match known.incident {
-                Some(no) if known.inherited => {
-                    self.close_own(now, no, "not seen again since heartbeatd was started anew")
-                }
-                Some(no) => self.close_own(now, no, "the problem of heartbeatd is over"),
-                None => {
-                    let (reason, message) = (Reason::OwnProblem, known.message.clone());
-                    let outage = Outage { reason, message, since: now };
-                    let no = self.open_incident((None, Some(kind)), outage, Vec::new());
-                    let known = Known { incident: Some(no), deadline: None, ..known };
-                    self.own_problems.known.insert(kind, known);
-                }
+            match (known.end(), known.incident) {
+                (None, _) => self.tell_own(now, kind, known),
+                (Some(how), Some(no)) => self.close_own(now, no, how),
+                (Some(_), None) => {}
             }
+        }
+    }
+
+    /// The problem has lasted: it opens an incident, or is another sign of the one that is open.
+    fn tell_own(&mut self, now: Instant, kind: OwnProblemKind, known: Known) {
+        let message = known.message.clone();
+        let no = match self.own_problems.same_cause(kind, &known) {
+            Some(no) => {
+                self.update_own(now, no, None, format!("also: {message}"));
+                no
+            }
+            None => {
+                let outage = Outage { reason: Reason::OwnProblem, message, since: now };
+                self.open_incident((None, Some(kind)), outage, Vec::new())
+            }
+        };
+        self.own_problems.known.insert(kind, Known { incident: Some(no), ..known });
+    }
+
+    fn update_own(
+        &mut self,
+        now: Instant,
+        no: IncidentNo,
+        problem: Option<(OwnProblemKind, String)>,
+        note: String,
+    ) {
+        let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) else { return };
+        if let Some((kind, message)) = problem {
+            let incident = Arc::make_mut(&mut self.incidents.open[at]);
+            (incident.problem, incident.message) = (Some(kind), message);
+        }
+        let incident = Arc::clone(&self.incidents.open[at]);
+        self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
+    }
+
+    /// A problem is over. The incident ends with the last of its problems; until then it has the words of another one.
+    fn close_own(&mut self, now: Instant, no: IncidentNo, how: &str) {
+        if let Some((kind, left)) = self.own_problems.left_of(no) {
+            let message = left.message.clone();
+            let note = format!("{how}; still: {message}");
+            self.update_own(now, no, Some((kind, message)), note);
+        } else if let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) {
+            self.resolve(now, at, how.to_string());
         }
     }
 
@@ -91,12 +110,6 @@ impl Supervisor {
             }
             (Some(at), None) => self.resolve(now, at, "realms can be started again".to_string()),
             (None, None) | (Some(_), Some(_)) => {}
-        }
-    }
-
-    fn close_own(&mut self, now: Instant, no: IncidentNo, how: &str) {
-        if let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) {
-            self.resolve(now, at, how.to_string());
         }
     }
 }

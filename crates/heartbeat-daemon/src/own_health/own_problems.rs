@@ -11,7 +11,8 @@ use crate::clock;
 use crate::inbox::{Inbox, Request};
 
 /// A disk that has refused a write is believed again once no write has failed for this long: on a full disk some writes
-/// fit in, and each would end the incident, and the next one open another. So it is with the last descriptors.
+/// fit in, and readers would see the problem come and go. So it is with the last descriptors. The core has a time of its
+/// own for incidents, so it hears of each change at once.
 const STEADY_FOR: Duration = Duration::from_secs(5);
 
 /// A problem, and since when the part works again.
@@ -43,8 +44,8 @@ impl OwnProblems {
         let mut known = self.known();
         let since = match known.get_mut(&kind) {
             Some(before) => {
-                before.works_since = None;
-                if before.problem.message == message {
+                let worked = before.works_since.take().is_some();
+                if before.problem.message == message && !worked {
                     return;
                 }
                 before.problem.since
@@ -63,10 +64,12 @@ impl OwnProblems {
     pub(crate) fn clear(&self, kind: OwnProblemKind) {
         let mut known = self.known();
         let Some(problem) = known.get_mut(&kind) else { return };
-        if has_to_last(kind) {
-            problem.works_since.get_or_insert_with(clock::now);
-        } else {
-            self.end(&mut known, kind);
+        if problem.works_since.is_none() {
+            problem.works_since = Some(clock::now());
+            self.tell(kind, None);
+        }
+        if !has_to_last(kind) {
+            end(&mut known, kind);
         }
     }
 
@@ -77,14 +80,8 @@ impl OwnProblems {
         let over: Vec<OwnProblemKind> =
             known.iter().filter(|(_, known)| steady(known)).map(|(kind, _)| *kind).collect();
         for kind in over {
-            self.end(&mut known, kind);
+            end(&mut known, kind);
         }
-    }
-
-    fn end(&self, known: &mut BTreeMap<OwnProblemKind, Known>, kind: OwnProblemKind) {
-        known.remove(&kind);
-        tracing::info!(problem = %kind, "is over");
-        self.tell(kind, None);
     }
 
     /// A file was damaged or removed, and there is another one in its place.
@@ -109,6 +106,11 @@ impl OwnProblems {
     fn tell(&self, kind: OwnProblemKind, message: Option<String>) {
         self.inbox.request(Request::OwnProblem { kind, message });
     }
+}
+
+fn end(known: &mut BTreeMap<OwnProblemKind, Known>, kind: OwnProblemKind) {
+    known.remove(&kind);
+    tracing::info!(problem = %kind, "is over");
 }
 
 /// The part works again when that has lasted: it writes to a disk, or shares a limit with clients that come and go.
@@ -180,17 +182,23 @@ mod tests {
         let inbox = Arc::new(Inbox::default());
         let problems = OwnProblems::new(Arc::clone(&inbox));
         problems.report(OwnProblemKind::OpenIncidents, "full");
-        assert_eq!(told(&inbox).len(), 1);
+        let since = problems.list()[0].since;
+        let full = (OwnProblemKind::OpenIncidents, Some("full".to_owned()));
+        let works = (OwnProblemKind::OpenIncidents, None);
+        assert_eq!(told(&inbox), std::slice::from_ref(&full));
         for _ in 0..3 {
-            problems.clear(OwnProblemKind::OpenIncidents);
+            for _ in 0..2 {
+                problems.clear(OwnProblemKind::OpenIncidents);
+            }
             problems.settle(clock::now());
             problems.report(OwnProblemKind::OpenIncidents, "full");
+            assert_eq!(told(&inbox), [works.clone(), full.clone()], "the core hears of it at once");
         }
         problems.settle(clock::now() + 2 * STEADY_FOR);
-        assert_eq!((told(&inbox), problems.list().len()), (Vec::new(), 1), "one problem, and no end of it");
+        assert_eq!(problems.list().iter().map(|known| known.since).collect::<Vec<_>>(), [since]);
         problems.clear(OwnProblemKind::OpenIncidents);
         problems.settle(clock::now() + 2 * STEADY_FOR);
-        assert_eq!(told(&inbox), [(OwnProblemKind::OpenIncidents, None)]);
+        assert_eq!(told(&inbox), [works]);
         assert!(problems.list().is_empty());
     }
 }

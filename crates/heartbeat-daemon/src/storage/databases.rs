@@ -88,10 +88,9 @@ fn reporter(kind: OwnProblemKind, problems: &Arc<OwnProblems>) -> Reporter {
     Arc::new(move |report| match report {
         Report::Failing(why) => problems.report(kind, why),
         Report::Working => problems.clear(kind),
-        Report::SetAside(what) | Report::Removed(what) => {
-            tracing::error!("{what}");
-            problems.note_damage(what);
-        }
+        Report::SetAside(what) => problems.note_damage(what),
+        // It is in order again by now, and history may be deleted at any time.
+        Report::Removed(what) => tracing::warn!("{what}"),
         Report::Lost(what) => tracing::error!("{what}"),
     })
 }

@@ -1,10 +1,11 @@
 //! Incidents: which are opened, on which root, and on which evidence they end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::{
-    DegradedReason, Desired, EventKind, Health, IncidentStep, Outcome, Phase, RealmIx, RealmStatus, Reason,
-    RestartResult, Role, Severity, Status,
+    DegradedReason, Desired, EventKind, Health, Incident, IncidentStep, Outcome, OwnProblemKind, Phase,
+    RealmIx, RealmStatus, Reason, RestartResult, Role, Severity, Status,
 };
 use heartbeat_supervisor::ProbeSource;
 
@@ -189,6 +190,16 @@ pub(super) fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
         })?;
     }
     Ok(())
+}
+
+/// The files of the state directory lie on one disk.
+pub(super) fn one_disk_is_one_incident(view: &View<'_>) -> Verdict {
+    let of_disk = |incident: &&Arc<Incident>| {
+        use OwnProblemKind::{History, Intent, OpenIncidents};
+        matches!(incident.problem, Some(Intent | OpenIncidents | History))
+    };
+    let open = view.after.incidents.iter().filter(of_disk).count();
+    fail(open > 1, || format!("{open} incidents about the files of one directory"))
 }
 
 /// Whether a realm needs one that fails, directly or through others, and not only what operators stop or

@@ -76,6 +76,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("incidents_end_on_evidence", incidents::incidents_end_on_evidence),
     ("a_crash_is_in_an_incident", incidents::a_crash_is_in_an_incident),
     ("every_realm_that_fails_is_in_an_incident", incidents::every_realm_that_fails_is_in_an_incident),
+    ("one_disk_is_one_incident", incidents::one_disk_is_one_incident),
     ("an_incident_ends_as_its_words_say", incidents::an_incident_ends_as_its_words_say),
     ("opened_names_who_is_affected", incidents::opened_names_who_is_affected),
     ("desired_is_what_was_wanted", realms::desired_is_what_was_wanted),

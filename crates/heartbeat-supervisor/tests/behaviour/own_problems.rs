@@ -1,6 +1,8 @@
 //! Problems of heartbeatd itself: one incident for each that lasts, closed when its cause ends.
 
-use heartbeat_status::{EventKind, IncidentStep, OwnProblemKind, Reason};
+use heartbeat_status::{
+    EventKind, IncidentStep, OwnProblemKind, Reason, RunFact, StartError, StartFailure,
+};
 use heartbeat_supervisor::{Found, Input};
 
 use crate::drive::{A, Drive, probed, secs};
@@ -60,22 +62,70 @@ fn a_problem_that_ends_within_five_seconds_is_no_incident() {
         report(&mut d, OwnProblemKind::Socket, Some("the socket is gone"));
         d.wait_answering(secs(4), |_| heartbeat_status::Outcome::Pass);
         report(&mut d, OwnProblemKind::Socket, None);
-        d.wait_answering(secs(4), |_| heartbeat_status::Outcome::Pass);
+        d.wait_answering(secs(5), |_| heartbeat_status::Outcome::Pass);
     }
     assert_eq!(told(&mut d), []);
+}
+
+/// Some small writes fit on a full disk, and each would end the problem.
+#[test]
+fn a_problem_that_comes_back_before_it_is_over_is_one_problem() {
+    let mut d = Drive::up(vec![probed("a")]);
+    for opened in [0, 1] {
+        report(&mut d, OwnProblemKind::History, Some(FULL));
+        d.wait_answering(secs(1), |_| heartbeat_status::Outcome::Pass);
+        report(&mut d, OwnProblemKind::History, None);
+        d.wait_answering(secs(4), |_| heartbeat_status::Outcome::Pass);
+        assert_eq!(told(&mut d).len(), 0, "it may be over; opened: {opened}");
+        report(&mut d, OwnProblemKind::History, Some(FULL));
+        d.wait_answering(secs(1), |_| heartbeat_status::Outcome::Pass);
+        assert_eq!(told(&mut d).len(), 1 - opened);
+    }
+    // It is back in order before it has lasted: nothing is left to tell.
+    report(&mut d, OwnProblemKind::Directories, Some("the state directory is gone"));
+    d.wait_answering(secs(2), |_| heartbeat_status::Outcome::Pass);
+    report(&mut d, OwnProblemKind::Directories, None);
+    d.wait_answering(secs(60), |_| heartbeat_status::Outcome::Pass);
+    assert_eq!(told(&mut d).len(), 0);
+}
+
+#[test]
+fn a_want_of_starts_is_the_same_incident_after_a_restart_of_heartbeatd() {
+    let mut d = Drive::boot(vec![probed("a")]);
+    let failed = |d: &mut Drive| {
+        let run = d.run(A);
+        let error = StartError { failure: StartFailure::HostExhausted, message: "no memory".to_string() };
+        d.take_effects();
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
+    };
+    let want = |d: &mut Drive| {
+        let until = d.now + secs(120);
+        while d.now < until {
+            if !d.starts().is_empty() {
+                failed(d);
+            }
+            d.wait(secs(1));
+        }
+    };
+    want(&mut d);
+    let no = d.sup.snapshot(d.now).incidents.iter().map(|incident| incident.no).collect::<Vec<_>>();
+    assert_eq!(no.len(), 1);
+    d.killed(|_| Found::Nothing);
+    want(&mut d);
+    assert_eq!(d.sup.snapshot(d.now).incidents.iter().map(|incident| incident.no).collect::<Vec<_>>(), no);
 }
 
 #[test]
 fn each_part_has_an_incident_of_its_own() {
     let mut d = Drive::up(vec![probed("a")]);
     report(&mut d, OwnProblemKind::Intent, Some(FULL));
-    report(&mut d, OwnProblemKind::Records, Some("cannot write the record of a"));
+    report(&mut d, OwnProblemKind::Socket, Some("the socket is gone"));
     d.wait_answering(secs(6), |_| heartbeat_status::Outcome::Pass);
     assert_eq!(told(&mut d).len(), 2);
-    report(&mut d, OwnProblemKind::Records, None);
+    report(&mut d, OwnProblemKind::Socket, None);
     d.wait_answering(secs(5), |_| heartbeat_status::Outcome::Pass);
     let closed = told(&mut d);
-    assert_eq!(closed.iter().map(|(_, kind, _)| *kind).collect::<Vec<_>>(), [Some(OwnProblemKind::Records)]);
+    assert_eq!(closed.iter().map(|(_, kind, _)| *kind).collect::<Vec<_>>(), [Some(OwnProblemKind::Socket)]);
 }
 
 #[test]
@@ -107,4 +157,53 @@ fn the_next_heartbeatd_goes_on_with_the_incident_and_closes_it_when_the_problem_
     assert_eq!(closed.len(), 1, "{closed:?}");
     assert_eq!(closed[0].0, IncidentStep::Resolved);
     assert!(d.status(A).status.is_ok());
+}
+
+/// The logs of realms lie on it as well: their files are the first that cannot be written, and each other file follows
+/// when it is to be written.
+#[test]
+fn one_full_disk_is_one_incident_until_everything_can_be_written_again() {
+    let pass = |_| heartbeat_status::Outcome::Pass;
+    let mut d = Drive::up(vec![probed("a")]);
+    let signs = [
+        (OwnProblemKind::Logs, 8),
+        (OwnProblemKind::OpenIncidents, 50),
+        (OwnProblemKind::Records, 600),
+        (OwnProblemKind::Intent, 3_600),
+    ];
+    let mut steps = Vec::new();
+    for (kind, seconds) in signs {
+        report(&mut d, kind, Some(FULL));
+        d.wait_answering(secs(seconds), pass);
+        steps.extend(told(&mut d).into_iter().map(|(step, ..)| step));
+    }
+    let first = [IncidentStep::Opened, IncidentStep::Updated, IncidentStep::Updated, IncidentStep::Updated];
+    assert_eq!((steps, d.sup.snapshot(d.now).incidents.len()), (first.to_vec(), 1));
+    // A heartbeatd that is killed in between finds the disk as full.
+    d.killed(|_| Found::Alive { pid: 100, launching: false });
+    for (kind, _) in signs {
+        report(&mut d, kind, Some(FULL));
+    }
+    d.wait_answering(secs(60), pass);
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
+    d.take();
+    for (kind, _) in signs {
+        assert!(!told(&mut d).iter().any(|(step, ..)| *step == IncidentStep::Resolved), "before {kind}");
+        report(&mut d, kind, None);
+        d.wait_answering(secs(6), pass);
+    }
+    let last: Vec<IncidentStep> = told(&mut d).into_iter().map(|(step, ..)| step).collect();
+    assert_eq!((last, d.sup.snapshot(d.now).incidents.len()), (vec![IncidentStep::Resolved], 0));
+}
+
+#[test]
+fn an_older_problem_with_a_log_does_not_hide_that_the_state_cannot_be_written() {
+    let pass = |_| heartbeat_status::Outcome::Pass;
+    let mut d = Drive::up(vec![probed("a")]);
+    report(&mut d, OwnProblemKind::Logs, Some("the log of a was moved"));
+    d.wait_answering(secs(600), pass);
+    report(&mut d, OwnProblemKind::Intent, Some(FULL));
+    d.wait_answering(secs(6), pass);
+    let opened = told(&mut d).into_iter().filter(|(step, ..)| *step == IncidentStep::Opened).count();
+    assert_eq!((opened, d.sup.snapshot(d.now).incidents.len()), (2, 2));
 }
