@@ -37,11 +37,24 @@ impl UsageReader {
     /// The processes of a run, its main process first.
     #[must_use]
     pub fn states(&self, place: &RunPlace) -> Vec<ProcessState> {
-        let members = self.group(place).and_then(|group| group.members().ok());
-        let mut pids = members.unwrap_or_else(|| self.tagged(place));
-        pids.sort_unstable_by_key(|pid| (*pid != place.main, *pid));
-        pids.into_iter().filter_map(state).take(MAX_PROCESSES).collect()
+        states(place, self.members(place).unwrap_or_else(|| self.tagged(place)))
     }
+
+    /// The processes of a run that are known without a search: those of its control group, or its main process alone.
+    /// This reads nothing that a hanging process can hold up.
+    #[must_use]
+    pub fn known_states(&self, place: &RunPlace) -> Vec<ProcessState> {
+        states(place, self.members(place).unwrap_or_else(|| vec![place.main]))
+    }
+
+    fn members(&self, place: &RunPlace) -> Option<Vec<u32>> {
+        self.group(place)?.members().ok()
+    }
+}
+
+fn states(place: &RunPlace, mut pids: Vec<u32>) -> Vec<ProcessState> {
+    pids.sort_unstable_by_key(|pid| (*pid != place.main, *pid));
+    pids.into_iter().filter_map(state).take(MAX_PROCESSES).collect()
 }
 
 /// `None` when the process is not there.
@@ -83,6 +96,14 @@ mod tests {
             own.threads >= 1 && own.memory_bytes > 100_000 && own.descriptors.is_some_and(|fds| fds >= 3)
         );
         assert!("RSD".contains(own.state) && own.name.len() <= 15, "{own:?}");
-        assert_eq!(reader.states(&place(u32::MAX)), []);
+        assert_eq!(
+            reader.known_states(&place(own.pid))[0].pid,
+            own.pid,
+            "without a group it is the main process"
+        );
+        assert_eq!(
+            (reader.states(&place(u32::MAX)), reader.known_states(&place(u32::MAX))),
+            (vec![], vec![])
+        );
     }
 }

@@ -1,80 +1,16 @@
 //! Facts in the past tense, for readers that only want to look.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    Action, Exit, Health, Incident, IncidentStep, Instant, Outcome, Phase, Progress, RealmIx, RealmName,
-    Reason, RestartId, RunId, SaidState, Signal, Status,
+    Action, Attempt, Exit, Health, Incident, IncidentStep, Instant, Outcome, Phase, Progress, RealmIx,
+    RealmName, Reason, RestartAttempt, RestartCause, RestartId, RestartResult, RunId, SaidState, Signal,
+    Status,
 };
-
-closed_list! {
-    /// Why a realm was restarted. Only the first four count against the restart budget.
-    pub enum RestartCause ("restart cause") {
-        /// The process ended by itself.
-        Exited = "exited",
-        /// A live probe is past its threshold.
-        Unhealthy = "unhealthy",
-        /// It used more memory than it may, or was killed for want of memory.
-        OutOfMemory = "out_of_memory",
-        /// Not ready within `start.timeout`.
-        StartTimedOut = "start_timed_out",
-        /// A need was restarted and `while_down = "restart"`.
-        DependencyRestarted = "dependency_restarted",
-        /// An operator asked.
-        Requested = "requested",
-        /// The configuration of its process changed.
-        Reloaded = "reloaded",
-    }
-}
-
-impl RestartCause {
-    /// Counts against the budget.
-    #[must_use]
-    pub const fn is_debited(self) -> bool {
-        matches!(self, Self::Exited | Self::Unhealthy | Self::OutOfMemory | Self::StartTimedOut)
-    }
-}
-
-closed_list! {
-    /// How a restart transaction ended.
-    pub enum RestartResult ("restart result") {
-        /// Healthy again, and healthy for `verify_for`.
-        Verified = "verified",
-        /// This attempt failed; another follows.
-        Failed = "failed",
-        /// A newer command replaced it.
-        Abandoned = "abandoned",
-    }
-}
-
-/// The number of a restart within the budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Number of the attempt, from 1.
-    pub number: u32,
-    /// How many the budget allows.
-    pub of: u32,
-}
-
-impl Attempt {
-    /// `None` for a restart that the budget does not count, such as the trial after a cooldown.
-    #[must_use]
-    pub fn counted(cause: RestartCause, number: Option<u32>, of: u32) -> Option<Self> {
-        // An older heartbeatd has recorded a number beyond the budget for a restart that is not counted.
-        let number = number.filter(|number| cause.is_debited() && *number <= of)?;
-        Some(Self { number, of })
-    }
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attempt {} of {}", self.number, self.of)
-    }
-}
 
 /// One event of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +158,8 @@ pub enum EventKind {
         result: RestartResult,
         /// From detection to the end, in milliseconds.
         took_ms: u64,
+        /// The whole restart.
+        restart: Box<RestartAttempt>,
     },
     /// The restart budget is used up: a person is needed.
     BudgetSpent {

@@ -46,6 +46,7 @@ mod outcome;
 mod own_problem;
 pub mod printed;
 mod quantity;
+mod restart;
 mod run_fact;
 mod said;
 mod secrets;
@@ -63,7 +64,7 @@ pub mod wire;
 pub use action::Action;
 pub use age::{age, ahead};
 pub use error::{NameError, ParseWordError, ThresholdError};
-pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};
+pub use event::{Event, EventKind};
 pub use exit::{Exit, ExitKind, Signal};
 pub use fact::What;
 pub use frame::{frame, unframe};
@@ -80,11 +81,12 @@ pub use quantity::{
     QuantityError, clock_span, coarse_seconds, human_seconds, parse_duration, parse_size, short_seconds,
     short_size, size_words, span_words, written_duration, written_size,
 };
+pub use restart::{Attempt, RestartAttempt, RestartCause, RestartResult, RestartStep};
 pub use run_fact::{Hook, RunFact, StartError};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
-    DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartAttempt,
-    RestartCounts, RestartStep, Snapshot,
+    DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,
+    Snapshot,
 };
 pub use start_failure::StartFailure;
 pub use status::{

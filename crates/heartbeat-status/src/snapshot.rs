@@ -8,8 +8,7 @@ use core::time::Duration;
 
 use crate::{
     Desired, Exit, Flag, Health, Incident, Instant, Mute, Outcome, Pause, Phase, PhaseTimes, Progress,
-    RealmInfo, RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict,
-    WallTime, Why,
+    RealmInfo, RealmIx, RestartAttempt, RunId, Says, StartFailure, Status, Verdict, WallTime, Why,
 };
 
 closed_list! {
@@ -131,39 +130,6 @@ pub struct RestartCounts {
     pub burst: u32,
     /// Window of the restart budget.
     pub window: Duration,
-}
-
-closed_list! {
-    /// A step of a restart transaction.
-    pub enum RestartStep ("restart step") {
-        /// The fault was detected, or the request arrived.
-        Detected = "detected",
-        /// The old tree is gone.
-        Stopped = "stopped",
-        /// The new process was exec'd.
-        Started = "started",
-        /// It became ready.
-        Ready = "ready",
-        /// It stayed healthy for `verify_for`.
-        Verified = "verified",
-    }
-}
-
-/// One restart transaction: an object with a cause, steps with times, and a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestartAttempt {
-    /// Identifier of the restart.
-    pub id: RestartId,
-    /// Cause of the restart.
-    pub cause: RestartCause,
-    /// The evidence, for a person.
-    pub detail: String,
-    /// Attempt number within the budget window, from 1; `None` where the budget does not count the restart.
-    pub attempt: Option<u32>,
-    /// Time of every step reached, in order.
-    pub steps: Vec<(RestartStep, Instant)>,
-    /// How it ended; `None` while it is open.
-    pub result: Option<RestartResult>,
 }
 
 /// One realm at one moment.

@@ -22,7 +22,6 @@ use heartbeat_status::{
 use crate::Supervisor;
 use crate::ctx::Mode;
 use crate::outage::{Ended, Outage, ended, last_well, outage, roots_of};
-use crate::timers::TimerKind;
 
 impl Supervisor {
     /// Reviews every realm that was touched since the last review.
@@ -306,16 +305,9 @@ impl Supervisor {
     }
 
     /// Whether the realm runs, and may fail once more, as it did after its last recovery.
-    fn may_relapse(&self, ix: RealmIx) -> bool {
+    pub(crate) fn may_relapse(&self, ix: RealmIx) -> bool {
         let realm = &self.realms[ix.index()];
         realm.history.relapsed && matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Paused)
-    }
-
-    /// Until when the incident of a realm that is well again stays open.
-    pub(crate) fn incident_open_until(&self, ix: RealmIx) -> Option<Instant> {
-        let up = matches!(self.realms[ix.index()].shown.status, Status::Up | Status::Degraded);
-        let open = up && self.may_relapse(ix) && self.incidents.rooted_in(Some(ix), None).is_some();
-        self.out.timers.deadline(ix, TimerKind::Stable).filter(|_| open)
     }
 
     /// The incidents of other roots may wait for this realm.
@@ -324,6 +316,8 @@ impl Supervisor {
         let roots: Vec<RealmIx> = concerned.filter_map(|incident| incident.root).collect();
         for root in roots {
             self.review_root(now, root);
+            // It says for whom its incident stays open.
+            self.realms[root.index()].shown.dirty = true;
         }
     }
 

@@ -5,12 +5,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{Desired, EdgeKind, Instant, NeedState, RealmIx, Reason, StartFailure, Status};
+use heartbeat_status::{
+    Desired, EdgeKind, Instant, NeedState, RealmIx, Reason, StartFailure, Status, written_duration,
+};
 
 use crate::durable::Resting;
 use crate::realm::Realm;
 use crate::shown::need_state;
-use crate::state::{FailedWhy, State};
+use crate::state::{FailedWhy, State, stopping};
+use crate::timers::TimerKind;
 use crate::words;
 use crate::{Supervisor, why};
 
@@ -80,6 +83,13 @@ fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outa
                 });
             }
             let faulty = open.is_some_and(|record| record.cause.is_debited());
+            let own = realm.history.faulted && !realm.dependencies.needs.excuses();
+            let ends_for = stopping::cause(realm).filter(|cause| own && open.is_none() && cause.is_debited());
+            if let Some(cause) = ends_for {
+                // No restart follows: the realm will need a person once it has ended.
+                let message = realm.history.failure.clone().unwrap_or_default();
+                return Some(Outage { reason: why::cause_reason(cause), message, since: now });
+            }
             if !faulty && matches!(&realm.state, State::Starting(starting) if starting.is_overdue()) {
                 let message = format!("has not become ready; {}", words());
                 return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
@@ -162,6 +172,35 @@ pub(crate) fn ended(supervisor: &Supervisor, ix: RealmIx) -> Option<Ended> {
         Status::Paused if realm.shown.health.is_pass() && passes() => Some(Ended::Well("healthy again")),
         Status::Done => Some(Ended::Well("done")),
         Status::Stopped => Some(Ended::Well("ended, and its policy leaves it at that")),
+        _ => None,
+    }
+}
+
+/// Why the incident of a realm that runs again is still open, and until when where that is known.
+pub(crate) fn stays_open(supervisor: &Supervisor, ix: RealmIx) -> Option<(String, Option<Instant>)> {
+    let (realm, spec) = (&supervisor.realms[ix.index()], supervisor.plan.realm(ix));
+    let incident = &supervisor.incidents.open[supervisor.incidents.rooted_in(Some(ix), None)?];
+    let open = "its incident stays open until";
+    match realm.shown.status {
+        Status::Restarting if realm.serving().is_some_and(|serving| serving.in_place.is_none()) => {
+            let time = written_duration(spec.restart.verify_for());
+            Some((format!("{open} it has been healthy for {time}"), None))
+        }
+        Status::Up | Status::Degraded if supervisor.may_relapse(ix) => {
+            let until = supervisor.out.timers.deadline(ix, TimerKind::Stable)?;
+            let time = written_duration(spec.restart.reset_after());
+            let again = "it failed again soon after a recovery, so";
+            Some((format!("{again} {open} it has been healthy for {time}"), Some(until)))
+        }
+        Status::Up | Status::Degraded => {
+            let suffering = incident.affected.iter().filter(|ix| supervisor.still_suffers(**ix));
+            let names: Vec<&str> = suffering.map(|ix| supervisor.plan.realm(*ix).name.as_str()).collect();
+            match names.as_slice() {
+                [] => (!realm.passes_now(spec)).then(|| (format!("{open} heartbeatd has measured it"), None)),
+                [name] => Some((format!("{open} {name} is well again"), None)),
+                _ => Some((format!("{open} {} are well again", names.join(", ")), None)),
+            }
+        }
         _ => None,
     }
 }

@@ -39,7 +39,7 @@ impl Supervisor {
     }
 
     /// The problem has lasted: it opens an incident, or is another sign of the one that is open.
-    fn tell_own(&mut self, now: Instant, kind: OwnProblemKind, known: Known) {
+    fn tell_own(&mut self, now: Instant, kind: OwnProblemKind, mut known: Known) {
         let message = known.message.clone();
         let no = match self.own_problems.same_cause(kind, &known) {
             Some(no) => {
@@ -51,7 +51,8 @@ impl Supervisor {
                 self.open_incident((None, Some(kind)), outage, Vec::new())
             }
         };
-        self.own_problems.known.insert(kind, Known { incident: Some(no), ..known });
+        known.incident = Some(no);
+        self.own_problems.known.insert(kind, known);
     }
 
     fn update_own(

@@ -78,7 +78,9 @@ impl OwnProblems {
     /// time. The core itself finds out whether the host has enough left for starts.
     pub(crate) fn restore(&mut self, now: Instant, open: &[Incident]) {
         for incident in open {
-            let Some(kind) = incident.problem.filter(|kind| *kind != OwnProblemKind::Starts) else { continue };
+            let Some(kind) = incident.problem.filter(|kind| *kind != OwnProblemKind::Starts) else {
+                continue;
+            };
             let (message, incident) = (incident.message.clone(), Some(incident.no));
             let course = Course::Inherited { over: now + SEEN_AGAIN_WITHIN };
             self.known.insert(kind, Known { message, incident, since: now, course });

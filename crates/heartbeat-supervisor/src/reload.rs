@@ -78,12 +78,12 @@ impl Supervisor {
         self.start_order = plan.graph().start_order().into();
         self.published.clear();
         self.out.event(now, None, EventKind::Reloaded { summary });
-        for at in 0..self.realms.len() {
-            self.step(now, plan.infos()[at].ix, |realm, ctx| {
-                realm.shown.seen_first(ctx.now);
-                realm.forget_port_conflict(ctx);
-                realm.take_up_probing(ctx);
-            });
+        // Those that run anew have the status of that, and none for want of a result of a new probe.
+        let restart = if self.mode == Mode::Booted { restart } else { &[] };
+        let is_kept = |ix: &RealmIx| !restart.iter().any(|(anew, _)| anew == ix);
+        let kept: Vec<RealmIx> = self.start_order.iter().copied().filter(is_kept).collect();
+        for ix in &kept {
+            self.step(now, *ix, Realm::take_new_plan);
         }
         // A realm that is to run again is on its way before its dependents are looked at. Every realm has the summary
         // of its neighbours before the core acts on a result of its own.
@@ -95,14 +95,18 @@ impl Supervisor {
                 self.reconsider(now, self.start_order[at]);
             }
         }
-        for at in 0..self.start_order.len() {
-            self.step(now, self.start_order[at], state::on_reload);
+        for ix in kept {
+            self.step(now, ix, state::on_reload);
         }
         if self.mode == Mode::Booted {
             self.retire(now, &old);
-            for (ix, keys) in restart {
-                self.step(now, *ix, |realm, ctx| renew(realm, ctx, Some(keys.clone())));
-            }
+        }
+        for (ix, keys) in restart {
+            self.step(now, *ix, |realm, ctx| {
+                renew(realm, ctx, Some(keys.clone()));
+                realm.take_new_plan(ctx);
+                state::on_reload(realm, ctx);
+            });
         }
         self.drain(now);
     }
@@ -231,6 +235,13 @@ impl Realm {
             self.evidence.passed_since = None;
         }
         self.shown.dirty = true;
+    }
+
+    /// Another plan is in force, which may have other probes.
+    fn take_new_plan(&mut self, ctx: &mut Ctx<'_>) {
+        self.shown.seen_first(ctx.now);
+        self.forget_port_conflict(ctx);
+        self.take_up_probing(ctx);
     }
 
     /// Begins to measure the new probes if the realm is measured now.

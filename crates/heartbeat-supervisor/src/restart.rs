@@ -1,7 +1,9 @@
 //! The restart transaction of a realm: opened, counted against its budget or not, and closed with a result.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
+use heartbeat_restart::RestartWhen;
 use heartbeat_status::{
     Attempt, EventKind, Instant, RestartAttempt, RestartCause, RestartId, RestartResult, RestartStep, Status,
 };
@@ -40,6 +42,24 @@ impl Realm {
     pub(crate) fn open_uncounted(&mut self, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
         if !self.restart_open() {
             self.open_attempt(ctx, cause, detail, None);
+        }
+    }
+
+    /// A fault was detected now: opens the restart that follows, if one does. Without budget, or by its policy, the realm
+    /// is not started again. A restart of a realm that may blame a need for the fault is not counted.
+    pub(crate) fn open_next(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        cause: RestartCause,
+        detail: String,
+        may_blame: bool,
+    ) {
+        self.history.faulted |= cause.is_debited();
+        let policy = &ctx.spec.restart;
+        if may_blame {
+            self.open_uncounted(ctx, cause, detail);
+        } else if policy.when() != RestartWhen::Never && self.history.tracker.may_restart(policy, ctx.now) {
+            self.open_restart(ctx, cause, detail);
         }
     }
 
@@ -129,11 +149,15 @@ impl Realm {
     pub(crate) fn close_restart(&mut self, ctx: &mut Ctx<'_>, result: RestartResult) {
         let Some(record) = self.history.open_mut() else { return };
         record.result = Some(result);
+        if result != RestartResult::Verified {
+            record.steps.push((RestartStep::Ended, ctx.now));
+        }
         let detected = record.steps.first().map_or(ctx.now, |(_, at)| *at);
         let took_ms = u64::try_from(ctx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
         let id = record.id;
         let attempt = Attempt::counted(record.cause, record.attempt, ctx.spec.restart.burst());
-        ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
+        let restart = Box::new(record.clone());
+        ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms, restart });
         if let Some(serving) = self.serving_mut() {
             serving.command_failure = None;
         }

@@ -12,7 +12,7 @@ use heartbeat_status::{
 use crate::evidence::Hold;
 use crate::shown::{gate_holds, need_state};
 use crate::timers::TimerKind;
-use crate::{Plan, Supervisor, why};
+use crate::{Plan, Supervisor, outage, why};
 
 impl Supervisor {
     /// The realms of which receivers of notifications hear nothing now. The core shows it, and does nothing else with it.
@@ -117,8 +117,8 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         flags.insert(Flag::Fuse);
     }
     let why = why::why(plan, &supervisor.realms, ix, &supervisor.out, now);
-    let why = match supervisor.incident_open_until(ix) {
-        Some(until) => why::with_open_incident(why, spec, until),
+    let why = match outage::stays_open(supervisor, ix) {
+        Some((reason, until)) => why::with_open_incident(why, &reason, until),
         None => why,
     };
     let start_failure = realm.history.failed_start.as_ref().filter(|_| why.reason == Reason::StartFailed);

@@ -404,6 +404,10 @@ impl Supervisor {
             Grant::Now => {
                 self.fuse.begin(now, ix);
                 self.step(now, ix, Realm::restart);
+                if !self.realms[ix.index()].is_healing() {
+                    // Its budget is used up, so that it is only ended.
+                    self.fuse.restart_ended(&settings, now, ix, false);
+                }
                 return;
             }
             Grant::Tripped => Hold::Tripped,

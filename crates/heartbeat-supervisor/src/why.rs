@@ -17,7 +17,8 @@ use crate::evidence::Probing;
 use crate::realm::Realm;
 use crate::shown::{gate_holds, need_state};
 use crate::state::failed::Why as FailedWhy;
-use crate::state::{InPlaceRestart, State};
+use crate::state::waiting::Behind;
+use crate::state::{self, InPlaceRestart, State};
 use crate::timers::{TimerKind, probe_ix};
 use crate::words;
 use crate::{OperatorHold, Plan, ProbeSource, ProbeSpec, RealmSpec};
@@ -51,14 +52,11 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
     Why { reason, message, since: view.realm().shown.status_since, next }
 }
 
-/// The answer for a realm that is well again, and whose incident stays open until it has been well for `reset_after`.
-pub(crate) fn with_open_incident(why: Why, spec: &RealmSpec, until: Instant) -> Why {
-    let time = written_duration(spec.restart.reset_after());
-    let message = format!(
-        "{}; it failed again soon after a recovery, so its incident stays open until it has been healthy for {time}",
-        why.message
-    );
-    Why { message, next: Next::at(NextAction::Verify, until), ..why }
+/// The answer for a realm that runs again, and whose incident stays open for a reason of its own.
+pub(crate) fn with_open_incident(why: Why, reason: &str, until: Option<Instant>) -> Why {
+    let message = format!("{}; {reason}", why.message);
+    let next = until.map_or(why.next, |until| Next::at(NextAction::Verify, until));
+    Why { message, next, ..why }
 }
 
 /// The same, with the need that is probably to blame.
@@ -108,7 +106,10 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             let (reason, message) = failed_words(&failed.why, view);
             (reason, message, Next::none())
         }
-        State::Starting(_) | State::Cooldown(_) if realm.program_is_unusable() => unusable(view),
+        State::Starting(_) if realm.program_is_unusable() => unusable(view, ""),
+        State::Cooldown(_) if realm.program_is_unusable() => {
+            unusable(view, ", and makes one trial after the cooldown in any case")
+        }
         State::Cooldown(cooldown) => {
             let message = match &cooldown.why {
                 FailedWhy::StartFailed(error) => error.clone(),
@@ -163,15 +164,11 @@ fn forked(view: &View<'_>) -> (Reason, String, Next) {
 }
 
 /// The program cannot be used, and the adapter checks it every second.
-fn unusable(view: &View<'_>) -> (Reason, String, Next) {
+fn unusable(view: &View<'_>, beside: &str) -> (Reason, String, Next) {
     let start = view.realm().history.failed_start.as_ref();
     let message = start.map(|start| start.message.clone()).unwrap_or_default();
     let next = Next::when(NextAction::Start, "its program can be used".to_string());
-    (
-        Reason::StartFailed,
-        format!("{message}; heartbeatd checks every second whether it can be started"),
-        next,
-    )
+    (Reason::StartFailed, format!("{}{beside}", words::unusable(&message)), next)
 }
 
 /// The error of the last start, with the number of the attempt where it counts against the budget.
@@ -331,8 +328,16 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         let next = Next::when(NextAction::Start, broken.goals);
         return (Reason::NeedBroken, format!("needs {}", broken.words), next);
     }
-    let held = !realm.dependencies.needs_hold
-        || matches!(&realm.state, State::Waiting(waiting) if waiting.until_mended());
+    let behind = match &realm.state {
+        State::Waiting(waiting) => waiting.behind(),
+        _ => None,
+    };
+    if behind == Some(Behind::Dependents) {
+        let stopped = "its dependents are stopped".to_string();
+        let message = format!("{}; starts once {stopped}", ended(view));
+        return (Reason::Starting, message, Next::when(NextAction::Start, stopped));
+    }
+    let held = !realm.dependencies.needs_hold || behind.is_some();
     if let Some(pending) = Needs::find(view, NeedState::Pending).filter(|_| held) {
         let next = Next::when(NextAction::Start, pending.goals);
         return (Reason::WaitingForNeed, format!("waits for {}", pending.words), next);
@@ -380,9 +385,12 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     }
     let broken = Needs::find(view, NeedState::Broken).map(|needs| (Reason::NeedBroken, needs));
     let lost = broken.or_else(|| Some((Reason::Stopping, Needs::find(view, NeedState::Pending)?)));
-    match lost {
-        Some((reason, needs)) => (reason, format!("being stopped with {}", needs.words), next),
-        None => (Reason::Stopping, "being stopped".to_string(), next),
+    let failed = state::stopping::cause(realm).and(realm.history.failure.as_ref());
+    let failed = failed.filter(|_| realm.history.faulted);
+    match (lost, failed) {
+        (Some((reason, needs)), _) => (reason, format!("being stopped with {}", needs.words), next),
+        (None, Some(failure)) => (Reason::Stopping, format!("being stopped: {failure}"), next),
+        (None, None) => (Reason::Stopping, "being stopped".to_string(), next),
     }
 }
 

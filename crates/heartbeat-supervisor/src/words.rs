@@ -26,6 +26,11 @@ pub(crate) fn short(detail: &str) -> String {
     }
 }
 
+/// The error of a program that cannot be used, which heartbeatd starts as soon as it can be.
+pub(crate) fn unusable(error: &str) -> String {
+    format!("{error}; heartbeatd checks every second whether it can be started")
+}
+
 /// `http: 500, 3 times in a row` for one probe.
 pub(crate) fn failing_probe(spec: &ProbeSpec, probe: &Probing) -> String {
     let words = probe.last.as_ref().map_or("failed", |last| last.words());

@@ -233,6 +233,20 @@ fn an_incident_goes_into_one_file_without_any_secret() {
     }
 }
 
+#[test]
+fn the_processes_of_a_realm_that_hangs_are_those_before_anything_was_done() {
+    let [port] = supervision::ports();
+    let eco = Instance::start(&format!(
+        "[realm.late]\nrun = \"sleep 86376\"\nhealth = \"http://127.0.0.1:{port}/\"\n\
+         start.timeout = \"2s\"\nstop.signal = \"KILL\"\nrestart = {{ backoff = \"60s\" }}\n"
+    ));
+    until("an incident", || !of(&eco, "late").is_empty());
+    let id = of(&eco, "late")[0]["id"].as_str().unwrap().to_owned();
+    until("what it did", || told(&eco.cli(&["incidents", &id])).contains(" sleep (child of "));
+    let story = told(&eco.cli(&["incidents", &id]));
+    assert!(!story.contains("): Z"), "it had not ended: {story}");
+}
+
 /// A history of many realms in `state_dir`, of at least so many bytes.
 fn long_history(state_dir: &std::path::Path, now_ms: i64, bytes: u64) {
     const DAY_MS: i64 = 86_400_000;

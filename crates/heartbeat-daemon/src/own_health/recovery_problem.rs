@@ -8,6 +8,7 @@ use heartbeat_status::wire::Action;
 use heartbeat_status::{Event, EventKind, Instant, OwnProblemKind, RealmName, RestartResult, Status};
 
 use crate::own_health::own_problems::OwnProblems;
+use crate::storage::stored::StoredDamage;
 
 /// heartbeatd reports a damaged file that concerns no single realm for this long: the file is set aside, and nothing
 /// else can be done.
@@ -35,21 +36,54 @@ pub(crate) struct RecoveryProblem {
     /// With the time at which each is over, if it ends by time alone.
     damages: Vec<(Damage, Option<Instant>)>,
     problems: Arc<OwnProblems>,
+    /// They are not on disk as they are now.
+    changed: bool,
 }
 
 impl RecoveryProblem {
-    pub(crate) fn new(now: Instant, damages: Vec<Damage>, problems: Arc<OwnProblems>) -> Self {
-        for damage in &damages {
-            tracing::error!("{}", damage.message);
+    /// `earlier` is what an earlier heartbeatd has found and still reported; `damages` were found at this start.
+    pub(crate) fn new(
+        now: Instant,
+        earlier: &[StoredDamage],
+        damages: Vec<Damage>,
+        problems: Arc<OwnProblems>,
+    ) -> Self {
+        let earlier = earlier.iter().map(|stored| {
+            let realm = stored.realm.as_deref().and_then(|name| RealmName::new(name).ok());
+            let damage = Damage { realm, message: stored.message.clone() };
+            (damage, stored.over_ns.map(Instant::from_nanos))
+        });
+        let mut problem = Self { damages: earlier.collect(), problems, changed: false };
+        for damage in damages {
+            problem.take(now, damage);
         }
-        let damages = damages.into_iter().map(|damage| ending(now, damage)).collect();
-        let problem = Self { damages, problems };
+        problem.pass(now);
         problem.tell();
         problem
     }
 
+    /// Whether the database has another form of it.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The form for the database.
+    pub(crate) fn stored(&self) -> Vec<StoredDamage> {
+        let stored = self.damages.iter().map(|(damage, over_at)| StoredDamage {
+            realm: damage.realm.as_ref().map(ToString::to_string),
+            message: damage.message.clone(),
+            over_ns: over_at.map(Instant::as_nanos),
+        });
+        stored.collect()
+    }
+
     /// Another file is damaged, or was removed.
     pub(crate) fn add(&mut self, now: Instant, damage: Damage) {
+        self.take(now, damage);
+        self.tell();
+    }
+
+    fn take(&mut self, now: Instant, damage: Damage) {
         tracing::error!("{}", damage.message);
         self.damages.retain(|(known, _)| *known != damage);
         if self.damages.len() >= MAX_DAMAGES
@@ -58,7 +92,7 @@ impl RecoveryProblem {
             self.damages.remove(oldest);
         }
         self.damages.push(ending(now, damage));
-        self.tell();
+        self.changed = true;
     }
 
     fn tell(&self) {
@@ -90,6 +124,7 @@ impl RecoveryProblem {
         let before = self.damages.len();
         self.damages.retain(wanted);
         if self.damages.len() != before {
+            self.changed = true;
             self.tell();
         }
     }
@@ -160,7 +195,7 @@ mod tests {
         for end in [status(Status::Up), reset] {
             let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
             let damages = vec![damaged(Some("db"), "record of db"), damaged(Some("web"), "record of web")];
-            let mut problem = RecoveryProblem::new(Instant::ZERO, damages, Arc::clone(&problems));
+            let mut problem = RecoveryProblem::new(Instant::ZERO, &[], damages, Arc::clone(&problems));
             problem.note(&event("db", status(Status::Unknown)));
             problem.note(&event("mail", end.clone()));
             assert_eq!(problems.list()[0].message, "record of db; record of web");
@@ -177,7 +212,7 @@ mod tests {
     fn damage_that_concerns_no_realm_is_told_long_enough_to_be_seen() {
         let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
         let damages = vec![damaged(None, "intent is damaged")];
-        let mut problem = RecoveryProblem::new(Instant::ZERO, damages, Arc::clone(&problems));
+        let mut problem = RecoveryProblem::new(Instant::ZERO, &[], damages, Arc::clone(&problems));
         assert_eq!(problem.deadline(), Some(Instant::ZERO + TOLD_FOR));
         let minutes = format!("{} min", TOLD_FOR.as_secs() / 60);
         assert!(OwnProblemKind::Recovery.advice().contains(&minutes), "the advice says when it ends");
@@ -201,12 +236,38 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_of_heartbeatd_does_not_change_how_long_damage_is_told() {
+        let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
+        let damages = vec![damaged(None, "intent is damaged"), damaged(Some("db"), "record of db")];
+        let mut problem = RecoveryProblem::new(Instant::ZERO, &[], damages, Arc::clone(&problems));
+        assert!(problem.take_changed() && !problem.take_changed());
+        let text = serde_json::to_string(&problem.stored()).unwrap();
+        let kept: Vec<StoredDamage> = serde_json::from_str(&text).unwrap();
+        // The next one finds the same file as damaged, and another one.
+        let later = Instant::ZERO + TOLD_FOR / 2;
+        let found = vec![damaged(Some("db"), "record of db"), damaged(None, "history.db is gone")];
+        let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
+        let mut problem = RecoveryProblem::new(later, &kept, found, Arc::clone(&problems));
+        assert_eq!(problems.list()[0].message, "intent is damaged; record of db; history.db is gone");
+        assert_eq!(problem.deadline(), Some(Instant::ZERO + TOLD_FOR));
+        problem.pass(Instant::ZERO + TOLD_FOR);
+        assert_eq!(problems.list()[0].message, "record of db; history.db is gone");
+        assert!(problem.take_changed());
+        problem.note(&event("db", status(Status::Up)));
+        problem.pass(later + TOLD_FOR);
+        assert!(problems.list().is_empty() && problem.stored().is_empty());
+        // One that comes back later finds nothing to tell.
+        let late = RecoveryProblem::new(later + TOLD_FOR, &kept[..1], Vec::new(), Arc::clone(&problems));
+        assert!(problems.list().is_empty() && late.deadline().is_none());
+    }
+
+    #[test]
     fn many_damaged_files_are_listed_as_far_as_a_line_goes_and_the_others_are_counted() {
         let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
         let message =
             |no: usize| format!("the record /run/heartbeat/realms/realm-{no} is damaged and set aside");
         let damages = (0..40).map(|no| damaged(None, &message(no))).collect();
-        let _problem = RecoveryProblem::new(Instant::ZERO, damages, Arc::clone(&problems));
+        let _problem = RecoveryProblem::new(Instant::ZERO, &[], damages, Arc::clone(&problems));
         let told = problems.list()[0].message.clone();
         assert_eq!(heartbeat_status::sanitise_line(&told), told, "no reader gets it cut");
         let shown = (0..40).filter(|no| told.contains(&message(*no))).count();
@@ -216,7 +277,7 @@ mod tests {
     #[test]
     fn without_damage_there_is_no_problem() {
         let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
-        let problem = RecoveryProblem::new(Instant::ZERO, Vec::new(), Arc::clone(&problems));
+        let problem = RecoveryProblem::new(Instant::ZERO, &[], Vec::new(), Arc::clone(&problems));
         assert!(problems.list().is_empty() && problem.deadline().is_none());
     }
 }

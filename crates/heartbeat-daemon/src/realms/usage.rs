@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_process::{RunPlace, Usage, UsageReader};
+use heartbeat_process::{ProcessState, RunPlace, Usage, UsageReader};
 use heartbeat_status::wire::ProcessUsage;
 use heartbeat_status::{Instant, RealmName, RunId};
 use heartbeat_store::{HOST, Measured, Quantity, Sketch};
@@ -64,6 +64,11 @@ impl Sampler {
         let place = locked(&self.mains).get(realm)?.clone();
         let usage = self.reader.read_exactly(&place, max_memory)?;
         Some((usage, self.percent(&place, clock::now(), usage.cpu)))
+    }
+
+    /// The processes of a run that are known without a search.
+    pub(crate) fn states(&self, place: &RunPlace) -> Vec<ProcessState> {
+        self.reader.known_states(place)
     }
 
     /// Looks at every realm again and again, until the runtime ends.

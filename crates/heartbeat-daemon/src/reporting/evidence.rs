@@ -29,14 +29,22 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// The evidence of an incident that was opened just now; `before` is from before its cause was known.
-    pub(crate) fn opening(&self, incident: &Incident, before: &Snapshot) -> OpeningEvidence {
+    /// The evidence of an incident that was opened just now; `before` is from before its cause was known, and `seen` was
+    /// seen when it was detected. A process that was not seen then is as it is now.
+    pub(crate) fn opening(
+        &self,
+        incident: &Incident,
+        before: &Snapshot,
+        seen: &[ProcessState],
+    ) -> OpeningEvidence {
         let about = self.statuses.about();
         let root = incident.root.and_then(|root| before.realm(root));
         let processes = root.and_then(|realm| {
             let main = realm.process.pid?;
             let place = RunPlace { realm: realm.info.name.clone(), run: realm.process.run, main };
-            Some(self.reader.states(&place).into_iter().map(process).collect())
+            let later = self.reader.states(&place).into_iter();
+            let others = later.filter(|now| seen.iter().all(|before| before.pid != now.pid));
+            Some(seen.iter().cloned().chain(others).map(process).collect())
         });
         let mut failures =
             root.map_or_else(Vec::new, |realm| self.failures.of(&realm.info.name, about.anchor));

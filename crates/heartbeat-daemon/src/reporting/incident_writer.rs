@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_notify::{Admitted, Notifier};
+use heartbeat_process::ProcessState;
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentStep, printed};
 use heartbeat_store::{Delivery, IncidentDb};
@@ -41,8 +42,8 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 /// An entry for the thread.
 #[derive(Debug)]
 enum Entry {
-    /// A step of an incident, and the log of its root.
-    Step(Box<Step>, Option<PathBuf>),
+    /// A step of an incident, the log of its root, and the processes of the root before anything was done to them.
+    Step(Box<Step>, Option<PathBuf>, Vec<ProcessState>),
     /// An incident that ended while no heartbeatd ran.
     Ended(Box<IncidentDocument>),
     /// Receivers that have not heard of an open incident hear of it now.
@@ -53,7 +54,7 @@ impl Entry {
     /// The incident whose step it is.
     fn incident(&self) -> Option<String> {
         match self {
-            Self::Step(step, _) => Some(step.document.id.clone()),
+            Self::Step(step, ..) => Some(step.document.id.clone()),
             Self::Ended(_) | Self::Announce => None,
         }
     }
@@ -85,9 +86,9 @@ impl IncidentWriter {
         Ok(Self { entries: Some(Arc::new(entries)), thread: Some(thread) })
     }
 
-    /// Queues a step, with the log of its root. False when too many wait. Never waits.
-    pub(crate) fn step(&self, step: Step, log: Option<PathBuf>) -> bool {
-        self.send(Entry::Step(Box::new(step), log))
+    /// Queues a step, with the log and the processes of its root. False when too many wait. Never waits.
+    pub(crate) fn step(&self, step: Step, log: Option<PathBuf>, processes: Vec<ProcessState>) -> bool {
+        self.send(Entry::Step(Box::new(step), log, processes))
     }
 
     /// Queues an incident that ended while no heartbeatd ran.
@@ -113,7 +114,7 @@ impl IncidentWriter {
             return true;
         };
         let of = match &*entry {
-            Entry::Step(step, _) => step.document.id.as_str(),
+            Entry::Step(step, ..) => step.document.id.as_str(),
             Entry::Ended(document) => document.id.as_str(),
             Entry::Announce => "all",
         };
@@ -194,17 +195,19 @@ impl Writer {
         }
     }
 
-    /// Gives the database what the witness sees now. Processes may end soon, so it looks first.
+    /// Gives the database what the witness sees now, beside what was seen before anything was done.
     fn keep_evidence(&self, entries: &[Box<Entry>]) {
         let steps = entries.iter().filter_map(|entry| match &**entry {
-            Entry::Step(step, _) => Some(step),
+            Entry::Step(step, _, processes) => Some((step, processes)),
             Entry::Ended(_) | Entry::Announce => None,
         });
-        let telling = steps.filter(|step| matches!(step.step, IncidentStep::Opened | IncidentStep::Resolved));
-        for step in telling.take(MAX_LOOKS_PER_WRITE) {
+        let telling =
+            steps.filter(|(step, _)| matches!(step.step, IncidentStep::Opened | IncidentStep::Resolved));
+        for (step, processes) in telling.take(MAX_LOOKS_PER_WRITE) {
             let (part, body) = match step.step {
                 IncidentStep::Opened => {
-                    ("opened", serde_json::to_string(&self.witness.opening(&step.incident, &step.before)))
+                    let seen = self.witness.opening(&step.incident, &step.before, processes);
+                    ("opened", serde_json::to_string(&seen))
                 }
                 _ => ("resolved", serde_json::to_string(&self.witness.resolving(&step.incident))),
             };
@@ -216,7 +219,7 @@ impl Writer {
     /// Gives the database an entry with its notifications. The notifications are held until they are on disk.
     fn write(&self, entry: Entry) -> Vec<Admitted> {
         match entry {
-            Entry::Step(step, log) => vec![self.write_step(*step, log)],
+            Entry::Step(step, log, _) => vec![self.write_step(*step, log)],
             Entry::Ended(document) => vec![self.record(None, Arc::from(document))],
             Entry::Announce => {
                 let announce = |document: Arc<IncidentDocument>| {

@@ -78,6 +78,7 @@ impl Past {
             EventKind::RestartOpened { cause, .. } => {
                 *past.counts.restarts.entry(*cause).or_default() += 1;
             }
+            EventKind::RestartClosed { restart, .. } => past.note_restart(restart),
             _ => {}
         }
     }
@@ -102,15 +103,13 @@ impl Past {
         counts
     }
 
-    /// Keeps the restarts that have ended in `snapshot`.
+    /// Keeps the restarts of an earlier heartbeatd: the last one of each realm that has ended in `snapshot`.
     pub(crate) fn note_restarts(&mut self, snapshot: &Snapshot) {
         for (past, realm) in self.realms.iter_mut().zip(&snapshot.realms) {
             let Some(record) = realm.restart.as_ref().filter(|record| record.result.is_some()) else {
                 continue;
             };
-            if past.restarts.back().is_none_or(|last| last.id != record.id) {
-                push(&mut past.restarts, record.clone(), MAX_RESTARTS);
-            }
+            past.note_restart(record);
         }
     }
 
@@ -122,6 +121,14 @@ impl Past {
             past.failures.iter().rev().cloned().collect(),
             past.transitions.iter().rev().cloned().collect(),
         )
+    }
+}
+
+impl RealmPast {
+    fn note_restart(&mut self, restart: &RestartAttempt) {
+        if self.restarts.back().is_none_or(|last| last.id != restart.id) {
+            push(&mut self.restarts, restart.clone(), MAX_RESTARTS);
+        }
     }
 }
 

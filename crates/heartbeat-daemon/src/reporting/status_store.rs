@@ -336,6 +336,7 @@ impl StatusStore {
             incidents: Vec::new(),
             health_restarts_ns: health_restarts.iter().map(|at| at.as_nanos()).collect(),
             anchor: Some((self.anchor().instant.as_nanos(), self.anchor().wall.as_millis())),
+            damages: Vec::new(),
         }
     }
 

@@ -243,7 +243,7 @@ impl Boot {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use heartbeat_status::{IncidentNo, Reason, RestartCause, Severity};
+    use heartbeat_status::{IncidentNo, Reason, RestartAttempt, RestartCause, Severity};
 
     const ANCHOR: WallAnchor = WallAnchor { instant: Instant::ZERO, wall: WallTime::from_millis(1_000_000) };
 
@@ -262,7 +262,10 @@ pub(crate) mod tests {
     }
 
     fn closed(at_ms: u64, result: RestartResult) -> Event {
-        event(at_ms, EventKind::RestartClosed { id: RestartId(7), attempt: None, result, took_ms: 1 })
+        let (id, cause, detail) = (RestartId(7), RestartCause::Exited, String::new());
+        let (steps, ended) = (Vec::new(), Some(result));
+        let restart = Box::new(RestartAttempt { id, cause, detail, attempt: None, steps, result: ended });
+        event(at_ms, EventKind::RestartClosed { id, attempt: None, result, took_ms: 1, restart })
     }
 
     /// A restart of `db` within an incident.

@@ -2,15 +2,16 @@
 //!
 //! It holds no rules and never blocks: slow work is done by threads and tasks behind the inbox.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::{Config, configured};
 use heartbeat_notify::Notifier;
-use heartbeat_process::Notice;
+use heartbeat_process::{Notice, ProcessState, RunPlace};
 use heartbeat_status::{
-    DaemonPhase, Event, EventKind, IncidentStep, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
-    RealmStatus, Reason, RestartCause, RunFact, printed,
+    DaemonPhase, Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, ProbeIx,
+    ProbeKind, RealmIx, RealmStatus, Reason, RestartCause, RunFact, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -42,13 +43,16 @@ use crate::running::new_config::NewConfig;
 use crate::running::replies::Replies;
 use crate::running::systemd::Manager;
 use crate::storage::intent::IntentFile;
-use crate::storage::stored::ECOSYSTEM_NOTE;
+use crate::storage::stored::{ECOSYSTEM_NOTE, StoredEcosystem};
 
 /// The loop publishes fresh numbers alone at most this often, as often as the API makes an answer of them; a change of
 /// meaning at once.
 const PUBLISH_GAP: Duration = Duration::from_millis(250);
 /// The loop turns at least this often, whether or not anything happens: `/livez` checks that.
 const TURN_EVERY: Duration = Duration::from_secs(5);
+
+/// Most incidents that open in one step whose processes the loop looks at: a look takes a fraction of a millisecond.
+const MAX_LOOKS_PER_STEP: usize = 8;
 
 /// Time for stopping beyond `shutdown_timeout`: KILL, its wait, and the API.
 const STOPPING_ALLOWANCE: Duration = Duration::from_secs(30);
@@ -309,7 +313,10 @@ impl Driver {
     /// Writes the state that belongs to no single realm.
     fn remember_ecosystem(&self) {
         let health_restarts = self.supervisor.health_restarts();
-        let ecosystem = self.statuses.ecosystem(&self.boot, &health_restarts);
+        let ecosystem = StoredEcosystem {
+            damages: self.recovery_problem.stored(),
+            ..self.statuses.ecosystem(&self.boot, &health_restarts)
+        };
         // Text and numbers always serialise.
         self.incident_db.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap_or_default());
     }
@@ -317,6 +324,8 @@ impl Driver {
     /// Carries out the effects, reports the events, publishes, and only then answers: a client that gets "done" finds
     /// it done.
     fn settle(&mut self, now: Instant) {
+        let mut events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
+        let mut processes = self.look_at_failed(&events);
         while let Some(effect) = self.supervisor.poll_effect() {
             if let Some(input) = self.carry_out(now, effect) {
                 self.handle(now, input);
@@ -324,9 +333,9 @@ impl Driver {
         }
         self.state.replies.release();
         self.recovery_problem.pass(now);
-        let mut told = false;
-        while let Some(event) = self.supervisor.poll_event() {
-            told = true;
+        events.extend(std::iter::from_fn(|| self.supervisor.poll_event()));
+        let told = !events.is_empty();
+        for event in events {
             let unhealthy = RestartCause::Unhealthy;
             let granted =
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
@@ -338,7 +347,8 @@ impl Driver {
             if let Some(step) = step {
                 let log = step.output_of.and_then(|root| self.executor.log_of(root));
                 let id = step.document.id.clone();
-                if !self.incident_writer.step(step, log) {
+                let processes = processes.remove(&step.incident.no).unwrap_or_default();
+                if !self.incident_writer.step(step, log, processes) {
                     self.statuses.skip_step(&id);
                 }
             }
@@ -352,6 +362,9 @@ impl Driver {
             }
             (self.sink)(&event);
         }
+        if self.recovery_problem.take_changed() {
+            self.remember_ecosystem();
+        }
         if told {
             self.statuses.save_incidents(&self.boot, &self.incident_db);
         }
@@ -364,6 +377,22 @@ impl Driver {
             self.boot_deadline = None;
             self.warn_of_slow_boot();
         }
+    }
+
+    /// A look at the processes of the realms whose incidents open: the effects of the same step may end them.
+    fn look_at_failed(&self, events: &[Event]) -> BTreeMap<IncidentNo, Vec<ProcessState>> {
+        let opened = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Incident { step: IncidentStep::Opened, incident, .. } => Some(incident),
+            _ => None,
+        });
+        let look = |incident: &Arc<Incident>| {
+            let snapshot = self.statuses.snapshot();
+            let realm = snapshot.realm(incident.root?)?;
+            let (name, process) = (realm.info.name.clone(), &realm.process);
+            let place = RunPlace { realm: name, run: process.run, main: process.pid? };
+            Some((incident.no, self.sampler.states(&place)))
+        };
+        opened.take(MAX_LOOKS_PER_STEP).filter_map(look).collect()
     }
 
     fn trace(&mut self, event: &Event, step: Option<&Step>) {

@@ -126,7 +126,8 @@ impl Assembled {
         databases.retire_file(ecosystem_path(&records));
         let lost = prepared.lost_id.into_iter().map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
-        let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
+        let earlier = recovery.open.damages();
+        let recovery_problem = RecoveryProblem::new(clock::now(), earlier, damages, Arc::clone(&problems));
         let writes = Arc::clone(&inbox);
         let intent =
             IntentFile::open(&active.heartbeat.state_dir, recovery.intent(), move |version, problem| {

@@ -14,7 +14,9 @@ use heartbeat_supervisor::Plan;
 use crate::clock;
 use crate::reporting::incident_store::{Kept, lasted};
 use crate::storage::files;
-use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, StoredEcosystem, StoredIncident};
+use crate::storage::stored::{
+    ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, StoredDamage, StoredEcosystem, StoredIncident,
+};
 
 /// The state from the database, or from the file.
 pub(crate) struct OpenIncidents {
@@ -53,6 +55,11 @@ impl OpenIncidents {
     /// Restarts for health of all realms together in this boot.
     pub(crate) fn health_restarts(&self) -> Vec<Instant> {
         self.ecosystem.health_restarts_ns.iter().copied().map(Instant::from_nanos).collect()
+    }
+
+    /// Damage that an earlier heartbeatd of this boot has reported last.
+    pub(crate) fn damages(&self) -> &[StoredDamage] {
+        &self.ecosystem.damages
     }
 
     /// The anchor of an earlier heartbeatd of this boot, unless the wall clock was stepped since.

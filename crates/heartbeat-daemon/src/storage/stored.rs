@@ -100,6 +100,21 @@ pub(crate) struct StoredEcosystem {
     /// shows times of this boot by the same anchor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) anchor: Option<(u64, i64)>,
+    /// Damage that is still reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) damages: Vec<StoredDamage>,
+}
+
+/// A file that was damaged or is lost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredDamage {
+    /// The realm it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) realm: Option<String>,
+    pub(crate) message: String,
+    /// When it is over by time alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) over_ns: Option<u64>,
 }
 
 /// An open incident.

@@ -39,9 +39,10 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             stopped::enter(realm, ctx);
         }
         // A person does not wait for the backoff, but `min_gap` still holds.
-        StateRequest::Run | StateRequest::Again(_) => {
+        StateRequest::Run => {
             realm.history.not_before = realm.history.gap_until;
             waiting::enter(realm, ctx);
         }
+        StateRequest::Again(cause) => stopped::begin_again(realm, ctx, cause),
     }
 }

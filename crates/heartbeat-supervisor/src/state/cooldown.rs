@@ -1,6 +1,5 @@
 //! Cooldown: the restart budget is used up, or the program has been unusable for too long; one trial after a long wait.
 
-use alloc::string::String;
 use core::time::Duration;
 
 use heartbeat_status::{Instant, RestartCause, RestartResult, RunFact};
@@ -42,14 +41,18 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         TimerKind::ProgramCheck => unusable::check(realm, ctx),
         // A pause holds the trial.
         _ if realm.wish.pause.is_some() => ctx.arm(TimerKind::Retry, ctx.now + PAUSED_RECHECK),
-        _ => trial(realm, ctx, RestartCause::Exited, "one trial after the cooldown".into()),
+        _ => {
+            realm.history.not_before = realm.history.gap_until;
+            realm.open_uncounted(ctx, RestartCause::Exited, "one trial after the cooldown".into());
+            waiting::enter(realm, ctx);
+        }
     }
 }
 
-fn trial(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
-    realm.history.not_before = realm.history.gap_until;
-    realm.open_uncounted(ctx, cause, detail);
-    waiting::enter(realm, ctx);
+fn take_over(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
+    realm.history.tracker.reset();
+    realm.history.failed_start = None;
+    stopped::begin_again(realm, ctx, cause);
 }
 
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
@@ -59,15 +62,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             stopped::enter(realm, ctx);
         }
         // A person takes over, with a fresh budget.
-        StateRequest::Run => {
-            realm.history.tracker.reset();
-            realm.history.failed_start = None;
-            trial(realm, ctx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
-        }
-        StateRequest::Again(cause) => {
-            realm.history.tracker.reset();
-            realm.history.failed_start = None;
-            trial(realm, ctx, cause, realm.words_for(cause));
-        }
+        StateRequest::Run => take_over(realm, ctx, RestartCause::Requested),
+        StateRequest::Again(cause) => take_over(realm, ctx, cause),
     }
 }

@@ -48,12 +48,8 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         }
         realm.history.failure = Some(detail.clone());
         let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
-        if !exit.oom && realm.may_blame(ctx.now) {
-            realm.open_uncounted(ctx, cause, detail.clone());
-        } else if realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now) {
-            realm.open_restart(ctx, cause, detail.clone());
-        }
-        // Without budget no attempt follows, so none is opened.
+        let may_blame = !exit.oom && realm.may_blame(ctx.now);
+        realm.open_next(ctx, cause, detail.clone(), may_blame);
     }
     note_crash(realm, ctx, &exit, detail);
     if empty {

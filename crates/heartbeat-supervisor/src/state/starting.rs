@@ -4,9 +4,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use heartbeat_status::{EventKind, Hook, Instant, RealmKind, RestartCause, RestartStep, RunFact};
+use heartbeat_status::{
+    EventKind, Hook, Instant, RealmKind, RestartCause, RestartResult, RestartStep, RunFact,
+};
 
-use super::{State, StateRequest, ending, running, stopping, unusable, waiting};
+use super::{State, StateRequest, ending, running, stopped, stopping, unusable, waiting};
 use crate::Effect;
 use crate::ctx::{Ctx, DependencyView};
 use crate::durable::StoredState;
@@ -474,7 +476,12 @@ fn hook_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, hook: Hook, failure: &str) 
     realm.wish.ordered_in_pause = false;
     realm.history.failure = Some(detail.clone());
     if realm.wish.pause.is_none() {
-        realm.open_restart(ctx, RestartCause::StartTimedOut, detail);
+        if realm.restart_open() {
+            // The attempt in progress has failed; what follows is the next one.
+            realm.close_restart(ctx, RestartResult::Failed);
+        }
+        let may_blame = realm.may_blame(ctx.now);
+        realm.open_next(ctx, RestartCause::StartTimedOut, detail, may_blame);
     }
     ending::decide(realm, ctx, RestartCause::StartTimedOut, None);
 }
@@ -502,14 +509,13 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         // Tries the program now, whatever the last check has found.
-        StateRequest::Run | StateRequest::Again(_) if stage(realm) == Stage::Unusable => {
-            if let StateRequest::Again(cause) = intent {
+        StateRequest::Run | StateRequest::Again(_) if stage(realm) == Stage::Unusable => match intent {
+            StateRequest::Again(cause) => {
                 realm.history.failed_start = None;
-                let words = realm.words_for(cause);
-                realm.open_restart(ctx, cause, words);
+                stopped::begin_again(realm, ctx, cause);
             }
-            unusable::try_again(realm, ctx);
-        }
+            _ => unusable::try_again(realm, ctx),
+        },
         // The realm is starting already; the later request joins the earlier one.
         StateRequest::Run => {}
         // A process that was launched before a reload has the old configuration.
@@ -517,6 +523,19 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             if matches!(stage(realm), Stage::Launching | Stage::Execed | Stage::After) =>
         {
             stopping::again(realm, ctx, RestartCause::Reloaded);
+        }
+        // The dependents that are restarted with it are stopped first.
+        StateRequest::Again(cause)
+            if realm.dependencies.dependents_stopping && stage(realm) == Stage::Launching =>
+        {
+            stopping::again(realm, ctx, cause);
+        }
+        StateRequest::Again(cause)
+            if realm.dependencies.dependents_stopping
+                && matches!(stage(realm), Stage::Before | Stage::Queued) =>
+        {
+            cancel_hooks(realm, ctx);
+            stopped::begin_again(realm, ctx, cause);
         }
         // Until the program runs, this start is the requested one. What restarts for another reason joins an open
         // restart to its end; an operator's request ends a process that hangs while it starts.

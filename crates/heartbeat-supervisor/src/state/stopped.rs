@@ -38,10 +38,11 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
     }
 }
 
-/// A restart of a realm that does not run: a start that is verified.
+/// A restart of a realm that does not run: a start that is verified, once the dependents that are restarted with it are
+/// stopped.
 pub(crate) fn begin_again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
     realm.history.not_before = realm.history.gap_until;
     let words = realm.words_for(cause);
     realm.open_restart(ctx, cause, words);
-    waiting::enter(realm, ctx);
+    waiting::enter_behind_dependents(realm, ctx);
 }

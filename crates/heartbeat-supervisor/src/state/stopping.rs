@@ -104,8 +104,9 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause,
         realm.close_restart(ctx, RestartResult::Failed);
     }
     realm.history.failure = Some(detail.clone());
-    if cause.is_debited() && realm.may_blame(ctx.now) {
-        realm.open_uncounted(ctx, cause, detail);
+    if cause.is_debited() {
+        let may_blame = realm.may_blame(ctx.now);
+        realm.open_next(ctx, cause, detail, may_blame);
     } else {
         realm.open_restart(ctx, cause, detail);
     }

@@ -2,6 +2,7 @@
 
 use heartbeat_status::Instant;
 
+use super::waiting::Behind;
 use super::{Backoff, Cooldown, Failed, Serving, Starting, State, Stopping, Waiting};
 use crate::durable::StoredState;
 
@@ -9,7 +10,7 @@ impl State {
     /// The stored form; `deadline` is that of its stage.
     pub(crate) fn stored(&self, deadline: Option<Instant>) -> StoredState {
         match self {
-            Self::Waiting(waiting) if waiting.until_mended() => StoredState::Mended,
+            Self::Waiting(waiting) if waiting.behind() == Some(Behind::Needs) => StoredState::Mended,
             Self::Waiting(_) => StoredState::Waiting,
             Self::Starting(starting) => starting.stored(),
             Self::Running(serving) => StoredState::Running { ready_ns: serving.since.as_nanos() },

@@ -76,11 +76,8 @@ pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         && !realm.dependencies.needs.excuses()
     {
         let detail = realm.history.failure.clone().unwrap_or_default();
-        if realm.may_blame(ctx.now) {
-            realm.open_uncounted(ctx, cause, detail);
-        } else if realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now) {
-            realm.open_restart(ctx, cause, detail);
-        }
+        let may_blame = realm.may_blame(ctx.now);
+        realm.open_next(ctx, cause, detail, may_blame);
     }
     stopping::after_stop(realm, ctx, cause, None);
 }

@@ -12,6 +12,7 @@ use crate::Effect;
 use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
+use crate::words;
 
 /// From one check to the next.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ pub(crate) fn cool_down(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let message = start.message.clone();
     realm.close_restart(ctx, heartbeat_status::RestartResult::Failed);
     let retry_in = Some(until.since(ctx.now));
-    ctx.event(EventKind::CooldownBegan { why: message.clone(), retry_in });
+    ctx.event(EventKind::CooldownBegan { why: words::unusable(&message), retry_in });
     cooldown::enter(realm, ctx, until, failed::Why::StartFailed(message));
     ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL);
 }

@@ -16,19 +16,27 @@ const ORDER_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Waiting {
     /// The end of the wait for `wants` and `after`; set once the needs hold.
     order_until: Option<Instant>,
-    /// The last run ended while a need was broken: the realm waits until none is, whatever its gates say. Otherwise it
-    /// would crash in a circle without a debit.
-    until_mended: bool,
+    behind: Option<Behind>,
+}
+
+/// What the realm waits for, whatever its gates say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The last run ended while a need was broken: no need is broken any more. Otherwise the realm would crash in a
+    /// circle without a debit.
+    Needs,
+    /// The realm is restarted with its dependents: these are stopped.
+    Dependents,
 }
 
 impl Waiting {
     /// Waiting until no need is broken any more.
     pub(crate) fn mended() -> Self {
-        Self { order_until: None, until_mended: true }
+        Self { order_until: None, behind: Some(Behind::Needs) }
     }
 
-    pub(crate) fn until_mended(&self) -> bool {
-        self.until_mended
+    pub(crate) fn behind(&self) -> Option<Behind> {
+        self.behind
     }
 }
 
@@ -43,6 +51,12 @@ pub(crate) fn enter_until_mended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     proceed(realm, ctx);
 }
 
+/// Waits until no dependent is being stopped any more, and then for the gates.
+pub(crate) fn enter_behind_dependents(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.set_state(ctx, State::Waiting(Waiting { order_until: None, behind: Some(Behind::Dependents) }));
+    proceed(realm, ctx);
+}
+
 /// Starts the realm as soon as all conditions hold.
 fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.shutting_down() {
@@ -54,8 +68,11 @@ fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         return;
     }
     let State::Waiting(waiting) = &mut realm.state else { return };
-    waiting.until_mended &= realm.dependencies.needs.excuses();
-    if realm.dependencies.mode == Mode::Cold || !realm.dependencies.needs_hold || waiting.until_mended {
+    waiting.behind = waiting.behind.filter(|behind| match behind {
+        Behind::Needs => realm.dependencies.needs.excuses(),
+        Behind::Dependents => realm.dependencies.dependents_stopping,
+    });
+    if realm.dependencies.mode == Mode::Cold || !realm.dependencies.needs_hold || waiting.behind.is_some() {
         waiting.order_until = None;
         ctx.disarm(TimerKind::StartDue);
         return;
@@ -73,9 +90,9 @@ fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 }
 
 /// A person wants it now.
-fn forgive(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+fn forgive(realm: &mut Realm, ctx: &mut Ctx<'_>, behind: Option<Behind>) {
     if let State::Waiting(waiting) = &mut realm.state {
-        waiting.until_mended = false;
+        waiting.behind = behind;
     }
     realm.history.not_before = realm.history.gap_until;
     proceed(realm, ctx);
@@ -100,11 +117,11 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
             stopped::enter(realm, ctx);
         }
         // The realm is on its way already; the later request joins the earlier one.
-        StateRequest::Run => forgive(realm, ctx),
+        StateRequest::Run => forgive(realm, ctx, None),
         StateRequest::Again(cause) => {
             let words = realm.words_for(cause);
             realm.open_restart(ctx, cause, words);
-            forgive(realm, ctx);
+            forgive(realm, ctx, Some(Behind::Dependents));
         }
     }
 }

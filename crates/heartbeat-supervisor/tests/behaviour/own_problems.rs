@@ -1,8 +1,6 @@
 //! Problems of heartbeatd itself: one incident for each that lasts, closed when its cause ends.
 
-use heartbeat_status::{
-    EventKind, IncidentStep, OwnProblemKind, Reason, RunFact, StartError, StartFailure,
-};
+use heartbeat_status::{EventKind, IncidentStep, OwnProblemKind, Reason, RunFact, StartError, StartFailure};
 use heartbeat_supervisor::{Found, Input};
 
 use crate::drive::{A, Drive, probed, secs};

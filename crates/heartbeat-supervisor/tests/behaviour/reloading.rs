@@ -38,6 +38,22 @@ fn what_is_untouched_does_not_move() {
     assert!(d.events.iter().any(|event| matches!(event.kind, EventKind::Reloaded { .. })));
 }
 
+/// A new probe has no result yet, and the process that it will measure is another one.
+#[test]
+fn a_realm_that_runs_anew_with_another_probe_says_that_and_nothing_before() {
+    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
+    let mut other = probed("a");
+    other.probes[0].info.target = "http://127.0.0.1:2/".to_string();
+    other.probes.push(other.probes[0].clone());
+    other.probes[1].info.name = "ready".to_string();
+    d.reload(vec![other, probed("b").needs(A)], &[A]);
+    let changes = d.events.iter().filter_map(|event| match &event.kind {
+        EventKind::StatusChanged { from, to, .. } => Some((event.realm.as_ref().unwrap().0, *from, *to)),
+        _ => None,
+    });
+    assert_eq!(changes.collect::<Vec<_>>(), [(A, Status::Up, Status::Restarting)]);
+}
+
 #[test]
 fn a_new_realm_is_started_when_its_needs_hold() {
     let mut d = Drive::up(vec![probed("a")]);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause,
+    EdgeKind, EventKind, Exit, Gate, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause,
     RestartResult, RestartStep, RunFact, Signal, StartError, StartFailure, Status, What, WhileDown,
 };
-use heartbeat_supervisor::{Input, Reply};
+use heartbeat_supervisor::{Effect, Input, Reply};
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 
@@ -38,12 +38,15 @@ fn the_first_crash_restarts_at_once_and_is_verified() {
     d.started(A);
     d.wait_answering(secs(4), |_| Outcome::Pass);
     assert_eq!(d.word(A), Status::Restarting, "healthy is not yet recovered");
-    assert_eq!(d.status(A).why.next.action, NextAction::Verify);
+    let why = d.status(A).why.clone();
+    assert_eq!(why.next.action, NextAction::Verify);
+    assert!(why.message.ends_with("; its incident stays open until it has been healthy for 5s"), "{why:?}");
     d.wait_answering(secs(4), |_| Outcome::Pass);
     assert_eq!(d.word(A), Status::Up);
     let record = d.status(A).restart.clone().expect("a restart");
     let steps: Vec<RestartStep> = record.steps.iter().map(|(step, _)| *step).collect();
-    assert_eq!(steps, RestartStep::ALL);
+    let verified = RestartStep::ALL.iter().copied().filter(|step| *step != RestartStep::Ended);
+    assert_eq!(steps, verified.collect::<Vec<_>>());
     assert_eq!((record.cause, record.result), (RestartCause::Exited, Some(RestartResult::Verified)));
 }
 
@@ -253,11 +256,7 @@ fn companions_restart_in_the_same_transaction_with_one_debit() {
 #[test]
 fn a_restart_with_cascade_stops_and_starts_in_order() {
     let mut d = Drive::up(vec![bare("a"), bare("b").needs(A)]);
-    let command = heartbeat_supervisor::Command {
-        cascade: true,
-        ..heartbeat_supervisor::Command::new(Action::Restart, A)
-    };
-    d.command(command);
+    cascade(&mut d);
     assert_eq!(d.signals(), [(B, Signal::TERM)]);
     d.take();
     d.exit(B, Exit::code(0));
@@ -267,6 +266,137 @@ fn a_restart_with_cascade_stops_and_starts_in_order() {
     d.started(A);
     d.wait(secs(10));
     assert_eq!(d.starts(), [A, B]);
+}
+
+fn cascade(d: &mut Drive) {
+    let command = heartbeat_supervisor::Command {
+        cascade: true,
+        ..heartbeat_supervisor::Command::new(Action::Restart, A)
+    };
+    d.command(command);
+}
+
+/// A realm that does not run when it is restarted, and a dependent that does.
+fn without_a_process(phase: Phase) -> Drive {
+    let mut spec = probed("a");
+    spec.start.before = phase == Phase::Starting;
+    let when_spent = if phase == Phase::Failed { WhenSpent::Fail } else { WhenSpent::Cooldown };
+    spec.restart = policy(|settings| (settings.burst, settings.when_spent) = (2, when_spent));
+    let hook = |d: &mut Drive| {
+        let (run, fact) = (d.run(A), RunFact::HookDone { hook: Hook::Before, failure: None });
+        d.feed(Input::Run { realm: A, run, fact });
+    };
+    let mut d = Drive::boot(vec![spec, probed("b").needs(A)]);
+    for _ in 0..200 {
+        if d.phase(A) == Phase::Starting && d.starts().is_empty() {
+            hook(&mut d);
+        }
+        d.launch_all();
+        d.answer_all(Outcome::Pass);
+        d.wait(Duration::from_millis(500));
+    }
+    for crashes in 1.. {
+        assert!(crashes < 9, "it never is {phase}");
+        d.exit(A, Exit::code(1));
+        let until = d.now + secs(20);
+        while d.phase(A) != phase && d.phase(A) != Phase::Running && d.now < until {
+            if d.phase(A) == Phase::Starting {
+                hook(&mut d);
+            }
+            d.launch_all();
+            d.wait_answering(Duration::from_millis(100), |_| Outcome::Pass);
+        }
+        if d.phase(A) == phase {
+            break;
+        }
+    }
+    assert_eq!((d.phase(A), d.phase(B)), (phase, Phase::Running));
+    d.take();
+    d
+}
+
+#[test]
+fn a_restart_with_cascade_stops_dependents_first_also_where_the_realm_does_not_run() {
+    for phase in [Phase::Backoff, Phase::Cooldown, Phase::Failed, Phase::Starting] {
+        let mut d = without_a_process(phase);
+        cascade(&mut d);
+        assert_eq!((d.signals(), d.starts()), (vec![(B, Signal::TERM)], vec![]), "{phase}");
+        let hooks = |d: &Drive| d.effects.iter().any(|effect| matches!(effect, Effect::Hook { .. }));
+        assert!(!hooks(&d), "{phase}: its preparations wait, too");
+        let why = d.status(A).why.clone();
+        assert_eq!(why.next.when.as_deref(), Some("its dependents are stopped"), "{phase}: {why:?}");
+        d.take();
+        d.wait(secs(9));
+        assert_eq!(d.starts(), [], "{phase}");
+        d.exit(B, Exit::code(0));
+        d.wait(Duration::from_millis(300));
+        assert!(d.starts() == [A] || (phase == Phase::Starting && hooks(&d)), "{phase}: {:?}", d.effects);
+    }
+}
+
+/// An attempt that a command takes over has lasted until then, and each attempt is on the list.
+#[test]
+fn an_attempt_has_its_end_and_none_is_missing() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.jitter_percent = 0);
+    let mut d = Drive::up(vec![spec]);
+    let closed = |d: &mut Drive| {
+        let events = std::mem::take(&mut d.events);
+        let restarts = events.into_iter().filter_map(|event| match event.kind {
+            EventKind::RestartClosed { restart, .. } => Some(*restart),
+            _ => None,
+        });
+        restarts.collect::<Vec<_>>()
+    };
+    d.exit(A, Exit::code(1));
+    d.wait(secs(1));
+    d.launch_all();
+    d.exit(A, Exit::code(1));
+    let failed = closed(&mut d);
+    assert_eq!((failed.len(), failed[0].attempt), (1, Some(1)), "{failed:?}");
+    assert_eq!(failed[0].steps.last(), Some(&(RestartStep::Ended, d.now)));
+    assert_eq!((d.phase(A), d.status(A).restart.as_ref().unwrap().attempt), (Phase::Backoff, Some(2)));
+    d.wait(Duration::from_millis(700));
+    d.order(Action::Stop, A);
+    let cancelled = closed(&mut d);
+    assert_eq!(cancelled.len(), 1, "{cancelled:?}");
+    let (first, last) = (cancelled[0].steps[0], *cancelled[0].steps.last().unwrap());
+    assert_eq!((cancelled[0].result, last.0), (Some(RestartResult::Abandoned), RestartStep::Ended));
+    assert_eq!(last.1.since(first.1), Duration::from_millis(700));
+}
+
+#[test]
+fn an_attempt_that_the_budget_or_the_policy_does_not_allow_is_not_made_up() {
+    let mut spec = probed("a");
+    spec.restart = policy(|settings| settings.burst = 1);
+    let mut d = Drive::stable(vec![spec.clone()]);
+    d.exit(A, Exit::code(1));
+    d.launch_all_keeping_events();
+    d.wait_answering(secs(61), |_| FAIL);
+    assert_eq!(d.phase(A), Phase::Stopping);
+    assert!(d.message(A).starts_with("being stopped: not ready within 60s"), "{}", d.message(A));
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!(d.phase(A), Phase::Cooldown);
+    let steps = told(&mut d);
+    let words: Vec<(What, &str)> = steps.iter().map(|(what, words)| (*what, words.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            (What::RestartOpened, "exit code 1 after 80 s, attempt 1 of 1"),
+            (What::RestartFailed, "attempt 1 of 1 failed after 60.0 s"),
+            (What::BudgetSpent, "1 restarts in 10m00s did not help; one trial in 5m00s"),
+        ]
+    );
+    spec.restart = policy(|settings| settings.when = RestartWhen::Never);
+    let mut d = Drive::boot(vec![spec]);
+    d.launch_all_keeping_events();
+    d.wait_answering(secs(61), |_| FAIL);
+    assert_eq!((d.phase(A), d.word(A)), (Phase::Stopping, Status::Restarting));
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!(incidents.iter().map(|incident| incident.reason).collect::<Vec<_>>(), [Reason::StartTimedOut]);
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!((d.phase(A), told(&mut d)), (Phase::Failed, vec![]));
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn wait_without_it(d: &mut Drive, time: Duration) -> usize {
     let until = d.now + time;
     let mut made = 0;
     while d.now < until {
-        d.take();
+        d.take_effects();
         d.wait(Duration::from_millis(100));
         for _ in 0..checks(d) {
             made += 1;
@@ -93,6 +93,14 @@ fn after_start_timeout_it_is_failed_and_the_checks_go_on() {
         assert_ne!(d.word(A), Status::Failed);
         wait_without_it(&mut d, secs(2));
         assert_eq!((d.word(A), d.status(A).why.reason), (Status::Failed, Reason::StartFailed));
+        // The event and the status say the same.
+        let began = d.events.iter().find_map(|event| match &event.kind {
+            EventKind::CooldownBegan { why, retry_in: Some(_) } => Some(why.clone()),
+            _ => None,
+        });
+        let both = format!("{MISSING}; heartbeatd checks every second whether it can be started");
+        assert_eq!(began.as_ref(), Some(&both));
+        assert_eq!(d.message(A), format!("{both}, and makes one trial after the cooldown in any case"));
         let next = d.status(A).why.next.clone();
         assert_eq!((next.at, next.when.as_deref()), (None, Some("its program can be used")));
         let made = wait_without_it(&mut d, secs(60));
