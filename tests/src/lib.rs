@@ -12,7 +12,7 @@
 //! use heartbeat_tests::{Manifest, import_violations};
 //!
 //! let manifest = Manifest { name: "heartbeat-graph".into(), dependencies: vec!["heartbeat-restart".into()] };
-//! assert_eq!(import_violations(&[manifest]), ["heartbeat-graph (layer 1) imports heartbeat-restart (layer 1)"]);
+//! assert_eq!(import_violations(&[manifest]), ["heartbeat-graph (layer 2) imports heartbeat-restart (layer 2)"]);
 //! ```
 
 mod circles;

@@ -9,8 +9,8 @@ const DECIDING: [&str; 3] =
 const SENTENCES_READ: &[(&str, &str)] = &[
     ("crates/heartbeat-config/src/document.rs", "the parser of TOML gives its reason as text alone"),
     ("crates/heartbeat-sim/src/invariant/notifications.rs", "the reference knows the sentences"),
-    ("crates/heartbeat-status/src/wire/headline.rs", "the renderer shortens its own sentence"),
-    ("crates/heartbeat-status/src/wire/render.rs", "the renderer shortens its own sentence"),
+    ("crates/heartbeat-wire/src/headline.rs", "the renderer shortens its own sentence"),
+    ("crates/heartbeat-wire/src/render.rs", "the renderer shortens its own sentence"),
     ("bins/heartbeat-cli/src/act.rs", "a sentence of heartbeatd is shown without its first words"),
     ("bins/heartbeat-cli/src/advice.rs", "the status of an answer has no field of its own"),
     ("bins/heartbeat-cli/src/exit.rs", "a realm that is missing has no problem of its own"),
@@ -47,7 +47,7 @@ pub fn repeated_places(files: &[File]) -> Vec<String> {
 pub fn wire_violations(files: &[File]) -> Vec<String> {
     product(files)
         .filter(|(file, _, line)| {
-            DECIDING.iter().any(|folder| file.path.starts_with(folder)) && line.contains("wire::")
+            DECIDING.iter().any(|folder| file.path.starts_with(folder)) && line.contains("_wire::")
         })
         .map(|(file, at, line)| format!("{}:{at}: {}", file.path, line.trim()))
         .collect()

@@ -356,7 +356,7 @@ fn errors_of_libraries_are_types() {
 #[test]
 fn the_core_knows_no_document() {
     kept(&wire_violations(&sources()));
-    let text = "use heartbeat_status::wire::Action;";
+    let text = "use heartbeat_wire::Action;";
     assert_eq!(wire_violations(&planted("crates/heartbeat-supervisor/src/a.rs", text)).len(), 1);
     assert_eq!(wire_violations(&planted("crates/heartbeat-api/src/a.rs", text)).len(), 0);
 }

@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, StatusDocument, Wait};
 use heartbeat_status::{RealmKind, Status};
+use heartbeat_wire::{Action, ActionDocument, ActionRequest, StatusDocument, Wait};
 use tokio::time::interval;
 
 use crate::age;

@@ -1,8 +1,8 @@
 //! What a person can type now: by the cause of the trouble, and by what heartbeatd says that a command would do.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, ProbeEntry, RealmDocument, RealmEntry};
 use heartbeat_status::{Phase, ProbeKind, Reason, StartFailure, Status};
+use heartbeat_wire::{Action, ActionDocument, ActionRequest, ProbeEntry, RealmDocument, RealmEntry};
 
 use crate::act::planned;
 use crate::exit::plain_words;

@@ -2,7 +2,7 @@
 
 use heartbeat_client::Client;
 use heartbeat_status::Status;
-use heartbeat_status::wire::RealmEntry;
+use heartbeat_wire::RealmEntry;
 
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{EventEntry, NeedEntry, RealmEntry, StatusDocument, TransitionEntry};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, Status, WallTime, What};
+use heartbeat_wire::{EventEntry, NeedEntry, RealmEntry, StatusDocument, TransitionEntry};
 use serde_json::json;
 
 use crate::age::{clock, latency};
@@ -92,7 +92,7 @@ impl<'a> Boot<'a> {
             let begun = |fact: &&EventEntry| fact.what.is(What::Started) || fact.what.is(What::Adopted);
             let first = facts.iter().filter(of_it).find(begun);
             let is_ready = |change: &&TransitionEntry| {
-                let to = change.to.as_ref().and_then(heartbeat_status::wire::Open::known);
+                let to = change.to.as_ref().and_then(heartbeat_wire::Open::known);
                 matches!(to, Some(Status::Up | Status::Degraded | Status::Done))
             };
             let ready = changes.get(&realm.name).and_then(|changes| changes.iter().rev().find(is_ready));
@@ -267,7 +267,7 @@ fn seconds(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use heartbeat_status::wire::EVENT_SCHEMA;
+    use heartbeat_wire::EVENT_SCHEMA;
 
     use super::*;
     use crate::sample;

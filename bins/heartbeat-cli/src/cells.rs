@@ -1,7 +1,7 @@
 //! The table's cells for one realm.
 
-use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, ProcessEntry, RealmEntry};
 use heartbeat_status::{Flag, ProbeKind, WallTime, shortened, without_markup};
+use heartbeat_wire::{LastEntry, NextEntry, ProbeEntry, ProcessEntry, RealmEntry};
 
 use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
 use crate::headline::status_of;
@@ -351,7 +351,7 @@ fn process(realm: &RealmEntry, style: Style) -> Cell {
 mod tests {
     use super::*;
     use crate::sample;
-    use heartbeat_status::wire::MuteEntry;
+    use heartbeat_wire::MuteEntry;
 
     fn text(realm: &RealmEntry, column: Column) -> String {
         cell(realm, column, sample::outage().generated_at, Style::default()).text

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use heartbeat_status::wire::{NeedEntry, RealmEntry, StatusDocument};
 use heartbeat_status::{EdgeKind, Reason, Status};
+use heartbeat_wire::{NeedEntry, RealmEntry, StatusDocument};
 
 use crate::cells::why;
 use crate::headline::status_of;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{DEPARTURE_SCHEMA, DepartureDocument};
+use heartbeat_wire::{DEPARTURE_SCHEMA, DepartureDocument};
 
 use crate::args::Departing;
 use crate::console::Console;

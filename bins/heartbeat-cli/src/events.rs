@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, Events};
-use heartbeat_status::wire::EventEntry;
 use heartbeat_status::{WallTime, What};
+use heartbeat_wire::EventEntry;
 use tokio::time::sleep;
 
 use crate::age::moment;

@@ -2,12 +2,12 @@
 //! reference are made from the same lists.
 
 use heartbeat_config::{Code, Meaning, keys, keys_called, meanings};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     DegradedReason, Desired, EdgeKind, FailReason, Flag, Gate, Health, IncidentStep, InconclusiveReason,
     NextAction, OwnProblemKind, Phase, ProbeKind, ProbePhase, RealmKind, Reason, RestartCause, RestartResult,
     RestartStep, Role, StartFailure, Status, What, WhileDown, nearest,
 };
+use heartbeat_wire::Action;
 
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};

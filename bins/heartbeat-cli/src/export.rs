@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, HistoryRange};
-use heartbeat_status::wire::{ConfigEvidence, EventEntry, EvidenceDocument, IncidentDocument, LogsDocument};
+use heartbeat_wire::{ConfigEvidence, EventEntry, EvidenceDocument, IncidentDocument, LogsDocument};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_client::{Client, GraphFormat};
 use heartbeat_status::EdgeKind;
-use heartbeat_status::wire::{GraphDocument, GraphEdge, GraphNode};
+use heartbeat_wire::{GraphDocument, GraphEdge, GraphNode};
 
 use crate::args::GraphForm;
 use crate::console::Console;

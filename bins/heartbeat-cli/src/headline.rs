@@ -1,7 +1,7 @@
 //! The first line, as a terminal shows it.
 
-use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
 use heartbeat_status::{Health, Status};
+use heartbeat_wire::{RealmEntry, StatusDocument, Summary};
 
 use crate::style::{Hue, Style};
 
@@ -177,7 +177,7 @@ mod tests {
         dependent.message = format!("{sentence}; http: 503 (3/3)");
         let blocks = vec![dependent.name.clone()];
         let expected = format!("shop: DOWN - {} is down, {sentence}", dependent.name);
-        document.roots = vec![heartbeat_status::wire::RootEntry { realm: need, incident: None, blocks }];
+        document.roots = vec![heartbeat_wire::RootEntry { realm: need, incident: None, blocks }];
         assert_eq!(headline(&document, Style::default()), expected);
     }
 

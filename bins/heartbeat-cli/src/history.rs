@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, HistoryRange};
-use heartbeat_status::wire::{
-    HistoryDocument, HistoryStep, Known, LatencyEntry, LevelEntry, TimesEntry, UsageTimes,
-};
+use heartbeat_wire::{HistoryDocument, HistoryStep, Known, LatencyEntry, LevelEntry, TimesEntry, UsageTimes};
 
 use crate::age;
 use crate::console::Console;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{Action, ActionRequest};
+use heartbeat_wire::{Action, ActionRequest};
 
 use crate::act::{impossible, planned};
 use crate::console::Console;

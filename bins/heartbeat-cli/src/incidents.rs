@@ -1,9 +1,7 @@
 //! `incidents`: the list, and the story of one.
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{
-    AckRequest, IncidentDocument, IncidentsDocument, OpeningEvidence, ProcessStateEntry,
-};
+use heartbeat_wire::{AckRequest, IncidentDocument, IncidentsDocument, OpeningEvidence, ProcessStateEntry};
 
 use crate::age::{moment, size};
 use crate::console::Console;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, LogLines};
 use heartbeat_status::RealmKind;
-use heartbeat_status::wire::LogsDocument;
+use heartbeat_wire::LogsDocument;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

@@ -79,7 +79,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 use heartbeat_client::Client;
-use heartbeat_status::wire::{AckRequest, Action, ActionRequest};
+use heartbeat_wire::{AckRequest, Action, ActionRequest};
 
 use crate::args::{Cli, Command, meant, with_joined_wait};
 use crate::console::Console;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{MuteDocument, MuteRequest};
+use heartbeat_wire::{MuteDocument, MuteRequest};
 
 use crate::age::moment;
 use crate::console::Console;
@@ -64,7 +64,7 @@ fn line(document: &MuteDocument, style: Style) -> String {
 mod tests {
     use super::*;
     use heartbeat_status::WallTime;
-    use heartbeat_status::wire::MUTE_SCHEMA;
+    use heartbeat_wire::MUTE_SCHEMA;
 
     #[test]
     fn a_mute_says_when_it_ends_and_how() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use heartbeat_client::Client;
 use heartbeat_status::Status;
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};

@@ -1,7 +1,7 @@
 //! A notification in one line.
 
 use heartbeat_status::DeliveryState;
-use heartbeat_status::wire::NotificationEntry;
+use heartbeat_wire::NotificationEntry;
 
 use crate::age::moment;
 use crate::style::Style;

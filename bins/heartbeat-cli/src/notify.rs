@@ -2,7 +2,7 @@
 
 use heartbeat_client::Client;
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
+use heartbeat_wire::{NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry};
 
 use crate::config;
 use crate::console::Console;
@@ -100,8 +100,8 @@ fn lines(document: &NotificationsDocument, style: Style) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::wire::NOTIFICATIONS_SCHEMA;
     use heartbeat_status::{DeliveryState, IncidentStep};
+    use heartbeat_wire::NOTIFICATIONS_SCHEMA;
 
     #[test]
     fn a_test_says_whether_it_arrived_and_a_dry_run_what_would_be_sent() {
@@ -112,7 +112,7 @@ mod tests {
             why: why.map(str::to_owned),
         };
         let document = |messages: Vec<NotifyTestEntry>| NotifyTestDocument {
-            schema: heartbeat_status::wire::NOTIFY_TEST_SCHEMA.to_owned(),
+            schema: heartbeat_wire::NOTIFY_TEST_SCHEMA.to_owned(),
             receiver: "ops".to_owned(),
             messages,
         };

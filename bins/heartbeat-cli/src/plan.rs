@@ -1,7 +1,7 @@
 //! `plan`: what a command or a failure would do. It changes nothing.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{Action, PlanRequest};
+use heartbeat_wire::{Action, PlanRequest};
 
 use crate::act::{self, Leave};
 use crate::args::{ActArgs, PlanTarget};

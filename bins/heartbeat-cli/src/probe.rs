@@ -6,8 +6,8 @@ use std::time::Duration;
 use heartbeat_client::Client;
 use heartbeat_config::{Config, Measure, Sources, load};
 use heartbeat_probe::{Explanation, Probe, UrlError};
-use heartbeat_status::wire::ProbeFailureEntry;
 use heartbeat_status::{WallTime, nearest};
+use heartbeat_wire::ProbeFailureEntry;
 
 use crate::age::moment;
 use crate::args::ProbeArgs;

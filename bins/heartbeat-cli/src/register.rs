@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::RegistrationDocument;
+use heartbeat_wire::RegistrationDocument;
 use serde_json::{Map, Value, json};
 
 use crate::args::RegisterArgs;
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn every_result_has_its_line() {
         let mut document = RegistrationDocument {
-            schema: heartbeat_status::wire::REGISTRATION_SCHEMA.to_owned(),
+            schema: heartbeat_wire::REGISTRATION_SCHEMA.to_owned(),
             dry_run: false,
             config_revision: 2,
             realm: "shop".to_owned(),

@@ -1,7 +1,7 @@
 //! `reload`, and `plan reload`.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{ReloadDocument, ReloadedRealm};
+use heartbeat_wire::{ReloadDocument, ReloadedRealm};
 
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn every_kind_of_change_has_its_line() {
         let mut document = ReloadDocument {
-            schema: heartbeat_status::wire::RELOAD_SCHEMA.to_owned(),
+            schema: heartbeat_wire::RELOAD_SCHEMA.to_owned(),
             dry_run: true,
             config_revision: 3,
             added: vec!["mail".to_owned()],

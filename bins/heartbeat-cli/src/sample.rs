@@ -1,6 +1,6 @@
 //! Committed documents the tests of this program draw from.
 
-use heartbeat_status::wire::{IncidentDocument, RealmDocument, StatusDocument};
+use heartbeat_wire::{IncidentDocument, RealmDocument, StatusDocument};
 
 /// One realm restarting, two blocked, one degraded, one up, one done.
 pub(crate) const OUTAGE: &str = include_str!("../samples/outage.json");

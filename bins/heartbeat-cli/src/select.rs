@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use glob::Pattern;
 use heartbeat_client::Client;
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{EdgeKind, RealmName, Status};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 
 use crate::exit::{Exit, Failure};
 use crate::headline::status_of;

@@ -1,7 +1,7 @@
 //! `show REALM`: everything that heartbeatd knows of a realm, on one page.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
+use heartbeat_wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
 
 use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
 use crate::cells::{mute, why};

@@ -2,7 +2,7 @@
 
 use heartbeat_client::Client;
 use heartbeat_status::short_seconds;
-use heartbeat_status::wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
+use heartbeat_wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
 
 use crate::age;
 use crate::console::Console;
@@ -133,7 +133,7 @@ fn latency(entry: &SloEntry, objective: &LatencyObjective, window: &str) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::wire::TimesEntry;
+    use heartbeat_wire::TimesEntry;
 
     const SAMPLE: &str = r#"{ "realm": "api", "window_s": 2592000.0,
         "up_s": 2579000.0, "degraded_s": 0.0, "down_s": 306.0, "unknown_s": 10800.0, "paused_s": 0.0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 use tokio::time::interval;
 
 use crate::age::clock;

@@ -1,7 +1,7 @@
 //! A plan, as the command shows it and as it comes true.
 
-use heartbeat_status::wire::{Action, ActionDocument, EffectEntry, RealmEntry, StatusDocument};
 use heartbeat_status::{Health, NextAction, Phase, RealmKind, Status, WallTime};
+use heartbeat_wire::{Action, ActionDocument, EffectEntry, RealmEntry, StatusDocument};
 
 use crate::age::latency;
 use crate::cells::why;
@@ -271,7 +271,7 @@ impl Step {
 mod tests {
     use super::*;
     use crate::sample;
-    use heartbeat_status::wire::ActionStep;
+    use heartbeat_wire::ActionStep;
 
     fn plan(steps: &[(u32, &str, Action)]) -> ActionDocument {
         ActionDocument {

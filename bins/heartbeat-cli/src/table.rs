@@ -5,8 +5,8 @@
 //! a second line (next), or a third (why), so that a status is never shown without them.
 
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{Health, WallTime};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 
 use crate::age::human_seconds_f64;
 use crate::cells::{Cell, Column, cell, next, why_in_row};

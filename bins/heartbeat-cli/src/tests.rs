@@ -264,7 +264,7 @@ async fn a_realm_that_is_being_stopped_is_not_stopped() {
     let stopping = sample::CALM.replacen(r#""status": "up""#, r#""status": "stopping""#, 1);
     assert_ne!(stopping, sample::CALM);
     let name = {
-        let document: heartbeat_status::wire::StatusDocument = serde_json::from_str(&stopping).unwrap();
+        let document: heartbeat_wire::StatusDocument = serde_json::from_str(&stopping).unwrap();
         document.realms.iter().find(|realm| realm.status.is(Status::Stopping)).unwrap().name.clone()
     };
     let fake = fake(move |_, _, _| ok(&stopping));
@@ -481,7 +481,7 @@ async fn logs_of_all_are_those_that_heartbeatd_runs_and_an_empty_one_says_so() {
     let fake = fake(|line, _, _| match line {
         line if line.starts_with("GET /api/logs/") => {
             let realm = line.split('/').nth(3).unwrap_or_default();
-            ok(&serde_json::to_string(&heartbeat_status::wire::LogsDocument::new(realm, Vec::new())).unwrap())
+            ok(&serde_json::to_string(&heartbeat_wire::LogsDocument::new(realm, Vec::new())).unwrap())
         }
         _ => ok(sample::OUTAGE),
     });

@@ -1,7 +1,7 @@
 //! Does what is desired hold yet? The evaluation behind `status --wait` and `wait`, apart from waiting itself.
 
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{StartFailure, Status};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 
 use crate::args::Goal;
 use crate::headline::status_of;

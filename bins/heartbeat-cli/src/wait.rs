@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::StatusDocument;
+use heartbeat_wire::StatusDocument;
 use tokio::time::{interval, timeout};
 
 use crate::args::Goal;

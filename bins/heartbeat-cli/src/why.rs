@@ -1,11 +1,11 @@
 //! `why`: status, reason, evidence, root, what happens next, and what to type.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{
+use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_markup};
+use heartbeat_wire::{
     ActionDocument, ExitEntry, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry,
     StatusDocument, TransitionEntry,
 };
-use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_markup};
 
 use crate::advice::{advice, plan_of_way_out};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
@@ -296,9 +296,9 @@ fn past(page: &mut Page, document: &RealmDocument) {
     let (style, now) = (page.style, document.generated_at);
     let changed = |entry: &TransitionEntry| {
         let word = |status: &Option<_>| {
-            status.as_ref().map_or_else(String::new, |s: &heartbeat_status::wire::Open<Status>| {
-                style.text(&s.to_string())
-            })
+            status
+                .as_ref()
+                .map_or_else(String::new, |s: &heartbeat_wire::Open<Status>| style.text(&s.to_string()))
         };
         let change = match (&entry.from, &entry.to) {
             (None, None) => String::new(),
@@ -347,7 +347,7 @@ mod tests {
     use crate::sample;
     use crate::style::width;
     use heartbeat_status::RestartCause;
-    use heartbeat_status::wire::PortOwnerEntry;
+    use heartbeat_wire::PortOwnerEntry;
 
     #[test]
     fn an_explanation_is_the_committed_one() {

@@ -1,8 +1,8 @@
 //! `why heartbeatd`: what is wrong with heartbeatd itself, since when, and what to do about it.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{HealthDocument, IncidentDocument, OwnProblemEntry, StatusDocument};
 use heartbeat_status::{Reason, Status, WallTime};
+use heartbeat_wire::{HealthDocument, IncidentDocument, OwnProblemEntry, StatusDocument};
 
 use crate::age::{age, clock, human_seconds_f64, latency};
 use crate::console::Console;
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use heartbeat_status::OwnProblemKind;
-    use heartbeat_status::wire::LagEntry;
+    use heartbeat_wire::LagEntry;
 
     fn health(problems: Vec<OwnProblemEntry>) -> HealthDocument {
         HealthDocument {

@@ -7,15 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{
-    About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
-    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
-    ReportDocument, SloEntry, StripsDocument, TransitionEntry,
-};
 use heartbeat_status::{
     Exit, Instant, OwnProblem, RealmIx, RestartAttempt, RestartCause, Snapshot, WallTime,
 };
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
+use heartbeat_wire::{
+    About, AckEntry, EventEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
+    NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, RegistrationDocument, ReloadDocument,
+    ReportDocument, SloEntry, StripsDocument, TransitionEntry,
+};
 use tokio::sync::watch;
 
 /// A boxed future, so that [`Backend`] can be used as a trait object.

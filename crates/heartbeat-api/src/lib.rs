@@ -2,7 +2,7 @@
 //!
 //! # What it is
 //! An adapter in front of one trait, [`Backend`]: it reads the newest published snapshot, renders the documents
-//! of `heartbeat_status::wire`, and hands commands to the implementation of the trait. Two listeners lead to the same
+//! of `heartbeat_wire`, and hands commands to the implementation of the trait. Two listeners lead to the same
 //! routes. The Unix socket takes everything and identifies callers by their credentials; the loopback address
 //! serves reading only.
 //!

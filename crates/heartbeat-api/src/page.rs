@@ -8,10 +8,10 @@ mod graph;
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{
     Health, Status, WallTime, age, ahead, human_seconds, printed, sanitise, shortened, without_markup,
 };
+use heartbeat_wire::{RealmEntry, StatusDocument};
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_http::OpenResponse;
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{
+use heartbeat_wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, EvidenceDocument, GraphDocument,
     HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, MuteDocument,
     MuteRequest, NotificationsDocument, NotifyTestDocument, NotifyTestRequest, PlanRequest, Problem,

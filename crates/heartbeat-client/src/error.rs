@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use heartbeat_status::wire::{ActionDocument, Problem};
+use heartbeat_wire::{ActionDocument, Problem};
 use thiserror::Error as ThisError;
 
 use crate::host::{Host, HostError};

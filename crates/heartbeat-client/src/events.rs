@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_http::{Body, OpenResponse};
-use heartbeat_status::wire::{EventEntry, LogsDocument};
+use heartbeat_wire::{EventEntry, LogsDocument};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 //! # What it is
 //! What `heartbeat-cli`, another realm or a test uses to ask heartbeatd: a [`Host`] says where it listens (the Unix
 //! socket by default, loopback TCP for reading), a [`Client`] asks, and the answers are the documents of
-//! [`heartbeat_status::wire`]. Every request has a deadline and every answer a size limit, so a heartbeatd that
+//! [`heartbeat_wire`]. Every request has a deadline and every answer a size limit, so a heartbeatd that
 //! hangs or floods cannot hang or flood its caller.
 //!
 //! # What it is not

@@ -3,8 +3,8 @@
 //! The command was accepted, so it is not repeated: a second restart would be one too many. The realms are looked at
 //! until they are where the command leads to, cannot get there, or the time is up.
 
-use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument, Wait};
 use heartbeat_status::{Desired, Reason, Status};
+use heartbeat_wire::{Action, ActionDocument, RealmEntry, StatusDocument, Wait};
 
 /// How far a command has come.
 #[derive(Clone, Debug, PartialEq, Eq)]

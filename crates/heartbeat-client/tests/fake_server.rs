@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, GraphFormat, Host};
-use heartbeat_status::wire::{Action, ActionRequest, Wait};
+use heartbeat_wire::{Action, ActionRequest, Wait};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;

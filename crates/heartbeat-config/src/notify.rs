@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, LogTarget};
-use heartbeat_status::wire::TEMPLATE_NAMES;
 use heartbeat_status::{IncidentStep, RealmName, nearest, parse_duration};
 use heartbeat_template::{FILTERS, TESTS, Template, TemplateError};
+use heartbeat_wire::TEMPLATE_NAMES;
 
 use crate::code::Code;
 use crate::config::{ReceiverConfig, ReceiverTarget};

@@ -2,7 +2,7 @@
 //! with retries.
 //!
 //! # What it is
-//! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
+//! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_wire::IncidentDocument)) and posts
 //! them, in the form of its [`Target`], to each [`Receiver`] that asked for them. Each receiver has a queue and a
 //! worker of its own, so a receiver that hangs, fails or floods does not delay the others, and [`Notifier::notify`]
 //! never waits.

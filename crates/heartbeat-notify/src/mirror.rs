@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Instant};
+use heartbeat_wire::IncidentDocument;
 
 use crate::queue::{Earlier, EarlierState, MAX_QUEUED_NOTIFICATIONS};
 use crate::target::ALERT_REFRESH;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::IncidentStep;
-use heartbeat_status::wire::IncidentDocument;
+use heartbeat_wire::IncidentDocument;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, WallTime};
+use heartbeat_wire::IncidentDocument;
 
 use crate::{NotifyError, Target, Template};
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::target::sample::document;
     use crate::{Endpoint, Webhook};
-    use heartbeat_status::wire::AckEntry;
+    use heartbeat_wire::AckEntry;
 
     fn target() -> Target {
         Target::Webhook(Webhook { endpoint: Endpoint::new("http://h/").unwrap(), secrets: Vec::new() })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Instant, WallTime};
+use heartbeat_wire::IncidentDocument;
 
 use crate::backoff::LONGEST_RETRY_AFTER;
 use crate::queue::{ABANDON_AFTER, Earlier, EarlierState};

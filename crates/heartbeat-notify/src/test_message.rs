@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
+use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 
 use crate::target::Letter;
 use crate::{DeliveryError, Outside, Receiver, deliver};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Instant};
+use heartbeat_wire::IncidentDocument;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CommandId, Exit, Hook, OwnProblemKind, Phase, RealmIx, RunFact, RunId, Said, Signal, StartError,
     StartFailure,
 };
 use heartbeat_supervisor::{Command, Input, Signalling};
+use heartbeat_wire::Action;
 
 use crate::scenario::MEMORY_LIMIT_BYTES;
 use crate::sim::{Outcome, Sim};

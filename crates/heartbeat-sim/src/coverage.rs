@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{Phase, RunFact};
 use heartbeat_supervisor::Input;
+use heartbeat_wire::Action;
 
 /// The columns of the table: every input, commands and shutdown apart, and the passing of time.
 pub const INPUTS: &[&str] = &[

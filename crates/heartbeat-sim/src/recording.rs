@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, Hook,
     InconclusiveReason, Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunFact, RunId,
     Said, Signal, StartError, StartFailure,
 };
 use heartbeat_supervisor::{Command, Input, Signalling};
+use heartbeat_wire::Action;
 use serde::{Deserialize, Serialize};
 
 /// A whole run: the seed of its plan, and its inputs in order.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use heartbeat_restart::PolicySettings;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CheckId, CheckResult, CommandId, Desired, EdgeKind, Event, EventKind, FailReason, Instant, Outcome,
     Phase, ProbeIx, RealmIx, RestartResult, Said, Snapshot, Status,
 };
 use heartbeat_supervisor::{ActionPlan, Effect, Plan, ProbeSpec, RealmSpec, StepAction};
+use heartbeat_wire::Action;
 
 use crate::faults::Faults;
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use heartbeat_restart::{RestartWhen, WhenSpent};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
     Reason, RestartCause, RestartResult, RunFact, RunId, Snapshot, StartFailure, Status,
@@ -12,6 +11,7 @@ use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Found, Input, OperatorIntent, PersistedRealm, Plan, Reply, Restored,
     RestoredState, StepAction, Supervisor,
 };
+use heartbeat_wire::Action;
 
 use crate::coverage;
 use crate::invariant::{Breach, OF_EFFECTS, OF_STEPS, View};

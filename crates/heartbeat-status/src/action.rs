@@ -27,3 +27,17 @@ impl Action {
         matches!(self, Self::Stop | Self::Restart)
     }
 }
+
+closed_list! {
+    /// How far a caller wants to wait.
+    #[derive(Default)]
+    pub enum Wait ("wait") {
+        /// Answer as soon as it is under way.
+        #[default]
+        Accepted = "accepted",
+        /// Until every realm of the command is up (for `stop`: stopped).
+        Up = "up",
+        /// Until every restart of the command is verified.
+        Verified = "verified",
+    }
+}

@@ -4,8 +4,8 @@
 //! Layer 0 of heart-beat: identifiers ([`RealmName`], [`RunId`]), time as data ([`Instant`], [`WallTime`]),
 //! what a probe saw ([`CheckResult`]), how results become a verdict ([`Thresholds`], [`Tally`]), the three axes
 //! of a realm ([`Desired`], [`Phase`], [`Health`]) with the one word for people derived from them ([`Status`]),
-//! facts in the past tense ([`Event`]), the [`Snapshot`] that all readers share, and the documents that leave the
-//! process (`wire`, with the feature of that name).
+//! facts in the past tense ([`Event`]), and the [`Snapshot`] that all readers share. With the feature `serde`, words, times
+//! and results of probes have the JSON that the documents of `heartbeat-wire` are made of.
 //!
 //! # What it is not
 //! It decides nothing (`heartbeat-supervisor` does), reads no clock and performs no I/O. The crate is `no_std`
@@ -42,11 +42,15 @@ mod health;
 mod id;
 mod incident;
 mod info;
+#[cfg(feature = "serde")]
+mod open;
 mod outcome;
 mod own_problem;
 pub mod printed;
 mod quantity;
 mod restart;
+#[cfg(feature = "serde")]
+mod result;
 mod run_fact;
 mod said;
 mod secrets;
@@ -58,10 +62,8 @@ mod suggestions;
 mod tally;
 mod text;
 mod time;
-#[cfg(feature = "wire")]
-pub mod wire;
 
-pub use action::Action;
+pub use action::{Action, Wait};
 pub use age::{age, ahead};
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Event, EventKind};
@@ -72,6 +74,8 @@ pub use health::Health;
 pub use id::{CheckId, CommandId, ProbeIx, RealmIx, RealmName, RestartId, RunId};
 pub use incident::{DeliveryState, Incident, IncidentNo, IncidentStep, Severity};
 pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role, WhileDown};
+#[cfg(feature = "serde")]
+pub use open::Open;
 pub use outcome::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,
     ProbePhase,
@@ -82,6 +86,8 @@ pub use quantity::{
     short_size, size_words, span_words, written_duration, written_size,
 };
 pub use restart::{Attempt, RestartAttempt, RestartCause, RestartResult, RestartStep};
+#[cfg(feature = "serde")]
+pub use result::{PhasesEntry, ResultEntry, millis};
 pub use run_fact::{Hook, RunFact, StartError};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
@@ -96,7 +102,7 @@ pub use status::{
 pub use suggestions::{nearest, suggestions};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{is_hostile, sanitise, sanitise_line, shortened, without_markup};
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 pub use time::TimeError;
 pub use time::{Instant, WallAnchor, WallTime};
 

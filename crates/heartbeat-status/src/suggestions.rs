@@ -12,7 +12,7 @@ const MAX_NAME_BYTES: usize = 200;
 /// ```
 /// use heartbeat_status::suggestions;
 ///
-/// assert_eq!(suggestions("prot", ["path", "port"].into_iter()), ["port", "path"]);
+/// assert_eq!(suggestions("prot", ["path", "port"].into_iter()), ["port"]);
 /// ```
 #[must_use]
 pub fn suggestions<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -1,6 +1,6 @@
 //! Time as data. This crate reads no clock: the driver stamps and passes times in.
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
@@ -96,7 +96,7 @@ impl WallTime {
     }
 }
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -108,21 +108,21 @@ impl fmt::Display for WallTime {
 }
 
 /// A text that is not a moment of RFC 3339.
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 #[derive(Clone, Debug)]
 pub struct TimeError(jiff::Error);
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl fmt::Display for TimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl core::error::Error for TimeError {}
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl core::str::FromStr for WallTime {
     type Err = TimeError;
 
@@ -132,14 +132,14 @@ impl core::str::FromStr for WallTime {
     }
 }
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl serde::Serialize for WallTime {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-#[cfg(feature = "wire")]
+#[cfg(feature = "serde")]
 impl<'de> serde::Deserialize<'de> for WallTime {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <alloc::borrow::Cow<'de, str>>::deserialize(deserializer)?;

@@ -1,7 +1,7 @@
 //! Incidents that a template has to word before it is accepted.
 
-use heartbeat_status::wire::{AckEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
+use heartbeat_wire::{AckEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 
 /// When the sample begins, in milliseconds since 1970.
 const BEGIN_MS: i64 = 1_795_473_598_310;

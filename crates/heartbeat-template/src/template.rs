@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use heartbeat_status::wire::{IncidentDocument, TEMPLATE_NAMES};
+use heartbeat_wire::{IncidentDocument, TEMPLATE_NAMES};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{ErrorKind, Value, context, machinery};
 use serde::Deserialize;

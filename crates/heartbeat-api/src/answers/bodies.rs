@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use heartbeat_status::wire::About;
 use heartbeat_status::{Instant, RealmIx, Snapshot, printed};
+use heartbeat_wire::About;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex as Turn;

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use heartbeat_status::wire::{About, DeltaDocument, StatusDocument};
 use heartbeat_status::{Instant, RealmStatus, Snapshot, printed};
+use heartbeat_wire::{About, DeltaDocument, StatusDocument};
 use serde::Serialize;
 use tokio::sync::broadcast;
 

@@ -1,7 +1,7 @@
 //! Errors as `application/problem+json`. Every detail says what the client can do.
 
 use heartbeat_status::printed;
-use heartbeat_status::wire::{ActionDocument, Problem};
+use heartbeat_wire::{ActionDocument, Problem};
 use http::StatusCode;
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{
-    ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, HoldEntry, PlanRequest,
-};
 use heartbeat_status::{EdgeKind, Gate, RealmIx, Snapshot, WallTime, sanitise_line};
 use heartbeat_supervisor::{
     ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
+};
+use heartbeat_wire::{
+    ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, HoldEntry, PlanRequest,
 };
 use http::StatusCode;
 use tokio::sync::watch;

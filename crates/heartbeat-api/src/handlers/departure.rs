@@ -1,6 +1,6 @@
 //! `POST /api/daemon/leave/` and `/api/daemon/upgrade/`: heartbeatd ends, and every realm keeps running.
 
-use heartbeat_status::wire::{DEPARTURE_SCHEMA, DepartureDocument};
+use heartbeat_wire::{DEPARTURE_SCHEMA, DepartureDocument};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;

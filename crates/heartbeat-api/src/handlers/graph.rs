@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::wire::{GRAPH_SCHEMA, GraphDocument, GraphEdge, GraphNode};
 use heartbeat_status::{EdgeKind, Gate, RealmStatus, Snapshot, Status};
+use heartbeat_wire::{GRAPH_SCHEMA, GraphDocument, GraphEdge, GraphNode};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 

@@ -1,7 +1,7 @@
 //! heartbeatd's own health.
 
-use heartbeat_status::wire::{About, HealthDocument, OwnProblemEntry};
 use heartbeat_status::{OwnProblem, printed, sanitise_line};
+use heartbeat_wire::{About, HealthDocument, OwnProblemEntry};
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::{SLO_SCHEMA, SloDocument};
 use heartbeat_status::{WallTime, parse_duration, sanitise_line};
+use heartbeat_wire::{SLO_SCHEMA, SloDocument};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;

@@ -1,10 +1,10 @@
 //! What the failure of one realm would mean: which realms notice, and what heartbeatd would do.
 
-use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionStep, EffectEntry, Open};
 use heartbeat_status::{
     Desired, EdgeKind, Gate, NeedInfo, ProbeKind, RealmIx, RealmKind, RealmStatus, Snapshot, Status,
     WhileDown,
 };
+use heartbeat_wire::{ACTION_SCHEMA, Action, ActionDocument, ActionStep, EffectEntry, Open};
 
 /// The consequences of the failure of `failed`, one statement per realm. They come from the graph and the state of
 /// each realm; the core is not asked.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::{
+use heartbeat_wire::{
     AckEntry, AckRequest, INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument, NOTIFICATIONS_SCHEMA,
     NotificationsDocument,
 };

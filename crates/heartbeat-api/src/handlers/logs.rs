@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use heartbeat_logs::{LogBatch, LogFollower, LogPage, LogPlace, Lost, last_lines, previous_lines};
-use heartbeat_status::wire::{LogsDocument, LostEntry};
+use heartbeat_wire::{LogsDocument, LostEntry};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::{MUTE_SCHEMA, MuteDocument, MuteRequest, NotifyTestRequest};
 use heartbeat_status::{WallTime, sanitise_line};
+use heartbeat_wire::{MUTE_SCHEMA, MuteDocument, MuteRequest, NotifyTestRequest};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;

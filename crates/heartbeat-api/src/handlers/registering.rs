@@ -1,7 +1,7 @@
 //! `PUT` and `DELETE /api/realms/{realm}/`: registering realms at run time.
 
 use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::RegistrationDocument;
+use heartbeat_wire::RegistrationDocument;
 use http::StatusCode;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! `POST /api/reload/`.
 
-use heartbeat_status::wire::ReloadRequest;
+use heartbeat_wire::ReloadRequest;
 use http::StatusCode;
 use tokio::time::timeout;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{RealmDocument, StatusDocument};
 use heartbeat_status::{RealmIx, Snapshot, sanitise_line};
+use heartbeat_wire::{RealmDocument, StatusDocument};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use heartbeat_status::wire::{Action, Wait};
 use heartbeat_status::{
     DaemonPhase, Desired, Phase, RealmIx, RealmStatus, RestartId, RestartResult, Snapshot, Status,
 };
 use heartbeat_supervisor::{ActionPlan, StepAction};
+use heartbeat_wire::{Action, Wait};
 use tokio::sync::watch;
 use tokio::time::timeout;
 

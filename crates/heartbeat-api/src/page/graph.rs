@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{EdgeKind, shortened};
+use heartbeat_wire::{RealmEntry, StatusDocument};
 
 use super::{escaped, hue};
 

@@ -1,6 +1,6 @@
 //! The closed list of the contract's routes, each with the role that it requires.
 
-use heartbeat_status::wire::Action;
+use heartbeat_wire::Action;
 
 use crate::requests::query::decoded;
 use crate::requests::rule::{Rule, Verbs, administer, health, operate, read, status};

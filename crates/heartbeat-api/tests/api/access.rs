@@ -1,7 +1,7 @@
 //! Every route, at every listener, with every method: who reaches what.
 
 use heartbeat_api::{Access, Limits, Token};
-use heartbeat_status::wire::StatusDocument;
+use heartbeat_wire::StatusDocument;
 
 use crate::fake::{API, Fake};
 use crate::raw::Listeners;

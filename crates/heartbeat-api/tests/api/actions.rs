@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_api::Backend as _;
-use heartbeat_status::wire::{ActionDocument, ReloadDocument};
 use heartbeat_status::{EdgeKind, Exit, Gate, RealmName, Status, WhileDown};
 use heartbeat_supervisor::{Input, NeedSpec, RealmSpec};
+use heartbeat_wire::{ActionDocument, ReloadDocument};
 
 use crate::fake::{API, Fake, MIGRATE, POSTGRES, shop};
 use crate::raw::{Answer, Listeners, post, until};
 
 fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
-    let action = |step: &heartbeat_status::wire::ActionStep| match step.action.known() {
+    let action = |step: &heartbeat_wire::ActionStep| match step.action.known() {
         Some(action) => action.as_str(),
         None => "unknown",
     };

@@ -1,7 +1,7 @@
 //! How connections end: a refusal reaches its client, and a server that hands over loses no request.
 
 use heartbeat_api::Limits;
-use heartbeat_status::wire::StatusDocument;
+use heartbeat_wire::StatusDocument;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;

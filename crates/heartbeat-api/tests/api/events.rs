@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use heartbeat_api::Backend;
-use heartbeat_status::wire::{DeltaDocument, EventEntry, StatusDocument};
 use heartbeat_status::{Exit, Status};
+use heartbeat_wire::{DeltaDocument, EventEntry, StatusDocument};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;

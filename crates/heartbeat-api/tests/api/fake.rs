@@ -12,14 +12,6 @@ use heartbeat_api::{
     RejectionKind, ReloadRefusal, ReportQuestion, UnknownReceiver, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
-use heartbeat_status::wire::{
-    About, AckEntry, AvailabilityObjective, ConfigProblem, EVENT_SCHEMA, EventEntry, EvidenceDocument,
-    HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
-    LatencyEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument, NotifyTestEntry,
-    ProbeFailureEntry, ProcessUsage, REGISTRATION_SCHEMA, RELOAD_SCHEMA, REPORT_SCHEMA, RealmFigures,
-    RegistrationDocument, ReloadDocument, ReloadedRealm, ReportDocument, STRIPS_SCHEMA, SloEntry, StripEntry,
-    StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
-};
 use heartbeat_status::{
     CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
     Outcome, OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx,
@@ -29,6 +21,14 @@ use heartbeat_status::{
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
     Reply, Supervisor,
+};
+use heartbeat_wire::{
+    About, AckEntry, AvailabilityObjective, ConfigProblem, EVENT_SCHEMA, EventEntry, EvidenceDocument,
+    HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
+    LatencyEntry, NOTIFY_TEST_SCHEMA, NotificationEntry, NotifyTestDocument, NotifyTestEntry,
+    ProbeFailureEntry, ProcessUsage, REGISTRATION_SCHEMA, RELOAD_SCHEMA, REPORT_SCHEMA, RealmFigures,
+    RegistrationDocument, ReloadDocument, ReloadedRealm, ReportDocument, STRIPS_SCHEMA, SloEntry, StripEntry,
+    StripsDocument, TimesEntry, TransitionEntry, UsageTimes,
 };
 use tokio::sync::watch;
 
@@ -620,7 +620,7 @@ impl Backend for Fake {
     }
 
     fn evidence(&self, incident: String) -> BoxFuture<Result<EvidenceDocument, HistoryError>> {
-        let schema = heartbeat_status::wire::EVIDENCE_SCHEMA.to_owned();
+        let schema = heartbeat_wire::EVIDENCE_SCHEMA.to_owned();
         let document = EvidenceDocument { schema, incident, opened: None, resolved: None };
         Box::pin(std::future::ready(Ok(document)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use heartbeat_api::Output;
 use heartbeat_status::RealmIx;
-use heartbeat_status::wire::LogsDocument;
+use heartbeat_wire::LogsDocument;
 
 use crate::events::Follower;
 use crate::fake::{API, Fake, MAIL, MIGRATE, POSTGRES};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::{AckEntry, ConfigProblem, StatusDocument, TimelineEntry};
 use heartbeat_status::{OwnProblemKind, ProbeKind, printed};
 use heartbeat_supervisor::{Input, ProbeSource};
+use heartbeat_wire::{AckEntry, ConfigProblem, StatusDocument, TimelineEntry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 

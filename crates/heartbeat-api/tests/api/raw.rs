@@ -187,10 +187,10 @@ impl Answer {
 
     /// The problem of a refusal, whose status is `status`.
     #[track_caller]
-    pub(crate) fn problem(&self, status: u16) -> heartbeat_status::wire::Problem {
+    pub(crate) fn problem(&self, status: u16) -> heartbeat_wire::Problem {
         assert_eq!(self.status, status, "{}", self.body);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        let problem: heartbeat_status::wire::Problem = self.json();
+        let problem: heartbeat_wire::Problem = self.json();
         assert_eq!(problem.status, status);
         assert!(problem.kind.starts_with("heartbeat:"), "{problem:?}");
         assert!(!problem.detail.is_empty());

@@ -1,7 +1,7 @@
 //! Realms that are registered at run time, as requests.
 
 use heartbeat_api::RejectionKind;
-use heartbeat_status::wire::RegistrationDocument;
+use heartbeat_wire::RegistrationDocument;
 
 use crate::fake::Fake;
 use crate::raw::Listeners;

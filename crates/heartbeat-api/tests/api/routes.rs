@@ -1,6 +1,6 @@
 //! Every route, its status codes, and who may do what at which door.
 
-use heartbeat_status::wire::{
+use heartbeat_wire::{
     GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, MuteDocument,
     NotifyTestDocument, RealmDocument, ReportDocument, SloDocument, StatusDocument, StripsDocument,
 };

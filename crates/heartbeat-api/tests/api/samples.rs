@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heartbeat_status::Exit;
-use heartbeat_status::wire::{
+use heartbeat_wire::{
     ActionDocument, GraphDocument, HealthDocument, LogsDocument, Problem, RealmDocument,
     RegistrationDocument, StatusDocument,
 };

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heartbeat_config::{EffectiveKey, Sources, shareable};
-use heartbeat_status::wire::ConfigEvidence;
 use heartbeat_status::{Instant, WallAnchor};
+use heartbeat_wire::ConfigEvidence;
 
 /// Keys of a configuration that is listed: the rest would take too much memory.
 const MAX_KEYS: usize = 20_000;

@@ -11,13 +11,13 @@ use heartbeat_api::{
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
-use heartbeat_status::wire::{
+use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
+use heartbeat_supervisor::{ActionPlan, Command, Reply};
+use heartbeat_wire::{
     About, AckEntry, EvidenceDocument, HistoryDocument, IncidentDocument, NotificationEntry,
     NotifyTestDocument, PortOwnerEntry, ProbeFailureEntry, ReloadDocument, ReportDocument, SloEntry,
     StripsDocument,
 };
-use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
-use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
 use crate::active_config::SharedConfig;

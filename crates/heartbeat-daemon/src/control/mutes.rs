@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use heartbeat_config::{MaintenanceConfig, MaintenanceEffect};
 use heartbeat_notify::Notifier;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{Mute, WallTime};
 use heartbeat_supervisor::Command;
+use heartbeat_wire::Action;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use heartbeat_api::{Rejection, RejectionKind};
 use heartbeat_config::{Changes, Config, Misfit, Registration, with_registered};
-use heartbeat_status::wire::{REGISTRATION_SCHEMA, RegistrationDocument};
 use heartbeat_status::{RealmInfo, Snapshot, sanitise_line};
+use heartbeat_wire::{REGISTRATION_SCHEMA, RegistrationDocument};
 use serde_json::Value;
 use tokio::sync::oneshot;
 

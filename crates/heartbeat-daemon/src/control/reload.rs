@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
 use heartbeat_http::TlsServer;
-use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
 use heartbeat_status::{RealmKind, RealmName};
+use heartbeat_wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::timeout;

@@ -6,7 +6,7 @@ use heartbeat_config::{MergeError, Report};
 use heartbeat_http::TlsOptionsError;
 use heartbeat_notify::NotifyError;
 use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::ConfigProblem;
+use heartbeat_wire::ConfigProblem;
 
 use crate::error::ReceiverError;
 use crate::own_health::descriptors::TooManyRealms;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_status::Instant;
-use heartbeat_status::wire::LagEntry;
+use heartbeat_wire::LagEntry;
 
 use crate::clock;
 use crate::error::DaemonError;

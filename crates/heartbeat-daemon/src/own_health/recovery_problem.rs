@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{Event, EventKind, Instant, OwnProblemKind, RealmName, RestartResult, Status};
+use heartbeat_wire::Action;
 
 use crate::own_health::own_problems::OwnProblems;
 use crate::storage::stored::StoredDamage;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heartbeat_probe::Explanation;
-use heartbeat_status::wire::ProbeFailureEntry;
 use heartbeat_status::{Outcome, RealmName, WallAnchor};
+use heartbeat_wire::ProbeFailureEntry;
 
 /// Failures kept per probe.
 const MAX_FAILURES: usize = 20;

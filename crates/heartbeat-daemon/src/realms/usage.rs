@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_process::{ProcessState, RunPlace, Usage, UsageReader};
-use heartbeat_status::wire::ProcessUsage;
 use heartbeat_status::{Instant, RealmName, RunId};
 use heartbeat_store::{HOST, Measured, Quantity, Sketch};
+use heartbeat_wire::ProcessUsage;
 
 use crate::clock;
 use crate::realms::host;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use heartbeat_process::{ProcessState, RunPlace, UsageReader};
-use heartbeat_status::wire::{
+use heartbeat_status::{Incident, RealmIx, Snapshot};
+use heartbeat_wire::{
     About, DeltaDocument, OpeningEvidence, ProcessStateEntry, RealmEntry, ResolvingEvidence,
 };
-use heartbeat_status::{Incident, RealmIx, Snapshot};
 
 use crate::clock;
 use crate::control::config_listings::ConfigListings;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use heartbeat_api::HistoryQuestion;
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{
-    AvailabilityEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures,
-    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, UsageTimes,
-};
 use heartbeat_store::{
     Account, Availability, Class, Glance, HistoryDb, HistoryQuery, Levels, RealmHistory, StoreError, Summary,
+};
+use heartbeat_wire::{
+    AvailabilityEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures,
+    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, UsageTimes,
 };
 
 use crate::storage::databases::answer;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heartbeat_status::wire::RealmFigures;
 use heartbeat_status::{
     CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, ProbePhase, RealmIx, Reason, Snapshot, Status,
     WallAnchor,
 };
 use heartbeat_store::{HistoryDb, Measured, Quantity, Sketch, StatusChange};
+use heartbeat_wire::RealmFigures;
 
 use crate::reporting::history_reader;
 

@@ -8,10 +8,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{AckEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 use heartbeat_status::{
     Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor, WallTime,
 };
+use heartbeat_wire::{AckEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 
 /// Most incidents in memory: the oldest resolved one goes first. An open one never goes, so there may be more: at most
 /// one for each realm, and one for each part of heartbeatd.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use heartbeat_notify::{Admitted, Notifier};
 use heartbeat_process::ProcessState;
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentStep, printed};
 use heartbeat_store::{Delivery, IncidentDb};
+use heartbeat_wire::IncidentDocument;
 
 use crate::clock;
 use crate::error::DaemonError;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use heartbeat_status::wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
 use heartbeat_status::{Event, EventKind, Instant, ProbeKind, RealmInfo, RealmName, Snapshot, short_seconds};
 use heartbeat_store::slo::{BURN_RULES, burn_rate, burns};
 use heartbeat_store::{HistoryDb, Objective, Standing, StoreError};
+use heartbeat_wire::{AvailabilityObjective, Budget, BurnEntry, Known, LatencyObjective, SloEntry};
 
 use crate::active_config::ActiveConfig;
 use crate::reporting::history_reader;

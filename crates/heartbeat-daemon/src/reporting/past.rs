@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use heartbeat_api::RealmCounts;
-use heartbeat_status::wire::TransitionEntry;
 use heartbeat_status::{
     CheckResult, Event, EventKind, Outcome, RealmIx, RestartAttempt, Snapshot, WallAnchor,
 };
+use heartbeat_wire::TransitionEntry;
 
 /// Restarts kept per realm.
 const MAX_RESTARTS: usize = 20;

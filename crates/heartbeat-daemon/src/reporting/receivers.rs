@@ -11,9 +11,9 @@ use heartbeat_notify::{
     Programs, Receiver, Report, Restored, RestoredState, Slack, SlackBot, Smtp, Target, Template, TlsOptions,
     Webhook, WhyDropped,
 };
-use heartbeat_status::wire::{NotificationEntry, Open};
 use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime, printed};
 use heartbeat_store::{Attempt, AttemptOutcome, IncidentDb, OutboxEntry};
+use heartbeat_wire::{NotificationEntry, Open};
 use tokio::runtime::Handle;
 
 use crate::clock;

@@ -7,13 +7,13 @@ use heartbeat_api::{
     Acknowledged, HistoryError, HistoryQuestion, IncidentPage, Mute, NotificationCount, UnknownReceiver,
 };
 use heartbeat_notify::{Notifier, TestMessage, Tested};
-use heartbeat_status::wire::{
-    AckEntry, EVIDENCE_SCHEMA, EvidenceDocument, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA,
-    NotificationEntry, NotifyTestDocument, NotifyTestEntry, SloEntry, StripsDocument,
-};
 use heartbeat_status::{RealmIx, Snapshot, WallTime};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
+use heartbeat_wire::{
+    AckEntry, EVIDENCE_SCHEMA, EvidenceDocument, HistoryDocument, IncidentDocument, NOTIFY_TEST_SCHEMA,
+    NotificationEntry, NotifyTestDocument, NotifyTestEntry, SloEntry, StripsDocument,
+};
 
 use crate::active_config::SharedConfig;
 use crate::reporting::receivers::{self, NotificationCounts};

@@ -2,10 +2,8 @@
 
 use heartbeat_api::{HistoryError, HistoryQuestion, IncidentPage, ReportQuestion};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{
-    Budget, IncidentDocument, REPORT_SCHEMA, ReportDocument, ReportIncident, ReportRealm,
-};
 use heartbeat_store::HOST;
+use heartbeat_wire::{Budget, IncidentDocument, REPORT_SCHEMA, ReportDocument, ReportIncident, ReportRealm};
 
 use crate::reporting::records::Records;
 

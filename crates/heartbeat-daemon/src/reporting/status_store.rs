@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::{EventRecord, RealmCounts};
-use heartbeat_status::wire::{
-    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage, SloEntry,
-};
 use heartbeat_status::{
     CheckResult, Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, ProbeInfo, ProbeIx, ProbeKind,
     RealmIx, Reason, Snapshot, WallAnchor,
 };
 use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
+use heartbeat_wire::{
+    About, AckEntry, ConfigProblem, EVENT_SCHEMA, EventEntry, IncidentDocument, ProcessUsage, SloEntry,
+};
 use tokio::sync::watch;
 
 use crate::active_config::SharedConfig;
@@ -440,8 +440,8 @@ fn stored_incident(incident: &Incident, boot: &str, snapshot: &Snapshot) -> Stor
 mod tests {
     use super::*;
     use crate::sample::{self, sample};
-    use heartbeat_status::wire::Action;
     use heartbeat_status::{EventKind, RealmName};
+    use heartbeat_wire::Action;
 
     const REALMS: &str = "[realm.db]\nrun = \"true\"\n";
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_process::boot_id;
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, WallAnchor, WallTime};
 use heartbeat_store::{IncidentRecord, Remembered};
 use heartbeat_supervisor::Plan;
+use heartbeat_wire::IncidentDocument;
 
 use crate::clock;
 use crate::reporting::incident_store::{Kept, lasted};

@@ -218,11 +218,11 @@ mod tests {
     use crate::storage::spare_incidents::SpareIncidents;
     use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC};
     use heartbeat_process::boot_id;
-    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
     use heartbeat_status::{
         Desired, Exit, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, Reason, Severity,
         WallTime,
     };
+    use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
     use std::path::PathBuf;
     use std::time::Duration;
 

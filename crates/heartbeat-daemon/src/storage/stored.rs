@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Desired, OwnProblemKind, Reason, Severity, WallTime};
+use heartbeat_wire::IncidentDocument;
 use serde::{Deserialize, Serialize};
 
 /// First words of the intent file.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Severity, WallTime};
+use heartbeat_wire::IncidentDocument;
 use serde_json::{Value, json};
 
 use super::{Message, Text, json as body};

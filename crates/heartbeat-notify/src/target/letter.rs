@@ -1,8 +1,8 @@
 //! What one message is about.
 
 use bytes::Bytes;
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Severity};
+use heartbeat_wire::IncidentDocument;
 
 use super::{Text, json};
 use crate::worker::Document;

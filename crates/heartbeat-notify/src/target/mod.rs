@@ -141,8 +141,8 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, DeliveryError> {
 /// An incident for the tests of the kinds.
 #[cfg(test)]
 pub(crate) mod sample {
-    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
     use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
+    use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 
     pub(crate) fn letter(document: IncidentDocument) -> super::Letter {
         super::Letter::one(std::sync::Arc::new(document))

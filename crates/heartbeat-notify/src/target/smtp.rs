@@ -164,7 +164,7 @@ mod tests {
     fn an_incident_is_one_thread() {
         let smtp = smtp("smtp://localhost:25").unwrap();
         let mail = |step, seq| {
-            let letter = letter(heartbeat_status::wire::IncidentDocument { seq, ..document(step) });
+            let letter = letter(heartbeat_wire::IncidentDocument { seq, ..document(step) });
             let mail = smtp.mail(&letter, None, 1_795_473_600).unwrap();
             String::from_utf8(mail.formatted()).unwrap()
         };

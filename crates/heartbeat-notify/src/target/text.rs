@@ -1,7 +1,7 @@
 //! An incident as a message to a person: what, since when, why, what heartbeatd does, what to type.
 
-use heartbeat_status::wire::{IncidentDocument, TimelineEntry};
 use heartbeat_status::{IncidentStep, What, sanitise_line};
+use heartbeat_wire::{IncidentDocument, TimelineEntry};
 
 use crate::Template;
 use crate::storm::STORM_WINDOW;

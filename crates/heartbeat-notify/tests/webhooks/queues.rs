@@ -9,7 +9,7 @@ use heartbeat_notify::{
 };
 use heartbeat_status::IncidentStep::{self, Failed, Opened, Resolved, Updated};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{AckEntry, IncidentDocument, Open};
+use heartbeat_wire::{AckEntry, IncidentDocument, Open};
 
 use tokio::time::{sleep, timeout};
 

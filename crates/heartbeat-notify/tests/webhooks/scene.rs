@@ -8,8 +8,8 @@ use heartbeat_http::{Sockets, System};
 use heartbeat_notify::{
     Clock, Endpoint, NoPrograms, Notifier, Outside, Receiver, Report, Restored, Target, Webhook,
 };
-use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime};
+use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;

@@ -1,11 +1,11 @@
 //! Restarts: on which evidence they begin and are verified, and what holds them.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Desired, EdgeKind, EventKind, Hook, Instant, Phase, RealmIx, RealmKind, RestartCause, RestartResult,
     Role, Status,
 };
 use heartbeat_supervisor::{Effect, ProbeSource};
+use heartbeat_wire::Action;
 
 use super::{Verdict, View, fail, status};
 

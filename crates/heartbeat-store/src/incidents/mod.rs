@@ -9,8 +9,8 @@ mod table;
 use std::path::Path;
 use std::sync::Arc;
 
-use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{DeliveryState, Instant, WallTime};
+use heartbeat_wire::IncidentDocument;
 
 use crate::StoreError;
 use crate::file::Schema;

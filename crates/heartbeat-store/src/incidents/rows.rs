@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::IncidentDocument;
+use heartbeat_wire::IncidentDocument;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use crate::StoreError;
@@ -248,8 +248,8 @@ pub(super) fn audited(connection: &Connection, limit: usize) -> Result<Vec<Audit
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentLinks};
     use heartbeat_status::{IncidentStep, Reason, Severity};
+    use heartbeat_wire::{INCIDENT_SCHEMA, IncidentLinks};
 
     pub(crate) fn document(id: &str, open: bool) -> IncidentDocument {
         IncidentDocument {

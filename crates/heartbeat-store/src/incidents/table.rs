@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use heartbeat_status::wire::IncidentDocument;
+use heartbeat_wire::IncidentDocument;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 

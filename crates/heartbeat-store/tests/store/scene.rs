@@ -6,11 +6,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Instant, Reason, Severity, WallTime};
 use heartbeat_store::{
     HistoryDb, IncidentDb, IncidentRecord, Keep, Remembered, Report, Reporter, StoreError,
 };
+use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 
 /// A clock that is a second later with each reading: nothing waits for real time.
 pub(crate) fn ticking() -> Instant {

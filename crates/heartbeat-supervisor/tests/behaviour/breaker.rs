@@ -73,7 +73,7 @@ fn a_spent_budget_of_the_host_is_said_in_words_and_has_a_time() {
         d.wait_answering(secs(1), |realm| if realm == A && sick { FAIL } else { Outcome::Pass });
         if d.signals().iter().any(|(_, signal)| *signal == Signal::TERM) {
             d.exit(A, Exit::signal(Signal::TERM));
-            d.order(heartbeat_status::wire::Action::Reset, A);
+            d.order(heartbeat_wire::Action::Reset, A);
         }
         d.launch_all();
         if d.message(A).ends_with("12 restarts for health in 5m") {

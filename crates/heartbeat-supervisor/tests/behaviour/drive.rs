@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_restart::{PolicySettings, RestartPolicy};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CheckResult, CommandId, EdgeKind, Event, EventKind, Exit, FailReason, Gate, Instant, Outcome,
     Phase, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role,
@@ -15,6 +14,7 @@ use heartbeat_supervisor::{
     Command, Effect, Found, Input, NeedSpec, OperatorIntent, PersistedRealm, Plan, PlanSettings, ProbeSource,
     ProbeSpec, RealmSpec, Reply, Restored, RestoredState, Supervisor,
 };
+use heartbeat_wire::Action;
 
 pub(crate) const A: RealmIx = RealmIx(0);
 pub(crate) const B: RealmIx = RealmIx(1);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{FailWindow, InconclusiveReason, Outcome, ProbeKind, Role, Status, Thresholds};
 use heartbeat_supervisor::{Command, Input, RealmSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RunFact, Signal, Status};
 use heartbeat_supervisor::{Command, Effect, Found, Input};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
 

@@ -1,10 +1,10 @@
 //! Green means recent: what is not being measured has no outcome, and its last result is history.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Exit, InconclusiveReason, Outcome, Phase, ProbeIx, ProbeKind, ProbeStatus, Reason, Status,
 };
 use heartbeat_supervisor::{Command, ProbeSource, ProbeSpec, RealmSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, Drive, FAIL, policy, probed, secs};
 

@@ -1,8 +1,8 @@
 //! An operator's stop is a hold: only a start of the realm itself, or a command that says so, lifts it.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{Desired, EventKind, Exit, Phase, RealmIx, Status, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Found, OperatorHold, RealmSpec, Refusal, Reply, StepAction};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, bare, secs};
 

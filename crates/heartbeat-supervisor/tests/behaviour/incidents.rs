@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use heartbeat_restart::{RestartWhen, WhenSpent};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CommandId, EdgeKind, EventKind, Exit, Flag, Gate, IncidentStep, Mute, Outcome, Phase, ProbeInfo, ProbeIx,
     ProbeKind, Reason, Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds,
     WallTime, WhileDown,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StepAction};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 

@@ -1,11 +1,11 @@
 //! Limits of memory, and signals that an operator sends.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EventKind, Exit, ExitKind, Flag, Hook, Phase, Reason, RestartCause, RestartResult, RunFact, Signal,
     Status,
 };
 use heartbeat_supervisor::{Command, Effect, Input, RealmSpec, Refusal, Reply, Signalling};
+use heartbeat_wire::Action;
 
 use crate::drive::*;
 

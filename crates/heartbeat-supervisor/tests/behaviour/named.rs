@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{CommandId, Event, EventKind, Exit, Incident, IncidentStep, Outcome, Signal, Status};
 use heartbeat_supervisor::{Command, Found, Input};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 

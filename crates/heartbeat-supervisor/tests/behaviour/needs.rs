@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, EventKind, Exit, Flag, Gate, Hook, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
     RestartResult, RestartStep, RunFact, Signal, Status, WhileDown,
 };
 use heartbeat_supervisor::{Command, RealmSpec, Reply};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs, talking};
 

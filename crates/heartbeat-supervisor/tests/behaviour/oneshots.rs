@@ -1,7 +1,7 @@
 //! A oneshot is on its way until it is done or has failed; it is never up.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{EdgeKind, Exit, Gate, NextAction, Phase, Reason, Status, WhileDown};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, bare, oneshot, secs};
 

@@ -1,8 +1,8 @@
 //! Plans: what is shown is what is done, and what would break is refused.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{EdgeKind, Exit, Gate, RealmIx, Signal, WhileDown};
 use heartbeat_supervisor::{Command, Plan, PlanError, PlanSettings, RealmSpec, Refusal, Reply, StepAction};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot};
 

@@ -1,8 +1,8 @@
 //! A new plan takes the place of the one in force: what is untouched does not move.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RestartCause, RunFact, Signal, Status};
 use heartbeat_supervisor::{Found, RealmSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 

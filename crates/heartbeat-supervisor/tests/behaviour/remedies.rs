@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use heartbeat_restart::WhenSpent;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EventKind, Exit, Hook, Instant, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult,
     RunFact, Status,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, RealmSpec, Refusal, Reply, StepAction};
+use heartbeat_wire::Action;
 
 use crate::drive::*;
 

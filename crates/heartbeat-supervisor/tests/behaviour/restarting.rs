@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use heartbeat_restart::{RestartWhen, WhenSpent};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, EventKind, Exit, Gate, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause,
     RestartResult, RestartStep, RunFact, Signal, StartError, StartFailure, Status, What, WhileDown,
 };
 use heartbeat_supervisor::{Effect, Input, Reply};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 

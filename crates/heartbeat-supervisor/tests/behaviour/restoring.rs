@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Desired, EventKind, Exit, ExitKind, Flag, IncidentStep, Outcome, Phase, RealmIx, Reason, RestartCause,
     RunFact, RunId, Signal, StartFailure, Status,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, Reply};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, oneshot, policy, probed, secs};
 

@@ -1,8 +1,8 @@
 //! Over many graphs: the root of a fault, the incident of a host, and the order of a plan.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{EventKind, Exit, IncidentStep, Outcome, RealmIx};
 use heartbeat_supervisor::{Command, RealmSpec, Reply, StepAction};
+use heartbeat_wire::Action;
 
 use crate::drive::{Depends, Drive, FAIL, external, probed, secs};
 

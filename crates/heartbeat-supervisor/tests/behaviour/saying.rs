@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, EventKind, Exit, FailReason, Flag, Health, Instant, NextAction, Outcome, Phase, Reason,
     RestartCause, RestartResult, RunFact, RunId, Said, SaidState, Signal, Status,
 };
 use heartbeat_supervisor::{Found, Input};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs, talking, told};
 

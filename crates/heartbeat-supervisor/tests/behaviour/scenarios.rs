@@ -1,9 +1,9 @@
 //! Cases that other supervisors test and that no test here told apart yet; `docs/scenarios.md` has the whole list.
 
 use heartbeat_restart::RestartWhen;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{Exit, Outcome, Phase, ProbeIx, Signal, Status};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, oneshot, policy, probed, secs};
 

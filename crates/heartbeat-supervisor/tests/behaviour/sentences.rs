@@ -1,10 +1,10 @@
 //! A sentence for people is made of words: the codes are for programs.
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     DegradedReason, Event, Exit, FailReason, InconclusiveReason, Outcome, ProbePhase, Reason, Signal,
 };
 use heartbeat_supervisor::{Command, Input};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, bare, probed, secs};
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use heartbeat_restart::RestartWhen;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, Exit, Gate, Hook, Outcome, Phase, RestartResult, RunFact, Signal, Status, WhileDown,
 };
 use heartbeat_supervisor::{Effect, Input};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, RunFact, Signal, StartError,
     StartFailure, Status, WhileDown,
 };
 use heartbeat_supervisor::{Command, Effect, Input, RealmSpec, SignalTo};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs, talking};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     DegradedReason, Exit, Flag, IncidentStep, NextAction, Outcome, Phase, Reason, Status,
 };
 use heartbeat_supervisor::{Command, Found, RealmSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use heartbeat_restart::WhenSpent;
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CommandId, Exit, Hook, Outcome, Phase, Role, RunFact, Signal, StartError, StartFailure,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, Signalling};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs, told};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EventKind, Exit, IncidentStep, Phase, Reason, RunFact, StartError, StartFailure, Status,
 };
 use heartbeat_supervisor::{Effect, Found, Input, RealmSpec};
+use heartbeat_wire::Action;
 
 use crate::drive::{A, B, Depends, Drive, bare, oneshot, policy, secs};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{Attainment, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
+use heartbeat_wire::{Attainment, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
 
 use crate::handlers::report::text::{availability, beginning, budget, objective, span};
 use crate::page::escaped;

@@ -1,6 +1,6 @@
 use super::*;
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{
+use heartbeat_wire::{
     AvailabilityEntry, LatencyEntry, REPORT_SCHEMA, ReportDocument, ReportIncident, ReportRealm, TimesEntry,
     UsageTimes,
 };

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::wire::{Budget, Known, ReportDocument, ReportRealm};
 use heartbeat_status::{sanitise_line, short_seconds};
+use heartbeat_wire::{Budget, Known, ReportDocument, ReportRealm};
 
 /// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown. Where too little of the time
 /// is on record to judge a realm, its shares are unknown, too.
@@ -61,7 +61,7 @@ pub(super) fn markdown(report: &ReportDocument) -> String {
     let _ = writeln!(out, "{} to {}, UTC.{}\n", report.from, report.to, beginning(report));
     out += "| realm | availability | objective | down | incidents | p50 | p95 | p99 |\n|---|---|---|---|---|---|---|---|\n";
     for realm in &report.realms {
-        let ms = |of: fn(&heartbeat_status::wire::LatencyEntry) -> f64| {
+        let ms = |of: fn(&heartbeat_wire::LatencyEntry) -> f64| {
             realm.latency_ms.as_ref().map_or_else(String::new, |entry| format!("{:.1} ms", of(entry)))
         };
         let _ = writeln!(

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::WallTime;
 use serde::{Deserialize, Serialize};
 
-use super::{AvailabilityEntry, TimesEntry};
-use crate::WallTime;
+use crate::{AvailabilityEntry, TimesEntry};
 
 /// `heartbeat.slo/1`: every objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SloDocument {
-    /// The schema of the document: [`SLO_SCHEMA`](super::SLO_SCHEMA).
+    /// The schema of the document: [`SLO_SCHEMA`](crate::SLO_SCHEMA).
     pub schema: String,
     /// When it was made.
     pub generated_at: WallTime,

@@ -5,14 +5,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use heartbeat_status::{WallTime, short_seconds};
 use serde::{Deserialize, Serialize};
-
-use crate::{WallTime, short_seconds};
 
 /// `heartbeat.history/1`: one realm over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryDocument {
-    /// The schema of the document: [`HISTORY_SCHEMA`](super::HISTORY_SCHEMA).
+    /// The schema of the document: [`HISTORY_SCHEMA`](crate::HISTORY_SCHEMA).
     pub schema: String,
     /// Name of the realm.
     pub realm: String,
@@ -155,7 +154,7 @@ pub struct LatencyEntry {
 /// `heartbeat.strips/1`: every realm on each of the last days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StripsDocument {
-    /// The schema of the document: [`STRIPS_SCHEMA`](super::STRIPS_SCHEMA).
+    /// The schema of the document: [`STRIPS_SCHEMA`](crate::STRIPS_SCHEMA).
     pub schema: String,
     /// Start of the first bar.
     pub from: WallTime,

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::{DaemonPhase, Health, Reason, Status, WallTime};
 use serde::{Deserialize, Serialize};
 
-use super::{Open, ProbeFailureEntry, RealmEntry, RestartEntry};
-use crate::{DaemonPhase, Health, Reason, Status, WallTime};
+use crate::{Open, ProbeFailureEntry, RealmEntry, RestartEntry};
 
 /// `heartbeat.status/1`: the whole ecosystem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusDocument {
-    /// The schema of the document: [`STATUS_SCHEMA`](super::STATUS_SCHEMA).
+    /// The schema of the document: [`STATUS_SCHEMA`](crate::STATUS_SCHEMA).
     pub schema: String,
     /// This life of heartbeatd; a revision means something only together with it.
     pub instance: String,
@@ -112,7 +112,7 @@ pub struct RootEntry {
 /// `heartbeat.realm/1`: one realm and its recent past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RealmDocument {
-    /// The schema of the document: [`REALM_SCHEMA`](super::REALM_SCHEMA).
+    /// The schema of the document: [`REALM_SCHEMA`](crate::REALM_SCHEMA).
     pub schema: String,
     /// This life of heartbeatd.
     pub instance: String,

@@ -1,39 +1,55 @@
-//! The documents that leave the process: `heartbeat.status/1` and `heartbeat.realm/1`.
+//! The documents of the API of heart-beat.
 //!
-//! These are the only types of the crate that derive serde. Rules of the contract: JSON in UTF-8, times RFC 3339
-//! UTC with milliseconds, durations as numbers with the unit in the name, realms as an array in start order,
-//! absent means not applicable and is never null, fields are only added within a major version, and a reader
-//! treats a word it does not know as unknown ([`Open`]).
+//! # What it is
+//! The form in which a heartbeatd tells of its realms: `heartbeat.status/1` ([`StatusDocument`]), `heartbeat.realm/1`
+//! ([`RealmDocument`]), incidents, history, objectives, plans and problems, and how the first two are made from a
+//! [`Snapshot`](heartbeat_status::Snapshot). Rules of the contract: JSON in UTF-8, times RFC 3339 UTC with milliseconds, durations as
+//! numbers with the unit in the name, realms as an array in start order, absent means not applicable and is never null,
+//! fields are only added within a major version, and a reader treats a word it does not know as unknown ([`Open`]).
 //!
-//! [`StatusDocument::render`] and [`RealmDocument::render`] turn a [`Snapshot`](crate::Snapshot) into them.
+//! # What it is not
+//! It has no connection (`heartbeat-client` has) and decides nothing. The words in the documents are those of
+//! `heartbeat-status`.
+//!
+//! # How to use it
+//! ```
+//! use heartbeat_wire::HealthDocument;
+//!
+//! let answer = r#"{ "status": "fail", "version": "0.1.0", "instance": "a1", "notes": ["the disk is full"] }"#;
+//! let document: HealthDocument = serde_json::from_str(answer).unwrap();
+//! assert_eq!(document.notes, ["the disk is full"]);
+//! ```
+#![no_std]
+
+extern crate alloc;
 
 mod action;
 mod budget;
 mod document;
 mod evidence;
+mod failure;
 mod headline;
 mod history;
 mod incident;
 mod logs;
 mod notification;
-mod open;
 mod realm;
 mod render;
 mod report;
-mod result;
 mod slo;
 
-pub use crate::Action;
 pub use action::{
     ActionDocument, ActionRequest, ActionStep, DepartureDocument, EffectEntry, GraphDocument, GraphEdge,
     GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
-    ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
+    ReloadDocument, ReloadRequest, ReloadedRealm,
 };
 pub use budget::{Attainment, Budget, Known};
 pub use document::{
     DaemonEntry, LagEntry, PortOwnerEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };
 pub use evidence::{ConfigEvidence, EvidenceDocument, OpeningEvidence, ProcessStateEntry, ResolvingEvidence};
+pub use failure::ProbeFailureEntry;
+pub use heartbeat_status::{Action, Open, PhasesEntry, ResultEntry, Wait};
 pub use history::{
     AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, LevelEntry, RealmFigures, StripEntry,
     StripsDocument, TimesEntry, UsageTimes,
@@ -47,14 +63,12 @@ pub use notification::{
     MuteDocument, MuteRequest, NotificationEntry, NotificationsDocument, NotifyTestDocument, NotifyTestEntry,
     NotifyTestRequest,
 };
-pub use open::Open;
 pub use realm::{
-    ExitEntry, LastEntry, MuteEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
+    ExitEntry, LastEntry, MuteEntry, NeedEntry, NextEntry, PauseEntry, ProbeEntry, ProcessEntry,
     ProcessUsage, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::{About, ConfigProblem};
 pub use report::{ReportDocument, ReportIncident, ReportRealm};
-pub use result::{ProbeFailureEntry, ResultEntry};
 pub use slo::{AvailabilityObjective, BurnEntry, LatencyObjective, SloBrief, SloDocument, SloEntry};
 
 /// Schema name of the ecosystem document.
@@ -99,13 +113,6 @@ pub const LOGS_SCHEMA: &str = "heartbeat.logs/1";
 /// Schema name of the dependency graph.
 pub const GRAPH_SCHEMA: &str = "heartbeat.graph/1";
 
-/// A duration in milliseconds with microsecond resolution, e.g. `12.203`.
-pub(crate) fn millis(duration: core::time::Duration) -> f64 {
-    // Below 2^53 µs (285 years) the conversion is exact.
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    micros as f64 / 1_000.0
-}
-
 /// Seconds with millisecond resolution.
 pub(crate) fn seconds(duration: core::time::Duration) -> f64 {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -116,3 +123,8 @@ pub(crate) fn seconds(duration: core::time::Duration) -> f64 {
 pub(crate) fn whole_millis(duration: core::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::{IncidentStep, Reason, Severity, Status, WallTime, What, printed};
 use serde::{Deserialize, Serialize};
 
-use super::{Open, RealmEntry, RootEntry, Summary};
-use crate::{IncidentStep, Reason, Severity, Status, WallTime, What, printed};
+use crate::{Open, RealmEntry, RootEntry, Summary};
 
 /// `heartbeat.incident/1`: one incident, as the API lists it and as receivers get it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentDocument {
-    /// The schema of the document: [`INCIDENT_SCHEMA`](super::INCIDENT_SCHEMA).
+    /// The schema of the document: [`INCIDENT_SCHEMA`](crate::INCIDENT_SCHEMA).
     pub schema: String,
     /// What happened to it last.
     pub event: Open<IncidentStep>,
@@ -140,7 +140,7 @@ pub struct TimelineEntry {
 /// `heartbeat.incidents/1`: incidents, the newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentsDocument {
-    /// The schema of the document: [`INCIDENTS_SCHEMA`](super::INCIDENTS_SCHEMA).
+    /// The schema of the document: [`INCIDENTS_SCHEMA`](crate::INCIDENTS_SCHEMA).
     pub schema: String,
     /// The newest first.
     pub incidents: Vec<IncidentDocument>,
@@ -152,7 +152,7 @@ pub struct IncidentsDocument {
 /// `heartbeat.event/1`: one fact of the event stream (its `event: fact`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventEntry {
-    /// The schema of the document: [`EVENT_SCHEMA`](super::EVENT_SCHEMA).
+    /// The schema of the document: [`EVENT_SCHEMA`](crate::EVENT_SCHEMA).
     pub schema: String,
     /// Counts the facts of this life of heartbeatd, from 1.
     pub seq: u64,
@@ -173,7 +173,7 @@ pub struct EventEntry {
 /// `heartbeat.delta/1`: the changes of meaning since the last one (`event: delta` of the stream).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeltaDocument {
-    /// The schema of the document: [`DELTA_SCHEMA`](super::DELTA_SCHEMA).
+    /// The schema of the document: [`DELTA_SCHEMA`](crate::DELTA_SCHEMA).
     pub schema: String,
     /// The revision reached with it.
     pub revision: u64,

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::{DeliveryState, IncidentStep, WallTime};
 use serde::{Deserialize, Serialize};
 
-use super::Open;
-use crate::{DeliveryState, IncidentStep, WallTime};
+use crate::Open;
 
 /// `heartbeat.notifications/1`: the notifications of one incident, in the order in which they became due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationsDocument {
-    /// The schema of the document: [`NOTIFICATIONS_SCHEMA`](super::NOTIFICATIONS_SCHEMA).
+    /// The schema of the document: [`NOTIFICATIONS_SCHEMA`](crate::NOTIFICATIONS_SCHEMA).
     pub schema: String,
     /// Id of the incident.
     pub incident: String,
@@ -56,7 +56,7 @@ pub struct NotifyTestRequest {
 /// `heartbeat.notify-test/1`: the messages of a test, an outage that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyTestDocument {
-    /// The schema of the document: [`NOTIFY_TEST_SCHEMA`](super::NOTIFY_TEST_SCHEMA).
+    /// The schema of the document: [`NOTIFY_TEST_SCHEMA`](crate::NOTIFY_TEST_SCHEMA).
     pub schema: String,
     /// Name of the receiver.
     pub receiver: String,
@@ -92,7 +92,7 @@ pub struct MuteRequest {
 /// `heartbeat.mute/1`: whether receivers hear of a realm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MuteDocument {
-    /// The schema of the document: [`MUTE_SCHEMA`](super::MUTE_SCHEMA).
+    /// The schema of the document: [`MUTE_SCHEMA`](crate::MUTE_SCHEMA).
     pub schema: String,
     /// Name of the realm.
     pub realm: String,

@@ -1,14 +1,12 @@
-//! One measurement, with what was said in it.
+//! The JSON of one measurement: in the documents, and in programs that embed the probes.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
-use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::render::phases_entry;
-use super::{Open, PhasesEntry, millis};
-use crate::{CheckResult, Outcome, ProbePhase, WallAnchor, WallTime};
+use crate::{CheckResult, Open, Outcome, PhaseTimes, ProbePhase};
 
 /// The result of one measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +41,7 @@ impl From<&CheckResult> for ResultEntry {
             },
             detail: Some(result.detail.clone()).filter(|detail| !detail.is_empty()),
             latency_ms: result.latency.map(millis),
-            phases_ms: phases_entry(&result.phases),
+            phases_ms: PhasesEntry::of(&result.phases),
         }
     }
 }
@@ -55,38 +53,52 @@ impl Serialize for CheckResult {
     }
 }
 
-/// A measurement that failed, and what was said in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProbeFailureEntry {
-    /// When it ended.
-    pub at: WallTime,
-    /// Name of the probe.
-    pub probe: String,
-    /// Result of the measurement.
-    #[serde(flatten)]
-    pub result: ResultEntry,
-    /// One line each: `*` for a remark, `>` for what was sent, `<` for what was received. Secrets are hidden.
-    #[serde(default)]
-    pub transcript: Vec<String>,
+/// Stages of a measurement in milliseconds; a stage that was not entered is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each field is the stage of its name")]
+pub struct PhasesEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<f64>,
 }
 
-impl ProbeFailureEntry {
-    /// A result of the probe called `probe`.
+impl PhasesEntry {
+    /// `None` where no stage was entered.
     #[must_use]
-    pub fn render(probe: &str, result: &CheckResult, transcript: Vec<String>, anchor: WallAnchor) -> Self {
-        let at = anchor.wall(result.finished_at);
-        Self { at, probe: probe.to_owned(), result: result.into(), transcript }
+    pub fn of(phases: &PhaseTimes) -> Option<Self> {
+        (*phases != PhaseTimes::default()).then(|| Self {
+            queue: phases.queue.map(millis),
+            resolve: phases.resolve.map(millis),
+            connect: phases.connect.map(millis),
+            tls: phases.tls.map(millis),
+            first_byte: phases.first_byte.map(millis),
+            body: phases.body.map(millis),
+        })
     }
+}
+
+/// A duration in milliseconds with microsecond resolution, as the documents have it: `12.203`.
+#[must_use]
+pub fn millis(duration: Duration) -> f64 {
+    // Below 2^53 µs (285 years) the conversion is exact.
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    micros as f64 / 1_000.0
 }
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
-    use alloc::vec;
-
     use super::*;
-    use crate::{FailReason, Instant, PhaseTimes};
+    use crate::{FailReason, Instant};
 
     fn failed() -> CheckResult {
         CheckResult {
@@ -109,16 +121,5 @@ mod tests {
         assert_eq!(json, expected);
         let read: ResultEntry = serde_json::from_value(expected).unwrap();
         assert_eq!(read, ResultEntry::from(&failed()));
-    }
-
-    #[test]
-    fn a_recorded_failure_says_when_and_of_which_probe() {
-        let anchor =
-            WallAnchor { instant: Instant::from_millis(0), wall: WallTime::from_millis(1_795_473_598_123) };
-        let entry = ProbeFailureEntry::render("http", &failed(), vec!["> GET / HTTP/1.1".to_owned()], anchor);
-        let json = serde_json::to_value(&entry).unwrap();
-        assert_eq!((&json["at"], &json["probe"]), (&"2026-11-23T22:40:01.123Z".into(), &"http".into()));
-        assert_eq!((&json["outcome"], &json["transcript"][0]), (&"fail".into(), &"> GET / HTTP/1.1".into()));
-        assert_eq!(serde_json::from_value::<ProbeFailureEntry>(json).unwrap(), entry);
     }
 }

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::WallTime;
 use serde::{Deserialize, Serialize};
 
-use super::{ProbeFailureEntry, RealmEntry};
-use crate::WallTime;
+use crate::{ProbeFailureEntry, RealmEntry};
 
 /// `heartbeat.evidence/1`: what heartbeatd saw when it opened an incident, and when it resolved it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceDocument {
-    /// The schema of the document: [`EVIDENCE_SCHEMA`](super::EVIDENCE_SCHEMA).
+    /// The schema of the document: [`EVIDENCE_SCHEMA`](crate::EVIDENCE_SCHEMA).
     pub schema: String,
     /// Identifier of the incident.
     pub incident: String,

@@ -6,16 +6,16 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{
+use heartbeat_status::{
+    ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Mute, Outcome, ProbeInfo, ProbePhase,
+    ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor, millis,
+};
+
+use crate::{
     DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, MuteEntry, NeedEntry,
     NextEntry, Open, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, ProcessUsage, REALM_SCHEMA,
     RealmDocument, RealmEntry, RealmFigures, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry,
-    STATUS_SCHEMA, SaysEntry, SloEntry, StatusDocument, Summary, TransitionEntry, millis, seconds,
-    whole_millis,
-};
-use crate::{
-    ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Mute, Outcome, PhaseTimes, ProbeInfo,
-    ProbePhase, ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor,
+    STATUS_SCHEMA, SaysEntry, SloEntry, StatusDocument, Summary, TransitionEntry, seconds, whole_millis,
 };
 
 /// Why the configuration on disk does not take effect, in two forms. The whole text quotes files, in which secrets may
@@ -269,7 +269,7 @@ fn roots_of(snapshot: &Snapshot, realm: &RealmStatus) -> Vec<RealmIx> {
 /// The message, with the figures that only the moment knows.
 fn message(realm: &RealmStatus, now: Instant) -> String {
     let message = &realm.why.message;
-    let runs = realm.info.kind == RealmKind::Oneshot && realm.phase == crate::Phase::Running;
+    let runs = realm.info.kind == RealmKind::Oneshot && realm.phase == heartbeat_status::Phase::Running;
     match realm.process.started_at.filter(|_| runs && message.ends_with("runs")) {
         Some(since) => alloc::format!("{message} since {}s", now.since(since).as_secs()),
         None => message.clone(),
@@ -383,7 +383,7 @@ fn exit_entry(last: &LastExit, about: &About) -> ExitEntry {
 }
 
 fn restart_entry(record: &RestartAttempt, about: &About) -> RestartEntry {
-    let step = |(step, at): &(crate::RestartStep, Instant)| RestartStepEntry {
+    let step = |(step, at): &(heartbeat_status::RestartStep, Instant)| RestartStepEntry {
         step: (*step).into(),
         at: about.anchor.wall(*at),
     };
@@ -405,7 +405,7 @@ fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &
         kind: info.kind.into(),
         role: info.role.into(),
         // Which process that is, only the moment knows.
-        target: match pid.filter(|_| info.kind == crate::ProbeKind::Process) {
+        target: match pid.filter(|_| info.kind == heartbeat_status::ProbeKind::Process) {
             Some(pid) => alloc::format!("pid {pid}"),
             None if about.public => info.public_target().to_owned(),
             None => info.target.clone(),
@@ -416,7 +416,7 @@ fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &
         detail: last.and_then(detail_of),
         at: last.map(|last| about.anchor.wall(last.at)),
         latency_ms: last.and_then(|last| last.latency).map(millis),
-        phases_ms: last.and_then(|last| phases_entry(&last.phases)),
+        phases_ms: last.and_then(|last| PhasesEntry::of(&last.phases)),
         last: history.as_ref().map(|last| LastEntry {
             outcome: last.outcome.as_str().to_owned(),
             reason: reason_of(last),
@@ -448,18 +448,4 @@ fn phase_of(last: &LastResult) -> Option<Open<ProbePhase>> {
 
 fn detail_of(last: &LastResult) -> Option<String> {
     Some(last.detail.clone()).filter(|detail| !detail.is_empty())
-}
-
-pub(super) fn phases_entry(phases: &PhaseTimes) -> Option<PhasesEntry> {
-    if *phases == PhaseTimes::default() {
-        return None;
-    }
-    Some(PhasesEntry {
-        queue: phases.queue.map(millis),
-        resolve: phases.resolve.map(millis),
-        connect: phases.connect.map(millis),
-        tls: phases.tls.map(millis),
-        first_byte: phases.first_byte.map(millis),
-        body: phases.body.map(millis),
-    })
 }

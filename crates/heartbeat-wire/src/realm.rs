@@ -4,13 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
-
-use super::{LatencyEntry, Open, SloBrief};
-use crate::{
+use heartbeat_status::{
     Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
     RestartCause, RestartResult, RestartStep, Role, SaidState, StartFailure, Status, WallTime,
 };
+use serde::{Deserialize, Serialize};
+
+use crate::{LatencyEntry, Open, PhasesEntry, SloBrief};
 
 /// One realm of a document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -344,25 +344,6 @@ pub struct LastEntry {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-/// Stages of a measurement in milliseconds; a stage that was not entered is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "each field is the stage of its name")]
-pub struct PhasesEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolve: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_byte: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<f64>,
 }
 
 /// A dependency of the realm.

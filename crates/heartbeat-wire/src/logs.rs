@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::LOGS_SCHEMA;
+use crate::LOGS_SCHEMA;
 
 /// `heartbeat.logs/1`: lines of a realm's output; the whole answer, or one event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

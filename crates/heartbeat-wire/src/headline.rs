@@ -7,10 +7,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::{NextEntry, RealmEntry, StatusDocument, Summary};
-use crate::{
+use heartbeat_status::{
     DaemonPhase, Health, NextAction, Reason, RestartCause, Status, WallTime, ahead, sanitise_line, shortened,
 };
+
+use crate::{NextEntry, RealmEntry, StatusDocument, Summary};
 
 /// Roots named with their reason; more are counted.
 const MAX_ROOTS: usize = 3;

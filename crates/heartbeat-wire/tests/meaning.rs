@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{About, LagEntry, ProbeEntry, RealmDocument};
 use heartbeat_status::{
     DaemonPhase, Desired, FailReason, Flag, Health, Instant, LastResult, Mute, Next, NextAction, Outcome,
     Pause, Phase, PhaseTimes, ProbeInfo, ProbeKind, ProbePhase, ProbeStatus, Progress, RealmInfo, RealmIx,
     RealmKind, RealmName, RealmStatus, Reason, Role, RunId, SaidState, Says, Snapshot, StartFailure, Status,
     Thresholds, Verdict, WallAnchor, WallTime, Why,
 };
+use heartbeat_wire::{About, LagEntry, ProbeEntry, RealmDocument};
 
 const AT: Instant = Instant::from_millis(5_000);
 

@@ -6,8 +6,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use super::{AvailabilityEntry, TimesEntry};
-use crate::short_seconds;
+use heartbeat_status::short_seconds;
+
+use crate::{AvailabilityEntry, TimesEntry};
 
 /// From this share of the counted time on, what is known is enough to judge an objective.
 const ENOUGH_KNOWN: f64 = 0.5;

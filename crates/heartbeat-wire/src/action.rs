@@ -5,24 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use heartbeat_status::{OwnProblemKind, WallTime, coarse_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Action, LagEntry, Open};
-use crate::{OwnProblemKind, WallTime, coarse_seconds};
-
-closed_list! {
-    /// How far a caller wants to wait.
-    #[derive(Default)]
-    pub enum Wait ("wait") {
-        /// Answer as soon as it is under way.
-        #[default]
-        Accepted = "accepted",
-        /// Until every realm of the command is up (for `stop`: stopped).
-        Up = "up",
-        /// Until every restart of the command is verified.
-        Verified = "verified",
-    }
-}
+use crate::{Action, LagEntry, Open, Wait};
 
 /// Body of `POST /api/realms/{realm}/{action}`; every field may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,7 +70,7 @@ pub struct ReloadRequest {
 /// `heartbeat.reload/1`: what a new configuration changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadDocument {
-    /// The schema of the document: [`RELOAD_SCHEMA`](super::RELOAD_SCHEMA).
+    /// The schema of the document: [`RELOAD_SCHEMA`](crate::RELOAD_SCHEMA).
     pub schema: String,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -122,7 +108,7 @@ pub struct ReloadedRealm {
 /// `heartbeat.registration/1`: the result of registering a realm, or removing one, at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDocument {
-    /// The schema of the document: [`REGISTRATION_SCHEMA`](super::REGISTRATION_SCHEMA).
+    /// The schema of the document: [`REGISTRATION_SCHEMA`](crate::REGISTRATION_SCHEMA).
     pub schema: String,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -147,7 +133,7 @@ pub struct RegistrationDocument {
 /// `heartbeat.action/1`: the steps of a command, and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionDocument {
-    /// The schema of the document: [`ACTION_SCHEMA`](super::ACTION_SCHEMA).
+    /// The schema of the document: [`ACTION_SCHEMA`](crate::ACTION_SCHEMA).
     pub schema: String,
     /// The action of the command.
     pub action: Open<Action>,
@@ -267,7 +253,7 @@ pub struct Problem {
 /// `heartbeat.graph/1`: the dependencies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphDocument {
-    /// The schema of the document: [`GRAPH_SCHEMA`](super::GRAPH_SCHEMA).
+    /// The schema of the document: [`GRAPH_SCHEMA`](crate::GRAPH_SCHEMA).
     pub schema: String,
     /// As in the status document.
     pub revision: u64,
@@ -291,7 +277,7 @@ pub struct GraphNode {
     /// Position in the start order, from 0.
     pub order: u32,
     /// Status of the realm now.
-    pub status: Open<crate::Status>,
+    pub status: Open<heartbeat_status::Status>,
     /// Why, for a person.
     pub message: String,
 }
@@ -304,12 +290,12 @@ pub struct GraphEdge {
     /// The realm that it depends on.
     pub to: String,
     /// How it binds.
-    pub kind: Open<crate::EdgeKind>,
+    pub kind: Open<heartbeat_status::EdgeKind>,
     /// What the start waits for.
-    pub until: Open<crate::Gate>,
+    pub until: Open<heartbeat_status::Gate>,
     /// What a running dependent does while the other one is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub while_down: Option<Open<crate::WhileDown>>,
+    pub while_down: Option<Open<heartbeat_status::WhileDown>>,
 }
 
 /// `heartbeat.health/1`: heartbeatd's own health, as `GET /api/health/` answers it.
@@ -348,7 +334,7 @@ pub struct OwnProblemEntry {
 /// heartbeatd ends, and every realm keeps running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepartureDocument {
-    /// The schema of the document: [`DEPARTURE_SCHEMA`](super::DEPARTURE_SCHEMA).
+    /// The schema of the document: [`DEPARTURE_SCHEMA`](crate::DEPARTURE_SCHEMA).
     pub schema: String,
     /// `leave` or `upgrade`.
     pub action: String,

@@ -3,15 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use heartbeat_status::{Reason, WallTime};
 use serde::{Deserialize, Serialize};
 
-use super::{AvailabilityEntry, LatencyEntry, Open, TimesEntry, UsageTimes};
-use crate::{Reason, WallTime};
+use crate::{AvailabilityEntry, LatencyEntry, Open, TimesEntry, UsageTimes};
 
 /// `heartbeat.report/1`: every realm and every incident of a month.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportDocument {
-    /// The schema of the document: [`REPORT_SCHEMA`](super::REPORT_SCHEMA).
+    /// The schema of the document: [`REPORT_SCHEMA`](crate::REPORT_SCHEMA).
     pub schema: String,
     /// Name of the ecosystem.
     pub name: String,
