@@ -1,8 +1,12 @@
 //! The least and the greatest number that a key takes. More is a slip of the keyboard: a realm that is never called down,
 //! a budget that bounds nothing, or descriptors that no host has.
 
+use heartbeat_probe::HttpProbe;
+
 /// `fail_after` and `pass_after`, in results.
 pub(crate) const RESULTS: (i64, i64) = (1, 1_000);
+/// `redirects`, of one measurement.
+pub(crate) const REDIRECTS: (i64, i64) = (0, HttpProbe::MAX_REDIRECTS as i64);
 /// `log.keep`, in files.
 pub(crate) const LOG_FILES: (i64, i64) = (0, 1_000);
 /// `start_parallel`, in realms.

@@ -14,7 +14,7 @@ use crate::bounds;
 use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{HEALTH_PATH, INTERVAL, TIMEOUT};
-use crate::keys::{self, KINDS, Table, means_something, reserved};
+use crate::keys::{self, KINDS, Table, means_something};
 use crate::probe::{self, Times};
 use crate::push;
 use crate::reader::{Entry, Reader, Section};
@@ -92,6 +92,13 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
 fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, Option<Pair>) {
     let mut process = None;
     let mut pairs: Vec<Pair> = Vec::new();
+    if matches!(health.value, Value::Array(_, items) if items.is_empty()) {
+        let help = match of.port {
+            Some(port) => format!("remove it: the probe is then GET {HEALTH_PATH} on port {port}"),
+            None => "for example health = \"http://127.0.0.1:8001/api/health/\"".to_owned(),
+        };
+        reader.value_problem(health, Code::BadProbe, "`health` has no probe", "an empty list", &help);
+    }
     for entry in reader.items(health) {
         let Some(pair) = explicit(reader, &entry, of) else { continue };
         let is_told = |pair: &Pair| matches!(pair.0.source, ProbeSource::Notify { .. });
@@ -338,10 +345,9 @@ fn measure(
 
 /// A probe is of exactly one kind.
 fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]) {
-    let later = table.keys().any(|key| reserved::is_reserved(Table::Health, key));
     // A key that means a kind has been refused with ours.
     let is_meant = |key: &String| keys::find(Table::Health, key).is_none() && words::means_kind(key);
-    if kinds.is_empty() && (later || table.keys().any(is_meant)) {
+    if kinds.is_empty() && table.keys().any(is_meant) {
         return;
     }
     let found =

@@ -9,6 +9,7 @@ use heartbeat_probe::{
     RedisProbe, ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
 };
 
+use crate::bounds;
 use crate::code::Code;
 use crate::keys::RECORDS;
 use crate::reader::{Entry, Reader, Section, beside};
@@ -183,6 +184,11 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
             Ok(changed) => probe = changed,
             Err(error) => refuse(&entry, error.to_string()),
         }
+    }
+    if let Some(entry) = section.get("redirects")
+        && let Some(most) = reader.ranged(&entry, "a number of redirects", bounds::REDIRECTS)
+    {
+        probe = probe.with_redirects(most);
     }
     if let Some(word) = section.get("reported_down")
         && reader.word(&word, &[("degraded", false), ("fail", true)]) == Some(true)

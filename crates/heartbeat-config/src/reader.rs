@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
 use crate::files::Files;
 use crate::interpolate::{Variables, interpolate};
-use crate::keys::{self, KINDS, Table, reserved};
+use crate::keys::{self, Table, reserved};
 use crate::others;
 use crate::units::{self, Refusal};
 use crate::words;
@@ -265,13 +265,7 @@ impl Reader<'_> {
                 Some(_) => {}
                 None if reserved::is_reserved(table, name) => {
                     let message = format!("`{name}` is not supported by this version of heartbeat");
-                    let setting =
-                        ["redirects", "verify", "ca", "expires", "max_age"].contains(&name.as_str());
-                    let help = if table == Table::Health && !setting {
-                        format!("remove it; there are {}", KINDS.join(", "))
-                    } else {
-                        "remove it; it is refused rather than ignored".to_owned()
-                    };
+                    let help = "remove it; it is refused rather than ignored";
                     self.push(here(Diagnostic::new(Code::NotBuilt, message), "not built yet").help(help));
                 }
                 None => {

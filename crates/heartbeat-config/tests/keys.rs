@@ -146,7 +146,7 @@ fn the_words_of_a_key_are_those_that_are_read() {
 
 #[test]
 fn every_key_of_a_later_version_is_refused_by_name() {
-    for (table, names) in [(Table::Limits, &["memory_action"][..]), (Table::Health, &["redirects"])] {
+    for (table, names) in [(Table::Limits, &["memory_action"][..])] {
         for name in names {
             let report = refused(&file(table, name, "\"x\""));
             let named = |message: &str| message.contains(&format!("`{name}`"));

@@ -208,11 +208,8 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB113",
         "[realm.mail]\nhealth = { tls = \"mail.example.org\", verify = false, cert = \"/nowhere/cert.pem\" }\n",
     ),
-    (
-        "probe_not_built",
-        "HB103",
-        "[realm.worker]\nrun = \"worker\"\nhealth = { http = \"http://127.0.0.1/\", redirects = 3 }\n",
-    ),
+    ("probe_of_none", "HB110", "[realm.api]\nrun = \"api\"\nport = 8001\nhealth = []\n"),
+    ("key_not_built", "HB103", "[realm.worker]\nrun = \"worker\"\nlimits.memory_action = \"kill\"\n"),
     ("notify_of_nobody", "HB110", "[realm.mail]\nhealth = { notify = true }\n"),
     (
         "watchdog_alone",

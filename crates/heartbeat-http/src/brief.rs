@@ -73,10 +73,14 @@ impl Rendered {
         (bytes.len() <= MAX_REQUEST_BYTES).then(|| Self { method: method.clone(), bytes: bytes.freeze() })
     }
 
-    /// It goes out at once, whether or not the connection waits for acknowledgements: [`connect_one`](crate::connect_one).
+    /// It goes out at once, whether or not the connection waits for acknowledgements.
     #[must_use]
     pub fn fits_a_segment(&self) -> bool {
         self.bytes.len() <= MAX_SEGMENT_BYTES
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -204,23 +208,38 @@ where
         Pin::new(&mut stream).poll_flush(ctx)
     });
     write.await.map_err(|error| io_failed(&error))?;
+    match first_read(&mut stream).await? {
+        Ok(brief) => Ok(Reply::Brief(brief)),
+        Err(seen) => resume(stream, seen, request).await,
+    }
+}
+
+/// Reads once: a whole answer, or the beginning of one that is not brief.
+pub(crate) async fn first_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> Result<Result<Brief, Bytes>, ExchangeError> {
     let read = poll_fn(|ctx| {
         READ.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut stream).poll_read(ctx, &mut buffer))?;
+            ready!(Pin::new(&mut *stream).poll_read(ctx, &mut buffer))?;
             let read = buffer.filled();
             Poll::Ready(Ok(Brief::read(read).ok_or_else(|| Bytes::copy_from_slice(read))))
         })
     });
-    match read.await.map_err(|error| io_failed(&error))? {
-        Ok(brief) => Ok(Reply::Brief(brief)),
-        Err(seen) if seen.is_empty() => Err(ExchangeError::Closed),
-        Err(seen) => {
-            let mut asked = Request::new(Bytes::new());
-            *asked.method_mut() = request.method.clone();
-            send(Resumed { stream, seen, asked: false, waiting: None }, asked).await.map(Reply::Long)
-        }
+    read.await.map_err(|error| io_failed(&error))
+}
+
+/// Waits for the head of an answer that began with `seen`.
+pub(crate) async fn resume<S>(stream: S, seen: Bytes, request: &Rendered) -> Result<Reply, ExchangeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if seen.is_empty() {
+        return Err(ExchangeError::Closed);
     }
+    let mut asked = Request::new(Bytes::new());
+    *asked.method_mut() = request.method.clone();
+    send(Resumed { stream, seen, asked: false, waiting: None }, asked).await.map(Reply::Long)
 }
 
 /// A connection in the middle of an exchange: the request is out, and the beginning of the answer was read.

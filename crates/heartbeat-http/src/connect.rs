@@ -45,20 +45,6 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
     connect_first(sockets, &found).await
 }
 
-/// Connects to one address by a socket of the system, for a request that fits into a segment: a second one may wait for
-/// the acknowledgement of the first.
-///
-/// # Errors
-/// [`ConnectError`]: it cannot be connected to.
-pub async fn connect_one(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let stream = TcpStream::connect(address).await.map_err(|source| ConnectError::Io { source })?;
-    // Only a socket with the port of the other end can be its own other end.
-    match stream.local_addr() {
-        Ok(local) if local.port() != address.port() => Ok(stream),
-        _ => checked(stream),
-    }
-}
-
 /// Connects to all of `addresses`, each [`ATTEMPT_DELAY`] after the one before, families in turn; the first that
 /// connects wins.
 ///
@@ -104,14 +90,17 @@ pub async fn connect_first(
 
 /// Refuses a connection that the kernel made from a socket to itself.
 fn checked(stream: TcpStream) -> Result<TcpStream, ConnectError> {
-    if let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr())
-        && local == peer
-    {
-        // The port is free again at once: the service that should listen there may be about to bind it.
+    if is_its_own_peer(&stream) { Err(ConnectError::SelfConnected) } else { Ok(stream) }
+}
+
+/// Whether the kernel has connected this socket to itself. Its port is then free again at once when it is dropped: the
+/// service that should listen there may be about to bind it.
+pub(crate) fn is_its_own_peer(stream: &TcpStream) -> bool {
+    let own = matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer);
+    if own {
         let _ = stream.set_zero_linger();
-        return Err(ConnectError::SelfConnected);
     }
-    Ok(stream)
+    own
 }
 
 /// Waits until one of the attempts ends, and removes it.

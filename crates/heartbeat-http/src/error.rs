@@ -5,6 +5,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+const REACHED_ITSELF: &str = "the connection reached itself: nothing listens there";
+
 /// Why a name has no address.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -65,7 +67,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(error) => error.fmt(f),
-            Self::SelfConnected => f.write_str("the connection reached itself: nothing listens there"),
+            Self::SelfConnected => f.write_str(REACHED_ITSELF),
             Self::Io { source } => write!(f, "{source}"),
         }
     }
@@ -101,6 +103,8 @@ pub enum ExchangeError {
         /// The reason in plain words.
         why: String,
     },
+    /// The request came back, since the kernel has connected the socket to itself: nothing listens there.
+    SelfConnected,
     /// The server closed the connection before the head of an answer was complete.
     Closed,
     /// The server ended the body before its end.
@@ -124,6 +128,7 @@ impl fmt::Display for ExchangeError {
         match self {
             Self::Io { source } => write!(f, "{source}"),
             Self::Tls { why } => write!(f, "the server ended the TLS session: {why}"),
+            Self::SelfConnected => f.write_str(REACHED_ITSELF),
             Self::Closed => f.write_str("closed before an answer"),
             Self::Cut => f.write_str("the server cut its answer short"),
             Self::Ended { why } => write!(f, "the server ended the exchange: {why}"),

@@ -5,8 +5,9 @@
 //! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
 //! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate.
 //! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
-//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks. [`send_rendered`] does the same for a request that is sent many times, at a fraction of the
-//! cost where the answer is small. With the feature `http2`, `send_http2` does the same over HTTP/2. [`daemon_socket`] is
+//! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks.
+//! [`send_rendered`] does the same for a request that is sent many times, at a fraction of the cost where the answer is
+//! small, and [`ask`] for one with a connection of its own. With the feature `http2`, `send_http2` does the same over HTTP/2. [`daemon_socket`] is
 //! where the heartbeatd of this user takes requests.
 //!
 //! # What it is not
@@ -30,6 +31,7 @@
 //! ```
 
 mod address;
+mod ask;
 mod brief;
 mod connect;
 mod daemon_socket;
@@ -44,8 +46,9 @@ mod stream;
 mod tls;
 
 pub use address::Address;
+pub use ask::{Asked, ask};
 pub use brief::{Brief, Rendered, Reply, send_rendered};
-pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first, connect_one};
+pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first};
 pub use daemon_socket::{SOCKET_VARIABLE, SYSTEM_SOCKET, daemon_socket};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
 pub use exchange::{Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, OpenResponse, send};

@@ -63,28 +63,34 @@ impl Condition {
             |detail: String| Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::Body, detail));
         match self {
             Self::Contains(text) if contains(body, text.as_bytes()) => Ok(()),
-            Self::Contains(text) => failed(format!("the body does not contain {text:?}")),
+            Self::Contains(text) => failed(format!("the body does not contain {}", crate::expected(text))),
             #[cfg(feature = "regex")]
             Self::Matches(pattern) if pattern.is_match(body) => Ok(()),
             #[cfg(feature = "regex")]
-            Self::Matches(pattern) => failed(format!("the body does not match /{}/", pattern.as_str())),
+            Self::Matches(pattern) => {
+                failed(format!("the body does not match {}", quoted(&format!("/{pattern}/"))))
+            }
             Self::Json { pointer, expected, compared } => {
+                let wanted = match compared {
+                    Expectation::Text(_) if expected.is_string() => quoted(&expected.to_string()),
+                    _ => expected.to_string(),
+                };
                 let missing = |what: &str| {
-                    let detail = format!("{what}; expected {expected} at {pointer:?}");
+                    let detail = format!("{what}; expected {wanted} at {pointer:?}");
                     Broken::fail(FailReason::ConditionMissing, ProbePhase::Body, detail)
                 };
                 let json: Value =
                     serde_json::from_slice(body).map_err(|_| missing("the body is not JSON"))?;
                 match json.pointer(pointer) {
                     Some(found) if holds(found, expected, compared) => Ok(()),
-                    Some(_) if !shows => failed(format!("{pointer} is not {expected}")),
+                    Some(_) if !shows => failed(format!("{pointer} is not {wanted}")),
                     Some(found) => {
                         let mut shown = found.to_string();
                         if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN_CHARS) {
                             shown.truncate(end);
                             shown.push('…');
                         }
-                        failed(format!("{pointer} is {}, not {expected}", quoted(&shown)))
+                        failed(format!("{pointer} is {}, not {wanted}", quoted(&shown)))
                     }
                     None => Err(missing("nothing there")),
                 }

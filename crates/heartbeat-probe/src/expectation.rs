@@ -74,15 +74,35 @@ impl Expectation {
     /// Checks a text that a server answered: a number that satisfies the comparison, or a text that contains the
     /// expected one. The error says what is wrong with it, without repeating it.
     #[cfg(any(feature = "redis", feature = "postgres"))]
-    pub(crate) fn check(&self, found: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, found: &str) -> Result<(), Unmet<'_>> {
         match self {
             Self::Text(text) if found.contains(text.as_str()) => Ok(()),
-            Self::Text(text) => Err(format!("does not contain {text:?}")),
+            Self::Text(text) => Err(Unmet::Without { text }),
             Self::Number(comparison) => match found.trim().parse() {
                 Ok(number) if comparison.holds(number) => Ok(()),
-                Ok(_) => Err(format!("is not {comparison}")),
-                Err(_) => Err("is not a number".to_owned()),
+                Ok(_) => Err(Unmet::Other { comparison: *comparison }),
+                Err(_) => Err(Unmet::NoNumber),
             },
+        }
+    }
+}
+
+/// What is wrong with a text that a server answered.
+#[cfg(any(feature = "redis", feature = "postgres"))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Unmet<'e> {
+    Without { text: &'e str },
+    Other { comparison: Comparison },
+    NoNumber,
+}
+
+#[cfg(any(feature = "redis", feature = "postgres"))]
+impl std::fmt::Display for Unmet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Without { text } => write!(f, "does not contain {}", crate::expected(text)),
+            Self::Other { comparison } => write!(f, "is not {comparison}"),
+            Self::NoNumber => f.write_str("is not a number"),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Look {
                 return Err(Broken { outcome: fail(FailReason::BodyTooLarge), detail });
             }
             if !contains(&body, text.as_bytes()) {
-                let detail = format!("does not contain {text:?}");
+                let detail = format!("does not contain {}", crate::expected(text));
                 return Err(Broken { outcome: fail(FailReason::ConditionFailed), detail });
             }
         }

@@ -102,7 +102,7 @@ impl GrpcProbe {
         let began = clock::now();
         let broken = |phase| move |error| exchange_broken(&error, phase);
         let answer = send_http2(stream, request).await.map_err(broken(ProbePhase::FirstByte))?;
-        progress.times.first_byte = Some(clock::now().since(began));
+        progress.took(ProbePhase::FirstByte, began);
         let Http2Answer { head, mut body } = answer;
         progress.note('<', format_args!("HTTP/2 {}", head.status));
         progress.note_headers('<', &head.headers);
@@ -113,7 +113,7 @@ impl GrpcProbe {
         progress.phase = ProbePhase::Body;
         let began = clock::now();
         let (message, trailers) = body.read(MAX_ANSWER_BYTES).await.map_err(broken(ProbePhase::Body))?;
-        progress.times.body = Some(clock::now().since(began));
+        progress.took(ProbePhase::Body, began);
         progress.note_headers('<', &trailers);
         // An answer without a message has everything in its head.
         let status = [&trailers, &head.headers].into_iter().find_map(Status::read);

@@ -2,58 +2,37 @@
 
 use std::time::Duration;
 
-use ::http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT,
-};
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use ::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
-use heartbeat_http::{Brief, OpenResponse, Rendered, Reply, send, send_rendered};
+use heartbeat_http::{Brief, OpenResponse, Reply};
 use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::kind::talks;
+use crate::kind::Kind;
 use crate::measure::{Progress, Seen};
+use crate::redirect::{Hop, Redirects, is_followed, shown_location};
+#[cfg(feature = "tls")]
+use crate::request::ALPN;
+use crate::request::{HttpRequest, Scheme};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json, is_json_value};
-use crate::target::{Broken, Endpoint, Target, exchange_broken};
+use crate::target::{Broken, Target, exchange_broken};
 use crate::tcp::contains;
 use crate::verdict::{Verdict, reported};
-use crate::{AGENT, HttpError, StatusSet, clock};
+use crate::{HttpError, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Lines of a body that are noted in an explanation.
 const MAX_NOTED_LINES: usize = 20;
-/// Port of an `http://` URL that names none.
-const HTTP_PORT: u16 = 80;
-/// Port of an `https://` URL that names none.
-const HTTPS_PORT: u16 = 443;
-/// The protocol that is offered in a TLS handshake.
-#[cfg(feature = "tls")]
-const ALPN: &[u8] = b"http/1.1";
-
-/// The scheme of a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
-/// One HTTP/1.1 request, `Connection: close`, no redirects, no proxy, no cookies.
+/// One HTTP/1.1 request, `Connection: close`, no proxy, no cookies, and no redirects unless
+/// [`with_redirects`](Self::with_redirects) permits some.
 ///
 /// ```
 /// use heartbeat_probe::{HttpProbe, Probe, StatusSet};
@@ -63,14 +42,10 @@ impl Scheme {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    scheme: Scheme,
     target: Target,
-    path: String,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-    /// The request as it is sent, where it is a common one.
-    rendered: Option<Rendered>,
+    request: HttpRequest,
+    /// Whether it follows redirects, and how.
+    redirects: Option<Box<Redirects>>,
     expected: Box<Expected>,
 }
 
@@ -86,6 +61,9 @@ struct Expected {
 }
 
 impl HttpProbe {
+    /// Most redirects that a measurement follows.
+    pub const MAX_REDIRECTS: u8 = 10;
+
     /// `GET` of an `http://` or `https://` URL, passing with any 2xx. `http://unix:/run/app.sock:/api/health/` goes to
     /// a Unix socket. HTTPS trusts the system's roots unless [`with_tls`](Self::with_tls) says otherwise.
     ///
@@ -93,17 +71,16 @@ impl HttpProbe {
     /// [`HttpError`]: not a URL, a scheme that is not built, or no root certificates on this machine.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only TLS changes it"))]
-        let (scheme, mut probe) = Self::plain(url)?;
-        match scheme {
-            Scheme::Http => Ok(probe),
+        let (mut target, request) = HttpRequest::get(url)?;
+        if request.scheme == Scheme::Https {
             #[cfg(feature = "tls")]
-            Scheme::Https => {
-                probe.target.secure = Some(Secure::new(&TlsOptions::default(), Some(ALPN))?);
-                Ok(probe)
+            {
+                target.secure = Some(Secure::new(&TlsOptions::default(), Some(ALPN))?);
             }
             #[cfg(not(feature = "tls"))]
-            Scheme::Https => Err(HttpError::Scheme { url: url.to_owned(), scheme: "https".to_owned() }),
+            return Err(HttpError::Scheme { url: url.to_owned(), scheme: "https".to_owned() });
         }
+        Ok(Self::of(target, request))
     }
 
     /// As [`new`](Self::new) for an `https://` URL, with other roots, a client certificate, or another name to verify.
@@ -112,51 +89,22 @@ impl HttpProbe {
     /// As for [`new`](Self::new), and when a file cannot be used or the URL is not `https://`.
     #[cfg(feature = "tls")]
     pub fn with_tls(url: &str, options: &TlsOptions) -> Result<Self, HttpError> {
-        let (scheme, mut probe) = Self::plain(url)?;
-        if scheme == Scheme::Http {
+        let (mut target, request) = HttpRequest::get(url)?;
+        if request.scheme == Scheme::Http {
             return Err(HttpError::NotHttps { url: url.to_owned() });
         }
-        probe.target.secure = Some(Secure::new(options, Some(ALPN))?);
-        Ok(probe)
+        target.secure = Some(Secure::new(options, Some(ALPN))?);
+        Ok(Self::of(target, request))
     }
 
-    fn plain(url: &str) -> Result<(Scheme, Self), HttpError> {
-        let refused = || HttpError::Url { url: url.to_owned() };
-        let (scheme, rest) = url.split_once("://").ok_or_else(refused)?;
-        let (known, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (Scheme::Http, HTTP_PORT),
-            "https" => (Scheme::Https, HTTPS_PORT),
-            _ => return Err(HttpError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
-        };
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (authority, path) = Target::split(rest);
-        let target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        path.parse::<::http::uri::PathAndQuery>().map_err(|_| refused())?;
-        let mut headers = HeaderMap::new();
-        let host = target.endpoint().host_header(default_port);
-        headers.insert(HOST, host.parse().map_err(|_| refused())?);
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        let probe = Self {
-            scheme: known,
-            target,
-            path,
-            method: Method::GET,
-            headers,
-            body: Bytes::new(),
-            rendered: None,
-            expected: Box::default(),
-        };
-        Ok((known, probe.render()))
+    fn of(target: Target, request: HttpRequest) -> Self {
+        Self { target, request, redirects: None, expected: Box::default() }
     }
 
-    fn render(mut self) -> Self {
-        self.rendered = Rendered::new(&self.method, &self.path, &self.headers, &self.body);
-        self.target.is_written_once = self.rendered.as_ref().is_some_and(Rendered::fits_a_segment);
-        self
+    fn with_request(self, change: impl FnOnce(&mut HttpRequest)) -> Self {
+        let Self { mut request, .. } = self;
+        change(&mut request);
+        Self { request: request.render(), ..self }
     }
 
     /// Sends another method than GET.
@@ -165,27 +113,27 @@ impl HttpProbe {
     /// [`HttpError::Method`] when it is not a token.
     pub fn with_method(self, method: &str) -> Result<Self, HttpError> {
         let refused = |_| HttpError::Method { method: method.to_owned() };
-        Ok(Self { method: method.parse().map_err(refused)?, ..self }.render())
+        let method = method.parse().map_err(refused)?;
+        Ok(self.with_request(|request| request.method = method))
     }
 
     /// Adds a header, or replaces one of the defaults.
     ///
     /// # Errors
     /// [`HttpError::Header`] when it cannot be sent.
-    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, HttpError> {
+    pub fn with_header(self, name: &str, value: &str) -> Result<Self, HttpError> {
         let refused = || HttpError::Header { name: name.to_owned() };
         let header: HeaderName = name.parse().map_err(|_| refused())?;
         let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
         // The value may be a secret, which Debug must not show.
         value.set_sensitive(true);
-        self.headers.insert(header, value);
-        Ok(self.render())
+        Ok(self.with_request(|request| drop(request.headers.insert(header, value))))
     }
 
     /// Sends this body with the request.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..self }.render()
+        self.with_request(|request| request.body = body.into())
     }
 
     /// Sets the statuses that pass.
@@ -246,40 +194,66 @@ impl HttpProbe {
         self
     }
 
-    fn url(&self) -> String {
-        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
-        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
+    /// Follows so many redirects at most, within the same deadline. [`MAX_REDIRECTS`](Self::MAX_REDIRECTS) are followed
+    /// where this says more. Never followed: a redirect from HTTPS to HTTP, to a URL that was asked before, to a Unix
+    /// socket, to a link-local address, and one from elsewhere to this host. Headers that were
+    /// [added](Self::with_header), a body and a client certificate stay with their host.
+    #[must_use]
+    pub fn with_redirects(self, most: u8) -> Self {
+        let most = most.min(Self::MAX_REDIRECTS);
+        Self { redirects: (most > 0).then(|| Box::new(Redirects::new(most))), ..self }
     }
 
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
-        let stream = self.target.connect(progress).await?;
-        progress.sent_unnoted = true;
-        let began = clock::now();
-        let reply = match &self.rendered {
-            Some(rendered) => send_rendered(stream, rendered).await,
-            None => send(stream, self.request()?).await.map(Reply::Long),
-        };
-        let reply = reply.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
-        progress.times.first_byte = Some(clock::now().since(began));
-        let answer = match reply {
+        let answer = match self.request.exchange(&self.target, progress).await? {
             Reply::Brief(brief) if !progress.notes_passes() && self.passes(&brief) => {
                 progress.times.body = (!self.expected.body_unread).then_some(Duration::ZERO);
                 return Ok((Outcome::Pass, brief.status().as_str().to_owned()));
             }
             reply => OpenResponse::from(reply),
         };
-        progress.sent_unnoted = false;
-        self.note_sent(progress);
-        progress.note('<', format_args!("{:?} {}", answer.head.version, answer.head.status));
-        progress.note_headers('<', &answer.head.headers);
-        self.evaluate(answer, progress).await
+        self.request.note_answer(&answer, progress);
+        if let Some(redirects) = &self.redirects {
+            return Box::pin(self.follow(redirects, answer, progress)).await;
+        }
+        self.evaluate(answer, self.target.is_trusted(), progress).await
     }
 
-    fn note_sent(&self, progress: &Progress<'_>) {
-        let (path, query) =
-            self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?(hidden)"));
-        progress.note('>', format_args!("{} {path}{query} HTTP/1.1", self.method));
-        progress.note_headers('>', &self.headers);
+    /// The answer is a redirect that would not pass.
+    fn leads_on(&self, answer: &OpenResponse) -> bool {
+        let status = answer.head.status;
+        !self.expected.status.contains(status.as_u16())
+            && is_followed(status)
+            && answer.head.headers.contains_key(LOCATION)
+    }
+
+    /// Goes where `answer` leads, and evaluates what is there.
+    async fn follow(
+        &self,
+        redirects: &Redirects,
+        mut answer: OpenResponse,
+        progress: &mut Progress<'_>,
+    ) -> Seen {
+        let mut hop = Hop::first(&self.target, &self.request);
+        while self.leads_on(&answer) {
+            let refused = unexpected(answer.head.status, &answer.head.headers);
+            let next = match hop.next(&answer.head, redirects) {
+                Ok(next) => next,
+                Err(why) => {
+                    return Err(Broken {
+                        detail: format!("{}, not followed: {why}", refused.detail),
+                        ..refused
+                    });
+                }
+            };
+            drop(answer);
+            let reply = next.request.exchange(&next.target, progress).await;
+            answer = reply.map_err(|broken| next.blamed(broken))?.into();
+            next.request.note_answer(&answer, progress);
+            hop = next;
+        }
+        let seen = self.evaluate(answer, hop.target.is_trusted(), progress).await;
+        seen.map_err(|broken| hop.blamed(broken))
     }
 
     /// Whether an answer is all that is expected, and there is nothing to say about it.
@@ -297,21 +271,11 @@ impl HttpProbe {
             || (conditions.iter().all(|condition| condition.check(body, trusted).is_ok()) && is_silent())
     }
 
-    fn request(&self) -> Result<Request<Bytes>, Broken> {
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = self.method.clone();
-        // The constructor has checked that it parses.
-        *request.uri_mut() = self.path.parse().map_err(|_| {
-            Broken::fail(FailReason::Protocol, ProbePhase::FirstByte, "the path cannot be sent")
-        })?;
-        *request.headers_mut() = self.headers.clone();
-        Ok(request)
-    }
-
-    async fn evaluate(&self, mut answer: OpenResponse, progress: &mut Progress<'_>) -> Seen {
+    /// The verdict for an answer, of a target that the configuration names or not.
+    async fn evaluate(&self, mut answer: OpenResponse, trusted: bool, progress: &mut Progress<'_>) -> Seen {
         let (status, headers) = (answer.head.status, &answer.head.headers);
         if !self.expected.status.contains(status.as_u16()) {
-            return Err(self.refused(answer, progress).await);
+            return Err(refused(answer, trusted, progress).await);
         }
         self.check_headers(headers)?;
         let passed = status.as_u16().to_string();
@@ -325,15 +289,14 @@ impl HttpProbe {
         for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
             progress.note('<', format_args!("{line}"));
         }
-        progress.times.body = Some(clock::now().since(began));
+        progress.took(ProbePhase::Body, began);
         if !whole && !self.expected.conditions.is_empty() {
             let detail =
                 format!("longer than {} KiB, and a condition needs all of it", MAX_BODY_BYTES / 1024);
             return Err(Broken::fail(FailReason::BodyTooLarge, ProbePhase::Body, detail));
         }
-        self.check(headers, &body)?;
-        let verdict =
-            (is_json(headers) && whole).then(|| reported(&body, self.target.is_trusted())).flatten();
+        self.check(headers, &body, trusted)?;
+        let verdict = (is_json(headers) && whole).then(|| reported(&body, trusted)).flatten();
         let Some((verdict, text)) = verdict else { return Ok((Outcome::Pass, passed)) };
         let detail = match text.split_once(": ") {
             Some((what, words)) => format!("{passed}: {what}: {}", quoted(words)),
@@ -341,38 +304,13 @@ impl HttpProbe {
         };
         match verdict {
             // An untrusted target must not move the deadline of its own start.
-            Verdict::Starting if !self.target.is_trusted() => Ok((Outcome::Pass, passed)),
+            Verdict::Starting if !trusted => Ok((Outcome::Pass, passed)),
             Verdict::Starting => Err(Broken::fail(FailReason::StartingUp, ProbePhase::Body, detail)),
             Verdict::Degraded(DegradedReason::ReportedDown) if self.expected.reported_down_fails => {
                 Err(Broken::fail(FailReason::ReportedDown, ProbePhase::Body, detail))
             }
             Verdict::Degraded(reason) => Ok((Outcome::Degraded(reason), detail)),
         }
-    }
-
-    /// The verdict for an answer whose status does not pass, with what its body says.
-    async fn refused(&self, mut answer: OpenResponse, progress: &mut Progress<'_>) -> Broken {
-        let headers = &answer.head.headers;
-        let mut verdict = unexpected(answer.head.status, headers);
-        if !self.target.is_trusted() {
-            return verdict;
-        }
-        progress.settle(verdict.clone());
-        let Some((body, whole)) = snippet::read(headers, &mut answer.body).await else { return verdict };
-        for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
-            progress.note('<', format_args!("{line}"));
-        }
-        let json = is_json(headers) && whole;
-        let said = json.then(|| reported(&body, true)).flatten();
-        if matches!(said, Some((Verdict::Starting, _))) {
-            let phase = Some(ProbePhase::FirstByte);
-            verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
-        }
-        // A summary only where the body names what is wrong; otherwise its own words say more.
-        let named = said.map(|(_, text)| text).filter(|text| text.contains(": "));
-        let words = named.or_else(|| snippet::of(headers, &body, whole));
-        add(&mut verdict.detail, words.map(|words| quoted(&words)));
-        verdict
     }
 
     /// Checks all conditions on the headers.
@@ -384,7 +322,7 @@ impl HttpProbe {
                 return Err(Broken::fail(FailReason::ConditionMissing, ProbePhase::FirstByte, detail));
             }
             if !values.any(|value| contains(value.as_bytes(), expected.as_bytes())) {
-                let detail = format!("the header `{name}` does not contain {expected:?}");
+                let detail = format!("the header `{name}` does not contain {}", crate::expected(expected));
                 return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
             }
         }
@@ -392,8 +330,7 @@ impl HttpProbe {
     }
 
     /// Checks all conditions on the body.
-    fn check(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Broken> {
-        let trusted = self.target.is_trusted();
+    fn check(&self, headers: &HeaderMap, body: &[u8], trusted: bool) -> Result<(), Broken> {
         let failed =
             self.expected.conditions.iter().find_map(|condition| condition.check(body, trusted).err());
         let Some(mut broken) = failed else { return Ok(()) };
@@ -409,28 +346,62 @@ impl HttpProbe {
     }
 }
 
-talks!(HttpProbe, http => ProbeKind::Http, http.url(), |http, progress| http.note_sent(progress));
+impl Kind for HttpProbe {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Http
+    }
+
+    fn target(&self) -> String {
+        self.request.url(&self.target)
+    }
+
+    fn connection(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
+    fn connection_mut(&mut self) -> Option<&mut Target> {
+        Some(&mut self.target)
+    }
+
+    fn note_sent(&self, progress: &Progress<'_>) {
+        self.request.note(progress);
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.talk(progress).await
+    }
+}
+
+/// The verdict for an answer whose status does not pass, with what its body says.
+async fn refused(mut answer: OpenResponse, trusted: bool, progress: &mut Progress<'_>) -> Broken {
+    let headers = &answer.head.headers;
+    let mut verdict = unexpected(answer.head.status, headers);
+    if !trusted {
+        return verdict;
+    }
+    progress.settle(verdict.clone());
+    let Some((body, whole)) = snippet::read(headers, &mut answer.body).await else { return verdict };
+    for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
+        progress.note('<', format_args!("{line}"));
+    }
+    let json = is_json(headers) && whole;
+    let said = json.then(|| reported(&body, true)).flatten();
+    if matches!(said, Some((Verdict::Starting, _))) {
+        let phase = Some(ProbePhase::FirstByte);
+        verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
+    }
+    // A summary only where the body names what is wrong; otherwise its own words say more.
+    let named = said.map(|(_, text)| text).filter(|text| text.contains(": "));
+    let words = named.or_else(|| snippet::of(headers, &body, whole));
+    add(&mut verdict.detail, words.map(|words| quoted(&words)));
+    verdict
+}
 
 fn add(detail: &mut String, words: Option<String>) {
     if let Some(words) = words {
         detail.push_str(": ");
         detail.push_str(&words);
     }
-}
-
-/// A location without the parts that may hold a secret: its user, its query, its fragment.
-fn shown_location(location: &str) -> String {
-    let end = location.find(['?', '#']).unwrap_or(location.len());
-    let (shown, hidden) = location.split_at(end);
-    let ellipsis = match hidden.chars().next() {
-        Some('?') => "?(hidden)",
-        Some(_) => "#(hidden)",
-        None => "",
-    };
-    let Some((scheme, rest)) = shown.split_once("//") else { return format!("{shown}{ellipsis}") };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}//{host}{path}{ellipsis}")
 }
 
 fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
@@ -457,21 +428,6 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Kind as _;
-
-    #[test]
-    fn a_location_is_shown_without_its_user_query_and_fragment() {
-        for (location, shown) in [
-            ("http://elsewhere/", "http://elsewhere/"),
-            ("/login/?next=/&token=canary", "/login/?(hidden)"),
-            ("/login/#token=canary?x", "/login/#(hidden)"),
-            ("https://ada:canary@elsewhere:8443/@b?token=canary", "https://elsewhere:8443/@b?(hidden)"),
-            ("//ada:c@nary@elsewhere", "//elsewhere"),
-            ("//elsewhere?to=http://ada:canary@b/", "//elsewhere?(hidden)"),
-        ] {
-            assert_eq!(shown_location(location), shown);
-        }
-    }
 
     #[test]
     fn urls_are_taken_apart_or_refused() {

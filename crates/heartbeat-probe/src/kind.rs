@@ -45,9 +45,9 @@ pub(crate) trait Kind {
 }
 
 /// The `impl Kind` of a probe that talks to one server: its kind, its target for people, its field `target`, its method
-/// `talk`.
+/// `talk`. The conversation has memory of its own: a measurement has room for the most common one, which is HTTP.
 macro_rules! talks {
-    ($probe:ty, $own:ident => $kind:expr, $target:expr $(, |$noting:ident, $progress:ident| $note:expr)?) => {
+    ($probe:ty, $own:ident => $kind:expr, $target:expr) => {
         impl crate::kind::Kind for $probe {
             fn kind(&self) -> heartbeat_status::ProbeKind {
                 let $own = self;
@@ -68,13 +68,8 @@ macro_rules! talks {
                 Some(&mut self.target)
             }
 
-            $(fn note_sent(&self, $progress: &crate::measure::Progress<'_>) {
-                let $noting = self;
-                $note
-            })?
-
             async fn observe(&self, progress: &mut crate::measure::Progress<'_>) -> crate::measure::Seen {
-                self.talk(progress).await
+                Box::pin(self.talk(progress)).await
             }
         }
     };

@@ -57,10 +57,14 @@ mod network;
 mod postgres;
 mod probe;
 mod process;
+#[cfg(feature = "http")]
+mod redirect;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "http")]
 mod registration;
+#[cfg(feature = "http")]
+mod request;
 #[cfg(feature = "tls")]
 mod secure;
 #[cfg(any(feature = "grpc", feature = "redis", feature = "postgres"))]
@@ -125,6 +129,11 @@ pub use url::UrlError;
 /// How probes name themselves to servers.
 #[cfg(any(feature = "http", feature = "grpc"))]
 const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
+
+/// An expected text in a detail. It is a text of the configuration, which not every reader of a detail may read.
+fn expected(text: &str) -> String {
+    heartbeat_status::printed::quoted(&format!("{text:?}"))
+}
 
 /// The examples of the README, as tests.
 #[cfg(all(doctest, feature = "tower"))]

@@ -101,6 +101,20 @@ impl Progress<'_> {
         }
     }
 
+    /// A phase that began then is over. The times of several requests add up.
+    pub(crate) fn took(&mut self, phase: ProbePhase, began: Instant) {
+        let times = &mut self.times;
+        let time = match phase {
+            ProbePhase::Queue => &mut times.queue,
+            ProbePhase::Resolve => &mut times.resolve,
+            ProbePhase::Connect => &mut times.connect,
+            ProbePhase::Tls => &mut times.tls,
+            ProbePhase::FirstByte => &mut times.first_byte,
+            ProbePhase::Body => &mut times.body,
+        };
+        *time = Some(time.unwrap_or_default() + clock::now().since(began));
+    }
+
     /// Fixes the verdict and its latency: the deadline no longer changes them.
     pub(crate) fn settle(&mut self, verdict: Broken) {
         self.settled = Some((verdict, clock::now()));

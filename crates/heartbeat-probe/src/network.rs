@@ -13,6 +13,12 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
+/// The addresses by which this host reaches itself.
+const LOOPBACK: [Network; 2] = [
+    Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
+    Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
+];
+
 /// A network as `10.0.0.0/8`, `fd00::/8`, or one address.
 ///
 /// ```
@@ -131,6 +137,8 @@ impl fmt::Display for Network {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     listed: Vec<Network>,
+    /// Permitted in no case, though listed.
+    except: Vec<Network>,
 }
 
 /// The address may not be connected to.
@@ -167,13 +175,15 @@ impl Networks {
     /// `127.0.0.0/8` and `::1`.
     #[must_use]
     pub fn loopback() -> Self {
-        let (v4, v6) = (Ipv4Addr::new(127, 0, 0, 0), Ipv6Addr::LOCALHOST);
-        Self {
-            listed: vec![
-                Network { address: v4.into(), prefix: 8 },
-                Network { address: v6.into(), prefix: 128 },
-            ],
-        }
+        Self { listed: LOOPBACK.to_vec(), except: Vec::new() }
+    }
+
+    /// All that a list can permit, with this host or without it.
+    #[cfg(feature = "http")]
+    pub(crate) fn anywhere(with_this_host: bool) -> Self {
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let listed = [v4, v6].map(|address| Network { address, prefix: 0 }).to_vec();
+        Self { listed, except: if with_this_host { Vec::new() } else { LOOPBACK.to_vec() } }
     }
 
     /// Adds a network to the list.
@@ -192,14 +202,13 @@ impl Networks {
         if let Some(why) = never_permitted(address) {
             return Err(Denied { address: Some(address), why, permanent: true });
         }
-        if self.listed.iter().any(|network| network.contains(address)) {
-            return Ok(());
-        }
-        Err(Denied {
-            address: Some(address),
-            why: "is in none of the networks that it may connect to",
-            permanent: false,
-        })
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+        let why = match (is_in(&self.listed), is_in(&self.except)) {
+            (true, false) => return Ok(()),
+            (true, true) => "is this host, and the redirect comes from elsewhere",
+            (false, _) => "is in none of the networks that it may connect to",
+        };
+        Err(Denied { address: Some(address), why, permanent: false })
     }
 }
 

@@ -60,7 +60,7 @@ impl Secure {
         };
         let shaken = self.tls.handshake(stream, host, self.alpn, unix_s).await;
         let secured = shaken.map_err(|error| unsecured(&error, shows))?;
-        progress.times.tls = Some(clock::now().since(began));
+        progress.took(ProbePhase::Tls, began);
         let note = self.note(&secured.certificate, unix_s, shows);
         progress.note('*', format_args!("TLS: {}{}", note.text, note.origin));
         progress.certificate = Some(note);

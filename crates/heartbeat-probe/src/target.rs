@@ -1,17 +1,19 @@
 //! The target of a probe: an address or a Unix socket, the networks it may be in, the sockets that reach it, and TLS.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_http::{
-    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, connect_one, is_shortage,
+    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
 };
+#[cfg(feature = "http")]
+use heartbeat_http::{Asked, Rendered, ask};
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::clock;
 use crate::measure::Progress;
@@ -29,8 +31,6 @@ pub(crate) struct Target {
     /// The networks it may be in; `None` for all.
     within: Option<Arc<Networks>>,
     through: Through,
-    /// All that is sent over a connection without TLS is a single write.
-    pub(crate) is_written_once: bool,
     #[cfg(feature = "tls")]
     pub(crate) secure: Option<Secure>,
 }
@@ -87,7 +87,6 @@ impl Target {
             endpoint,
             within: None,
             through: Through::default(),
-            is_written_once: false,
             #[cfg(feature = "tls")]
             secure: None,
         })
@@ -123,6 +122,28 @@ impl Target {
         Ok(())
     }
 
+    /// It is no Unix socket.
+    #[cfg(feature = "http")]
+    pub(crate) const fn is_in_a_network(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Network(_))
+    }
+
+    /// Makes `other` a target to which a server at this one may lead: with the same sockets, and within the same networks.
+    /// Where this one has none, another host must not be this host, unless this one is, and is not trusted.
+    #[cfg(feature = "http")]
+    pub(crate) fn lead_to(&self, other: &mut Self) -> Result<(), Denied> {
+        other.through = self.through.clone();
+        let host = |target: &Self| match &target.endpoint {
+            Endpoint::Network(address) => Some(address.host().to_ascii_lowercase()),
+            Endpoint::Unix(_) => None,
+        };
+        match &self.within {
+            Some(networks) => other.restrict(Arc::clone(networks)),
+            None if host(self) == host(other) => Ok(()),
+            None => other.restrict(Arc::new(Networks::anywhere(self.is_on_this_host()))),
+        }
+    }
+
     /// Replaces the system's sockets.
     pub(crate) fn through(&mut self, sockets: Arc<dyn Sockets>) {
         self.through = Through(Some(sockets));
@@ -151,7 +172,16 @@ impl Target {
     /// Resolves, connects, and shakes hands where the target speaks TLS from the first byte. `progress` names the
     /// current phase, to which a missed deadline is attributed.
     pub(crate) async fn connect(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
-        let stream = self.open(progress).await?;
+        let addresses = self.addresses(progress).await?;
+        self.connect_to(&addresses, progress).await
+    }
+
+    async fn connect_to(
+        &self,
+        addresses: &[SocketAddr],
+        progress: &mut Progress<'_>,
+    ) -> Result<Stream, Broken> {
+        let stream = self.open_to(addresses, progress).await?;
         #[cfg(feature = "tls")]
         let stream = self.secure(stream, progress).await?;
         progress.phase = ProbePhase::FirstByte;
@@ -168,73 +198,94 @@ impl Target {
     }
 
     /// Resolves and connects, without TLS.
+    #[cfg(feature = "postgres")]
     pub(crate) async fn open(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
-        let address = match &self.endpoint {
-            Endpoint::Network(address) => address,
+        let addresses = self.addresses(progress).await?;
+        self.open_to(&addresses, progress).await
+    }
+
+    async fn open_to(&self, addresses: &[SocketAddr], progress: &mut Progress<'_>) -> Result<Stream, Broken> {
+        progress.phase = ProbePhase::Connect;
+        let began = clock::now();
+        let stream = match &self.endpoint {
             Endpoint::Unix(path) => {
-                progress.phase = ProbePhase::Connect;
-                let began = clock::now();
-                let stream = UnixStream::connect(path).await.map_err(|error| unix_broken(&error))?;
-                progress.times.connect = Some(clock::now().since(began));
-                progress.phase = ProbePhase::FirstByte;
-                return Ok(Stream::Unix(stream));
+                Stream::Unix(UnixStream::connect(path).await.map_err(|error| unix_broken(&error))?)
+            }
+            Endpoint::Network(_) => {
+                let connected = connect_first(self.sockets(), addresses).await;
+                let stream = connected.map_err(|error| no_connection(error, addresses, progress))?;
+                let peer = if let [only] = *addresses { Some(only) } else { stream.peer_addr().ok() };
+                if let Some(peer) = peer {
+                    progress.note_peer(peer);
+                }
+                Stream::Tcp(stream)
             }
         };
-        let sockets: &dyn Sockets = self.through.0.as_deref().unwrap_or(&SYSTEM);
+        progress.took(ProbePhase::Connect, began);
+        progress.phase = ProbePhase::FirstByte;
+        Ok(stream)
+    }
+
+    /// Connects as [`connect`](Self::connect) does, and sends `request` with the connection where one socket of the system
+    /// does both.
+    #[cfg(feature = "http")]
+    pub(crate) async fn line<'r>(
+        &self,
+        request: Option<&'r Rendered>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Line<'r>, Broken> {
+        let addresses = self.addresses(progress).await?;
+        let at_once = |request: &&Rendered| request.fits_a_segment() && self.is_plain();
+        let (Some(request), [only]) = (request.filter(at_once), &*addresses) else {
+            return Box::pin(self.connect_to(&addresses, progress)).await.map(Line::Open);
+        };
+        progress.phase = ProbePhase::Connect;
+        let began = clock::now();
+        let asked = ask(*only, request).await.map_err(|error| no_connection(error, &addresses, progress))?;
+        progress.took(ProbePhase::Connect, began);
+        progress.note_peer(*only);
+        progress.phase = ProbePhase::FirstByte;
+        Ok(Line::Asked(asked))
+    }
+
+    fn sockets(&self) -> &dyn Sockets {
+        self.through.0.as_deref().unwrap_or(&SYSTEM)
+    }
+
+    /// A socket of the system, without TLS.
+    #[cfg(feature = "http")]
+    fn is_plain(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.secure.is_some() {
+            return false;
+        }
+        self.through.0.is_none()
+    }
+
+    /// Resolves the target to the addresses that may be connected to: at least one, but none for a Unix socket.
+    async fn addresses(&self, progress: &mut Progress<'_>) -> Result<Addresses, Broken> {
+        let Endpoint::Network(address) = &self.endpoint else { return Ok(Addresses::Many(Vec::new())) };
         progress.phase = ProbePhase::Resolve;
-        let literal;
-        let found: Cow<'_, [SocketAddr]> = match address.ip() {
-            Some(ip) => {
-                literal = [SocketAddr::new(ip, address.port())];
-                Cow::Borrowed(&literal)
-            }
+        let found = match address.ip() {
+            Some(ip) => Addresses::One([SocketAddr::new(ip, address.port())]),
             None => {
                 let began = clock::now();
-                let found = sockets.resolve(address.host(), address.port()).await;
-                progress.times.resolve = Some(clock::now().since(began));
+                let found = self.sockets().resolve(address.host(), address.port()).await;
+                progress.took(ProbePhase::Resolve, began);
                 let found = found.map_err(unresolved)?;
                 let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
                 progress.note('*', format_args!("{} is {addresses:?}", address.host()));
-                Cow::Owned(found)
+                Addresses::Many(found)
             }
         };
         if found.is_empty() {
             return Err(unresolved(ResolveError::NotFound { host: address.host().to_owned() }));
         }
-        let permitted = self.permitted(address, found)?;
-        progress.phase = ProbePhase::Connect;
-        let began = clock::now();
-        let connected = match *permitted {
-            [only] if self.connects_for_one_write() => connect_one(only).await,
-            _ => connect_first(sockets, &permitted).await,
-        };
-        if connected.is_err() {
-            progress.note('*', format_args!("no connection to {permitted:?}"));
-        }
-        let stream: TcpStream = connected.map_err(unconnected)?;
-        progress.times.connect = Some(clock::now().since(began));
-        let peer = if let [only] = *permitted { Some(only) } else { stream.peer_addr().ok() };
-        if let Some(peer) = peer {
-            progress.note_peer(peer);
-        }
-        progress.phase = ProbePhase::FirstByte;
-        Ok(Stream::Tcp(stream))
-    }
-
-    fn connects_for_one_write(&self) -> bool {
-        #[cfg(feature = "tls")]
-        if self.secure.is_some() {
-            return false;
-        }
-        self.is_written_once && self.through.0.is_none()
+        self.permitted(address, found)
     }
 
     /// The addresses in `found` that may be connected to.
-    fn permitted<'f>(
-        &self,
-        address: &Address,
-        found: Cow<'f, [SocketAddr]>,
-    ) -> Result<Cow<'f, [SocketAddr]>, Broken> {
+    fn permitted(&self, address: &Address, found: Addresses) -> Result<Addresses, Broken> {
         let Some(networks) = &self.within else { return Ok(found) };
         let mut denied = None;
         let mut permitted = Vec::new();
@@ -249,7 +300,34 @@ impl Target {
                 let detail = format!("{}: {why}", address.host());
                 Err(Broken::fail(FailReason::Unreachable, ProbePhase::Resolve, detail))
             }
-            None => Ok(permitted.into()),
+            None => Ok(Addresses::Many(permitted)),
+        }
+    }
+}
+
+/// A connection for a request.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) enum Line<'r> {
+    /// The request is out.
+    Asked(Asked<'r>),
+    Open(Stream),
+}
+
+/// The addresses of a target. Most targets are written as one, for which nothing is allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Addresses {
+    One([SocketAddr; 1]),
+    Many(Vec<SocketAddr>),
+}
+
+impl Deref for Addresses {
+    type Target = [SocketAddr];
+
+    fn deref(&self) -> &[SocketAddr] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
         }
     }
 }
@@ -279,6 +357,11 @@ fn unresolved(error: ResolveError) -> Broken {
         ResolveError::Io { source } => io_broken(&source, ProbePhase::Resolve),
         other => Broken::fail(FailReason::NameNotFound, ProbePhase::Resolve, other.to_string()),
     }
+}
+
+fn no_connection(error: ConnectError, addresses: &[SocketAddr], progress: &Progress<'_>) -> Broken {
+    progress.note('*', format_args!("no connection to {addresses:?}"));
+    unconnected(error)
 }
 
 pub(crate) fn unconnected(error: ConnectError) -> Broken {
@@ -317,6 +400,9 @@ pub(crate) fn exchange_broken(error: &heartbeat_http::ExchangeError, phase: Prob
         ExchangeError::Io { source } => return io_broken(source, phase),
         ExchangeError::Closed | ExchangeError::Ended { .. } | ExchangeError::Tls { .. } => FailReason::Reset,
         ExchangeError::Cut => FailReason::BodyIncomplete,
+        ExchangeError::SelfConnected => {
+            return Broken::fail(FailReason::SelfConnected, ProbePhase::Connect, error.to_string());
+        }
         ExchangeError::HeadTooLarge => FailReason::HeadersTooLarge,
         _ => FailReason::Protocol,
     };
@@ -397,7 +483,7 @@ mod tests {
 
     fn permitted(target: &Target, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
         let Endpoint::Network(address) = target.endpoint() else { panic!("{target:?}") };
-        target.permitted(address, found.into()).map(Cow::into_owned)
+        target.permitted(address, Addresses::Many(found)).map(|permitted| permitted.to_vec())
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl TcpProbe {
                 return Ok((Outcome::Pass, String::new()));
             }
             if read == 0 || answer.len() >= MAX_ANSWER_BYTES {
-                let mut detail = format!("expected {:?}", String::from_utf8_lossy(expect));
+                let mut detail = format!("expected {}", crate::expected(&String::from_utf8_lossy(expect)));
                 if self.target.is_trusted() {
                     let seen = String::from_utf8_lossy(&answer[..answer.len().min(MAX_SHOWN_BYTES)]);
                     detail = format!("{detail}, got {}", quoted(&format!("{seen:?}")));

@@ -45,7 +45,7 @@ closed_list! {
         HeadersTooLarge = "HeadersTooLarge",
         /// A status code that is not accepted.
         UnexpectedStatus = "UnexpectedStatus",
-        /// A redirect where none is allowed; the detail says where it pointed.
+        /// A redirect that is not followed; the detail says where it leads.
         Redirected = "Redirected",
         /// The server cut the body short.
         BodyIncomplete = "BodyIncomplete",

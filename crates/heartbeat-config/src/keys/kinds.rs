@@ -18,7 +18,7 @@ pub(crate) fn means_something(kind: &str, key: &str) -> bool {
     let is_server = kind == "redis" || kind == "postgres";
     match key {
         "method" | "headers" | "body" | "status" | "matches" | "json" | "response_headers"
-        | "max_latency" | "read_body" | "reported_down" => kind == "http",
+        | "max_latency" | "read_body" | "redirects" | "reported_down" => kind == "http",
         "contains" => ["http", "file"].contains(&kind),
         "max_age" => kind == "file",
         "max_cpu" | "max_memory" | "max_fds" | "max_load" | "min_memory_free" | "min_disk_free" | "path" => {

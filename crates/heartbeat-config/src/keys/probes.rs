@@ -343,6 +343,15 @@ pub(super) const KEYS: &[Key] = &[
     .default(|| "true".to_owned()),
     Key::new(
         Health,
+        "redirects",
+        Takes::Number(bounds::REDIRECTS.0, bounds::REDIRECTS.1),
+        "HTTP redirects that are followed at most. Headers and a body stay with their host.",
+        "2",
+    )
+    .default(|| "0".to_owned())
+    .also(&["followredirects", "maxredirects", "followlocation"]),
+    Key::new(
+        Health,
         "reported_down",
         Takes::Word(REPORTED_DOWN),
         "What a body that reports `DOWN` with an accepted status is.",

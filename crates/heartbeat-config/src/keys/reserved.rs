@@ -2,7 +2,7 @@
 
 use super::Table;
 
-const RESERVED: &[(Table, &[&str])] = &[(Table::Limits, &["memory_action"]), (Table::Health, &["redirects"])];
+const RESERVED: &[(Table, &[&str])] = &[(Table::Limits, &["memory_action"])];
 
 /// Whether a later version has a key of this name.
 pub(crate) fn is_reserved(table: Table, name: &str) -> bool {

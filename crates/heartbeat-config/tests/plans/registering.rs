@@ -109,6 +109,7 @@ fn of_the_defaults_only_what_people_read_is_taken() {
     );
     assert!(realm.probes.iter().flatten().all(|measure| matches!(measure, Measure::Probe(_))));
     assert_eq!(refused("bare", &json!({})).lines().count(), 1, "nothing to watch");
+    assert!(refused("bare", &json!({ "health": [] })).contains("`health` has no probe"));
 }
 
 #[test]

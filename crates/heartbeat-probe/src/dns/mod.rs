@@ -224,9 +224,10 @@ impl DnsProbe {
             _ if found.is_empty() => {
                 failed(FailReason::ConditionMissing, format!("{} has no {} record", self.name, self.record))
             }
-            Some(expect) if !found.iter().any(|record| is_expected(self.record, record, expect)) => {
-                failed(FailReason::ConditionFailed, format!("expected {expect:?}, got {}", all()))
-            }
+            Some(expect) if !found.iter().any(|record| is_expected(self.record, record, expect)) => failed(
+                FailReason::ConditionFailed,
+                format!("expected {}, got {}", crate::expected(expect), all()),
+            ),
             _ => Ok((Outcome::Pass, all())),
         }
     }

@@ -290,17 +290,24 @@ async fn sasl(stream: &mut Stream, code: u32) -> Result<Result<String, Seen>, Br
     }
 }
 
-/// The first column of the first row that a query yields: `None` without a row, `Some(None)` for NULL.
-type Value = Result<Option<Option<String>>, String>;
+/// What a query yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Yield {
+    NoRow,
+    /// The first column of the first row; `None` for NULL.
+    Value(Option<String>),
+    /// The words of the server.
+    Error(String),
+}
 
-async fn first_value(stream: &mut Stream) -> Result<Value, Broken> {
-    let mut value: Value = Ok(None);
+async fn first_value(stream: &mut Stream) -> Result<Yield, Broken> {
+    let mut value = Yield::NoRow;
     for _ in 0..MAX_QUERY_MESSAGES {
         let (kind, body) = message(stream).await?;
         match kind {
             b'Z' => return Ok(value),
-            b'E' => value = Err(field(&body, b'M').unwrap_or_default()),
-            b'D' if matches!(value, Ok(None)) => value = Ok(Some(column(&body))),
+            b'E' => value = Yield::Error(field(&body, b'M').unwrap_or_default()),
+            b'D' if value == Yield::NoRow => value = Yield::Value(column(&body)),
             // Descriptions, further rows, completions, notices.
             b'T' | b'D' | b'C' | b'I' | b'N' | b'S' => {}
             other => return Err(not_postgres(&[other])),
@@ -319,13 +326,15 @@ fn column(row: &[u8]) -> Option<String> {
 }
 
 /// Whether the value of the query is the expected one.
-fn met(value: &Value, expected: &Expectation) -> Seen {
+fn met(value: &Yield, expected: &Expectation) -> Seen {
     let failed = |reason, detail: String| Err(Broken::fail(reason, ProbePhase::FirstByte, detail));
     match value {
-        Err(error) => failed(FailReason::ConditionFailed, format!("the query failed: {}", quoted(error))),
-        Ok(None) => failed(FailReason::ConditionMissing, "the query yields no row".to_owned()),
-        Ok(Some(None)) => failed(FailReason::ConditionMissing, "the query yields NULL".to_owned()),
-        Ok(Some(Some(text))) => {
+        Yield::Error(error) => {
+            failed(FailReason::ConditionFailed, format!("the query failed: {}", quoted(error)))
+        }
+        Yield::NoRow => failed(FailReason::ConditionMissing, "the query yields no row".to_owned()),
+        Yield::Value(None) => failed(FailReason::ConditionMissing, "the query yields NULL".to_owned()),
+        Yield::Value(Some(text)) => {
             let shown = quoted(&text.chars().take(MAX_SHOWN_CHARS).collect::<String>());
             match expected.check(text) {
                 Ok(()) => Ok((Outcome::Pass, format!("the query yields {shown}"))),
