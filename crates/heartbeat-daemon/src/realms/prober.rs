@@ -1,7 +1,10 @@
 //! Carries out measurements: one task for each, none for an idle probe, and a bound on how many run at a time.
+//!
+//! The driver hands over what it wants of one turn together: one task of the runtime starts and ends the measurements, so
+//! that a turn wakes the runtime once, and the memory of a measurement is taken and given back by the same thread.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_config::Measure;
@@ -12,7 +15,7 @@ use heartbeat_status::{
     RealmIx, RealmKind, RealmName, printed,
 };
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::active_config::{ActiveConfig, SharedConfig};
@@ -23,16 +26,27 @@ use crate::realms::flight_recorder::FlightRecorder;
 use crate::realms::owner::{Owners, Question};
 use crate::realms::reference::ReferenceGroup;
 
+/// What the driver wants of the runtime, in order.
+#[derive(Debug)]
+enum ProbeOrder {
+    Begin(Measurement),
+    /// The result is there.
+    Forget(CheckId),
+    Cancel(CheckId),
+}
+
 /// Measurements in progress. The driver owns this; the tasks know only the inbox.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    runtime: Handle,
     inbox: Arc<Inbox>,
+    /// Orders of the present turn.
+    turn: Vec<ProbeOrder>,
+    orders: Arc<ProbeOrders>,
     config: SharedConfig,
     slots: Arc<Semaphore>,
     /// Descriptors for all measurements together, and their number.
     descriptors: (Arc<Semaphore>, u32),
-    under_way: BTreeMap<CheckId, (AbortHandle, (RealmIx, ProbeIx))>,
+    under_way: BTreeMap<CheckId, (RealmIx, ProbeIx)>,
     owners: Arc<Owners>,
     commands: Arc<Commands>,
     beats: Arc<Beats>,
@@ -42,7 +56,7 @@ pub(crate) struct Prober {
 
 impl Prober {
     pub(crate) fn new(
-        runtime: Handle,
+        runtime: &Handle,
         inbox: Arc<Inbox>,
         config: SharedConfig,
         (max_in_flight, max_descriptors): (usize, usize),
@@ -50,9 +64,12 @@ impl Prober {
         commands: Arc<Commands>,
         beats: Arc<Beats>,
     ) -> Self {
+        let orders: Arc<ProbeOrders> = Arc::default();
+        drop(runtime.spawn(dispatch(Arc::clone(&orders))));
         Self {
-            runtime,
             inbox,
+            turn: Vec::new(),
+            orders,
             config,
             slots: places(max_in_flight),
             descriptors: descriptors(max_descriptors),
@@ -128,70 +145,172 @@ impl Prober {
             self.inbox.result(id, no_adapter(now));
             return;
         };
-        let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
-        let (owners, failures) = (Arc::clone(&self.owners), Arc::clone(&self.failures));
-        let reference = self.reference(&active, realm);
-        let (descriptors, most) = self.descriptors.clone();
-        let wanted = if probe.kind().runs_a_command() { COMMAND_DESCRIPTORS.min(most) } else { 1 };
-        let task = self.runtime.spawn(async move {
-            let Ok(_slot) = slots.acquire_owned().await else { return };
-            let Ok(_descriptors) = descriptors.acquire_many_owned(wanted).await else { return };
-            let Explanation { mut result, conversation } = probe.explain_queued(now, timeout).await;
-            if let Some(reference) = reference {
-                result = reference.excused(&probe, result).await;
-            }
-            // Reading stored heartbeats has no latency of its own.
-            result.latency =
-                result.latency.filter(|_| !matches!(probe.kind(), ProbeKind::Push | ProbeKind::Resource));
-            let answered = result.port_fact().passed() == Some(true);
-            let refused = matches!(result.outcome, Outcome::Fail { reason: FailReason::Refused, .. });
-            if let Some(question) = owner.as_ref().filter(|_| refused)
-                && let Some(words) = elsewhere(&owners, question).await
-            {
-                result.detail = words;
-            }
-            if owner.as_ref().is_some_and(|question| owners.is_unattributable(question)) {
-                result.unattributable = true;
-                if is_port_fact {
-                    result.outcome = result.port_fact();
-                }
-            }
-            // A cut may have taken the end of a quotation.
-            result.detail = printed::reclosed(result.detail);
-            if matches!(result.outcome, Outcome::Fail { .. })
-                && let Some(info) = active.plan.infos().get(realm.index())
-                && let Some(probe) = info.probes.get(place.1.index())
-            {
-                failures.note(&info.name, &probe.name, Explanation { result: result.clone(), conversation });
-            }
-            inbox.result(id, result);
-            // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
-            if let Some(question) = owner.filter(|_| answered)
-                && let Some(turn) = owners.turn()
-            {
-                let (realm, run) = (question.realm, question.run);
-                let told = tokio::task::spawn_blocking(move || {
-                    let told = owners.port_conflict(&question);
-                    drop(turn);
-                    told
-                });
-                if let Ok(Some(port_conflict)) = told.await {
-                    inbox.port_owner(realm, run, port_conflict);
-                }
-            }
-        });
-        self.under_way.insert(id, (task.abort_handle(), place));
+        let wanted =
+            if probe.kind().runs_a_command() { COMMAND_DESCRIPTORS.min(self.descriptors.1) } else { 1 };
+        let measurement = Measurement {
+            id,
+            place,
+            probe,
+            asked_at: now,
+            timeout,
+            owner,
+            is_port_fact,
+            inbox: Arc::clone(&self.inbox),
+            slots: Arc::clone(&self.slots),
+            descriptors: (Arc::clone(&self.descriptors.0), wanted),
+            owners: Arc::clone(&self.owners),
+            failures: Arc::clone(&self.failures),
+            reference: self.reference(&active, realm),
+            active,
+        };
+        self.turn.push(ProbeOrder::Begin(measurement));
+        self.under_way.insert(id, place);
     }
 
     /// The measurement is over. Returns the realm and the probe that it was for.
     pub(crate) fn done(&mut self, id: CheckId) -> Option<(RealmIx, ProbeIx)> {
-        self.under_way.remove(&id).map(|(_, place)| place)
+        let place = self.under_way.remove(&id)?;
+        self.turn.push(ProbeOrder::Forget(id));
+        Some(place)
     }
 
     /// The core no longer wants the result: dropping the task closes its connection.
     pub(crate) fn cancel(&mut self, id: CheckId) {
-        if let Some((task, _)) = self.under_way.remove(&id) {
-            task.abort();
+        if self.under_way.remove(&id).is_some() {
+            self.turn.push(ProbeOrder::Cancel(id));
+        }
+    }
+
+    /// The turn of the driver is over: hands over what it wants.
+    pub(crate) fn dispatch(&mut self) {
+        // What is to be forgotten can wait for something that is to be done.
+        if self.turn.iter().any(|order| !matches!(order, ProbeOrder::Forget(_))) {
+            self.orders.list().append(&mut self.turn);
+            self.orders.given.notify_one();
+        }
+    }
+}
+
+/// Orders that the dispatcher has not taken yet: three at most of each measurement.
+#[derive(Debug, Default)]
+struct ProbeOrders {
+    list: Mutex<Vec<ProbeOrder>>,
+    given: Notify,
+}
+
+impl ProbeOrders {
+    fn list(&self) -> MutexGuard<'_, Vec<ProbeOrder>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts and ends measurements, as the driver orders. Ends with the runtime.
+async fn dispatch(orders: Arc<ProbeOrders>) {
+    let mut tasks: BTreeMap<CheckId, AbortHandle> = BTreeMap::new();
+    let mut turn = Vec::new();
+    loop {
+        orders.given.notified().await;
+        std::mem::swap(&mut turn, &mut *orders.list());
+        for order in turn.drain(..) {
+            match order {
+                ProbeOrder::Begin(measurement) => {
+                    tasks.insert(measurement.id, tokio::spawn(measurement.run()).abort_handle());
+                }
+                ProbeOrder::Forget(id) => drop(tasks.remove(&id)),
+                ProbeOrder::Cancel(id) => {
+                    if let Some(task) = tasks.remove(&id) {
+                        task.abort();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One measurement, with everything that it needs.
+#[derive(Debug)]
+struct Measurement {
+    id: CheckId,
+    place: (RealmIx, ProbeIx),
+    probe: Arc<Probe>,
+    asked_at: Instant,
+    timeout: Duration,
+    owner: Option<Question>,
+    is_port_fact: bool,
+    active: Arc<ActiveConfig>,
+    inbox: Arc<Inbox>,
+    slots: Arc<Semaphore>,
+    /// Descriptors for all measurements together, and its part of them.
+    descriptors: (Arc<Semaphore>, u32),
+    owners: Arc<Owners>,
+    failures: Arc<FlightRecorder>,
+    reference: Option<Arc<ReferenceGroup>>,
+}
+
+impl Measurement {
+    /// Waits for a place, measures, and says what it found.
+    async fn run(self) {
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let Ok(_descriptors) = self.descriptors.0.acquire_many(self.descriptors.1).await else { return };
+        let Explanation { mut result, conversation } =
+            self.probe.explain_queued(self.asked_at, self.timeout).await;
+        // Reading stored heartbeats has no latency of its own.
+        result.latency =
+            result.latency.filter(|_| !matches!(self.probe.kind(), ProbeKind::Push | ProbeKind::Resource));
+        // A cut may have taken the end of a quotation.
+        result.detail = printed::reclosed(result.detail);
+        let answered = result.port_fact().passed() == Some(true);
+        if result.outcome != Outcome::Pass || self.owner.is_some() {
+            Box::pin(self.examine(&mut result, conversation)).await;
+        }
+        self.inbox.result(self.id, result);
+        if answered && self.owner.is_some() {
+            Box::pin(self.look_at_port()).await;
+        }
+    }
+
+    /// Looks closer at a result that is no plain pass, or whose port belongs to a realm.
+    async fn examine(&self, result: &mut CheckResult, conversation: Vec<String>) {
+        let Self { owners, owner, .. } = self;
+        if let Some(reference) = &self.reference {
+            let seen = std::mem::replace(result, no_adapter(self.asked_at));
+            *result = reference.excused(&self.probe, seen).await;
+        }
+        let refused = matches!(result.outcome, Outcome::Fail { reason: FailReason::Refused, .. });
+        if let Some(question) = owner.as_ref().filter(|_| refused)
+            && let Some(words) = elsewhere(owners, question).await
+        {
+            result.detail = words;
+        }
+        if owner.as_ref().is_some_and(|question| owners.is_unattributable(question)) {
+            result.unattributable = true;
+            if self.is_port_fact {
+                result.outcome = result.port_fact();
+            }
+        }
+        let (realm, probe) = self.place;
+        if matches!(result.outcome, Outcome::Fail { .. })
+            && let Some(info) = self.active.plan.infos().get(realm.index())
+            && let Some(probe) = info.probes.get(probe.index())
+        {
+            let failure = Explanation { result: result.clone(), conversation };
+            self.failures.note(&info.name, &probe.name, failure);
+        }
+    }
+
+    /// Which process has the port. Reading /proc takes a while on a busy host: no result waits for it, and one look at a
+    /// time is enough.
+    async fn look_at_port(&self) {
+        let (Some(question), Some(turn)) = (self.owner.clone(), self.owners.turn()) else { return };
+        let (realm, run) = (question.realm, question.run);
+        let owners = Arc::clone(&self.owners);
+        let told = tokio::task::spawn_blocking(move || {
+            let told = owners.port_conflict(&question);
+            drop(turn);
+            told
+        });
+        if let Ok(Some(port_conflict)) = told.await {
+            self.inbox.port_owner(realm, run, port_conflict);
         }
     }
 }
@@ -271,13 +390,14 @@ mod tests {
             .collect();
         let config = SharedConfig::new(sample::active(&realms));
         let handle = runtime.handle().clone();
-        let prober = Prober::new(handle, Arc::clone(&inbox), config, in_flight, owners, commands, beats);
+        let prober = Prober::new(&handle, Arc::clone(&inbox), config, in_flight, owners, commands, beats);
         Bench { runtime, inbox, prober }
     }
 
     impl Bench {
         fn check(&mut self, id: u64, realm: u32, timeout: Duration) {
             self.prober.check(clock::now(), CheckId(id), (RealmIx(realm), ProbeIx(0)), timeout, None, false);
+            self.prober.dispatch();
         }
 
         /// The next `COUNT` results, by their numbers.
@@ -329,6 +449,7 @@ mod tests {
         bench.check(1, 0, Duration::from_secs(600));
         let (mut stream, _) = listener.accept().unwrap();
         bench.prober.cancel(CheckId(1));
+        bench.prober.dispatch();
         let mut request = Vec::new();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // Ends when the prober has closed the connection: a reset is an end, too.
@@ -368,9 +489,11 @@ mod tests {
 
     #[test]
     fn measurements_wait_for_a_place_and_are_not_blamed_for_it() {
-        let ((_hangs, hanging), (_answers, answering)) = (listener(), listener());
+        let ((hangs, hanging), (_answers, answering)) = (listener(), listener());
         let mut bench = bench(&[format!("http://{hanging}/"), format!("tcp://{answering}")], 1);
         bench.check(1, 0, Duration::from_millis(300));
+        // The first one has its place.
+        let _held = hangs.accept().unwrap();
         let asked = clock::now();
         bench.check(2, 1, Duration::from_secs(60));
         let results: [_; 2] = bench.results();

@@ -21,6 +21,13 @@ const PHASES_EVERY: i64 = 10;
 /// Figures of every realm from history, replaced once per minute.
 pub(crate) type Figures = Arc<Mutex<Arc<BTreeMap<String, RealmFigures>>>>;
 
+/// What was measured with one probe since it was given away last.
+#[derive(Clone, Debug, Default)]
+struct ProbeSketches {
+    latency: Sketch,
+    phases: [Sketch; ProbePhase::ALL.len()],
+}
+
 /// Collects on the driver's thread; nothing here waits.
 #[derive(Debug)]
 pub(crate) struct HistoryRecorder {
@@ -30,8 +37,8 @@ pub(crate) struct HistoryRecorder {
     /// The anchor for the times of the present life; `None`: another life is to begin.
     anchor: Option<WallAnchor>,
     minute: i64,
-    latencies: BTreeMap<(RealmIx, ProbeIx), Sketch>,
-    phases: BTreeMap<(RealmIx, ProbeIx, ProbePhase), Sketch>,
+    /// What was measured, by realm and probe.
+    measured: Vec<Vec<ProbeSketches>>,
     statuses: BTreeMap<String, Status>,
     /// Another configuration is in force: no event tells of a realm that is new, or that has replaced one of its name.
     compares: bool,
@@ -45,8 +52,7 @@ impl HistoryRecorder {
             boot,
             anchor: None,
             minute: 0,
-            latencies: BTreeMap::new(),
-            phases: BTreeMap::new(),
+            measured: Vec::new(),
             statuses: BTreeMap::new(),
             compares: false,
         }
@@ -67,11 +73,12 @@ impl HistoryRecorder {
     /// Notes a measurement.
     pub(crate) fn measured(&mut self, (realm, probe): (RealmIx, ProbeIx), result: &CheckResult) {
         if let (Outcome::Pass | Outcome::Degraded(..), Some(latency)) = (&result.outcome, result.latency) {
-            self.latencies.entry((realm, probe)).or_default().add(latency);
-            for (phase, took) in result.phases.each() {
+            let sketches = at(at(&mut self.measured, realm.index()), probe.index());
+            sketches.latency.add(latency);
+            for ((phase, took), sketch) in result.phases.each().into_iter().zip(&mut sketches.phases) {
                 // The queue is heartbeatd's own.
                 if let Some(took) = took.filter(|_| phase != ProbePhase::Queue) {
-                    self.phases.entry((realm, probe, phase)).or_default().add(took);
+                    sketch.add(took);
                 }
             }
         }
@@ -84,8 +91,7 @@ impl HistoryRecorder {
 
     /// Drops the latencies of indices that belong to other realms now.
     pub(crate) fn reconfigured(&mut self) {
-        self.latencies.clear();
-        self.phases.clear();
+        self.measured.clear();
         self.compares = true;
     }
 
@@ -155,14 +161,20 @@ impl HistoryRecorder {
             let probe = realm.info.probes.get(probe.index())?;
             Some((realm.info.name.to_string(), probe.name.to_string()))
         };
-        for ((realm, probe), values) in std::mem::take(&mut self.latencies) {
-            let Some((realm, probe)) = names(realm, probe) else { continue };
-            measured.push(Measured { realm, quantity: Quantity::Latency(probe), values });
-        }
-        let phases = if with_phases { std::mem::take(&mut self.phases) } else { BTreeMap::new() };
-        for ((realm, probe, phase), values) in phases {
-            let Some((realm, probe)) = names(realm, probe) else { continue };
-            measured.push(Measured { realm, quantity: Quantity::Phase(probe, phase), values });
+        for (at, sketches) in self.measured.iter_mut().enumerate().flat_map(by_probe) {
+            let Some((realm, probe)) = names(at.0, at.1) else { continue };
+            let mut give = |quantity: Quantity, sketch: &mut Sketch| {
+                if !sketch.is_empty() {
+                    let values = std::mem::take(sketch);
+                    measured.push(Measured { realm: realm.clone(), quantity, values });
+                }
+            };
+            give(Quantity::Latency(probe.clone()), &mut sketches.latency);
+            for (phase, sketch) in
+                ProbePhase::ALL.iter().copied().zip(&mut sketches.phases).filter(|_| with_phases)
+            {
+                give(Quantity::Phase(probe.clone(), phase), sketch);
+            }
         }
         self.database.minute(slot_ms, measured);
         let figures = Arc::clone(&self.figures);
@@ -183,4 +195,21 @@ impl HistoryRecorder {
         self.statuses.insert(realm.to_owned(), status);
         self.database.change(StatusChange { at_ms, realm: realm.to_owned(), status, reason });
     }
+}
+
+/// The element at an index, for which the list grows.
+fn at<T: Clone + Default>(list: &mut Vec<T>, index: usize) -> &mut T {
+    if index >= list.len() {
+        list.resize(index + 1, T::default());
+    }
+    &mut list[index]
+}
+
+/// The probes of a realm with their place.
+fn by_probe(
+    (realm, probes): (usize, &mut Vec<ProbeSketches>),
+) -> impl Iterator<Item = ((RealmIx, ProbeIx), &mut ProbeSketches)> {
+    let realm = RealmIx(u32::try_from(realm).unwrap_or(u32::MAX));
+    let places = (0..=u16::MAX).map(move |probe| (realm, ProbeIx(probe)));
+    places.zip(probes)
 }

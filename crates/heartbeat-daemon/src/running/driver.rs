@@ -331,6 +331,7 @@ impl Driver {
                 self.handle(now, input);
             }
         }
+        self.prober.dispatch();
         self.state.replies.release();
         self.recovery_problem.pass(now);
         events.extend(std::iter::from_fn(|| self.supervisor.poll_event()));

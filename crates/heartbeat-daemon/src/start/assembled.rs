@@ -152,7 +152,7 @@ impl Assembled {
         let reader = UsageReader::new(prepared.groups.clone(), instance_tag.clone());
         let sampler = Arc::new(Sampler::new(reader));
         let prober = Prober::new(
-            runtime.handle().clone(),
+            runtime.handle(),
             Arc::clone(&inbox),
             config.clone(),
             (active.heartbeat.max_probes_in_flight, budget.probes),
