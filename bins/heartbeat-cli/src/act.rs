@@ -1,5 +1,6 @@
 //! `start`, `stop` and `restart`: first the plan with the realms that suffer, then one line per step.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -333,7 +334,8 @@ async fn carry_out(
     let mut held_back = Vec::new();
     let asked = if action == Action::Stop { &[][..] } else { realms.0 };
     let limit = age::human_seconds_f64(request.timeout_s.unwrap_or(OPEN_PLAN_S));
-    let mut blocked: Option<Blocked> = None;
+    // Its status changes with each attempt; that it is waited for is said once.
+    let mut told: BTreeSet<String> = BTreeSet::new();
     let answer = loop {
         tokio::select! {
             answer = &mut call => break answer,
@@ -346,12 +348,12 @@ async fn carry_out(
             if looks > LOOKS_BEFORE_STEPS {
                 progress(&mut held_back, table, console)?;
             }
-            let now_blocked = tracker.blocked(&document, asked, style);
-            if let Some(new) = now_blocked.as_ref().filter(|_| now_blocked != blocked) {
+            if let Some(Blocked { line, by }) = tracker.blocked(&document, asked, style)
+                && told.insert(by)
+            {
                 console.passing_note("");
-                console.note(&format!("blocked: {}; waiting for up to {limit}", new.line));
+                console.note(&format!("blocked: {line}; waiting for up to {limit}"));
             }
-            blocked = now_blocked;
             let note = tracker.pending(&document, style).unwrap_or_default();
             console.passing_note(&note);
             last = document;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args as _, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clap_complete::engine::ArgValueCompleter;
 use heartbeat_client::BeatEvent;
@@ -374,6 +374,19 @@ pub(crate) enum Command {
     Version,
 }
 
+impl Command {
+    /// It changes nothing, and says what it, or another command, would change.
+    pub(crate) const fn only_asks_what_would_be(&self) -> bool {
+        match self {
+            Self::Plan { .. } => true,
+            Self::Reload { dry_run } | Self::Unregister { dry_run, .. } => *dry_run,
+            Self::Register(args) => args.dry_run,
+            Self::Start(StartArgs(args)) | Self::Stop(StopArgs(args)) | Self::Restart(args) => args.dry_run,
+            _ => false,
+        }
+    }
+}
+
 /// Order of the rows of `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
@@ -646,6 +659,20 @@ pub(crate) fn with_joined_wait(args: impl Iterator<Item = OsString>) -> Vec<OsSt
     joined
 }
 
+/// Reads the command line.
+pub(crate) fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    of_one_command(args).map_or_else(|| Cli::try_parse_from(args), Ok)
+}
+
+/// The same with the typed command alone: clap copies the global options into every command that it knows, which takes
+/// longer than to ask heartbeatd. Whatever is not understood is read again with all commands, which word the message.
+fn of_one_command(args: &[OsString]) -> Option<Cli> {
+    let all = Cli::command();
+    let typed = args.iter().skip(1).find_map(|word| all.find_subcommand(word))?;
+    let root = Global::augment_args(clap::Command::new("heartbeat-cli")).subcommand(typed.clone());
+    Cli::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok()
+}
+
 fn selector_or_heartbeatd(text: &str) -> Result<String, String> {
     if text == crate::why_heartbeatd::NAME { Ok(text.to_owned()) } else { selector(text) }
 }
@@ -818,6 +845,60 @@ mod tests {
         }
         assert_eq!(meant("restat").as_deref(), Some("restart"));
         assert_eq!(meant("zzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn a_line_means_the_same_with_its_command_alone_and_with_all_of_them() {
+        let words = |line: &str| -> Vec<OsString> {
+            std::iter::once("heartbeat-cli").chain(line.split(' ')).map(OsString::from).collect()
+        };
+        for line in [
+            "status",
+            "status --wait=5s -o json api",
+            "-H unix:/x status --json -q",
+            "--color never why web --ascii",
+            "why heartbeatd",
+            "start web --lift-holds",
+            "stop --cascade web",
+            "incident 0193 --export f.tar.gz",
+            "notify test ops --dry-run",
+            "run-beat job -- status why",
+            "ack 0193 --note why",
+            "is up web",
+            "import status --from compose",
+            "--timeout 5s wait web --for done",
+            "probe tcp://127.0.0.1:1 --explain",
+        ] {
+            let (one, all) = (of_one_command(&words(line)), Cli::try_parse_from(words(line)));
+            assert_eq!(format!("{:?}", one.unwrap()), format!("{:?}", all.unwrap()), "{line}");
+        }
+        for line in
+            ["", "stauts", "status --no-such", "--help", "status --help", "help status", "--version", "why"]
+        {
+            assert!(of_one_command(&words(line)).is_none(), "{line}");
+        }
+        // The word is the value of an option, and the command another one.
+        let graph = of_one_command(&words("--token-file status graph"));
+        assert!(graph.is_none());
+    }
+
+    #[test]
+    fn a_command_that_only_asks_is_told_from_one_that_acts() {
+        for (line, asks) in [
+            ("plan stop web", true),
+            ("start web --dry-run", true),
+            ("stop web --dry-run", true),
+            ("reload --dry-run", true),
+            ("unregister x --dry-run", true),
+            ("register x --tcp a:1 --dry-run", true),
+            ("restart web", false),
+            ("reload", false),
+            ("status", false),
+        ] {
+            let words = std::iter::once("heartbeat-cli").chain(line.split(' '));
+            let command = Cli::try_parse_from(words).unwrap().command.unwrap();
+            assert_eq!(command.only_asks_what_would_be(), asks, "{line}");
+        }
     }
 
     #[test]

@@ -79,6 +79,14 @@ fn lists() -> Vec<List> {
             about: "What heartbeat-cli exits with, the same for every command and format. `nagios` alone uses 0 to 3 as plugins do.",
             words: exits.collect(),
         },
+        List {
+            kind: "word of the output",
+            about: "Words of `status`, `why`, `show` and `events` that stand in no list above.",
+            words: OF_THE_OUTPUT
+                .iter()
+                .map(|(word, meaning)| ((*word).to_owned(), (*meaning).to_owned()))
+                .collect(),
+        },
     ]
 }
 
@@ -151,12 +159,47 @@ pub(crate) fn run(asked: &[String], console: &mut Console) -> Outcome {
             continue;
         }
         let text = if at > 0 { format!("\n{}", found.join("\n")) } else { found.join("\n") };
-        for line in text.trim_end().lines() {
-            console.prose(line, 0)?;
-        }
+        text.trim_end().lines().try_for_each(|line| console.prose(line, hang(line)))?;
     }
     Ok(Exit::Holds)
 }
+
+/// Columns by which the later lines of `  default    6` begin behind its first blanks: below what is said of the word.
+fn hang(line: &str) -> usize {
+    let body = line.trim_start();
+    let Some(gap) = body.find("  ").filter(|_| line.starts_with("  ")) else { return 0 };
+    body.len() - body[gap..].trim_start().len()
+}
+
+/// Words of the output that are no key, no code and in no closed list.
+const OF_THE_OUTPUT: &[(&str, &str)] = &[
+    ("adopted", "An earlier heartbeatd started the process, and this one goes on watching it."),
+    (
+        "attempt",
+        "A restart because of a fault, counted from the first one: `attempt 2 of 6` is the second of the budget.",
+    ),
+    (
+        "budget",
+        "The restarts because of a fault that a realm has within restart.window: restart.burst of them. Restarts that an operator asks for use none of it.",
+    ),
+    ("generation", "The number of a process of a realm: each start counts one up."),
+    (
+        "hold",
+        "The stop of an operator, which no boot, reload or start of another realm undoes; `start` of the realm itself or --lift-holds ends it.",
+    ),
+    (
+        "root",
+        "The realm whose fault is the cause; realms that need it are blocked by it and have no incident of their own.",
+    ),
+    (
+        "tier",
+        "How deep a realm stands in the order of the start: one of tier 1 needs nothing, and every other one stands a tier above what it needs.",
+    ),
+    (
+        "verified",
+        "A restart that has helped: the realm passes its probes, and has done so for restart.verify_for.",
+    ),
+];
 
 fn unknown(word: &str) -> Failure {
     let shown = heartbeat_status::sanitise_line(word);
@@ -260,6 +303,20 @@ mod tests {
             assert!(found.contains(ours), "{word}: {found}");
         }
         assert!(explanations("no-such-word").is_empty());
+        let of_unit = explanations("EnvironmentFile");
+        assert!(of_unit.len() == 1 && of_unit[0].contains("a NAME=value per line"), "{of_unit:?}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_word_stands_in_its_own_column() {
+        assert_eq!(
+            [hang("  default    6"), hang("  The restart budget."), hang("burst in x"), hang("")],
+            [11, 0, 0, 0]
+        );
+        let (console, out, _) = Console::captured(Format::Table);
+        run(&["burst".to_owned()], &mut console.with_screen(40)).unwrap();
+        let text = out.text();
+        assert!(text.contains("\n  elsewhere  max, retries,") && text.contains("\n             "), "{text}");
     }
 
     #[test]

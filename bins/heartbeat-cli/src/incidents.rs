@@ -1,13 +1,14 @@
 //! `incidents`: the list, and the story of one.
 
 use heartbeat_client::{Client, ClientError};
+use heartbeat_status::What;
 use heartbeat_wire::{AckRequest, IncidentDocument, IncidentsDocument, OpeningEvidence, ProcessStateEntry};
 
 use crate::age::{moment, size};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::Format;
-use crate::style::Style;
+use crate::style::{Style, width};
 use crate::{notification, probe};
 
 /// Characters of an identifier that tell incidents apart for a person: its random end.
@@ -52,6 +53,9 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
 
 /// Columns before what has happened where it stands below the rest of its line.
 const HANG_COLUMNS: usize = 10;
+/// Columns of the name of a root; a longer one moves what stands behind it.
+const MIN_ROOT_COLUMNS: usize = 12;
+const MAX_ROOT_COLUMNS: usize = 32;
 /// Columns from which on it stands behind the rest of its line.
 const MIN_COLUMNS_OF_ONE_LINE: usize = 110;
 
@@ -61,9 +65,11 @@ fn lines(document: &IncidentsDocument, open: bool, columns: usize, style: Style)
         return vec![what.to_owned()];
     }
     let is_one_line = columns >= MIN_COLUMNS_OF_ONE_LINE;
+    let roots = document.incidents.iter().map(|incident| width(&style.text(&incident.root)));
+    let root_columns = roots.max().unwrap_or_default().clamp(MIN_ROOT_COLUMNS, MAX_ROOT_COLUMNS);
     let head = |id: &str, opened: &str, state: &str, root: &str, what: &str| {
         if is_one_line {
-            vec![format!("{id:<8}  {opened:<23}  {state:<19}  {root:<12}  {what}")]
+            vec![format!("{id:<8}  {opened:<23}  {state:<19}  {root:<root_columns$}  {what}")]
         } else {
             let head = format!("{id:<8}  {opened:<23}  {state:<19}  {root}");
             vec![head.trim_end().to_owned(), format!("{:HANG_COLUMNS$}{what}", "")]
@@ -243,7 +249,7 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
         ));
     }
     if let Some(resolution) = &incident.resolution {
-        lines.push(format!("resolved: {}", style.text(resolution)));
+        lines.push(format!("resolved: {}{}", style.text(resolution), after_verification(incident)));
     }
     if !incident.log_tail.is_empty() {
         lines.push(format!("last output of {} when it was opened:", style.text(&incident.root)));
@@ -252,10 +258,52 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
     lines
 }
 
+/// Why an incident lasts longer than its outage: a restart counts only once it has been verified.
+fn after_verification(incident: &IncidentDocument) -> String {
+    let of_root = |what: What| {
+        let root = incident.timeline.iter().filter(|entry| entry.realm == incident.root);
+        root.filter(move |entry| entry.what.is(what)).next_back().map(|entry| entry.at)
+    };
+    let passed = of_root(What::ProbePassed).filter(|passed| *passed > incident.opened_at);
+    let (Some(passed), Some(verified)) = (passed, of_root(What::RestartVerified)) else {
+        return String::new();
+    };
+    let outage_s = (passed.as_millis() - incident.opened_at.as_millis()) as f64 / 1e3;
+    let held_s = (verified.as_millis() - passed.as_millis()) as f64 / 1e3;
+    if held_s < 1.0 {
+        return String::new();
+    }
+    format!(
+        "; it passed again after {outage_s:.1} s, and that has held for {held_s:.1} s (restart.verify_for)"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample::incident as sample;
+
+    #[test]
+    fn the_list_has_room_for_long_names_and_the_story_tells_the_outage_from_its_verification() {
+        let mut long = sample();
+        long.root = "payments-gateway-eu".to_owned();
+        let document =
+            IncidentsDocument { schema: String::new(), incidents: vec![long, sample()], next: None };
+        let shown = lines(&document, false, 200, Style::default());
+        let columns: Vec<Option<usize>> =
+            shown.iter().map(|line| line.find("WHAT").or(line.find("exit code"))).collect();
+        assert!(columns[0].is_some() && columns.iter().all(|column| *column == columns[0]), "{shown:?}");
+        let mut incident = sample();
+        let at = |ms: i64| heartbeat_status::WallTime::from_millis(incident.opened_at.as_millis() + ms);
+        let (passed, verified) = (at(1_500), at(6_600));
+        let mut entry = incident.timeline[0].clone();
+        (entry.realm, entry.at, entry.what) = (incident.root.clone(), passed, What::ProbePassed.into());
+        incident.timeline.push(entry.clone());
+        (entry.at, entry.what) = (verified, What::RestartVerified.into());
+        incident.timeline.push(entry);
+        let text = story(&incident, Style::default()).join("\n");
+        assert!(text.contains("it passed again after 1.5 s, and that has held for 5.1 s"), "{text}");
+    }
 
     #[test]
     fn the_evidence_has_what_was_said_the_processes_and_the_change_of_the_configuration() {

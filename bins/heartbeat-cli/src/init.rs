@@ -71,12 +71,17 @@ fn first_steps(dir: &Path) -> Result<First, Failure> {
         serde_json::Value::from(name)
     );
     let mut guessed = Vec::new();
-    let there = IMPORTED.iter().map(|name| dir.join(name)).find(|path| path.is_file());
-    let files = there.map_or_else(|| units(dir), |path| vec![path]);
+    let mut there = IMPORTED.iter().filter(|name| dir.join(name).is_file());
+    let files = there.next().map_or_else(|| units(dir), |name| vec![dir.join(name)]);
     let body = match files.is_empty() {
         false => imported(&files, &mut guessed)?,
         true => own(dir, &mut guessed),
     };
+    for other in there {
+        guessed.push(format!(
+            "{other} is here, too, and was left out: heartbeat-cli import {other} translates it"
+        ));
+    }
     Ok(First { toml: head + &body, guessed })
 }
 
@@ -175,6 +180,11 @@ mod tests {
             (&[("manage.py", "")], "[realm.migrate]\nrun = \"python3 manage.py migrate", "Django"),
             (&[("package.json", "{\"scripts\":{\"start\":\"node .\"}}")], "run = \"npm start\"", "port 3000"),
             (&[], "[realm.app]", "an example"),
+            (
+                &[("Procfile", "web: python3 app.py\n"), ("supervisord.conf", "[program:x]\ncommand=x\n")],
+                "[realm.web]",
+                "supervisord.conf is here, too, and was left out: heartbeat-cli import supervisord.conf",
+            ),
         ] {
             let first = of(files);
             assert!(first.toml.contains(realm), "{realm}\n{}", first.toml);

@@ -75,13 +75,13 @@ mod why_heartbeatd;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 use heartbeat_client::Client;
 use heartbeat_wire::{AckRequest, Action, ActionRequest};
 
-use crate::args::{Cli, Command, meant, with_joined_wait};
+use crate::args::{Cli, Command, meant, parse, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::{Format, Global};
@@ -89,7 +89,7 @@ use crate::global::{Format, Global};
 fn main() -> ExitCode {
     // A shell that asks for completions is answered, and nothing else happens.
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
-    let cli = match Cli::try_parse_from(with_joined_wait(std::env::args_os())) {
+    let cli = match parse(&with_joined_wait(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
     };
@@ -187,7 +187,13 @@ fn waits(command: Option<&Command>) -> bool {
 }
 
 async fn run(cli: &Cli, console: &mut Console) -> Outcome {
-    carry_out(cli, console).await.map_err(|failure| reach::explained(failure, &cli.global))
+    carry_out(cli, console).await.map_err(|mut failure| {
+        if failure.not_running && cli.command.as_ref().is_some_and(Command::only_asks_what_would_be) {
+            let alone = "heartbeatd knows what it would do; without it, `heartbeat-cli check` says whether the configuration loads";
+            failure.lines.push(alone.to_owned());
+        }
+        reach::explained(failure, &cli.global)
+    })
 }
 
 async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {

@@ -1,6 +1,7 @@
 //! `show REALM`: everything that heartbeatd knows of a realm, on one page.
 
 use heartbeat_client::Client;
+use heartbeat_status::ProbeKind;
 use heartbeat_wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
 
 use crate::age::{age, cpu, human_seconds_f64, latency, moment, size};
@@ -150,8 +151,11 @@ fn probe_line(probe: &ProbeEntry, style: Style) -> String {
             ("first byte", phases.first_byte),
             ("body", phases.body),
         ];
+        // The port of a realm is what the connection of another probe says of it.
+        let is_port = probe.kind.is(ProbeKind::Port);
+        let stages = stages.iter().filter(|(name, _)| !is_port || *name == "connect");
         let stages: Vec<String> =
-            stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", latency(ms)))).collect();
+            stages.filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", latency(ms)))).collect();
         text += &format!("; {}", stages.join(", "));
     }
     if let Some(detail) = probe.detail.as_deref().filter(|detail| !detail.is_empty()) {

@@ -44,10 +44,6 @@ pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec
 /// Realms whose start fails until a person has put in place what is missing. heartbeatd keeps looking, so they are not
 /// failed yet; the waiting command ends at once.
 pub(crate) fn unstartable(document: &StatusDocument, names: &[String], style: Style) -> Vec<String> {
-    let is_unusable = |realm: &&&RealmEntry| {
-        let failure = realm.start_failure.as_ref().and_then(|failure| failure.known());
-        failure == Some(StartFailure::ProgramUnusable) && status_of(realm) != Status::Failed
-    };
     let line = |realm: &&RealmEntry| {
         format!(
             "{} cannot be started: {}; heartbeatd looks again every second",
@@ -55,7 +51,13 @@ pub(crate) fn unstartable(document: &StatusDocument, names: &[String], style: St
             style.text(&realm.message)
         )
     };
-    counted(document, names).iter().filter(is_unusable).map(line).collect()
+    counted(document, names).iter().filter(|realm| is_unusable(realm)).map(line).collect()
+}
+
+/// Its program, or what that needs, is not there, and heartbeatd looks for it.
+fn is_unusable(realm: &RealmEntry) -> bool {
+    let failure = realm.start_failure.as_ref().and_then(|failure| failure.known());
+    failure == Some(StartFailure::ProgramUnusable) && status_of(realm) != Status::Failed
 }
 
 /// Judges a document. A realm that is not known yet is missing, not an error.
@@ -77,7 +79,7 @@ pub(crate) fn evaluate(
         }
     }
     let mut missing: Vec<String> =
-        realms.iter().filter(|realm| !holds(realm, wanted)).map(|realm| reason_line(realm, style)).collect();
+        realms.iter().filter(|realm| !holds(realm, wanted)).map(|realm| missing_line(realm, style)).collect();
     missing
         .extend(unknown(document, names).iter().map(|name| format!("{} is not known yet", style.text(name))));
     if missing.is_empty() { Evaluation::Holds } else { Evaluation::Missing(missing) }
@@ -97,6 +99,17 @@ fn holds(realm: &RealmEntry, wanted: Wanted) -> bool {
         Wanted::Goal(Goal::Settled) => {
             status == Status::Failed || (status.is_ok() && status != Status::Stopping)
         }
+    }
+}
+
+/// The same with what to do, where only a person can do it.
+fn missing_line(realm: &RealmEntry, style: Style) -> String {
+    let line = reason_line(realm, style);
+    match is_unusable(realm) {
+        true => format!(
+            "{line}; put it in place, or correct `run` and type heartbeat-cli reload: it starts by itself then"
+        ),
+        false => line,
     }
 }
 
@@ -193,7 +206,10 @@ mod tests {
                 "api cannot be started: `gunicornn` is in no directory of PATH; heartbeatd looks again every second"
             ]
         );
-        assert!(matches!(evaluated(&document, &[], Wanted::Desired), Evaluation::Missing(_)));
+        let missing = named(&[
+            "api is starting: `gunicornn` is in no directory of PATH; put it in place, or correct `run` and type heartbeat-cli reload: it starts by itself then",
+        ]);
+        assert_eq!(evaluated(&document, &[], Wanted::Desired), Evaluation::Missing(missing));
     }
 
     #[test]

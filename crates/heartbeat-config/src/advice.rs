@@ -2,7 +2,7 @@
 //! what stands around it.
 
 use figment::value::{Dict, Value};
-use heartbeat_status::parse_duration;
+use heartbeat_status::{nearest, parse_duration};
 
 use crate::defaults::{self, HEALTH_PATH};
 use crate::keys::{self, KINDS, Key, OF_TLS, RECEIVERS, Table, means_something};
@@ -39,6 +39,18 @@ impl<'a> Context<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Whether the file has a table at this path.
+    pub(crate) fn has(&self, path: &[&str]) -> bool {
+        let mut table = Some(self.root);
+        for name in path {
+            table = match table.and_then(|table| table.get(*name)) {
+                Some(Value::Dict(_, inner)) => Some(inner),
+                _ => None,
+            };
+        }
+        table.is_some()
     }
 
     /// The key, in the table itself or in one within it.
@@ -334,12 +346,68 @@ fn of_url(url: &str) -> Option<(&'static str, &str)> {
     })
 }
 
+/// The key of this kind of probe that does what a key of another kind does.
+pub(crate) fn in_this_kind(kind: &str, key: &str, probe: &Dict) -> Option<String> {
+    let value = probe.get(key)?;
+    let is_status = whole(value).is_some_and(|status| (100..=599).contains(&status));
+    let ours = match (kind, key) {
+        ("http", "expect") if is_status || value.as_str().is_some_and(|text| text.ends_with("xx")) => {
+            "status"
+        }
+        ("http" | "file", "expect") => "contains",
+        ("http", "send") => "body",
+        ("tcp" | "unix", "contains") => "expect",
+        ("tcp" | "unix", "body") => "send",
+        _ => return None,
+    };
+    let is_free = ["method", "read_body", ours].iter().all(|key| !probe.contains_key(*key));
+    let text = fitted(keys::find(Health, ours)?, value)?;
+    is_free.then(|| format!("write {ours} = {text}"))
+}
+
+/// What a URL begins with, without the marks behind it.
+const SCHEMES: [&str; 11] =
+    ["http", "https", "tcp", "unix", "tls", "redis", "rediss", "postgres", "grpc", "grpcs", "dns"];
+
+/// Schemes that are near to one of these, and are others.
+const OTHERS: [&str; 13] =
+    ["ftp", "ftps", "icmp", "imap", "ntp", "rtsp", "sftp", "smtp", "smtps", "ssh", "udp", "ws", "wss"];
+
+/// The URL that is meant where its beginning has a slip of the keyboard: `htp://`, `http:/x`, `http//x`.
+fn slipped(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_at(text.find(|c: char| !c.is_ascii_alphabetic())?);
+    let address = rest.trim_start_matches([':', '/', ';', '\\']);
+    let marks = &rest[..rest.len() - address.len()];
+    let known = nearest(&scheme.to_ascii_lowercase(), SCHEMES.into_iter())?;
+    // A scheme that is another one, such as ftp, is none that was mistyped.
+    if known.len().abs_diff(scheme.len()) > 1
+        || marks.len() < 2
+        || !marks.contains(['/', '\\'])
+        || OTHERS.contains(&scheme.to_ascii_lowercase().as_str())
+    {
+        return None;
+    }
+    let root = if known == "unix" { "/" } else { "" };
+    Some(format!("{known}://{root}{address}")).filter(|url| is_probe(url))
+}
+
+/// A URL as `http` of a probe takes it, where what was written has a slip or no scheme.
+pub(crate) fn meant_http(text: &str) -> Option<String> {
+    let url = slipped(text).or_else(|| {
+        let is_address = !text.contains("://") && text.contains(['.', ':']) && !text.starts_with(['/', ':']);
+        is_address.then(|| format!("http://{text}"))
+    });
+    url.filter(|url| url.starts_with("http") && is_probe(url))
+}
+
 /// The URL of a probe that a text without a scheme means: a path of the realm itself, or an address.
 pub(crate) fn url(text: &str, realm: &Dict) -> Option<String> {
     let text = text.trim();
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let host = realm.get("host").and_then(Value::as_str).unwrap_or(defaults::HOST);
-    let url = if text.contains("://") {
+    let url = if let Some(url) = slipped(text) {
+        url
+    } else if text.contains("://") {
         text.to_owned()
     } else if text.starts_with('/') {
         format!("http://{}{text}", own_address(realm)?)
@@ -435,6 +503,15 @@ pub(crate) fn of_another_type(table: Table, key: &str, value: &Value, realm: &Di
                 "on-failure" => "on-failure",
                 "always" | "on" => "always",
                 word if let Some(policy) = words::policy(word) => policy,
+                // Of compose: the number bounds the restarts.
+                word if let Some(most) =
+                    word.strip_prefix("on-failure:").and_then(|most| most.parse::<u32>().ok())
+                    && most > 0 =>
+                {
+                    return Some(format!(
+                        "write restart = {{ policy = \"on-failure\", burst = {most}, when_spent = \"fail\" }}"
+                    ));
+                }
                 _ => return Some("for example restart.policy = \"always\"".to_owned()),
             };
             format!("write restart.policy = \"{policy}\"")

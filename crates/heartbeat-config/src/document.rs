@@ -1,6 +1,7 @@
 //! From texts to one layered tree. The parsed files stay at hand, so that a place is looked up only when it is shown;
 //! figment layers what overrides the files and remembers the source of each value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -160,6 +161,22 @@ impl<'s> Parsed<'s> {
     }
 }
 
+/// A file without its realms, for those who ask only what heartbeatd itself is: a file of thousands is read at once. A
+/// text over several lines may hold what looks like a heading, so a file with one stays whole.
+pub(crate) fn without_realms(text: &str) -> Cow<'_, str> {
+    if ["\"\"\"", "'''"].iter().any(|quotes| text.contains(quotes)) {
+        return text.into();
+    }
+    let mut is_kept = true;
+    let kept = text.split_inclusive('\n').filter(|line| {
+        if let Some(heading) = line.trim_start().strip_prefix('[') {
+            is_kept = !heading.trim_start_matches('[').trim_start().starts_with("realm");
+        }
+        is_kept
+    });
+    kept.collect::<String>().into()
+}
+
 /// The line around a place.
 fn line_of(text: &str, at: usize) -> &str {
     let begin = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
@@ -190,11 +207,22 @@ fn of_yaml(line: &str) -> Diagnostic {
     Diagnostic::new(Code::Syntax, "not TOML: this line is YAML").help(help)
 }
 
+/// Quotes of texts for people, which TOML does not have.
+const TYPOGRAPHIC: [char; 8] =
+    ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{ab}', '\u{bb}'];
+
 /// A syntax error in words that a person can act on.
 fn translated(message: &str, line: &str) -> (String, String) {
     if message.contains("unclosed table") {
         let name = line.trim().trim_matches(['[', ']']).split_whitespace().collect::<Vec<_>>().join("-");
         return ("a heading is one word in brackets".to_owned(), format!("write [{name}]"));
+    }
+    if let Some((key, value)) = line.split_once('=').filter(|_| line.contains(TYPOGRAPHIC)) {
+        let straight = value.trim().replace(TYPOGRAPHIC, "\"");
+        return (
+            "typographic quotes are letters here, as an editor or a web page makes them".to_owned(),
+            format!("write {} = {straight}", key.trim()),
+        );
     }
     if message.contains("must be quoted")
         && let Some((key, value)) = line.split_once('=')

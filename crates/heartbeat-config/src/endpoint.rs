@@ -4,9 +4,13 @@ use std::path::Path;
 
 use heartbeat_probe::{HttpError, HttpProbe, TlsOptions};
 
-/// Why incidents cannot be posted there, and what to write instead.
-pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str) -> Option<(String, String)> {
-    let example = || "for example \"http://127.0.0.1:3000/api/incidents/\"".to_owned();
+/// Why heartbeatd cannot post there, and what to write instead; `example` is a URL as TOML.
+pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str, example: &str) -> Option<(String, String)> {
+    let example = || {
+        let is_without =
+            !url.contains("://") && HttpProbe::new(&format!("http://{url}")).is_ok() && url.contains('.');
+        if is_without { "write https:// in front of it".to_owned() } else { format!("for example {example}") }
+    };
     let is_https = url.starts_with("https://");
     if !url.starts_with("http://") && !is_https {
         // It may be a secret: it is not repeated.

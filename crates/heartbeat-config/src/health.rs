@@ -7,9 +7,12 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe};
 use heartbeat_process::LaunchSpec;
-use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, sanitise_line};
+use heartbeat_status::{
+    FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, parse_duration, sanitise_line,
+};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
+use crate::advice;
 use crate::bounds;
 use crate::code::Code;
 use crate::config::Measure;
@@ -406,7 +409,14 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
     for key in table.keys().filter(|key| !means_something(kind, key)) {
         if let Some(entry) = section.get(key) {
             let message = format!("`{key}` means nothing for a {kind} probe");
-            reader.value_problem(&entry, Code::MisplacedKey, message, "here", "remove it");
+            let help = advice::in_this_kind(kind, key, table);
+            reader.value_problem(
+                &entry,
+                Code::MisplacedKey,
+                message,
+                "here",
+                help.as_deref().unwrap_or("remove it"),
+            );
         }
     }
 }
@@ -449,6 +459,25 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
             text(info.timeout)
         );
         refuse("timeout", message, "longer than the interval", &help);
+    }
+    // Read with the measure: one that is wrong has been refused there.
+    let read = |key: &str| {
+        let text = section.get(key)?.value.as_str()?.to_owned();
+        parse_duration(&text).ok()
+    };
+    for key in ["slow", "max_latency"] {
+        if let Some(bound) = read(key).filter(|bound| fits && *bound > info.timeout) {
+            let text = crate::defaults::duration;
+            let message = format!(
+                "`{key}` ({bound:?}) is longer than `timeout` ({:?}): a check that takes so long has failed before",
+                info.timeout
+            );
+            let help = format!(
+                "write {key} = {}; for {bound:?}, `timeout` and `interval` have to be at least as long",
+                text(info.timeout / 2)
+            );
+            reader.value_problem(&at(key), Code::BadTiming, message, "never reached", &help);
+        }
     }
     if fits {
         return;

@@ -14,6 +14,7 @@ use crate::config::{Heartbeat, ListenerTls};
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint;
+use crate::keys::{self, Table};
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::sources::{EARLY_KEYS, Sources};
 use crate::units;
@@ -45,7 +46,10 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         }
     });
     can_be_bound(reader, section, &socket);
-    let state_dir = path("state_dir").unwrap_or_else(|| {
+    let places_of_its_own =
+        |dir: Option<PathBuf>, key: &str| dir.filter(|dir| is_its_own(reader, section, key, dir));
+    let runtime_dir = places_of_its_own(runtime_dir, "runtime_dir");
+    let state_dir = places_of_its_own(path("state_dir"), "state_dir").unwrap_or_else(|| {
         let home = || env("HOME").map(|home| home.join(".local").join("state"));
         match env("XDG_STATE_HOME").or_else(home).filter(|_| !is_root()) {
             Some(state) => state.join("heartbeat"),
@@ -53,6 +57,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         }
     });
     let runtime_dir = runtime_dir.unwrap_or_else(|| socket.parent().unwrap_or(Path::new("/")).to_owned());
+    is_free(reader, section, &socket, (&state_dir, &runtime_dir));
     let count = |key: &str, bounds: (i64, i64), default: usize| {
         section.get(key).and_then(|entry| reader.ranged(&entry, "a number", bounds)).unwrap_or(default)
     };
@@ -73,7 +78,10 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         socket_group: socket_group(reader, section),
         hosts: hosts(reader, section),
         token_file: path("token_file"),
-        log: text("log").unwrap_or_else(|| defaults::LOG.to_owned()),
+        log: section
+            .get("log")
+            .and_then(|entry| reader.parsed(&entry, defaults::LOG, units::log_filter))
+            .unwrap_or_else(|| defaults::LOG.to_owned()),
         log_format: section
             .get("log_format")
             .and_then(|entry| reader.word(&entry, &formats))
@@ -155,12 +163,86 @@ fn hosts(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
     reader.items(&entry).iter().filter_map(host).collect()
 }
 
-/// A Unix socket has a short path.
+/// Directories of the system, in which each program has one of its own.
+const OF_THE_SYSTEM: [&str; 24] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/run/lock",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/tmp",
+];
+
+/// Whether a directory may be one of heartbeatd alone: it makes files there, and takes what is there for its own.
+fn is_its_own(reader: &Reader<'_>, section: &Section<'_>, key: &str, dir: &Path) -> bool {
+    let tidy: PathBuf = dir.components().collect();
+    let is_shared = OF_THE_SYSTEM.iter().any(|shared| tidy == Path::new(shared));
+    if let Some(entry) = section.get(key).filter(|_| is_shared) {
+        let message = format!("{} belongs to the system, and `{key}` to heartbeatd alone", tidy.display());
+        let help = format!("write {key} = {:?}", tidy.join("heartbeat"));
+        reader.value_problem(&entry, Code::OwnFile, message, "here", &help);
+    }
+    !is_shared
+}
+
+/// What heartbeatd makes in its state directory, and in its runtime directory.
+const IN_STATE_DIR: [&str; 11] = [
+    "lock",
+    "daemon",
+    "id",
+    "intent",
+    "beats",
+    "ecosystem",
+    "alive",
+    "incidents.db",
+    "history.db",
+    "log",
+    "run",
+];
+const IN_RUNTIME_DIR: [&str; 3] = ["realms", "notify", "ready"];
+
+/// Refuses a socket in a place that heartbeatd needs for something else.
+fn is_free(reader: &Reader<'_>, section: &Section<'_>, socket: &Path, (state, runtime): (&Path, &Path)) {
+    let of_state = IN_STATE_DIR.iter().map(|name| state.join(name));
+    let taken = of_state.chain(IN_RUNTIME_DIR.iter().map(|name| runtime.join(name)));
+    let taken = taken.chain([state.to_owned(), runtime.to_owned()]);
+    let is_in = |place: &PathBuf| {
+        *socket == *place || (place != state && place != runtime && socket.starts_with(place))
+    };
+    if let Some(place) = taken.into_iter().find(is_in)
+        && let Some(entry) = section.get("socket")
+    {
+        let message =
+            format!("heartbeatd keeps something else at {}, so the socket cannot be there", place.display());
+        let help = format!("write socket = {:?}, or leave it out", socket_in(runtime));
+        reader.value_problem(&entry, Code::OwnFile, message, "here", &help);
+    }
+}
+
 /// The socket of a heartbeatd whose `socket` is not configured, in its runtime directory.
 pub(crate) fn socket_in(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("heartbeat.sock")
 }
 
+/// A Unix socket has a short path.
 fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
     let length = socket.as_os_str().len();
     if length <= MAX_SOCKET_BYTES {
@@ -211,7 +293,8 @@ fn reference(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
 fn url(reader: &Reader<'_>, section: &Section<'_>, (key, what): (&str, &str)) -> Option<String> {
     let entry = section.get(key)?;
     let url = reader.text(&entry)?;
-    let refused = endpoint::refusal(&url, None, what);
+    let example = keys::find(Table::Heartbeat, key).map_or("", |key| key.example);
+    let refused = endpoint::refusal(&url, None, what, example);
     if let Some((why, help)) = &refused {
         reader.value_problem(&entry, Code::BadReceiver, why.clone(), "here", help);
     }

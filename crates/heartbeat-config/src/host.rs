@@ -21,7 +21,10 @@ const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Looks for everything that the realms would execute, and reports what is missing.
 pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
-    for realm in realms.iter().filter(|realm| realm.enabled) {
+    // What stands in a line that is no TOML is not what was meant.
+    let is_read =
+        |realm: &&ReadRealm| realm.enabled && !(reader.is_in_part && reader.has_syntax_error_in(&realm.path));
+    for realm in realms.iter().filter(is_read) {
         let config = &realm.config;
         if let Some(launch) = &config.launch
             && !directory(reader, realm, launch)

@@ -83,6 +83,7 @@ pub use config::{
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
+pub use heartbeat_process::parse_env_file;
 pub use keys::{Key, Table, Takes, keys};
 pub use load::{check, effective, find_file, load, load_beside, load_str, shareable, socket_of};
 pub use own_files::OwnFileError;

@@ -1,9 +1,10 @@
 //! `limits`: what a realm may have.
 
-use heartbeat_process::Limits;
+use heartbeat_process::{Limits, LogTarget};
 use heartbeat_status::parse_size;
 
 use crate::code::Code;
+use crate::defaults::size;
 use crate::reader::{Entry, Reader, Section};
 use crate::units;
 
@@ -57,6 +58,27 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
         nice: within(reader, section, "nice", -20, 19).unwrap_or(0),
         oom_score: within(reader, section, "oom_score", -1_000, 1_000).unwrap_or(0),
     }
+}
+
+/// The log is a file that the program writes, so the limit of a file bounds the log as well.
+pub(crate) fn leaves_room_for_the_log(
+    reader: &Reader<'_>,
+    section: &Section<'_>,
+    limits: &Limits,
+    log: &LogTarget,
+) {
+    let LogTarget::File { max_bytes, .. } = log else { return };
+    let Some(entry) =
+        section.get("fsize").filter(|_| limits.fsize_bytes.is_some_and(|most| most < *max_bytes))
+    else {
+        return;
+    };
+    let message = format!(
+        "`fsize` is less than `log.max_size` ({}), and the log is a file, too: a full one would end the program",
+        size(*max_bytes).trim_matches('"')
+    );
+    let help = format!("write fsize = {} or more, or a smaller log.max_size", size(*max_bytes));
+    reader.value_problem(&entry, Code::BadBounds, message, "here", &help);
 }
 
 /// What other tools call it, too.

@@ -15,7 +15,7 @@ use crate::config::{Config, Heartbeat, Loaded, ReceiverConfig};
 use crate::defaults;
 use crate::diagnostic::Report;
 use crate::diagnostic::{Diagnostic, Severity, Source};
-use crate::document::{Document, Parsed, scalar};
+use crate::document::{Document, Parsed, scalar, without_realms};
 use crate::effective::{self, Audience, EffectiveKey};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Silent};
@@ -58,7 +58,7 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
     let sources = sources.clone();
     let found = files::within_silence(move |files| {
         let file = find_file(&sources).ok()?;
-        let text = files.read(&file).ok()?;
+        let text = without_realms(&files.read(&file).ok()?).into_owned();
         let source = Arc::new(Source::new(file.display().to_string(), text));
         let parsed = Parsed::parse(&source, &mut Vec::new());
         let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
@@ -335,7 +335,8 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
         _ => None,
     };
     for (name, value) in root.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
-        if ["heartbeat", "defaults", "realm", "notify", "maintenance"].contains(&name.as_str()) {
+        let is_ours = ["heartbeat", "defaults", "realm", "notify", "maintenance"].contains(&name.as_str());
+        if is_ours && !reader.refuse_a_list(name, value) {
             let entry = reader::Entry { path: vec![name.clone()], value };
             reader.value_problem(
                 &entry,

@@ -17,7 +17,8 @@ use crate::config::{ReceiverConfig, ReceiverTarget};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::refusal;
 use crate::inherited::Inherited;
-use crate::keys::{self, Table};
+use crate::keys::{self, RECEIVERS, Table};
+use crate::others;
 use crate::reader::{Entry, Reader, Section, beside};
 use crate::realm::ReadRealm;
 use crate::selector;
@@ -39,7 +40,15 @@ pub(crate) fn read(
     realms: &[ReadRealm],
 ) -> Vec<ReceiverConfig> {
     let mut found = Vec::new();
-    for (name, value) in written {
+    let is_table = |value: &Value| matches!(value, Value::Dict(..));
+    let stray = written.iter().find(|(name, value)| RECEIVERS.contains(&name.as_str()) && !is_table(value));
+    if let Some((kind, _)) = stray {
+        let message = format!("`{kind}` stands in [notify] itself, and each receiver is a table of its own");
+        let place = reader.key_place(&["notify".to_owned(), kind.clone()]);
+        let help = "write [notify.ops] in place of [notify]";
+        reader.push(Diagnostic::new(Code::WrongType, message).at(place, "here").help(help));
+    }
+    for (name, value) in written.iter().filter(|(_, value)| stray.is_none() || is_table(value)) {
         let path = vec!["notify".to_owned(), name.clone()];
         let place = reader.key_place(&path);
         let Value::Dict(_, values) = value else {
@@ -167,10 +176,24 @@ fn kind<'s>(reader: &Reader<'_>, name: &str, section: &'s Section<'_>) -> Option
     Some(found)
 }
 
+/// Why a service that has a kind of its own does not take what a webhook sends.
+fn of_a_service(key: &str, url: &str) -> Option<(String, String)> {
+    let (service, kind, _) = others::service_of(url).filter(|_| key == "webhook")?;
+    let why = format!("{service} does not understand the document that a webhook sends");
+    let help = match service {
+        "Discord" => "write `slack` in place of `webhook`, and add /slack to the end of the URL".to_owned(),
+        _ => format!("write `{kind}` in place of `webhook`"),
+    };
+    Some((why, help))
+}
+
 /// A URL that can be posted to.
 fn url(reader: &Reader<'_>, entry: &Entry<'_>, what: &str, ca: Option<&Path>) -> Option<String> {
     let url = reader.text(entry)?;
-    let Some((why, help)) = refusal(&url, ca, what) else { return Some(url) };
+    let key = entry.path.last().map_or("", String::as_str);
+    let example = keys::find(Table::Notify, key).map_or("", |key| key.example);
+    let refused = refusal(&url, ca, what, example).or_else(|| of_a_service(key, &url));
+    let Some((why, help)) = refused else { return Some(url) };
     reader.value_problem(entry, Code::BadReceiver, why, &format!("this {what}"), &help);
     None
 }
@@ -188,7 +211,9 @@ fn mail(
     let refused = match authority.filter(|authority| !authority.contains(['/', '?', '#', '@'])) {
         None => Some("the mail server is not an smtp:// or smtps:// URL".to_owned()),
         // Its name and its certificates are those of any server.
-        Some(authority) => refusal(&format!("https://{authority}/"), ca, "mail server").map(|(why, _)| why),
+        Some(authority) => {
+            refusal(&format!("https://{authority}/"), ca, "mail server", "").map(|(why, _)| why)
+        }
     };
     let has_neither = section.get("from").is_none() && section.get("to").is_none();
     if let Some(why) = &refused {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use figment::value::Value;
+use figment::value::{Dict, Value};
 use heartbeat_status::RealmName;
 
 use crate::advice::Context;
@@ -36,12 +36,40 @@ const TABLES_OF_REALMS: &[&str] = &[
     "workers",
 ];
 
+/// Words of pm2 for times, where a bare number is one of milliseconds.
+const IN_MILLISECONDS: &[&str] =
+    &["restartdelay", "expbackoffrestartdelay", "minuptime", "killtimeout", "listentimeout"];
+
+/// Services that are known by the host of their URL: what they are called, and the kind of receiver that they take.
+const SERVICES: &[(&str, &str, &str)] = &[
+    ("hooks.slack.com", "Slack", "slack"),
+    ("discord.com", "Discord", "slack"),
+    ("discordapp.com", "Discord", "slack"),
+    ("events.pagerduty.com", "PagerDuty", "pagerduty"),
+    ("ntfy.sh", "ntfy", "ntfy"),
+];
+
+/// The service of a URL, the kind of receiver that it takes, and the URL for that kind.
+pub(crate) fn service_of(url: &str) -> Option<(&'static str, &'static str, String)> {
+    let host = url.strip_prefix("https://")?.split(['/', ':']).next()?;
+    let (_, service, kind) = SERVICES.iter().find(|(known, ..)| *known == host)?;
+    let is_discord = *service == "Discord" && !url.trim_end_matches('/').ends_with("/slack");
+    let url = if is_discord { format!("{}/slack", url.trim_end_matches('/')) } else { url.to_owned() };
+    Some((service, kind, url))
+}
+
 /// The way out for a key that is none of ours.
 pub(crate) fn instead(context: &Context<'_>, name: &str, value: &Value) -> Option<String> {
     let (table, word) = (context.table, folded(name));
+    let in_ms = whole(value).filter(|_| IN_MILLISECONDS.contains(&word.as_str()));
+    let in_ms = in_ms.map(|number| Value::from(format!("{number}ms")));
+    let value = in_ms.as_ref().unwrap_or(value);
     if table == Root
         && let Some(help) = as_heading(context, name, &word, value)
     {
+        return Some(help);
+    }
+    if let Some(help) = receivers_of(context, &word, value) {
         return Some(help);
     }
     // Our own key in another spelling, or under the name that another tool has for it.
@@ -59,6 +87,29 @@ pub(crate) fn instead(context: &Context<'_>, name: &str, value: &Value) -> Optio
         Say(sentence) => (*sentence).to_owned(),
         Nothing(instead) => format!("heartbeatd does not have that: {instead}"),
     })
+}
+
+/// The way out for a receiver under the key of another one, and for receivers that a realm names.
+fn receivers_of(context: &Context<'_>, word: &str, value: &Value) -> Option<String> {
+    match context.table {
+        Notify if !has_receiver(context) && called(Notify, word) == Some("webhook") => {
+            let (_, kind, url) = service_of(value.as_str()?)?;
+            Some(context.line(keys::find(Notify, kind)?, &url.into()))
+        }
+        Realm if ["notify", "notifications", "receiver", "receivers", "alert", "alerts"].contains(&word) => {
+            let named = match value {
+                Value::Array(_, items) => items.first().and_then(Value::as_str),
+                other => other.as_str(),
+            };
+            let receiver = possible(named?)?;
+            let choice = "whose `realms` choose; without that key it hears of every one";
+            Some(match context.has(&["notify", &receiver]) {
+                true => format!("remove it: there is [notify.{receiver}], {choice}"),
+                false => format!("remove it, and declare the receiver: [notify.{receiver}], {choice}"),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// The way out where it depends on what was written.
@@ -181,6 +232,33 @@ fn has_receiver(context: &Context<'_>) -> bool {
 pub(crate) fn means_run(name: &str) -> bool {
     let word = folded(name.strip_prefix("x-").unwrap_or(name));
     word == "run" || called(Realm, &word) == Some("run")
+}
+
+/// The tables of realms below a heading that is none of ours, each by its name: `[services.web]`, `[services.db]`.
+pub(crate) fn realms_below<'v>(name: &str, value: &'v Value) -> Vec<(&'v String, &'v Dict)> {
+    let Value::Dict(_, table) = value else { return Vec::new() };
+    let inner = table.iter().filter_map(|(name, value)| match value {
+        Value::Dict(_, inner) if possible(name).is_some() => Some((name, inner)),
+        _ => None,
+    });
+    if TABLES_OF_REALMS.contains(&folded(name).as_str()) { inner.collect() } else { Vec::new() }
+}
+
+/// The way out for one table of a list: `[[realm]]` with a `name` in it.
+pub(crate) fn of_a_list(list: &str, item: &Dict) -> Option<String> {
+    let word = folded(list);
+    let ours = match word.as_str() {
+        "realm" => "realm",
+        "notify" | "receivers" | "receiver" => "notify",
+        "maintenance" => "maintenance",
+        other if TABLES_OF_REALMS.contains(&other) => "realm",
+        _ => return None,
+    };
+    let name = ["name", "id"].iter().find_map(|key| item.get(*key)?.as_str().and_then(possible));
+    Some(match name {
+        Some(name) => format!("write [{ours}.{name}] in place of [[{list}]], and remove its name below"),
+        None => format!("write [{ours}.NAME] in place of [[{list}]], for example [{ours}.api]"),
+    })
 }
 
 /// A table with another heading: `[services.web]`, `[program:api]` and `[api]` are realms, `[daemon]` is `[heartbeat]`.

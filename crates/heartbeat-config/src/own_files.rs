@@ -3,6 +3,7 @@
 //! heartbeatd starts with what a check accepts.
 
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use heartbeat_http::{TlsOptionsError, TlsServer};
@@ -131,11 +132,18 @@ pub(crate) fn look(reader: &Reader<'_>, heartbeat: &Heartbeat, receivers: &[Rece
         ("state_dir", Some(heartbeat.state_dir.as_path())),
         ("runtime_dir", Some(heartbeat.runtime_dir.as_path())),
     ];
+    if let Err(error) = ask(reader, &heartbeat.socket, || is_free(&heartbeat.socket)) {
+        let at = ["heartbeat", "socket"].map(str::to_owned).into();
+        let why = format!("{} is there already, and is {error}", heartbeat.socket.display());
+        let help = Some("write another `socket`, or leave it out".to_owned());
+        refusals.push(Refusal { at, why, help, is_of_permission: false });
+    }
     for (key, dir) in directories {
         if let Some(dir) = dir
-            && let Err(error) = ask(reader, dir, || has_place(dir))
+            && let Err(error) =
+                ask(reader, dir, || has_place(dir).and_then(|()| is_private(dir, key != "socket")))
         {
-            let why = format!("the directory {} of `{key}` cannot be made: {error}", dir.display());
+            let why = format!("the directory {} of `{key}` cannot be used: {error}", dir.display());
             let help = Some(format!("write another `{key}`, for example below /run or /var/lib"));
             let at = ["heartbeat", key].map(str::to_owned).into();
             refusals.push(Refusal { at, why, help, is_of_permission: is_denied(&error) });
@@ -187,6 +195,32 @@ fn has_place(dir: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Whether nothing but a socket stands where the socket is to be.
+fn is_free(socket: &Path) -> Result<(), &'static str> {
+    match socket.symlink_metadata() {
+        Ok(found) if found.is_dir() => Err("a directory"),
+        Ok(found) if !found.file_type().is_socket() => Err("no socket"),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether heartbeatd can believe what is in a directory that is there: it belongs to its own user, and others write
+/// nothing into it. Root and each user see of their own directories only.
+fn is_private(dir: &Path, is_needed: bool) -> io::Result<()> {
+    const STICKY: u32 = 0o1000;
+    let Some(found) = dir.metadata().ok().filter(|_| is_needed) else { return Ok(()) };
+    let own = std::fs::metadata("/proc/self").map_or(found.uid(), |own| own.uid());
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if found.mode() & STICKY != 0 {
+        return Err(io::Error::other("all users write into it"));
+    }
+    if found.uid() != own {
+        let why = format!("it belongs to uid {}, and heartbeatd would run as uid {own}", found.uid());
+        return if own == 0 { Err(io::Error::other(why)) } else { refused(why) };
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, RealmSpec};
 use crate::code::Code;
 use crate::config::Heartbeat;
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::others;
 use crate::reader::Reader;
 use crate::realm::{self, ReadRealm};
 
@@ -158,11 +159,16 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
         .help(format!("declare it: [realm.{name}]; that takes the place of what was registered"))
     } else {
         let list: Vec<&str> = need.name.split([',', ' ']).filter(|name| !name.is_empty()).collect();
+        let of_unit = need.name.strip_suffix(".service");
+        let of_unit = of_unit.filter(|unit| names.iter().any(|name| name.as_str() == *unit));
         let help = if list.len() > 1 {
             format!("several names are a list: {} = {list:?}", need.kind)
+        } else if let Some(unit) = of_unit {
+            format!("write \"{unit}\": a realm has the name of its heading, without `.service`")
         } else {
+            let declared = || others::possible(&need.name).unwrap_or_else(|| "api".to_owned());
             reader.nearest(&need.name, names).map_or_else(
-                || format!("declare it: [realm.{}]", need.name),
+                || format!("declare it: [realm.{}]", declared()),
                 |suggestion| format!("did you mean `{suggestion}`?"),
             )
         };

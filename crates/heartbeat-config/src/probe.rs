@@ -9,6 +9,7 @@ use heartbeat_probe::{
     RedisProbe, ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
 };
 
+use crate::advice;
 use crate::bounds;
 use crate::code::Code;
 use crate::keys::RECORDS;
@@ -20,6 +21,27 @@ const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis://, red
 
 /// What to write instead of a text that is no URL.
 const EXAMPLES: &str = "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"";
+
+/// Methods that servers know.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+
+/// CONNECT asks a proxy for a tunnel, and small letters are another method.
+fn is_no_method(text: &str) -> bool {
+    text == "CONNECT" || METHODS.iter().any(|method| text != *method && text.eq_ignore_ascii_case(method))
+}
+
+/// Headers of one connection and of the length of a body: with others than those of the check it would fail.
+const OWN_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// How a key of an HTTP probe is written.
 fn example(key: &str) -> &'static str {
@@ -115,7 +137,8 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
     };
     let made = url.and_then(|url| {
         let refused = |error: HttpError| {
-            let (why, help) = target_problem(&url, error.to_string(), EXAMPLES);
+            let meant = advice::meant_http(&url).map(|meant| format!("write http = {meant:?}"));
+            let (why, help) = target_problem(&url, error.to_string(), meant.as_deref().unwrap_or(EXAMPLES));
             reader.value_problem(&entry, Code::BadTarget, why, "here", &help);
         };
         let made = if tls::is_set(section) {
@@ -138,7 +161,13 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
             }
         }
     };
-    apply("method", &|probe, text| probe.with_method(text));
+    match section.get("method").filter(|entry| entry.value.as_str().is_some_and(is_no_method)) {
+        Some(entry) => {
+            let why = "a method is one that servers answer, in capitals";
+            refuse(&entry, why.to_owned());
+        }
+        None => apply("method", &|probe, text| probe.with_method(text)),
+    }
     apply("body", &|probe, text| Ok(probe.with_body(text.to_owned())));
     apply("contains", &|probe, text| Ok(probe.with_contains(text)));
     apply("matches", &|probe, text| probe.with_matches(text));
@@ -148,6 +177,20 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
         probe = probe.with_status(set);
     }
     for (name, value) in headers(reader, section, dir) {
+        if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            let path =
+                [entry.path[..entry.path.len() - 1].to_vec(), vec!["headers".to_owned(), name.clone()]]
+                    .concat();
+            let message = format!("heartbeatd sets the header `{name}` itself");
+            reader.value_problem(
+                &Entry { path, value: entry.value },
+                Code::BadTarget,
+                message,
+                "here",
+                "remove it",
+            );
+            continue;
+        }
         match probe.clone().with_header(&name, &value) {
             Ok(changed) => probe = changed,
             Err(error) => refuse(&entry, error.to_string()),

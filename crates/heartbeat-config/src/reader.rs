@@ -118,6 +118,9 @@ impl<'a> Section<'a> {
     }
 }
 
+/// A bare number from here on may be one of milliseconds.
+const MANY_SECONDS: u64 = 1_000;
+
 /// Most names that are compared for "did you mean" in one run: a comparison a realm is enough where thousands are
 /// wrong.
 const MAX_COMPARED_NAMES: usize = 200_000;
@@ -268,6 +271,7 @@ impl Reader<'_> {
                     let help = "remove it; it is refused rather than ignored";
                     self.push(here(Diagnostic::new(Code::NotBuilt, message), "not built yet").help(help));
                 }
+                None if table == Table::Root && self.refuse_realms_elsewhere(name, value) => {}
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
                     let suggestion = || {
@@ -293,6 +297,40 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// Refuses realms below a heading of another tool, each where it stands, and looks at what is in them.
+    fn refuse_realms_elsewhere(&self, name: &str, value: &Value) -> bool {
+        let below = others::realms_below(name, value);
+        for (realm, keys) in &below {
+            let path: Path = vec![name.to_owned(), (*realm).clone()];
+            let message = format!("unknown key `{name}` in the file");
+            let own = others::possible(realm).unwrap_or_else(|| (*realm).clone());
+            let is_there = self.context(Table::Root, &[], keys).has(&["realm", &own]);
+            let help = match is_there {
+                true => format!("write its keys into [realm.{own}], which is there already"),
+                false => format!("write [realm.{own}]"),
+            };
+            let diagnostic = Diagnostic::new(Code::UnknownKey, message).help(help);
+            self.push(diagnostic.at(self.key_place(&path), "unknown key"));
+            self.check_keys(Table::Realm, &path, keys);
+        }
+        !below.is_empty() || self.refuse_a_list(name, value)
+    }
+
+    /// Refuses a list of tables such as `[[realm]]`, each where it stands.
+    pub(crate) fn refuse_a_list(&self, name: &str, value: &Value) -> bool {
+        let Value::Array(_, items) = value else { return false };
+        let mut is_refused = false;
+        for (at, item) in items.iter().enumerate() {
+            let Value::Dict(_, table) = item else { continue };
+            let Some(help) = others::of_a_list(name, table) else { continue };
+            let entry = Entry { path: vec![name.to_owned(), at.to_string()], value: item };
+            let message = format!("[[{name}]] is a list, and here each has a heading with its name");
+            self.value_problem(&entry, Code::WrongType, message, "a list", &help);
+            is_refused = true;
+        }
+        is_refused
     }
 
     pub(crate) fn text(&self, entry: &Entry<'_>) -> Option<String> {
@@ -415,6 +453,13 @@ impl Reader<'_> {
             };
             let (message, help) = if example.starts_with(|c: char| c.is_ascii_digit()) {
                 let help = instead("write a string with a unit", with_number(example, &shown));
+                // A thousand and more is often meant as milliseconds.
+                let in_ms = shown.parse::<u64>().is_ok_and(|number| number >= MANY_SECONDS);
+                let in_ms = Some(format!("{shown}ms"))
+                    .filter(|text| in_ms && example.ends_with('s') && parse(text).is_ok());
+                let help = in_ms.map_or(help.clone(), |text| {
+                    help.replacen(&format!("{key} = "), &format!("{key} = \"{text}\" or "), 1)
+                });
                 (format!("`{key}` has no unit"), help)
             } else {
                 (format!("`{key}` takes a string, not {shown}"), instead("write it in quotes", shown))

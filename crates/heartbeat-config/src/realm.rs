@@ -26,9 +26,13 @@ use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
 use crate::slo;
 use crate::translated;
+use crate::units;
 
 /// Where systemd-journald takes streams.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/stdout";
+
+/// Smallest `log.max_size` in bytes: one page.
+const MIN_LOG_BYTES: u64 = 4 << 10;
 
 /// What all realms share.
 pub(crate) struct ReadContext<'a> {
@@ -140,7 +144,11 @@ pub(crate) fn read(
         .unwrap_or_else(|| setting.dir.clone());
     let verify_owner = flag("verify_owner", true);
     let log = log(reader, section, setting, &name);
-    let limits = limits::read(reader, &section.table(reader, "limits"));
+    let of_limits = section.table(reader, "limits");
+    let limits = limits::read(reader, &of_limits);
+    if runs {
+        limits::leaves_room_for_the_log(reader, &of_limits, &limits, &log);
+    }
     let no_new_privileges = flag("no_new_privileges", user.is_some());
     let umask = section.get("umask").and_then(|entry| reader.mode(&entry, "022"));
     let inherited = setting.inherited.in_place(user.as_ref(), &dir);
@@ -167,7 +175,7 @@ pub(crate) fn read(
         Arc::new(LaunchSpec { log: LogTarget::Capture, ..LaunchSpec::clone(&spec) })
     };
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
-    let ready_fd = ready_fd(reader, &start, oneshot).filter(|_| runs && !oneshot);
+    let ready_fd = ready_fd(reader, &start, oneshot, limits.nofile).filter(|_| runs && !oneshot);
     let runs_on = runs && !oneshot;
     let of = health::Of { host: &host, port, runs: runs_on, ready_fd, dir: &setting.dir, command: &check };
     let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
@@ -256,6 +264,11 @@ fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Ve
         );
         return None;
     }
+    if units::is_in_the_background(&line) && !line.contains("wait") {
+        let help = "remove the `&`: heartbeatd waits for no realm, and watches this one";
+        reader.value_problem(&entry, Code::BadCommand, units::BACKGROUND, "in this command", help);
+        return None;
+    }
     Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
 }
 
@@ -285,7 +298,12 @@ fn ends(reader: &Reader<'_>, section: &Section<'_>, restart: &Section<'_>, is_pr
 }
 
 /// The descriptor on which it says that it is ready.
-fn ready_fd(reader: &Reader<'_>, start: &Section<'_>, oneshot: bool) -> Option<u32> {
+fn ready_fd(
+    reader: &Reader<'_>,
+    start: &Section<'_>,
+    oneshot: bool,
+    most_descriptors: Option<u64>,
+) -> Option<u32> {
     const NUMBERS: std::ops::RangeInclusive<u32> = 3..=1_023;
     let entry = start.get("ready_fd")?;
     let number = reader.number::<u32>(&entry, "the number of a descriptor")?;
@@ -296,6 +314,13 @@ fn ready_fd(reader: &Reader<'_>, start: &Section<'_>, oneshot: bool) -> Option<u
         let message = format!("`ready_fd` takes a descriptor from 3 to 1023, not {number}");
         let help = "0 to 2 are its standard input and output; for example ready_fd = 3";
         reader.value_problem(&entry, Code::WrongType, message, "here", help);
+    } else if let Some(most) = most_descriptors.filter(|most| u64::from(number) >= *most) {
+        let message = format!(
+            "`ready_fd` is descriptor {number}, and `limits.nofile` leaves it those from 0 to {}",
+            most - 1
+        );
+        let help = "write ready_fd = 3, or a higher `limits.nofile`";
+        reader.value_problem(&entry, Code::BadBounds, message, "beyond the limit", help);
     }
     Some(number).filter(|number| NUMBERS.contains(number))
 }
@@ -557,10 +582,16 @@ fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &ReadContext<'_>, na
     let to = log.get("to").and_then(|entry| {
         reader.word(&entry, &[("file", To::File), ("journal", To::Journal), ("none", To::None)])
     });
-    let max_bytes = log
-        .get("max_size")
-        .and_then(|entry| reader.parsed(&entry, "10MiB", parse_size))
-        .unwrap_or(defaults::LOG_MAX_BYTES);
+    let max_bytes = log.get("max_size").and_then(|entry| {
+        let bytes = reader.parsed(&entry, "10MiB", parse_size)?;
+        if bytes < MIN_LOG_BYTES {
+            let message = "`max_size` is at least 4KiB: a smaller log is set aside with each line";
+            let help = "for example max_size = \"1MiB\"; to = \"none\" keeps no output at all";
+            reader.value_problem(&entry, Code::OutOfRange, message, "here", help);
+        }
+        Some(bytes)
+    });
+    let max_bytes = max_bytes.unwrap_or(defaults::LOG_MAX_BYTES);
     let keep = log
         .get("keep")
         .and_then(|entry| reader.ranged(&entry, "a number of files", bounds::LOG_FILES))
@@ -587,6 +618,17 @@ fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config:
     let given = given.filter(|timeout| !timeout.is_zero());
     let timeout = given.or(if oneshot { None } else { default.timeout });
     let settle = reader.duration(section, "settle").unwrap_or(default.settle);
+    // A realm that is probed has no use for the default.
+    let counts = section.get("settle").is_some() || config.probes.iter().all(Option::is_none);
+    if let Some(timeout) = timeout.filter(|timeout| counts && settle > *timeout)
+        && let Some(entry) = section.get("settle").or_else(|| section.get("timeout"))
+    {
+        let message = format!(
+            "`settle` ({settle:?}) is longer than `timeout` ({timeout:?}): without a live probe every start would fail"
+        );
+        let help = format!("write a shorter settle, or timeout = {}", defaults::duration(settle * 2));
+        reader.value_problem(&entry, Code::BadBounds, message, "here", &help);
+    }
     let timeout_max = section.get("timeout_max").and_then(|entry| {
         let longest = reader.duration(section, "timeout_max")?;
         if timeout.is_some_and(|timeout| longest < timeout) {

@@ -54,6 +54,15 @@ pub(crate) fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) 
         cooldown_max: time("cooldown_max", default.cooldown_max.max(cooldown)),
         verify_for: time("verify_for", default.verify_for),
     };
+    let in_both = settings.never_codes.iter().find(|code| settings.success_codes.contains(code));
+    if let (Some(code), Some(entry)) =
+        (in_both, section.get("never_codes").or_else(|| section.get("success_codes")))
+    {
+        let message = format!(
+            "exit code {code} is one of `success_codes`, and one of `never_codes`, where it is a failure that stays"
+        );
+        reader.value_problem(&entry, Code::BadBounds, message, "here", "keep it in one of the two");
+    }
     for problem in settings.problems() {
         refuse(reader, section, problem);
     }

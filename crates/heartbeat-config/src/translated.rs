@@ -335,9 +335,10 @@ fn is_possible(key: &Key, toml: &str) -> bool {
         }
         (Table::Heartbeat, "ping" | "otlp")
         | (Table::Notify, "webhook" | "alertmanager" | "ntfy" | "slack" | "pagerduty") => {
-            endpoint::refusal(text, None, "").is_none()
+            endpoint::refusal(text, None, "", "").is_none()
         }
         (Table::Heartbeat, "reference") => is_probe(text),
+        (Table::Heartbeat, "log") => units::log_filter(text).is_ok(),
         (Table::Heartbeat, "register_networks") => text.parse::<heartbeat_probe::Network>().is_ok(),
         (Table::Heartbeat, "hosts") => !text.contains(['/', ':', '=']),
         (Table::Realm, "host") => is_probe(&format!("http://{text}:1/")),

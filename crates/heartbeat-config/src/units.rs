@@ -32,6 +32,12 @@ pub(crate) enum UnitError {
     NoBudget(String),
     #[error("`{0}` is not a share of processors: from 1% to {MAX_PROCESSOR_PERCENT}%")]
     NotProcessors(String),
+    #[error("`{0}` is not the name of a module; before `=` stands one such as heartbeat_probe")]
+    NotAModule(String),
+    #[error(
+        "`{0}` is not a level; there are off, error, warn, info, debug and trace, and MODULE=LEVEL behind a comma"
+    )]
+    NotALevel(String),
 }
 
 /// Why something is not understood, and what to type.
@@ -156,6 +162,25 @@ fn before_percent(text: &str) -> Result<&str, UnitError> {
     text.strip_suffix('%').ok_or_else(|| UnitError::NoPercentSign(text.to_owned()))
 }
 
+/// Levels of heartbeatd's own log.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A filter of heartbeatd's own log: `info`, or levels by module such as `info,heartbeat_probe=debug`.
+pub(crate) fn log_filter(text: &str) -> Result<String, UnitError> {
+    for part in text.split(',').map(str::trim) {
+        let (module, level) = part.rsplit_once('=').unwrap_or(("heartbeatd", part));
+        let fits =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-' | '[' | ']' | '{' | '}' | '=');
+        if module.is_empty() || !module.chars().all(fits) {
+            return Err(UnitError::NotAModule(module.to_owned()));
+        }
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(UnitError::NotALevel(level.to_owned()));
+        }
+    }
+    Ok(text.to_owned())
+}
+
 /// Splits a command as a shell would, without a shell: blanks, quotes and backslashes. What only a shell would carry
 /// out is refused where it is not quoted, since the program would be given it as it stands; `to_a_shell` says how to
 /// have one.
@@ -220,6 +245,12 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
                 }
             },
             '`' => refuse(needs_a_shell("a backquote", "single quotes keep it as it is")),
+            '&' if rest.trim().is_empty() && is_in_the_background(text) => {
+                refuse(Refusal::new(
+                    BACKGROUND,
+                    "remove the `&`: heartbeatd waits for no realm, and watches this one",
+                ));
+            }
             '|' | '&' | ';' | '<' | '>' | '*' => {
                 let quote = format!("single quotes keep the `{c}` as it is");
                 refuse(needs_a_shell(&format!("`{c}`"), &quote));
@@ -248,6 +279,14 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
         refusals.push(Refusal::new("the command is empty", "name a program: \"program argument\""));
     }
     if refusals.is_empty() { Ok(words) } else { Err(refusals) }
+}
+
+/// Why a command does not end in `&`.
+pub(crate) const BACKGROUND: &str = "the `&` at the end puts the program into the background: the shell ends at once, and heartbeatd would see no more of it";
+
+/// Whether a line ends in a single `&`.
+pub(crate) fn is_in_the_background(line: &str) -> bool {
+    line.trim_end().strip_suffix('&').is_some_and(|before| !before.ends_with(['&', '\\', '>', '<']))
 }
 
 /// Whether a shell would replace a `$` before this. A `${` that is still there was written as `$${`: it is meant.
@@ -305,6 +344,8 @@ mod tests {
         for (bad, named) in [
             ("a | b", "`|`"),
             ("a && b", "`&`"),
+            ("a &&", "`&`"),
+            ("a b &", "`&` at the end"),
             ("a > b", "`>`"),
             ("a `b`", "a backquote"),
             ("a b:$PORT", "`$PORT`"),
@@ -340,6 +381,18 @@ mod tests {
         ];
         for (text, expected) in same {
             assert_eq!(words(text, "").unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_levels_alone_or_by_module() {
+        for fine in
+            ["info", "WARN", "off", "info,heartbeat_probe=debug", "warn, heartbeat_daemon::control=trace"]
+        {
+            assert_eq!(log_filter(fine), Ok(fine.to_owned()));
+        }
+        for wrong in ["", "(((", "verbose", "heartbeat_daemon", "info,", "x=loud", "=info", "a b=info"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
         }
     }
 

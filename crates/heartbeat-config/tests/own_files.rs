@@ -82,6 +82,36 @@ fn what_heartbeatd_refuses_to_start_with_fails_the_check_and_says_what_to_type()
         ("a secret that is none", |dir| private(&dir.join("secret"), "hunter2"), 9, ""),
         ("a secret that others can read", |dir| open(&dir.join("secret")), 9, "chmod 600"),
         ("a login that is none", |dir| private(&dir.join("login"), "hunter2"), 14, ""),
+        (
+            "a token of two words",
+            |dir| private(&dir.join("token"), &format!("{TOKEN} {TOKEN}")),
+            2,
+            "openssl rand -hex 32 >",
+        ),
+        (
+            "a token of two lines",
+            |dir| private(&dir.join("token"), &format!("{TOKEN}\n{TOKEN}\n")),
+            2,
+            "openssl rand -hex 32 >",
+        ),
+        (
+            "a file in the place of the socket",
+            |dir| {
+                fs::create_dir(dir.join("run")).unwrap();
+                fs::write(dir.join("run/hb.sock"), "").unwrap();
+            },
+            4,
+            "write another `socket`",
+        ),
+        (
+            "a state directory that all users write into",
+            |dir| {
+                fs::create_dir(dir.join("state")).unwrap();
+                fs::set_permissions(dir.join("state"), Permissions::from_mode(0o1777)).unwrap();
+            },
+            5,
+            "write another `state_dir`",
+        ),
     ];
     for (what, spoil, line, help) in cases {
         let dir = place();

@@ -45,6 +45,9 @@ pub enum PrivateFileError {
     /// The file is longer than any secret, or not text.
     #[error("it holds no secret: it has more than {MAX_PRIVATE_BYTES} bytes, or is not text")]
     NotASecret,
+    /// The token has blanks or line breaks within it.
+    #[error("its token has blanks or line breaks within it, and no request can carry such a one")]
+    Words,
     /// The token is short enough to guess.
     #[error(
         "its token has {bytes} bytes, and at least {MIN_TOKEN_BYTES} are needed: `openssl rand -hex 32` makes a good one"
@@ -63,7 +66,7 @@ impl PrivateFileError {
         match self {
             Self::Foreign { own, .. } => Some(format!("chown {own} {path}")),
             Self::TooOpen { .. } => Some(format!("chmod 600 {path}")),
-            Self::Short { .. } => Some(format!("openssl rand -hex 32 > {path}")),
+            Self::Short { .. } | Self::Words => Some(format!("openssl rand -hex 32 > {path}")),
             Self::Read { source } if source.kind() == io::ErrorKind::NotFound => {
                 Some(format!("(umask 077; openssl rand -hex 32 > {path})"))
             }
@@ -90,10 +93,14 @@ impl PrivateFileError {
 /// Reads the token of the API, without the blanks around it.
 ///
 /// # Errors
-/// As [`read_private`]; and [`PrivateFileError::Short`] for a token that can be guessed.
+/// As [`read_private`]; [`PrivateFileError::Words`] for one that no request can carry, and
+/// [`PrivateFileError::Short`] for one that can be guessed.
 pub fn read_token(path: &Path) -> Result<String, PrivateFileError> {
     let text = read_private(path)?;
     let bytes = text.trim().len();
+    if !text.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(PrivateFileError::Words);
+    }
     if bytes < MIN_TOKEN_BYTES { Err(PrivateFileError::Short { bytes }) } else { Ok(text.trim().to_owned()) }
 }
 
@@ -153,6 +160,10 @@ mod tests {
         set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         write(&path, &GOOD[1..]).unwrap();
         assert!(matches!(read_token(&path), Err(PrivateFileError::Short { bytes: 31 })));
+        for inner in [" ", "\n", "\t", "\u{e9}"] {
+            write(&path, GOOD.replace('8', inner)).unwrap();
+            assert!(matches!(read_token(&path), Err(PrivateFileError::Words)), "{inner:?}");
+        }
         write(&path, "a".repeat(5_000)).unwrap();
         assert!(matches!(read_token(&path), Err(PrivateFileError::NotASecret)));
         write(&path, b"\xff".repeat(40)).unwrap();

@@ -5,7 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{EventKind, IncidentStep, Outcome, RealmName, RestartResult, Signal, Status, clock_span};
+use crate::{
+    EventKind, FailReason, IncidentStep, Outcome, RealmName, RestartResult, Signal, Status, clock_span,
+};
 
 closed_list! {
     /// What happened, in one word.
@@ -144,8 +146,10 @@ impl EventKind {
                     _ => detail,
                 };
                 let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-                // A failure before the first verdict moves no counter: there is nothing to count towards.
-                let counted = if progress.count == 0 {
+                // A failure before the first verdict moves no counter: there is nothing to count towards. The end of a
+                // process is a verdict by itself.
+                let is_end = matches!(outcome, Outcome::Fail { reason: FailReason::ProcessExited, .. });
+                let counted = if progress.count == 0 || is_end {
                     String::new()
                 } else {
                     format!(" ({} of {})", progress.count, progress.goal)

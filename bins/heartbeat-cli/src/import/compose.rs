@@ -3,14 +3,19 @@
 use serde_json::{Map, Value};
 
 use crate::import::checks;
-use crate::import::draft::Draft;
+use crate::import::draft::{Draft, ToolDefault};
+use crate::import::hosts;
 use crate::import::ini::words;
+use crate::import::ports::{Mapping, is_range, is_udp, mapping, mappings};
 use crate::import::values::{
     PACED, duration, environment, list, needs_a_shell, paced, scalar, scalars, size, table, text,
 };
 use crate::import::variables::Variables;
+use crate::import::yaml::Table;
 
-pub(super) type Table = Map<String, Value>;
+/// What compose and process-compose have by themselves.
+pub(super) const DEFAULTS: &[ToolDefault] =
+    &[ToolDefault { key: "restart.policy", theirs: "no restart", ours: "\"always\"" }];
 
 pub(super) fn tables<'a>(root: &'a Value, key: &str) -> Result<&'a Table, String> {
     root.get(key).and_then(Value::as_object).ok_or_else(|| format!("it has no table `{key}`"))
@@ -33,8 +38,10 @@ pub(super) fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
 /// watched.
 pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
     others(draft, root, "services", "heartbeatd runs programs, not containers");
+    draft.of_tool("compose", DEFAULTS);
     let mut variables = Variables::default();
-    for (name, service) in tables(root, "services")? {
+    let services = tables(root, "services")?;
+    for (name, service) in services {
         let Some(service) = service.as_object().map(|service| filled_in(&mut variables, service)) else {
             draft.dropped(name, "it is no table");
             continue;
@@ -42,6 +49,9 @@ pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
         let realm = draft.realm(name);
         command(draft, realm, name, &service);
         let runs = draft.has(realm, "run");
+        if runs {
+            hosts::named(draft, name, &service, services);
+        }
         for (key, value) in &service {
             let place = format!("{name}.{key}");
             if setting(draft, realm, &place, key, value, &service, runs).is_none() {
@@ -221,7 +231,7 @@ fn setting(
         "ports" | "expose" => ports(draft, realm, place, value)?,
         "depends_on" => depends(draft, realm, place, value)?,
         "healthcheck" => healthcheck(draft, realm, place, value, service)?,
-        "restart" => restart(draft, realm, &scalar(value)?)?,
+        "restart" => restart(draft, realm, place, &scalar(value)?)?,
         "stop_signal" => draft.set(realm, "stop.signal", text(scalar(value)?.trim_start_matches("SIG"))),
         "stop_grace_period" => draft.set(realm, "stop.timeout", duration(&scalar(value)?)?),
         "mem_limit" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
@@ -282,43 +292,22 @@ fn env_files(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Opt
     Some(())
 }
 
-/// A port of a container, and the one of this machine that leads to it.
-#[derive(Clone, Copy)]
-struct Mapping {
-    outside: Option<u16>,
-    inside: u16,
-}
-
-/// `HOST:CONTAINER`, `ADDRESS:HOST:CONTAINER`, `CONTAINER`, or a table.
-fn mapping(item: &Value) -> Option<Mapping> {
-    if let Value::Object(table) = item {
-        let port = |key: &str| scalar(table.get(key)?)?.parse::<u16>().ok();
-        return Some(Mapping { outside: port("published"), inside: port("target")? });
-    }
-    let item = scalar(item)?;
-    let parts: Vec<&str> = item.split('/').next()?.split(':').collect();
-    let outside = match parts.len() {
-        1 => None,
-        count => Some(parts[count - 2].parse().ok()?),
-    };
-    Some(Mapping { outside, inside: parts.last()?.parse().ok()? })
-}
-
-/// The ports of a service that this machine can reach, or that its program listens on here.
-fn mappings(service: &Table) -> Vec<Mapping> {
-    let of = |key: &str| service.get(key).and_then(Value::as_array).into_iter().flatten();
-    of("ports").chain(of("expose")).filter_map(mapping).collect()
-}
-
 /// The first port is the realm's: the one inside of the container for a program that runs here, else the one outside.
 fn ports(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
     let Value::Array(items) = value else { return None };
+    let (udp, items): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| is_udp(item));
+    if !udp.is_empty() {
+        draft.dropped(
+            place,
+            "a port of UDP takes no connection: write `health` if the service can be asked by another way",
+        );
+    }
     if items.is_empty() {
         draft.understood();
         return Some(());
     }
     let runs = draft.has(realm, "run");
-    let Mapping { outside, inside } = items.iter().find_map(mapping)?;
+    let Mapping { outside, inside } = items.iter().find_map(|item| mapping(item))?;
     let port = if runs { inside } else { outside.unwrap_or(inside) };
     if draft.has(realm, "port") {
         draft.understood();
@@ -339,6 +328,9 @@ fn ports(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<
         if let Some(what) = what {
             draft.approximated(place, &what);
         }
+    }
+    if items.iter().any(|item| is_range(item)) {
+        draft.approximated(place, "of a range the first port is the realm's");
     }
     if items.len() > 1 {
         draft.approximated(place, "a realm has one port: watch the others with entries of `health`");
@@ -468,7 +460,7 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value, serv
     Some(())
 }
 
-fn restart(draft: &mut Draft, realm: usize, policy: &str) -> Option<()> {
+fn restart(draft: &mut Draft, realm: usize, place: &str, policy: &str) -> Option<()> {
     match policy.split(':').next()? {
         "no" | "false" => draft.set(realm, "restart.policy", "\"never\""),
         "always" => draft.set(realm, "restart.policy", "\"always\""),
@@ -478,7 +470,13 @@ fn restart(draft: &mut Draft, realm: usize, policy: &str) -> Option<()> {
         _ => return None,
     }
     if let Some((_, most)) = policy.split_once(':') {
-        draft.set(realm, "restart.burst", most.parse::<u32>().ok()?.to_string());
+        let most = most.parse::<u32>().ok().filter(|most| *most > 0)?;
+        draft.set(realm, "restart.burst", most.to_string());
+        draft.add(realm, "restart.when_spent", "\"fail\"");
+        draft.approximated(
+            place,
+            &format!("{most} restarts count within restart.window (10 min), and not over its whole life"),
+        );
     }
     Some(())
 }

@@ -39,8 +39,19 @@ struct Need {
     kind: &'static str,
     on: String,
     until: Option<&'static str>,
+    while_down: Option<&'static str>,
     place: String,
 }
+
+/// A setting that a tool has by itself, and what heartbeatd has in its place.
+pub(crate) struct ToolDefault {
+    pub(crate) key: &'static str,
+    pub(crate) theirs: &'static str,
+    pub(crate) ours: &'static str,
+}
+
+/// Realms that a remark names; it counts the rest.
+const MAX_NAMED_REALMS: usize = 4;
 
 /// One realm: its lines in the order in which they are written.
 struct Realm {
@@ -55,6 +66,8 @@ pub(crate) struct Draft {
     needs: Vec<Need>,
     notes: Vec<Note>,
     mapped: usize,
+    /// What each tool has by itself, from the first of its realms on.
+    defaults: Vec<(usize, &'static str, &'static [ToolDefault])>,
 }
 
 impl Draft {
@@ -152,7 +165,43 @@ impl Draft {
         place: &str,
     ) {
         let on = name_of_realm(on);
-        self.needs.push(Need { realm, kind, on, until, place: place.to_owned() });
+        self.needs.push(Need { realm, kind, on, until, while_down: None, place: place.to_owned() });
+    }
+
+    /// A need whose outage is more than a reason to wait.
+    pub(crate) fn tied(&mut self, realm: usize, on: &str, while_down: &'static str, place: &str) {
+        self.need(realm, "needs", on, None, place);
+        if let Some(need) = self.needs.last_mut() {
+            need.while_down = Some(while_down);
+        }
+    }
+
+    /// The realms that follow come from a tool that has these settings by itself.
+    pub(crate) fn of_tool(&mut self, tool: &'static str, defaults: &'static [ToolDefault]) {
+        self.defaults.push((self.realms.len(), tool, defaults));
+    }
+
+    /// Names the settings that a file leaves to its tool, and that are otherwise here.
+    fn name_defaults(&mut self) {
+        for (first, tool, defaults) in std::mem::take(&mut self.defaults) {
+            let end = self.defaults.first().map_or(self.realms.len(), |(next, ..)| *next);
+            for ToolDefault { key, theirs, ours } in defaults {
+                let left =
+                    |at: &usize| self.has(*at, "run") && !self.has(*at, "oneshot") && !self.has(*at, key);
+                let mut names: Vec<&str> =
+                    (first..end).filter(left).map(|at| self.realms[at].name.as_str()).collect();
+                let more = names.len().saturating_sub(MAX_NAMED_REALMS);
+                names.truncate(MAX_NAMED_REALMS);
+                if !names.is_empty() {
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    let place = names.join(", ") + &more;
+                    self.approximated(
+                        &place,
+                        &format!("{key} is {ours}, since the file does not say it ({tool}: {theirs})"),
+                    );
+                }
+            }
+        }
     }
 
     pub(crate) fn approximated(&mut self, place: &str, text: &str) {
@@ -182,6 +231,7 @@ impl Draft {
             }
         }
         self.name_unwatched();
+        self.name_defaults();
         let names: BTreeSet<String> = self.realms.iter().map(|realm| realm.name.clone()).collect();
         for kind in ["needs", "wants", "after"] {
             for realm in 0..self.realms.len() {
@@ -191,7 +241,7 @@ impl Draft {
                     .filter(|at| self.needs[*at].realm == realm && self.needs[*at].kind == kind)
                     .collect();
                 for at in of_it {
-                    let Need { on, until, place, .. } = &self.needs[at];
+                    let Need { on, place, .. } = &self.needs[at];
                     let is_off = |target: &Realm| {
                         target.name == *on
                             && target.lines.contains(&("enabled".to_owned(), "false".to_owned()))
@@ -216,11 +266,15 @@ impl Draft {
                     if self.needs.iter().any(stronger) || !seen.insert(self.needs[at].on.clone()) {
                         continue;
                     }
-                    let Need { on, until: gate, .. } = &self.needs[at];
-                    let _ = until;
-                    items.push(match gate {
-                        Some(until) => format!("{{ realm = {}, until = {} }}", text(on), text(until)),
-                        None => text(on),
+                    let Need { on, until, while_down, .. } = &self.needs[at];
+                    let keys = [("until", until), ("while_down", while_down)];
+                    let keys: Vec<String> = keys
+                        .into_iter()
+                        .filter_map(|(key, word)| Some(format!("{key} = {}", text((*word)?))))
+                        .collect();
+                    items.push(match keys.is_empty() {
+                        true => text(on),
+                        false => format!("{{ realm = {}, {} }}", text(on), keys.join(", ")),
                     });
                 }
                 if !items.is_empty() {

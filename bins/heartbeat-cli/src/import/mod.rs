@@ -6,11 +6,13 @@
 mod checks;
 mod compose;
 mod draft;
+mod hosts;
 mod ini;
 mod monit;
 mod monit_test;
 mod monit_words;
 mod pm2;
+mod ports;
 mod process_compose;
 mod procfile;
 mod supervisord;
@@ -129,7 +131,7 @@ fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Res
     match kind {
         ImportKind::Compose => compose::compose(draft, &yaml::parse(text)?),
         ImportKind::ProcessCompose => process_compose::translate(draft, &yaml::parse(text)?),
-        ImportKind::Procfile => procfile::translate(draft, text),
+        ImportKind::Procfile => procfile::translate(draft, name, text),
         ImportKind::Systemd => systemd::translate(draft, name, text),
         ImportKind::Supervisord => supervisord::translate(draft, name, text),
         ImportKind::Pm2 => pm2::translate(draft, text),

@@ -2,9 +2,26 @@
 
 use serde_json::Value;
 
-use crate::import::draft::Draft;
-use crate::import::values::{environment, literal, scalar, scalars, size, text, without_a_shell};
+use crate::import::draft::{Draft, ToolDefault};
+use crate::import::ini::words;
+use crate::import::values::{
+    duration, environment, list, literal, needs_a_shell, scalar, scalars, size, text,
+};
 use crate::import::yaml;
+
+const DEFAULTS: &[ToolDefault] = &[
+    ToolDefault {
+        key: "stop.signal",
+        theirs: "SIGINT to every process of it",
+        ours: "SIGTERM to the main process",
+    },
+    ToolDefault { key: "stop.timeout", theirs: "1.6 s", ours: "10 s" },
+    ToolDefault {
+        key: "restart.burst",
+        theirs: "16 restarts, then none",
+        ours: "6 in 10 min, then a trial per cooldown",
+    },
+];
 
 pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
     // pm2 takes YAML, too.
@@ -16,6 +33,7 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
     for key in root.as_object().into_iter().flat_map(serde_json::Map::keys).filter(|key| *key != "apps") {
         draft.dropped(key, "heartbeatd has nothing like it");
     }
+    draft.of_tool("pm2", DEFAULTS);
     for (at, app) in apps.iter().enumerate() {
         let name = app.get("name").and_then(scalar).unwrap_or_else(|| format!("app-{}", at + 1));
         let Some(table) = app.as_object() else {
@@ -23,11 +41,14 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
             continue;
         };
         let realm = draft.realm(&name);
-        let run = command(app);
+        let run: Vec<String> = command(app).iter().map(|word| literal(word)).collect();
+        let line = run.join(" ");
         if run.is_empty() {
             draft.dropped(&format!("{name}.script"), "there is none");
+        } else if words(&line) == run && !needs_a_shell(&line.replace("${", "")) {
+            draft.set(realm, "run", text(&line));
         } else {
-            draft.set(realm, "run", without_a_shell(&literal(&run)));
+            draft.set(realm, "run", list(run.iter().map(String::as_str)));
         }
         for (key, value) in table {
             let place = format!("{name}.{key}");
@@ -40,21 +61,33 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
 }
 
 /// Interpreter, script and arguments; a script of JavaScript is read by node.
-fn command(app: &Value) -> String {
-    let part = |key: &str| app.get(key).and_then(scalars).map(|words| words.join(" ")).unwrap_or_default();
-    let script = part("script");
-    let interpreter = match part("interpreter").as_str() {
-        "" if [".js", ".mjs", ".cjs"].iter().any(|end| script.ends_with(end)) => "node".to_owned(),
-        "" if script.ends_with(".py") => "python3".to_owned(),
-        "none" => String::new(),
-        other => other.to_owned(),
+fn command(app: &Value) -> Vec<String> {
+    // A text is split into words, and a list has them already.
+    let part = |key: &str| match app.get(key) {
+        Some(Value::Array(_)) => app.get(key).and_then(scalars).unwrap_or_default(),
+        Some(one) => words(&scalar(one).unwrap_or_default()),
+        None => Vec::new(),
     };
-    let parts = [interpreter, part("node_args"), script, part("args")];
-    parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+    let script = part("script");
+    let file = script.first().cloned().unwrap_or_default();
+    let interpreter = match part("interpreter").as_slice() {
+        [] if [".js", ".mjs", ".cjs"].iter().any(|end| file.ends_with(end)) => vec!["node".to_owned()],
+        [] if file.ends_with(".py") => vec!["python3".to_owned()],
+        [none] if none == "none" => Vec::new(),
+        other => other.to_vec(),
+    };
+    [interpreter, part("node_args"), script, part("args")].concat()
+}
+
+/// A time of pm2: a bare number is one of milliseconds, also in quotes.
+fn time(value: &Value) -> Option<String> {
+    let written = scalar(value)?;
+    let is_bare = written.bytes().all(|byte| byte.is_ascii_digit());
+    duration(&if is_bare { written + "ms" } else { written })
 }
 
 fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Value) -> Option<()> {
-    let ms = |value: &Value| Some(text(&format!("{}ms", value.as_u64()?)));
+    let is_none = |value: &Value| scalar(value).as_deref() == Some("0");
     match key {
         // With the command.
         "name" | "script" | "args" | "interpreter" | "node_args" => {}
@@ -67,14 +100,16 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         "autorestart" if value.as_bool()? => draft.understood(),
         "autorestart" => draft.set(realm, "restart.policy", "\"never\""),
         "max_restarts" => draft.set(realm, "restart.burst", value.as_u64()?.clamp(1, 1_000).to_string()),
-        "restart_delay" | "exp_backoff_restart_delay" => draft.set(realm, "restart.backoff", ms(value)?),
+        "restart_delay" | "exp_backoff_restart_delay" if is_none(value) => draft.understood(),
+        "restart_delay" | "exp_backoff_restart_delay" => draft.set(realm, "restart.backoff", time(value)?),
         "min_uptime" => draft.approximated(
             place,
             "a restart counts until the realm has been healthy for restart.reset_after (60 s unless you set it)",
         ),
-        "kill_timeout" => draft.set(realm, "stop.timeout", ms(value)?),
+        "kill_timeout" => draft.set(realm, "stop.timeout", time(value)?),
         "wait_ready" => draft.approximated(place, "heartbeatd reads no ready message of pm2: add `health`"),
-        "listen_timeout" => draft.set(realm, "start.timeout", ms(value)?),
+        "listen_timeout" => draft.set(realm, "start.timeout", time(value)?),
+        "kill_signal" => draft.set(realm, "stop.signal", text(scalar(value)?.trim_start_matches("SIG"))),
         "uid" | "user" => draft.set(realm, "user", text(&scalar(value)?)),
         "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
         "instances" if value.as_i64() == Some(1) => draft.understood(),

@@ -2,16 +2,19 @@
 
 use serde_json::Value;
 
-use crate::import::compose::{Table, depends, others, tables};
+use crate::import::compose::{DEFAULTS, depends, others, tables};
 use crate::import::draft::Draft;
+use crate::import::procfile::in_the_foreground;
 use crate::import::values::{
     PACED, duration, environment, list, literal, needs_a_shell, paced, scalar, text,
 };
 use crate::import::variables::Variables;
+use crate::import::yaml::Table;
 
 /// `process-compose.yaml`.
 pub(crate) fn translate(draft: &mut Draft, root: &Value) -> Result<(), String> {
     others(draft, root, "processes", "heartbeatd has nothing like it for all realms; see [defaults]");
+    draft.of_tool("process-compose", DEFAULTS);
     for (name, process) in tables(root, "processes")? {
         let Some(process) = process.as_object() else {
             draft.dropped(name, "it is no table");
@@ -35,6 +38,7 @@ fn process_setting(draft: &mut Draft, realm: usize, place: &str, key: &str, valu
     match key {
         "command" => {
             let line = scalar(value)?;
+            let line = in_the_foreground(draft, place, line.trim()).to_owned();
             draft.set(realm, "run", text(&literal(&line)));
             if needs_a_shell(&line) {
                 draft.add(realm, "shell", "true");

@@ -1,14 +1,31 @@
-//! Procfile: a name and a line for a shell.
+//! Procfile: a name and a line for a shell, and the `.env` beside it.
 
-use crate::import::draft::Draft;
-use crate::import::values::{needs_a_shell, text};
+use std::path::Path;
+
+use heartbeat_config::parse_env_file;
+
+use crate::import::draft::{Draft, ToolDefault};
+use crate::import::values::{needs_a_shell, table, text};
 
 /// What foreman and Heroku give to the first process, and to each that follows.
 const FIRST_PORT: u16 = 5_000;
 const PORTS_APART: u16 = 100;
 
-pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
-    let mut port = FIRST_PORT;
+const DEFAULTS: &[ToolDefault] = &[
+    ToolDefault {
+        key: "restart.policy",
+        theirs: "no restart: one that ends is the end of all",
+        ours: "\"always\"",
+    },
+    ToolDefault { key: "stop.timeout", theirs: "5 s", ours: "10 s" },
+];
+
+/// The Procfile `name`.
+pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
+    draft.of_tool("foreman", DEFAULTS);
+    let variables = variables_beside(draft, name);
+    let base = variables.iter().flatten().find(|(name, _)| name == "PORT");
+    let mut port = base.and_then(|(_, port)| port.parse().ok()).unwrap_or(FIRST_PORT);
     for (at, line) in file.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -24,6 +41,7 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
             continue;
         }
         let realm = draft.realm(name);
+        let command = in_the_foreground(draft, name, command);
         let of_port = ["$PORT", "${PORT}", "${PORT:-"].iter().any(|word| command.contains(word));
         draft.set(realm, "run", text(&command.replace("${", "$${")));
         if needs_a_shell(command) {
@@ -36,12 +54,63 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
                 name,
                 &format!("PORT is {port}, as foreman would give it; it is watched by connecting to it"),
             );
+        } else if name == "web" {
+            let what =
+                format!("foreman gives it PORT {port}: add port = {port} if the program reads that variable");
+            draft.approximated(name, &what);
+        }
+        if let Some(variables) = &variables {
+            environment(draft, realm, variables, of_port);
         }
         if name == "release" {
             draft.add(realm, "oneshot", "true");
             draft.approximated(name, "it runs once at the start; let others need it with { realm = \"release\", until = \"done\" }");
         }
-        port += PORTS_APART;
+        port = port.saturating_add(PORTS_APART);
     }
     Ok(())
+}
+
+/// A command without the `&` at its end: what runs in the background is lost to its supervisor.
+pub(super) fn in_the_foreground<'c>(draft: &mut Draft, name: &str, command: &'c str) -> &'c str {
+    match command.strip_suffix('&').filter(|before| !before.ends_with('&')) {
+        Some(before) => {
+            draft.approximated(name, "the `&` at its end is left out: heartbeatd watches the program itself");
+            before.trim_end()
+        }
+        None => command,
+    }
+}
+
+/// The variables of the `.env` beside the Procfile, which foreman gives to every process.
+fn variables_beside(draft: &mut Draft, name: &str) -> Option<Vec<(String, String)>> {
+    let file = Path::new(name).parent().filter(|dir| dir.is_absolute())?.join(".env");
+    let text = std::fs::read_to_string(file).ok()?;
+    let variables = parse_env_file(&text);
+    if variables.is_err() {
+        draft.dropped(
+            ".env",
+            "it has a line that is not NAME=value: correct it, then add env_file = \".env\" to each realm",
+        );
+    }
+    let variables = variables.ok().filter(|variables| !variables.is_empty())?;
+    draft.approximated(
+        ".env",
+        "each realm reads it at its start, as with foreman: keep it beside heartbeat.toml",
+    );
+    Some(variables)
+}
+
+/// The file of variables for a realm. heartbeatd sets PORT itself where the realm has one, so there the others are named.
+fn environment(draft: &mut Draft, realm: usize, variables: &[(String, String)], has_port: bool) {
+    let of_port = |(name, _): &&(String, String)| name == "PORT";
+    if !has_port || !variables.iter().any(|pair| of_port(&pair)) {
+        return draft.add(realm, "env_file", text(".env"));
+    }
+    let others = variables.iter().filter(|pair| !of_port(pair));
+    let others: Vec<(String, String)> =
+        others.map(|(name, _)| (name.clone(), format!("${{{name}}}"))).collect();
+    if !others.is_empty() {
+        draft.add(realm, "env", table(&others));
+    }
 }

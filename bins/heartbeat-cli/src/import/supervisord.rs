@@ -1,13 +1,22 @@
 //! supervisord.conf.
 
-use crate::import::draft::Draft;
 use std::path::Path;
 
+use crate::import::draft::{Draft, ToolDefault};
 use crate::import::ini::{Continuation, Section, parse};
 use crate::import::values::{duration, literal, needs_a_shell, size, text, without_a_shell};
 
 /// Processes of one program that become realms.
 const MAX_PROCESSES: u32 = 64;
+
+const DEFAULTS: &[ToolDefault] = &[
+    ToolDefault { key: "restart.policy", theirs: "unexpected: not after exit code 0", ours: "\"always\"" },
+    ToolDefault {
+        key: "restart.burst",
+        theirs: "3 tries, then FATAL",
+        ours: "6 in 10 min, then a trial per cooldown",
+    },
+];
 
 /// The file `name`, in whose directory `%(here)s` is.
 pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
@@ -21,6 +30,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
             Some((name, programs.split(',').map(str::trim).collect()))
         })
         .collect();
+    draft.of_tool("supervisord", DEFAULTS);
     let mut found = false;
     for section in &sections {
         match section.name.split_once(':') {

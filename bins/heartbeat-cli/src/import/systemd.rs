@@ -1,19 +1,34 @@
 //! Units of systemd.
 
-use crate::import::draft::Draft;
+use heartbeat_status::Signal;
+
+use crate::import::draft::{Draft, ToolDefault};
 use crate::import::ini::{Continuation, parse, words};
 use crate::import::values::{duration, list, literal, needs_a_shell, size, text, without_a_shell};
+
+const DEFAULTS: &[ToolDefault] = &[
+    ToolDefault { key: "restart.policy", theirs: "no restart", ours: "\"always\"" },
+    ToolDefault { key: "start.timeout", theirs: "90 s", ours: "60 s" },
+    ToolDefault { key: "stop.timeout", theirs: "90 s", ours: "10 s" },
+    ToolDefault {
+        key: "stop.signal_to",
+        theirs: "the whole control group",
+        ours: "the main process, and then what is left",
+    },
+];
 
 /// One unit; its realm has the name of the file.
 pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".service").unwrap_or(name);
+    draft.of_tool("systemd", DEFAULTS);
     let realm = draft.realm(name.strip_suffix('@').unwrap_or(name));
     if name.ends_with('@') {
         draft.approximated(name, "a template: make a realm for each instance and write its name for %i");
     }
     let mut variables: Vec<(String, String)> = Vec::new();
     let (mut before, mut after, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut group = None;
     let is_oneshot = parse(file, Continuation::Backslash)
         .iter()
         .flat_map(|section| &section.settings)
@@ -51,6 +66,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                 before: &mut before,
                 after: &mut after,
                 starts: &mut starts,
+                group: &mut group,
             };
             let done = match section.name.as_str() {
                 "Unit" => unit.of_unit(key, value),
@@ -78,11 +94,48 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
             draft.add(realm, key, list(commands.iter().map(String::as_str)));
         }
     }
+    if let Some(group) = group {
+        primary_group(draft, realm, &format!("{name}: Group"), &group);
+    }
     if draft.has(realm, "groups") && !draft.has(realm, "user") {
         draft.remove(realm, "groups");
         draft.dropped(&format!("{name}: SupplementaryGroups"), "groups go with `user`");
     }
     if draft.has(realm, "run") { Ok(()) } else { Err("it has no ExecStart".to_owned()) }
+}
+
+/// The group of a unit: that of its user, or one more.
+fn primary_group(draft: &mut Draft, realm: usize, place: &str, group: &str) {
+    let Some(user) = draft.value(realm, "user").map(ToOwned::to_owned) else {
+        return draft.dropped(place, "a group goes with a user: write `user`, and the group into `groups`");
+    };
+    if user == text(group) {
+        return draft.understood();
+    }
+    let groups = draft.value(realm, "groups").unwrap_or("[]").trim_matches(['[', ']']).to_owned();
+    let groups = [text(group), groups].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    draft.set(realm, "groups", format!("[{}]", groups.join(", ")));
+    draft.approximated(
+        place,
+        "it is one of `groups`: the files that it makes belong to the group of its user",
+    );
+}
+
+/// The signal of a `kill` of the main process.
+fn signal_of(line: &str) -> Option<String> {
+    let words = words(line);
+    let (last, rest) = words.split_last()?;
+    let (program, options) = rest.split_first()?;
+    let is_kill =
+        program.rsplit('/').next() == Some("kill") && ["$MAINPID", "${MAINPID}"].contains(&last.as_str());
+    let signal = match options {
+        [] => "TERM",
+        [option, signal] if ["-s", "--signal"].contains(&option.as_str()) => signal,
+        [option] => option.strip_prefix("--signal=").or_else(|| option.strip_prefix('-'))?,
+        _ => return None,
+    };
+    let signal = signal.trim_start_matches("SIG");
+    (is_kill && signal.parse::<Signal>().is_ok()).then(|| signal.to_owned())
 }
 
 /// The last command is the program; those before it, which a oneshot may have, run before the start.
@@ -166,6 +219,7 @@ struct Unit<'a> {
     before: &'a mut Vec<String>,
     after: &'a mut Vec<String>,
     starts: &'a mut Vec<String>,
+    group: &'a mut Option<String>,
 }
 
 impl Unit<'_> {
@@ -177,12 +231,21 @@ impl Unit<'_> {
         match key {
             "Description" => self.set("title", text(value)),
             "Documentation" => self.set("docs", text(value.split_whitespace().next()?)),
-            "Requires" | "Requisite" | "BindsTo" | "PartOf" => self.units("needs", value),
-            "Wants" => self.units("wants", value),
-            "After" => self.units("after", value),
+            "Requires" | "Requisite" => self.units("needs", None, value),
+            "BindsTo" => self.units("needs", Some("stop"), value),
+            "PartOf" => {
+                self.units("needs", Some("restart"), value);
+                self.draft.approximated(
+                    self.place,
+                    "it is a need with while_down = \"restart\": it also waits for the other one at its start",
+                );
+            }
+            "Wants" => self.units("wants", None, value),
+            "After" => self.units("after", None, value),
             "Before" => self.draft.dropped(self.place, "write `after` in the realm that comes later"),
-            "StartLimitBurst" => self.set("restart.burst", value.parse::<u32>().ok()?.to_string()),
-            "StartLimitIntervalSec" | "StartLimitInterval" => self.set("restart.window", duration(value)?),
+            "StartLimitBurst" | "StartLimitIntervalSec" | "StartLimitInterval" => {
+                self.start_limit(key, value)?
+            }
             "OnFailure" => self
                 .draft
                 .dropped(self.place, "a receiver of incidents is [notify.NAME], for example with `exec`"),
@@ -197,9 +260,24 @@ impl Unit<'_> {
         Some(())
     }
 
-    fn units(&mut self, kind: &'static str, value: &str) {
+    /// How often it may be restarted; older units say so in [Service].
+    fn start_limit(&mut self, key: &str, value: &str) -> Option<()> {
+        if ["0", "infinity"].contains(&value) {
+            self.draft.dropped(self.place, "restarts have a budget here: raise restart.burst, up to 1000");
+        } else if key == "StartLimitBurst" {
+            self.set("restart.burst", value.parse::<u32>().ok()?.min(1_000).to_string());
+        } else {
+            self.set("restart.window", duration(value)?);
+        }
+        Some(())
+    }
+
+    fn units(&mut self, kind: &'static str, while_down: Option<&'static str>, value: &str) {
         for unit in value.split_whitespace() {
             match unit.strip_suffix(".service") {
+                Some(name) if let Some(how) = while_down => {
+                    self.draft.tied(self.realm, name, how, self.place)
+                }
                 Some(name) => self.draft.need(self.realm, kind, name, None, self.place),
                 None if unit.contains('.') => {
                     let why = match unit.rsplit('.').next() {
@@ -230,12 +308,14 @@ impl Unit<'_> {
                 self.draft.approximated(self.place, what);
             }
         }
-        let mut words: Vec<&str> = bare.split_whitespace().collect();
-        if signs.contains('@') && words.len() > 1 {
-            // The name that the program is given for itself.
-            words.remove(1);
+        // With `@`, the second word is the name that the program is given for itself.
+        match bare.split_once(char::is_whitespace) {
+            Some((program, rest)) if signs.contains('@') => {
+                let rest = rest.trim_start().split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
+                format!("{program} {}", rest.trim_start()).trim_end().to_owned()
+            }
+            _ => bare.trim().to_owned(),
         }
-        words.join(" ")
     }
 
     /// A command of a hook, with a shell where it has variables, or where its failure does not count.
@@ -263,8 +343,10 @@ impl Unit<'_> {
             }
             "ExecStop" => {
                 let line = self.command(value);
-                if line.contains("$MAINPID") || line.contains("${MAINPID}") {
-                    self.draft.dropped(self.place, "a stop has the pid already: see stop.signal");
+                if let Some(signal) = signal_of(&line) {
+                    self.set("stop.signal", text(&signal));
+                } else if line.contains("$MAINPID") || line.contains("${MAINPID}") {
+                    self.draft.dropped(self.place, "stop.command is given no pid: write one that needs none, or let stop.signal end it");
                 } else if needs_a_shell(&line) {
                     self.set("stop.command", list(["sh", "-c", literal(&line).as_str()]));
                 } else {
@@ -278,16 +360,21 @@ impl Unit<'_> {
             "Type" => match value {
                 "simple" | "exec" | "idle" => self.draft.understood(),
                 "oneshot" => self.set("oneshot", "true"),
+                // WatchdogSec may stand before it.
+                "notify" | "notify-reload" if self.draft.has(self.realm, "health") => self.draft.understood(),
                 "notify" | "notify-reload" => self.set("health", "{ notify = true }"),
                 "dbus" => self.draft.approximated(self.place, "a name on the bus is no sign of readiness here: add `health`"),
                 "forking" => self.draft.approximated(self.place, "a program that makes a daemon of itself needs `pidfile`; better, let it stay in the foreground"),
                 _ => return None,
             },
             "PIDFile" => self.set("pidfile", text(value)),
+            "WorkingDirectory" if value.starts_with('~') => {
+                self.draft.dropped(self.place, "write the directory itself as `dir`: `~` is not expanded");
+            }
             "WorkingDirectory" => self.set("dir", text(value.trim_start_matches('-'))),
             "User" => self.set("user", text(value)),
             "SupplementaryGroups" => self.set("groups", list(value.split_whitespace())),
-            "Group" => self.draft.dropped(self.place, "its group is the one that the user has; further ones are `groups`"),
+            "Group" => *self.group = Some(value.to_owned()),
             "Environment" => {
                 for word in words(value) {
                     let (name, value) = word.split_once('=')?;
@@ -312,7 +399,11 @@ impl Unit<'_> {
                 }
                 _ => return None,
             },
+            "RestartSec" if value.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" => {
+                self.draft.approximated(self.place, "the first restart comes at once, and then restart.backoff counts");
+            }
             "RestartSec" => self.set("restart.backoff", duration(value)?),
+            "StartLimitBurst" | "StartLimitIntervalSec" | "StartLimitInterval" => self.start_limit(key, value)?,
             "SuccessExitStatus" => self.codes("restart.success_codes", value)?,
             "RestartPreventExitStatus" => self.codes("restart.never_codes", value)?,
             "TimeoutStartSec" | "TimeoutStopSec" | "TimeoutSec" if ["infinity", "0"].contains(&value) => {
@@ -344,6 +435,7 @@ impl Unit<'_> {
             "StandardOutput" | "StandardError" | "StandardInput" if value == "inherit" => self.draft.understood(),
             "StandardOutput" | "StandardError" => self.draft.approximated(self.place, "output goes to state_dir/log/REALM.log"),
             "SyslogIdentifier" => self.draft.dropped(self.place, "the identifier is the name of the realm"),
+            "WatchdogSec" if ["0", "infinity"].contains(&value) => self.draft.understood(),
             "WatchdogSec" => {
                 self.set("health", format!("{{ notify = true, watchdog = {} }}", duration(value)?));
             }

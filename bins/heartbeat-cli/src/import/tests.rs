@@ -433,6 +433,7 @@ fn a_unit_with_several_commands_and_specifiers_runs_all_of_them() {
             "oneshot = true",
             "run = \"/bin/three --at 50%\"",
             "env = { A = \"x $${B}\" }",
+            "stop.signal = \"TERM\"",
             "start.before = [\"sh -c '/bin/prepare $A'\", \"/bin/one --in /run/job\", \"/bin/two\"]",
         ],
     );
@@ -441,7 +442,6 @@ fn a_unit_with_several_commands_and_specifiers_runs_all_of_them() {
         &draft,
         &[
             "approximated job@one: ExecStart: of 3 commands the last is `run`, and the others are start.before",
-            "dropped      job@one: ExecStop: a stop has the pid already",
             "dropped      job@one: TimeoutStartSec: every wait has an end here",
         ],
     );
@@ -481,4 +481,150 @@ fn the_processes_and_expansions_of_supervisord_are_replaced() {
         ],
     );
     assert_eq!(draft.report().iter().filter(|line| line.contains("web.numprocs")).count(), 1, "said once");
+}
+
+#[test]
+fn words_and_times_of_pm2_keep_their_meaning() {
+    let text = r#"{ "apps": [
+        { "name": "web", "script": "app.js", "args": ["--title", "hello world", "x"], "node_args": "--max-old-space-size=200",
+          "kill_timeout": 5000, "restart_delay": "3000", "listen_timeout": "8s", "kill_signal": "SIGTERM" },
+        { "name": "job", "script": "npm", "args": "run 'the job'", "restart_delay": 0 },
+        { "name": "plain", "script": "./serve", "args": "--port 80" } ] }"#;
+    let draft = imported(ImportKind::Pm2, "ecosystem.json", text);
+    has(
+        &draft,
+        &[
+            "run = [\"node\", \"--max-old-space-size=200\", \"app.js\", \"--title\", \"hello world\", \"x\"]",
+            "stop.timeout = \"5000ms\"",
+            "restart.backoff = \"3000ms\"",
+            "start.timeout = \"8s\"",
+            "stop.signal = \"TERM\"",
+            "run = [\"npm\", \"run\", \"the job\"]",
+            "run = \"./serve --port 80\"",
+        ],
+    );
+    said(
+        &draft,
+        &["approximated job, plain: stop.timeout is 10 s, since the file does not say it (pm2: 1.6 s)"],
+    );
+}
+
+#[test]
+fn the_variables_beside_a_procfile_are_those_of_its_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let procfile = dir.path().join("Procfile").display().to_string();
+    let text = "web: gunicorn shop -b 0.0.0.0:$PORT\nworker: python -m worker &\n";
+    let of = |env: &str| {
+        std::fs::write(dir.path().join(".env"), env).unwrap();
+        let mut draft = Draft::default();
+        translate(&mut draft, ImportKind::Procfile, &procfile, text).unwrap();
+        draft.resolve();
+        draft
+    };
+    let draft = of("DEBUG=1\nSECRET='a b'\n");
+    has(&draft, &["port = 5000", "env_file = \".env\"", "run = \"python -m worker\""]);
+    assert!(!draft.toml().contains("a b"), "a secret stays in its file");
+    said(
+        &draft,
+        &[
+            "approximated .env: each realm reads it at its start",
+            "approximated worker: the `&` at its end is left out",
+            "approximated web, worker: restart.policy is \"always\", since the file does not say it (foreman: no restart",
+        ],
+    );
+    // heartbeatd sets PORT itself where the realm has one.
+    let draft = of("PORT=8100\nDEBUG=1\n");
+    has(&draft, &["port = 8100", "env = { DEBUG = \"${DEBUG}\" }", "env_file = \".env\""]);
+    said(&of("no line\n"), &["dropped      .env: it has a line that is not NAME=value"]);
+}
+
+#[test]
+fn the_rest_of_a_unit_keeps_its_meaning() {
+    let unit = "[Unit]\nPartOf=app.service\nBindsTo=db.service\nRequires=cache\nStartLimitBurst=3\n[Service]\nWatchdogSec=30\nType=notify\n\
+                User=www-data\nGroup=adm\nSupplementaryGroups=daemon\nExecStart=-@/bin/app  name 'a  b' --x\n\
+                ExecStop=/bin/kill -s QUIT $MAINPID\nRestartSec=0\nStartLimitIntervalSec=0\nTimeoutStopSec=1.5\nRestart=on-failure\n";
+    let mut draft = Draft::default();
+    translate(&mut draft, ImportKind::Systemd, "web.service", unit).unwrap();
+    for other in ["app", "db", "cache"] {
+        translate(
+            &mut draft,
+            ImportKind::Systemd,
+            &format!("{other}.service"),
+            "[Service]\nExecStart=/bin/x\n",
+        )
+        .unwrap();
+    }
+    draft.resolve();
+    has(
+        &draft,
+        &[
+            "needs = [{ realm = \"app\", while_down = \"restart\" }, { realm = \"db\", while_down = \"stop\" }, \"cache\"]",
+            "health = { notify = true, watchdog = \"30s\" }",
+            "groups = [\"adm\", \"daemon\"]",
+            "run = \"/bin/app 'a  b' --x\"",
+            "stop.signal = \"QUIT\"",
+            "stop.timeout = \"1500ms\"",
+            "restart.burst = 3",
+        ],
+    );
+    said(
+        &draft,
+        &[
+            "approximated web: ExecStart: `-`: here a failure of it counts",
+            "approximated web: ExecStart: `@`: the program gets its own name",
+            "approximated web: PartOf: it is a need with while_down",
+            "approximated web: Group: it is one of `groups`",
+            "approximated web: RestartSec: the first restart comes at once",
+            "dropped      web: StartLimitIntervalSec: restarts have a budget here",
+            "approximated app, db, cache: restart.policy is \"always\", since the file does not say it (systemd: no restart)",
+            "approximated web, app, db, cache: stop.signal_to is the main process",
+            "approximated app, db, cache: stop.timeout is 10 s, since the file does not say it (systemd: 90 s)",
+        ],
+    );
+    let killed = |line: &str| {
+        imported(ImportKind::Systemd, "x.service", &format!("[Service]\nExecStart=/bin/x\nExecStop={line}\n"))
+            .toml()
+    };
+    assert!(killed("/bin/kill -INT ${MAINPID}").contains("stop.signal = \"INT\""));
+    assert!(killed("kill $MAINPID").contains("stop.signal = \"TERM\""));
+    assert!(!killed("/bin/x stop --pid $MAINPID").contains("stop."));
+    assert!(killed("/bin/x stop").contains("stop.command = \"/bin/x stop\""));
+}
+
+#[test]
+fn ports_hosts_and_bounded_restarts_of_compose_keep_their_meaning() {
+    let text = r#"
+services:
+  db:
+    image: postgres:16
+    ports: ["5433:5432"]
+  cache:
+    image: redis:7
+  dns:
+    image: coredns
+    ports: ["53:53/udp"]
+  web:
+    command: gunicorn shop.wsgi --broker redis://cache:6379/0
+    restart: "on-failure:5"
+    ports: ["8080-8083:8000-8003", { target: 514, published: 514, protocol: udp }]
+    environment: { DATABASE_URL: "postgres://app@db:5432/app", DB_HOST: db, MODE: db }
+"#;
+    let mut draft = Draft::default();
+    translate(&mut draft, ImportKind::Compose, "compose.yaml", text).unwrap();
+    draft.resolve();
+    has(&draft, &["port = 8000", "restart.burst = 5", "restart.when_spent = \"fail\"", "enabled = false"]);
+    assert!(!draft.toml().contains("port = 53\n"), "{}", draft.toml());
+    said(
+        &draft,
+        &[
+            "dropped      dns.ports: a port of UDP takes no connection",
+            "dropped      web.ports: a port of UDP takes no connection",
+            "approximated web.ports: of a range the first port is the realm's",
+            "approximated web.restart: 5 restarts count within restart.window",
+            "approximated web.environment.DATABASE_URL: the host db is a name inside of compose: write 127.0.0.1 in its place, with port 5433",
+            "approximated web.environment.DB_HOST: the host db is a name inside of compose",
+            "approximated web.command: the host cache is a name inside of compose: write 127.0.0.1 in its place, and publish its port",
+        ],
+    );
+    assert!(!draft.report().join("\n").contains("web.environment.MODE"), "a word is no host");
 }

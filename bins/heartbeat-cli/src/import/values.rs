@@ -83,6 +83,9 @@ pub(crate) fn duration(written: &str) -> Option<String> {
     if !tight.is_empty() && tight.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text(&format!("{tight}s")));
     }
+    if tight.contains('.') {
+        return in_milliseconds(&tight);
+    }
     let mut out = String::new();
     let mut rest = tight.as_str();
     while !rest.is_empty() {
@@ -104,6 +107,17 @@ pub(crate) fn duration(written: &str) -> Option<String> {
         rest = &rest[letters..];
     }
     (!out.is_empty()).then(|| text(&out))
+}
+
+/// `0.5`, `1.5min`: in whole milliseconds.
+fn in_milliseconds(tight: &str) -> Option<String> {
+    const MOST_MS: f64 = 1e12;
+    let (number, unit) =
+        tight.split_at(tight.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(tight.len()));
+    let unit = duration(&format!("1{}", if unit.is_empty() { "s" } else { unit }))?;
+    let unit = parse_duration(unit.trim_matches('"')).ok()?;
+    let ms = (number.parse::<f64>().ok()? * unit.as_secs_f64() * 1e3).round();
+    (1.0..MOST_MS).contains(&ms).then(|| text(&format!("{ms:.0}ms")))
 }
 
 /// `512m`, `1G`, `1048576`: as a size of ours.
@@ -204,7 +218,10 @@ mod tests {
             ("1m30s", Some("\"1m30s\"")),
             ("500ms", Some("\"500ms\"")),
             ("infinity", None),
-            ("1.5s", None),
+            ("1.5s", Some("\"1500ms\"")),
+            ("0.5", Some("\"500ms\"")),
+            ("0.0", None),
+            ("1.5x", None),
             ("", None),
         ] {
             assert_eq!(duration(written).as_deref(), ours, "{written}");

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
+/// A table of a document.
+pub(crate) type Table = Map<String, Value>;
+
 /// Levels that are followed into a document.
 const MAX_NESTED_LEVELS: usize = 64;
 /// Values that a document may have, aliases counted as often as they stand.

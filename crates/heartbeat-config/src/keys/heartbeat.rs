@@ -147,13 +147,13 @@ pub(super) const KEYS: &[Key] = &[
         "\".env\"",
     )
     .default(|| format!("{} if it is there", quoted(defaults::ENV_FILE)))
-    .also(&["envfiles", "dotenv", "environmentfile"]),
+    .also(&["envfiles", "dotenv"]),
     Key::new(
         Heartbeat,
         "log",
-        Takes::Text("string"),
-        "Filter of heartbeatd's own log: a level, or levels by module.",
-        "\"info\"",
+        Takes::Text("filter"),
+        "Filter of heartbeatd's own log: off, error, warn, info, debug or trace, or levels by module behind commas.",
+        "\"info,heartbeat_probe=debug\"",
     )
     .default(|| quoted(defaults::LOG))
     .also(&["loglevel", "level", "verbosity"]),

@@ -182,6 +182,17 @@ fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
     let socket = dir.path().join("run/heartbeat.sock");
     assert_eq!(socket_of(&sources(&[])), Some(socket.clone()), "the runtime directory has the socket");
     assert_eq!(load(&sources(&[])).unwrap().config.heartbeat.socket, socket);
+    // Whatever stands around its table, and however it is written.
+    for around in [
+        format!("{}[heartbeat]\nsocket = \"run/x\"\n{}", realm("a"), realm("b")),
+        format!("heartbeat.socket = \"run/x\"\n{}", realm("a")),
+        format!("heartbeat = {{ socket = \"run/x\" }}\n{}needs = [\n[\"b\"]\n]\n", realm("a")),
+        format!("[realm.z]\nrun = \"\"\"\n[realm.b]\n\"\"\"\n[heartbeat]\nsocket = \"run/x\"\n"),
+        "[realm.z]\nrun = 'a'\n  [ heartbeat ]\nsocket = \"run/x\"\n[[realm.list]]\n".to_owned(),
+    ] {
+        fs::write(dir.path().join("heartbeat.toml"), &around).unwrap();
+        assert_eq!(socket_of(&sources(&[])), Some(dir.path().join("run/x")), "{around}");
+    }
     let elsewhere = TempDir::new().unwrap();
     let nothing = Sources { cwd: elsewhere.path().to_owned(), ..sources(&[("XDG_CONFIG_HOME", "/nowhere")]) };
     assert_eq!(socket_of(&nothing), None);

@@ -39,7 +39,10 @@ fn the_words_of_compose_lead_to_ours() {
         ]
     );
     let rest: Vec<_> = said(&report).into_iter().skip(9).map(|(_, _, help)| help.to_owned()).collect();
-    assert_eq!(rest, ["write fail_after = 3", "write grace = \"5s\"", "write [realm.web]"]);
+    assert_eq!(
+        rest,
+        ["write fail_after = 3", "write grace = \"5s\"", "write [realm.web]", "write run = \"npm start\""]
+    );
 }
 
 #[test]
@@ -68,6 +71,7 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
         helps,
         [
             "write [realm.api]",
+            "write run = \"gunicorn shop.wsgi\"",
             "remove it: heartbeatd starts every realm by itself",
             "remove it: a service is always restarted unless it says otherwise",
             "heartbeatd does not have that: declare a realm for each process, or let the program start its own workers",

@@ -68,6 +68,91 @@ const REFUSED: &[(&str, &str, usize, &str)] = &[
         "for example \"2026-",
     ),
     (
+        "[realm.a]\nrun = \"x\"\nstart = { settle = \"90s\", timeout = \"10s\" }\n",
+        "HB116",
+        3,
+        "timeout = \"3m\"",
+    ),
+    ("[realm.a]\nrun = \"x\"\nstart.settle = \"2m\"\n", "HB116", 3, "timeout = \"4m\""),
+    (
+        "[realm.a]\nrun = \"x\"\nhealth = { tcp = \"127.0.0.1:1\", slow = \"5s\" }\n",
+        "HB114",
+        3,
+        "write slow = \"1s\"",
+    ),
+    (
+        "[realm.a]\nrun = \"x\"\nhealth = { http = \"http://127.0.0.1:1/\", max_latency = \"3s\" }\n",
+        "HB114",
+        3,
+        "write max_latency = \"1s\"",
+    ),
+    ("[realm.a]\nrun = \"x\"\nstart.ready_fd = 70\nlimits.nofile = 64\n", "HB116", 3, "ready_fd = 3"),
+    ("[realm.a]\nrun = \"x\"\nlimits.fsize = \"0B\"\n", "HB116", 3, "write fsize = \"10MiB\""),
+    (
+        "[realm.a]\nrun = \"x\"\nlog.max_size = \"2MiB\"\nlimits.fsize = \"1MiB\"\n",
+        "HB116",
+        4,
+        "write fsize = \"2MiB\"",
+    ),
+    (
+        "[realm.a]\nrun = \"x\"\nrestart = { success_codes = [3, 4], never_codes = [5, 4] }\n",
+        "HB116",
+        3,
+        "one of the two",
+    ),
+    (
+        "[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", method = \"CONNECT\" }\n",
+        "HB111",
+        2,
+        "method = \"HEAD\"",
+    ),
+    (
+        "[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", method = \"get\" }\n",
+        "HB111",
+        2,
+        "method = \"HEAD\"",
+    ),
+    (
+        "[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", headers = { Content-Length = \"5\" } }\n",
+        "HB111",
+        2,
+        "remove it",
+    ),
+    (
+        "[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", headers = { connection = \"keep-alive\" } }\n",
+        "HB111",
+        2,
+        "remove it",
+    ),
+    ("[realm.a]\nrun = \"x\"\nlog.max_size = \"0B\"\n", "HB118", 3, "max_size = \"1MiB\""),
+    ("[heartbeat]\nlog = \"(((\"\n[realm.a]\nrun = \"x\"\n", "HB105", 2, "for example \"info\""),
+    ("[heartbeat]\nlog = \"verbose\"\n[realm.a]\nrun = \"x\"\n", "HB105", 2, "for example \"info\""),
+    ("[heartbeat]\nstate_dir = \"/\"\n[realm.a]\nrun = \"x\"\n", "HB134", 2, "state_dir = \"/heartbeat\""),
+    (
+        "[heartbeat]\nstate_dir = \"/tmp/.\"\n[realm.a]\nrun = \"x\"\n",
+        "HB134",
+        2,
+        "state_dir = \"/tmp/heartbeat\"",
+    ),
+    (
+        "[heartbeat]\nruntime_dir = \"/run/\"\n[realm.a]\nrun = \"x\"\n",
+        "HB134",
+        2,
+        "runtime_dir = \"/run/heartbeat\"",
+    ),
+    (
+        "[heartbeat]\nstate_dir = \"/x/s\"\nsocket = \"/x/s/intent\"\nruntime_dir = \"/x/r\"\n[realm.a]\nrun = \"x\"\n",
+        "HB134",
+        3,
+        "write socket = \"/x/r/heartbeat.sock\"",
+    ),
+    (
+        "[heartbeat]\nruntime_dir = \"/x/r\"\nsocket = \"/x/r/realms/records\"\n[realm.a]\nrun = \"x\"\n",
+        "HB134",
+        3,
+        "or leave it out",
+    ),
+    (
         "[realm.a]\nrun = \"x\"\n[notify.b]\nwebhook = \"http://127.0.0.1:1/\"\nfallback = \"c\"\n[notify.c]\nwebhook = \
          \"http://127.0.0.1:1/\"\nfallback = \"d\"\n[notify.d]\nwebhook = \"http://127.0.0.1:1/\"\nfallback = \"b\"\n",
         "HB126",
@@ -95,9 +180,23 @@ fn what_looks_like_it_and_has_sense_loads() {
         "health = { tcp = \"127.0.0.1:1\", fail_after = 1000, pass_after = 1 }",
         "restart.burst = 1000",
         "log.keep = 0",
+        "log.max_size = \"4KiB\"",
+        "log.to = \"none\"\nlimits.fsize = \"0B\"",
+        "limits.fsize = \"10MiB\"",
+        "start = { settle = \"60s\", timeout = \"60s\", ready_fd = 63 }\nlimits.nofile = 64",
+        "health = { http = \"http://127.0.0.1:1/\", slow = \"2s\", max_latency = \"2s\", headers = { Host = \"shop\" } }",
+        "restart = { success_codes = [3], never_codes = [78] }",
     ] {
         text(&format!("[realm.a]\nrun = \"x\"\nport = 1\n{keys}\n"));
     }
+    // Windows may overlap: the mute, or the pause, that ends last counts.
+    text(
+        "[realm.a]\nrun = \"x\"\n[maintenance.m]\nrealms = [\"a\"]\nreason = \"x\"\nfor = \"2h\"\nstart = \"0 2 * * *\"\n\
+         [maintenance.n]\nrealms = [\"a\"]\nreason = \"x\"\nfor = \"2h\"\nstart = \"0 3 * * *\"\neffect = \"pause\"\n",
+    );
+    text(
+        "[heartbeat]\nlog = \"info,heartbeat_probe=debug\"\nstate_dir = \"/var/lib/heartbeat\"\n[realm.a]\nrun = \"x\"\n",
+    );
     // A chain of fallbacks has an end.
     text(
         "[realm.a]\nrun = \"x\"\n[notify.b]\nwebhook = \"http://127.0.0.1:1/\"\nfallback = \"c\"\n[notify.c]\nwebhook = \

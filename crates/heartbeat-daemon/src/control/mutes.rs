@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartbeat_config::{MaintenanceConfig, MaintenanceEffect};
 use heartbeat_notify::Notifier;
-use heartbeat_status::{Mute, WallTime};
+use heartbeat_status::{Mute, RealmName, WallTime};
 use heartbeat_supervisor::Command;
 use heartbeat_wire::Action;
 use tokio::sync::{Notify, oneshot};
@@ -102,6 +102,22 @@ fn moment<'c>(
     moment
 }
 
+/// The realms of a window that opens, by the end of their pause: that of the last of the open windows that pause them, so
+/// that a short window within a long one ends nothing.
+fn pauses<'c>(
+    window: &'c MaintenanceConfig,
+    open: &[(&'c MaintenanceConfig, WallTime)],
+) -> BTreeMap<WallTime, Vec<&'c RealmName>> {
+    let mut ends: BTreeMap<WallTime, Vec<&RealmName>> = BTreeMap::new();
+    for realm in &window.realms {
+        let of_it = open.iter().filter(|(window, _)| window.realms.contains(realm)).map(|(_, end)| *end);
+        if let Some(end) = of_it.max() {
+            ends.entry(end).or_default().push(realm);
+        }
+    }
+    ends
+}
+
 impl Mutes {
     pub(crate) fn new(asked: BTreeMap<String, StoredMute>, ways: Ways) -> Self {
         Self { state: Mutex::new(State { asked, ..State::default() }), ways, wake: Notify::new() }
@@ -140,9 +156,11 @@ impl Mutes {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Moment { muted, pausing, next } = moment(now, &state.asked, &active.maintenance);
         state.paused.retain(|_, end| now < *end);
-        for (window, end) in pausing {
-            if state.paused.insert(window.name.clone(), end) != Some(end) {
-                self.pause(window, now, end);
+        for (window, end) in &pausing {
+            if state.paused.insert(window.name.clone(), *end) != Some(*end) {
+                for (end, realms) in pauses(window, &pausing) {
+                    self.pause(window, &realms, now, end);
+                }
             }
         }
         if state.muted.as_ref() != Some(&muted) {
@@ -157,13 +175,13 @@ impl Mutes {
         next
     }
 
-    /// Commands the pauses of a window. They end by themselves, with the window.
-    fn pause(&self, window: &MaintenanceConfig, now: WallTime, end: WallTime) {
+    /// Commands pauses of a window, which end by themselves.
+    fn pause(&self, window: &MaintenanceConfig, realms: &[&RealmName], now: WallTime, end: WallTime) {
         let active = self.ways.config.current();
         let left_ms = u64::try_from(end.as_millis().saturating_sub(now.as_millis())).unwrap_or(0);
         let command = Command {
             action: Action::Pause,
-            realms: window.realms.iter().filter_map(|realm| active.plan.find(realm.as_str())).collect(),
+            realms: realms.iter().filter_map(|realm| active.plan.find(realm.as_str())).collect(),
             cascade: false,
             force: false,
             lift_holds: false,
@@ -200,7 +218,6 @@ impl Mutes {
 mod tests {
     use super::*;
     use heartbeat_config::WindowStart;
-    use heartbeat_status::RealmName;
 
     fn at(seconds: i64) -> WallTime {
         WallTime::from_millis(1_795_473_598_000 + seconds * 1_000)
@@ -239,5 +256,17 @@ mod tests {
             [0, 40, 50, 60, 140, 160].iter().map(|now| moment(at(*now), &asked, &windows).next).collect();
         let expected = [40, 50, 60, 140, 160].map(|seconds| Some(at(seconds)));
         assert_eq!((&next[..5], next[5]), (&expected[..], None));
+    }
+
+    #[test]
+    fn a_short_window_within_a_long_one_ends_no_pause_of_it() {
+        let long = window("long", "db", MaintenanceEffect::Pause, 0);
+        let mut short = window("short", "db", MaintenanceEffect::Pause, 10);
+        short.realms.push(RealmName::new("web").unwrap());
+        let (end, early) = (at(100), at(30));
+        let open = [(&long, end), (&short, early)];
+        let [db, web] = &short.realms[..] else { panic!("two realms") };
+        assert_eq!(pauses(&short, &open), BTreeMap::from([(early, vec![web]), (end, vec![db])]));
+        assert_eq!(pauses(&long, &open[..1]), BTreeMap::from([(end, vec![db])]));
     }
 }
