@@ -28,6 +28,7 @@ pub use meaning::{repeated_facts, repeated_places, sentence_violations, stub_var
 pub use planted::{Area, Bug, areas, misplaced};
 pub use rooms::{former_name_violations, short_comment_violations, text_error_violations};
 pub use source::{
-    File, ban_list_violations, clock_violations, escape_violations, name_violations, other_texts,
-    serde_violations, sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
+    File, ban_list_violations, child_violations, clock_violations, escape_violations, name_violations,
+    other_texts, serde_violations, sources, tidy_violations, unbounded_violations, unit_violations,
+    unsafe_violations,
 };

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use heartbeat_status::ProbeKind;
 use heartbeat_tests::{
-    Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
-    external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
-    repeated_facts, repeated_places, sentence_violations, serde_violations, short_comment_violations,
-    sources, stub_variants, text_error_violations, tidy_violations, unbounded_violations, unit_violations,
-    unsafe_violations, unused_dependencies, wire_violations, workspace_root,
+    Bug, File, Manifest, areas, ban_list_violations, child_violations, circle_violations, clock_violations,
+    escape_violations, external_violations, former_name_violations, import_violations, misplaced,
+    name_violations, other_texts, repeated_facts, repeated_places, sentence_violations, serde_violations,
+    short_comment_violations, sources, stub_variants, text_error_violations, tidy_violations,
+    unbounded_violations, unit_violations, unsafe_violations, unused_dependencies, wire_violations,
+    workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -241,6 +242,18 @@ fn law_4_unsafe_code_stands_in_one_file() {
     let unexplained = planted("crates/heartbeat-process/src/sys.rs", "unsafe { x() }");
     assert_eq!(unsafe_violations(&unexplained).len(), 2, "no reason, and no word on safety");
     assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
+}
+
+#[test]
+fn law_4_a_child_that_shares_memory_calls_the_kernel_alone() {
+    kept(&child_violations(&sources()));
+    for text in ["    nix::unistd::setsid()", "    let name = format!(\"{step}\");"] {
+        assert_eq!(
+            child_violations(&planted("crates/heartbeat-process/src/child.rs", text)).len(),
+            1,
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! A child may share the memory of the launcher, which goes on meanwhile, and SIGKILL may end it at any instruction. So
 //! nothing here allocates, takes a lock, or calls the C library, which keeps `errno` in memory: every call goes directly
 //! to the kernel. A child that has a copy of the memory takes the same steps.
+//!
+//! Nor does a child that shares the memory change what the kernel keeps with a memory: its score for a lack of memory,
+//! and whether it can be dumped, which follows from a change of user. Those children have a copy.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{BorrowedFd, RawFd};
@@ -128,4 +131,33 @@ impl Program {
 
 fn at(step: Step) -> impl Fn(rustix::io::Errno) -> Failure {
     move |error| Failure { step, errno: error.raw_os_error(), path: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child that shares memory would otherwise change the `errno` of the launcher.
+    #[test]
+    fn no_call_of_a_child_goes_through_the_c_library() {
+        let nowhere = c"/nonexistent/directory";
+        assert_eq!(
+            nix::unistd::setpgid(nix::unistd::Pid::from_raw(-1), nix::unistd::Pid::from_raw(-1)),
+            Err(Errno::EINVAL)
+        );
+        let before = std::io::Error::last_os_error().raw_os_error();
+        assert_eq!(before, Some(Errno::EINVAL as i32));
+        let words = || Words::new(Vec::new());
+        let program = Program { candidates: vec![nowhere.to_owned()], words: words(), environment: words() };
+        assert_eq!(program.execute(), Errno::ENOENT);
+        assert_eq!(enter(nowhere).unwrap_err().errno, Errno::ENOENT as i32);
+        assert!(sys::close_on_exec_from(u32::MAX).is_ok());
+        let (socket, other) = channel::pair().unwrap();
+        drop(other);
+        assert!(channel::say_exec(std::os::fd::AsFd::as_fd(&socket)).is_err());
+        assert!(!channel::receive_proceed(std::os::fd::AsFd::as_fd(&socket)));
+        let beyond = Limits { nofile: Some(u64::MAX), ..Limits::default() };
+        assert!(beyond.assume(&OwnLimits::read(), None).is_err());
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), before);
+    }
 }

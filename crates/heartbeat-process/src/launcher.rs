@@ -30,7 +30,7 @@ use rustix::time::Timespec;
 use crate::channel::{LaunchOrder, Specification};
 use crate::child::{self, NOT_LAUNCHED, Program, begin, begin_session, enter, redirect};
 use crate::failure::{Failure, failed, failed_io};
-use crate::limits::OwnLimits;
+use crate::limits::{OwnLimits, set_oom_score};
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::{ChildRoom, Fork, Words};
@@ -84,6 +84,8 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     // Descriptor 0 is /dev/null now, and stays open.
     std::mem::forget(given);
     drop(null);
+    // Few programs have another score, and those that have none can share the memory then. It may be beyond our rights.
+    let _ = set_oom_score(0);
     let own = OwnLimits::read();
     let mut nursery = Nursery::default();
     while let Some(order) = channel::receive_order(orders.as_fd()) {
@@ -175,6 +177,9 @@ impl Nursery {
         logs: &dyn LogFiles,
     ) -> Option<Result<Made, Failure>> {
         let Task { spec, setting, capture } = task;
+        if spec.limits.change_all_sharers(own) {
+            return None;
+        }
         let room = self.room()?;
         let prepared = || {
             let env = spec.environment().map_err(|error| env_file_failed(&error))?;

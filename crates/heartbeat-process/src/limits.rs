@@ -67,7 +67,7 @@ fn setrlimit(resource: Resource, soft: u64, hard: u64) -> Result<(), rustix::io:
     rustix::process::setrlimit(resource, Rlimit { current: limit(soft), maximum: limit(hard) })
 }
 
-fn set_oom_score(score: i16) -> Result<(), rustix::io::Errno> {
+pub(crate) fn set_oom_score(score: i16) -> Result<(), rustix::io::Errno> {
     let mut text = [0; SCORE_BYTES];
     let mut rest = &mut text[..];
     // A score of 16 bits fits.
@@ -154,6 +154,12 @@ impl Limits {
             }
         }
         told.trim_start_matches(", ").to_owned()
+    }
+
+    /// A process that shares the memory of another one, which has `own`, would change the other one, too: the kernel keeps
+    /// the score of all processes that share a memory.
+    pub(crate) fn change_all_sharers(&self, own: &OwnLimits) -> bool {
+        own.oom_score != Some(self.oom_score)
     }
 
     /// At least one limit applies to the tree.

@@ -120,6 +120,7 @@ tests! {
     limits:
         limits_are_those_of_the_specification,
         without_limits_a_program_has_the_same_however_we_were_started,
+        the_score_of_one_realm_is_that_of_no_other,
         a_limit_beyond_ours_fails_the_start,
         limits_of_the_tree_are_kept_or_told,
         a_signal_to_the_main_process_reaches_no_other_process,

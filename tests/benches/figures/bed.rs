@@ -67,15 +67,35 @@ pub(crate) fn command(program: impl AsRef<Path>) -> Command {
     command
 }
 
+/// A directory with programs of ours that are built already: they are measured in place of the release build.
+const BUILT: &str = "HEARTBEAT_BENCH_BUILT";
+
 /// The release build of one of our programs.
 pub(crate) fn binary(name: &str) -> PathBuf {
+    if let Some(built) = std::env::var_os(BUILT) {
+        return PathBuf::from(built).join(name);
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     target.join("release").join(name)
 }
 
+/// A program of a peer, if it is installed.
+pub(crate) fn peer(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = dirs.find_map(|dir| Some(dir.join(name)).filter(|program| program.is_file()));
+    if found.is_none() {
+        println!("{name} is not installed, and is left out.");
+    }
+    found
+}
+
 /// Builds what is measured.
 pub(crate) fn build() {
+    if std::env::var_os(BUILT).is_some() {
+        return;
+    }
     let built = command(env!("CARGO"))
         .args(["build", "--release", "-p", "heartbeatd", "-p", "heartbeat-cli"])
         .stderr(Stdio::inherit())
@@ -122,6 +142,24 @@ impl Bed {
         let file = self.path("heartbeat.toml");
         std::fs::write(&file, text).unwrap();
         file
+    }
+
+    /// Starts dinit on its services, each with its name and what comes after the common lines; `None` where it is not
+    /// installed. Each program is restarted at once, and for ever.
+    pub(crate) fn dinit(&self, services: &[(String, String)], boot: &str) -> Option<Running> {
+        let program = peer("dinit")?;
+        let dir = self.dir.path().join("dinit.d");
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir).unwrap();
+        for (name, text) in services {
+            let common =
+                "restart = true\nrestart-delay = 0\nrestart-limit-count = 0\nsmooth-recovery = true\n";
+            let common = if text.contains("type = internal") { "" } else { common };
+            std::fs::write(dir.join(name), format!("{common}{text}\n")).unwrap();
+        }
+        let socket = self.path("dinit.sock");
+        let dir = dir.to_string_lossy().into_owned();
+        Some(Running(command(program).args(["-q", "-u", "-d", &dir, "-p", &socket, boot]).spawn().unwrap()))
     }
 
     pub(crate) fn cli(&self) -> Command {

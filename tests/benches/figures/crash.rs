@@ -39,6 +39,13 @@ fn with_daemon(bed: &Bed) -> Times {
     kill_again_and_again(&stamps)
 }
 
+fn with_dinit(bed: &Bed) -> Option<Times> {
+    let stamps = bed.path("dinit.stamps");
+    let text = format!("type = process\ncommand = {} {stamps} one", bed.path("child"));
+    let _dinit = bed.dinit(&[("one".to_owned(), text)], "one")?;
+    Some(kill_again_and_again(&stamps))
+}
+
 /// The process adapter alone.
 fn with_adapter(bed: &Bed) -> Times {
     let stamps = bed.path("adapter.stamps");
@@ -93,12 +100,14 @@ fn with_loop(bed: &Bed, name: &str) -> Times {
 pub(crate) fn measure() {
     let bed = Bed::new();
     let before = with_loop(&bed, "before");
+    let dinit = with_dinit(&bed);
     let daemon = with_daemon(&bed);
     let adapter = with_adapter(&bed);
     let floor = with_loop(&bed, "after");
     head("Crash to exec of the successor", "the loop in C (after)");
     println!("{}", before.row("loop in C: waitid, vfork, exec (before)", &floor));
     println!("{}", floor.row("the same (after)", &floor));
+    dinit.iter().for_each(|dinit| println!("{}", dinit.row("dinit", &floor)));
     println!("{}", daemon.row("heartbeatd", &floor));
     println!("{}", adapter.row("the process adapter alone, without control groups", &floor));
 }

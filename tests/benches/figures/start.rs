@@ -59,9 +59,29 @@ fn with_daemon(bed: &Bed, name: &str, needs: &dyn Fn(usize) -> Vec<usize>) -> (D
     (took, inverted)
 }
 
+/// The same with dinit; `None` where it is not installed.
+fn with_dinit(bed: &Bed, name: &str, needs: &dyn Fn(usize) -> Vec<usize>) -> Option<Duration> {
+    let stamps = bed.path(&format!("{name}.stamps"));
+    let child = bed.path("child");
+    let service = |at: usize| {
+        let needs: String = needs(at).iter().map(|need| format!("depends-on: r{need}\n")).collect();
+        (format!("r{at}"), format!("type = process\ncommand = {child} {stamps} {at}\n{needs}"))
+    };
+    let all: String = (0..REALMS).map(|at| format!("waits-for: r{at}\n")).collect();
+    let boot = ("all".to_owned(), format!("type = internal\n{all}"));
+    let services: Vec<(String, String)> = (0..REALMS).map(service).chain([boot]).collect();
+    let before = clock::now();
+    let dinit = bed.dinit(&services, "all")?;
+    let seen = await_stamps(&stamps, REALMS);
+    let took = last(&seen).since(before);
+    drop(dinit);
+    Some(took)
+}
+
 pub(crate) fn measure() {
     let bed = Bed::new();
     let (mut bare, mut flat, mut layered) = (Times::default(), Times::default(), Times::default());
+    let (mut dinit_flat, mut dinit_layered) = (Times::default(), Times::default());
     let mut late = 0;
     let width = REALMS / LAYERS;
     let layer = |at: usize| {
@@ -74,9 +94,19 @@ pub(crate) fn measure() {
         let (took, inverted) = with_daemon(&bed, &format!("layers{round}"), &layer);
         layered.push(took);
         late += inverted;
+        with_dinit(&bed, &format!("dinit{round}"), &|_| Vec::new())
+            .into_iter()
+            .for_each(|took| dinit_flat.push(took));
+        with_dinit(&bed, &format!("dinit-layers{round}"), &layer)
+            .into_iter()
+            .for_each(|took| dinit_layered.push(took));
     }
     head("Start of 1,000 realms: from the start of heartbeatd to the last exec", "the loop in C");
     println!("{}", bare.row("loop in C: vfork, exec", &bare));
+    if dinit_flat.len() > 0 {
+        println!("{}", dinit_flat.row("dinit, 1,000 independent services", &bare));
+        println!("{}", dinit_layered.row("dinit, 10 layers of 100, 3 needs each", &bare));
+    }
     println!("{}", flat.row("heartbeatd, 1,000 independent realms", &bare));
     println!("{}", layered.row("heartbeatd, 10 layers of 100, 3 needs each, until started", &bare));
     let edges = (REALMS - width) * NEEDS * ROUNDS;

@@ -38,7 +38,7 @@ impl Reaper {
                     self.register_waiting(id, pid, pidfd, log);
                 }
                 LaunchMessage::Ready { pid } => self.register_waiting(id, pid, None, None),
-                LaunchMessage::Exec => run.launch.said_exec = true,
+                LaunchMessage::Exec => (run.launch.said_exec, run.launch.is_set_up) = (true, true),
                 LaunchMessage::Failed { step, errno, pid, path } => {
                     run.launch.said_exec = false;
                     // Only a process with memory of its own can find out which file is at fault.
@@ -150,7 +150,8 @@ impl Reaper {
         // Until now it may have waited for us.
         self.deadlines.set(id, self.launch_timeout);
         let Some(run) = self.runs.get_mut(id) else { return };
-        run.launch.is_set_up = true;
+        // A child that shares memory may still be setting itself up.
+        run.launch.is_set_up = !run.launch.shares;
         let told = match (&run.launch.socket, &run.launch.failure) {
             (Some(socket), None) => channel::send_proceed(socket.as_fd()),
             (_, _) => Err(Errno::ECANCELED),

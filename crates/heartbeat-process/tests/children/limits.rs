@@ -216,3 +216,39 @@ pub(super) fn a_hook_is_ended_whole_at_its_deadline() {
         rustix_yield();
     }
 }
+
+/// The kernel keeps the score with the memory, which children share with the launcher until exec.
+pub(crate) fn the_score_of_one_realm_is_that_of_no_other() {
+    let bench = Bench::new();
+    let score = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse::<i16>().unwrap()
+    };
+    bench.launch(99, &LaunchSpec { log: LogTarget::Null, ..bench.shell("exec sleep 661") });
+    bench.started();
+    let usual = score(the_launcher());
+    let with = |oom_score| {
+        let limits = Limits { oom_score, ..Limits::default() };
+        LaunchSpec { limits, log: LogTarget::Null, ..bench.shell("exec sleep 661") }
+    };
+    let (high, low) = (usual + 100, usual);
+    // One after the other, and then at the same time.
+    for at_once in [false, true] {
+        let mut wanted = std::collections::BTreeMap::new();
+        let mut found = std::collections::BTreeMap::new();
+        let mut hear = |bench: &Bench| match bench.next() {
+            Notice::Started { key, pid, .. } => drop(found.insert(key, score(pid))),
+            other => panic!("{other:?}"),
+        };
+        for (run, oom_score) in [high, low, high, low].into_iter().enumerate() {
+            let run = run as u64 + if at_once { 10 } else { 0 };
+            wanted.insert(bench.launch(run, &with(oom_score)), oom_score);
+            if !at_once {
+                hear(&bench);
+            }
+        }
+        (0..if at_once { wanted.len() } else { 0 }).for_each(|_| hear(&bench));
+        assert_eq!(found, wanted);
+        assert_eq!(score(the_launcher()), low);
+    }
+}
