@@ -43,6 +43,24 @@ fn every_test_that_the_scenarios_and_figures_name_is_there() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// The parts have a lifetime each: what belongs to none of them belongs to a state.
+#[test]
+fn a_realm_of_the_core_is_a_few_parts() {
+    const MAX_PARTS: usize = 8;
+    let judged = |text: &str| -> Vec<String> {
+        let fields = text.split("struct Realm {\n").nth(1).and_then(|rest| rest.split("\n}").next());
+        let fields: Vec<&str> = fields.expect("the struct").lines().map(str::trim).collect();
+        let fields = fields.into_iter().filter(|line| !line.is_empty() && !line.starts_with("//"));
+        let (flags, parts): (Vec<&str>, Vec<&str>) = fields.partition(|field| field.contains("bool"));
+        let beyond = parts.into_iter().skip(MAX_PARTS);
+        flags.into_iter().chain(beyond).map(str::to_owned).collect()
+    };
+    let many = (0..=MAX_PARTS).map(|at| format!("    a{at}: u8,\n")).collect::<String>();
+    assert_eq!(judged(&format!("struct Realm {{\n{many}}}\n")), ["a8: u8,"]);
+    assert_eq!(judged("struct Realm {\n    /// Whether a\n    a: Option<(u8, bool)>,\n}\n").len(), 1);
+    kept(&judged(&read("crates/heartbeat-supervisor/src/realm.rs")));
+}
+
 /// Each kind of probe meets a target that misbehaves, is explained, and has a line in the examples.
 #[test]
 fn every_kind_of_probe_has_its_hostile_test_its_page_and_its_example() {

@@ -40,6 +40,14 @@ pub enum Found {
     },
 }
 
+/// What was found of a realm on record, until the boot.
+#[derive(Debug)]
+pub(crate) struct Survivor {
+    pub(crate) found: Found,
+    /// The configuration of its process has changed since the process was started.
+    pub(crate) changed: bool,
+}
+
 /// The operator's last request about a realm: it survives restarts and reboots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorIntent {

@@ -29,9 +29,6 @@ pub(crate) struct Realm {
     pub(crate) dependencies: DependencyView,
     /// The durable half as the core last emitted it.
     pub(crate) written: Written,
-    /// Until the realm is resumed: what heartbeatd found of it, and whether the configuration of its process has
-    /// changed.
-    pub(crate) found: Option<(crate::Found, bool)>,
 }
 
 impl Realm {
@@ -54,7 +51,6 @@ impl Realm {
             shown: Shown::default(),
             dependencies: DependencyView::alone(Mode::Cold),
             written: Written::default(),
-            found: None,
         };
         realm.shown.status = realm.derive_status(spec);
         realm.shown.facts = realm.derive_facts(spec);

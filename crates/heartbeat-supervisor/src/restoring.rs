@@ -7,6 +7,7 @@ use heartbeat_status::{Desired, EventKind, Instant, RealmInfo, RealmIx};
 
 use crate::ctx::Mode;
 use crate::durable::Resting;
+use crate::memory::Survivor;
 use crate::reload::renew;
 use crate::state::{self, State, StateRequest};
 use crate::{Found, Restored, RestoredState, Supervisor};
@@ -26,8 +27,9 @@ impl Supervisor {
             let Some(ix) = plan.find(name.as_str()) else { continue };
             let spec = plan.realm(ix);
             let realm = &mut self.realms[ix.index()];
-            if record.is_some() || found != Found::Nothing {
-                realm.found = Some((found, changed));
+            let is_fresh = record.is_none() && found == Found::Nothing;
+            if !is_fresh {
+                self.survivors.insert(ix, Survivor { found, changed });
             }
             if let Some(record) = record {
                 realm.take_up(spec, record);
@@ -39,10 +41,7 @@ impl Supervisor {
             if spec.retired {
                 (realm.wish.desired, realm.wish.resting) = (Desired::Down, Resting::Removed);
             }
-            if realm.wish.desired == Desired::Up
-                && matches!(realm.state, State::Stopped { .. })
-                && realm.found.is_none()
-            {
+            if realm.wish.desired == Desired::Up && matches!(realm.state, State::Stopped { .. }) && is_fresh {
                 realm.state = State::waiting();
             } else if realm.wish.desired == Desired::Down && matches!(realm.state, State::Waiting(_)) {
                 realm.state = State::Stopped { start_due: false };
@@ -90,7 +89,7 @@ impl Supervisor {
             if let Some(until) = self.realms[ix.index()].wish.pause.as_ref().and_then(|pause| pause.until) {
                 self.step(now, ix, |_, ctx| ctx.arm(crate::timers::TimerKind::Pause, until.max(ctx.now)));
             }
-            let Some((found, changed)) = self.realms[ix.index()].found.take() else { continue };
+            let Some(Survivor { found, changed }) = self.survivors.remove(&ix) else { continue };
             self.realms[ix.index()].dependencies = self.dependency_view(ix);
             let adopted = matches!(found, Found::Alive { .. } | Found::Forked { .. });
             self.step(now, ix, |realm, ctx| {

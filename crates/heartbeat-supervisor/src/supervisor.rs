@@ -4,7 +4,7 @@
 //! before any effect leaves. No recursion over the graph.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -17,6 +17,7 @@ use crate::ctx::{Ctx, Mode, Outbox};
 use crate::evidence::Hold;
 use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
+use crate::memory::Survivor;
 use crate::own_problems::OwnProblems;
 use crate::realm::Realm;
 use crate::refresh::Rounds;
@@ -31,6 +32,8 @@ pub struct Supervisor {
     pub(crate) realms: Vec<Realm>,
     pub(crate) out: Outbox,
     pub(crate) mode: Mode,
+    /// Until the boot: what was found of the realms on record.
+    pub(crate) survivors: BTreeMap<RealmIx, Survivor>,
     pub(crate) queue: VecDeque<RealmIx>,
     pub(crate) queued: Vec<bool>,
     /// Realms to restart together with one whose own fault has just opened a restart: that one first.
@@ -67,6 +70,7 @@ impl Supervisor {
             queued: alloc::vec![false; realms.len()],
             out: Outbox::new(timers, seed),
             mode: Mode::Cold,
+            survivors: BTreeMap::new(),
             queue: VecDeque::new(),
             companions: VecDeque::new(),
             launching: 0,

@@ -13,6 +13,20 @@
 //!
 //! Every state answers every input: there is no wildcard arm in the dispatch.
 
+/// The facts that mean the same in every state: [`on_fact`] has handled them, and no state does.
+macro_rules! common {
+    () => {
+        RunFact::PortHeld { .. }
+            | RunFact::Forked
+            | RunFact::MainChanged { .. }
+            | RunFact::Said { .. }
+            | RunFact::ProgramChecked { .. }
+            | RunFact::Unbounded { .. }
+            | RunFact::MemoryUsed { .. }
+            | RunFact::LogInMemory
+    };
+}
+
 pub(crate) mod backoff;
 pub(crate) mod cooldown;
 pub(crate) mod done;

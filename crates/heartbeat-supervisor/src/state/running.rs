@@ -97,15 +97,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::Started { .. } | RunFact::StartFailed { .. } => ctx.ignore("it is running already"),
         RunFact::HookDone { hook: Hook::Restart, failure } => in_place_restart::on_done(realm, ctx, failure),
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
-        // These mean the same in every state, and were handled before.
-        RunFact::PortHeld { .. }
-        | RunFact::Forked
-        | RunFact::MainChanged { .. }
-        | RunFact::Said { .. }
-        | RunFact::ProgramChecked { .. }
-        | RunFact::Unbounded { .. }
-        | RunFact::MemoryUsed { .. }
-        | RunFact::LogInMemory => {}
+        common!() => {}
     }
 }
 

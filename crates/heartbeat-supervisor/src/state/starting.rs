@@ -265,18 +265,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         ) => {
             ctx.ignore("not in this stage of the start");
         }
-        // These mean the same in every state, and were handled before.
-        (
-            RunFact::PortHeld { .. }
-            | RunFact::Forked
-            | RunFact::MainChanged { .. }
-            | RunFact::Said { .. }
-            | RunFact::ProgramChecked { .. }
-            | RunFact::Unbounded { .. }
-            | RunFact::MemoryUsed { .. }
-            | RunFact::LogInMemory,
-            _,
-        ) => {}
+        (common!(), _) => {}
     }
 }
 

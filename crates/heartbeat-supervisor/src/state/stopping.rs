@@ -374,15 +374,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             send_term(realm, ctx);
         }
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
-        RunFact::StoppedBySignal { .. }
-        | RunFact::PortHeld { .. }
-        | RunFact::Forked
-        | RunFact::MainChanged { .. }
-        | RunFact::Said { .. }
-        | RunFact::ProgramChecked { .. }
-        | RunFact::Unbounded { .. }
-        | RunFact::MemoryUsed { .. }
-        | RunFact::LogInMemory => {}
+        RunFact::StoppedBySignal { .. } | common!() => {}
     }
 }
 

@@ -34,15 +34,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             // The launch could not be cancelled in time.
             ctx.signal(realm.generation.run, Signal::KILL);
         }
-        RunFact::StoppedBySignal { .. }
-        | RunFact::PortHeld { .. }
-        | RunFact::Forked
-        | RunFact::MainChanged { .. }
-        | RunFact::Said { .. }
-        | RunFact::ProgramChecked { .. }
-        | RunFact::Unbounded { .. }
-        | RunFact::MemoryUsed { .. }
-        | RunFact::LogInMemory => {}
+        RunFact::StoppedBySignal { .. } | common!() => {}
         RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
     }
 }

@@ -25,15 +25,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         | RunFact::Exited { .. }
         | RunFact::StoppedBySignal { .. }
         | RunFact::HookDone { .. } => ctx.ignore("what runs there has not been proven to be this realm"),
-        // These mean the same in every state, and were handled before.
-        RunFact::PortHeld { .. }
-        | RunFact::Forked
-        | RunFact::MainChanged { .. }
-        | RunFact::Said { .. }
-        | RunFact::ProgramChecked { .. }
-        | RunFact::Unbounded { .. }
-        | RunFact::MemoryUsed { .. }
-        | RunFact::LogInMemory => {}
+        common!() => {}
     }
 }
 
