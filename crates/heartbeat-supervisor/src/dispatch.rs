@@ -132,7 +132,7 @@ impl Supervisor {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refused { plan } });
             return;
         }
-        let restarts = crate::planning::execute(self, now, command, &plan);
+        let restarts = crate::execution::execute(self, now, command, &plan);
         self.out.effects.push_back(Effect::Reply { id, reply: Reply::Accepted { plan, restarts } });
     }
 
@@ -159,6 +159,41 @@ impl Supervisor {
                 self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Kill));
             }
         }
+    }
+
+    pub(crate) fn tell_boot(&mut self, now: Instant) {
+        if self.mode == Mode::Booted
+            && !self.booted_told
+            && self.realms.iter().all(|realm| !realm.shown.facts.pending)
+        {
+            self.booted_told = true;
+            let adopted = self.realms.iter().filter(|realm| realm.evidence.adopted).count();
+            let order = self.start_order.iter().map(|ix| (ix, self.realms[ix.index()].shown.status));
+            let missing = order.filter(|(_, status)| !status.is_ok());
+            let kind = EventKind::Booted {
+                adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
+                missing: missing.map(|(ix, status)| (self.plan.realm(*ix).name.clone(), status)).collect(),
+            };
+            self.out.event(now, None, kind);
+        }
+    }
+
+    pub(crate) fn halt_when_done(&mut self, now: Instant) {
+        if self.finished || !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            return;
+        }
+        let mut left = 0;
+        for realm in &self.realms {
+            match realm.state {
+                State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_) => {}
+                State::Stuck { .. } | State::Unverified { .. } => left += 1,
+                _ => return,
+            }
+        }
+        self.finished = true;
+        self.shutdown_deadline = None;
+        self.out.event(now, None, EventKind::ShutdownFinished { left });
+        self.out.effects.push_back(Effect::Halt);
     }
 
     /// The driver's loop is late, or in time again.

@@ -3,16 +3,13 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{
-    Action, Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
-};
+use heartbeat_status::{Action, Desired, EdgeKind, Gate, Instant, RealmIx};
 
-use crate::ctx::Mode;
-use crate::durable::Resting;
 use crate::realm::Realm;
+use crate::refusal::refusal;
 use crate::shown::gate_holds;
-use crate::state::{self, State, StateRequest};
-use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
+use crate::state::{self, State};
+use crate::{ActionPlan, Command, Held, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
 /// The time from KILL until a realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -174,7 +171,7 @@ fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
 }
 
 /// Whether a reset starts the realm: it should run, and only waits for its own clock or for a person.
-fn is_reset_to_start(realm: &Realm) -> bool {
+pub(crate) fn is_reset_to_start(realm: &Realm) -> bool {
     let waits = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
     waits && realm.wish.desired == Desired::Up
 }
@@ -320,59 +317,6 @@ fn would_break(supervisor: &Supervisor, plan: &Plan, targets: &[RealmIx]) -> Vec
     found
 }
 
-fn refusal(
-    supervisor: &Supervisor,
-    plan: &Plan,
-    command: &Command,
-    targets: &[RealmIx],
-    breaks: &[RealmIx],
-    held: bool,
-) -> Option<Refusal> {
-    if matches!(supervisor.mode, Mode::ShuttingDown | Mode::Killing) {
-        return Some(Refusal::ShuttingDown);
-    }
-    if command.action != Action::Stop
-        && let Some(removed) = targets.iter().find(|ix| plan.realm(**ix).retired)
-    {
-        return Some(Refusal::Removed(*removed));
-    }
-    if matches!(command.action, Action::Pause | Action::Resume) {
-        return None;
-    }
-    if command.action == Action::Signal {
-        // A signal needs a process.
-        let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].generation.pid.is_none());
-        return gone.copied().map(Refusal::NotRunning);
-    }
-    // A realm with a restart command can be restarted and reset, but never started or stopped.
-    let commanded = |ix: &RealmIx| {
-        plan.realm(*ix).restart_command && matches!(command.action, Action::Restart | Action::Reset)
-    };
-    let external = |ix: &&RealmIx| plan.realm(**ix).kind == RealmKind::External && !commanded(ix);
-    if let Some(external) = targets.iter().find(external) {
-        return Some(Refusal::External(*external));
-    }
-    if matches!(command.action, Action::Start | Action::Restart)
-        && let Some(stuck) =
-            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck { .. }))
-    {
-        return Some(Refusal::Stuck(*stuck));
-    }
-    if matches!(command.action, Action::Start | Action::Restart)
-        && let Some(unverified) =
-            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Unverified { .. }))
-    {
-        return Some(Refusal::Unverified(*unverified));
-    }
-    if held {
-        return Some(Refusal::Held);
-    }
-    if !breaks.is_empty() && !command.force {
-        return Some(Refusal::WouldBreak);
-    }
-    None
-}
-
 /// Dependents first; a wave is one more than the last wave of its dependents.
 fn stop_steps(supervisor: &Supervisor, plan: &Plan, stops: &Set, rest: bool) -> Vec<PlanStep> {
     let mut wave = alloc::vec![0u32; plan.realms().len()];
@@ -412,139 +356,4 @@ fn restart_steps(plan: &Plan, commanded: &Set, wave: u32) -> Vec<PlanStep> {
         PlanStep { wave, realm: ix, action: StepAction::Restart, limit }
     };
     realms.map(step).collect()
-}
-
-fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
-    for step in &plan.steps {
-        match step.action {
-            StepAction::Pause => {
-                let reason = command.reason.clone().unwrap_or_else(|| "paused by an operator".into());
-                let pause = Pause { reason, until: command.duration.map(|duration| now + duration) };
-                supervisor.step(now, step.realm, |realm, ctx| realm.begin_pause(ctx, pause));
-            }
-            StepAction::Resume => {
-                supervisor.step(now, step.realm, |realm, ctx| realm.end_pause(ctx, false));
-            }
-            StepAction::Reset => supervisor.step(now, step.realm, |realm, ctx| {
-                realm.forget_attempts();
-                state::unverified::forget(realm, ctx);
-                if matches!(realm.state, State::External(_)) {
-                    state::in_place_restart::forget_exhausted(realm, ctx);
-                }
-                if is_reset_to_start(realm) {
-                    state::on_command(realm, ctx, StateRequest::Run);
-                }
-            }),
-            StepAction::Signal => {
-                let Some(wanted) = command.signal else { continue };
-                supervisor.step(now, step.realm, |realm, ctx| {
-                    if wanted.tree {
-                        ctx.signal(realm.generation.run, wanted.signal);
-                    } else {
-                        ctx.signal_main(realm.generation.run, wanted.signal);
-                    }
-                });
-            }
-            StepAction::Stop | StepAction::Start | StepAction::Restart => {}
-        }
-    }
-}
-
-/// Reports the command in the events of realms that it stops or starts although it does not name them.
-fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
-    let targets: Vec<_> = plan.realms.iter().map(|ix| supervisor.plan.realm(*ix).name.as_str()).collect();
-    let whole = alloc::format!("`{} {}`", plan.action, targets.join(" "));
-    let reason = match &command.reason {
-        Some(reason) => alloc::format!("{whole}: {reason}"),
-        None => whole,
-    };
-    let stopped = |ix| plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
-    for step in plan.steps.iter().filter(|step| !plan.realms.contains(&step.realm)) {
-        let action = match step.action {
-            StepAction::Stop => plan.action,
-            // The event of its stop covers it.
-            StepAction::Start if stopped(step.realm) => continue,
-            StepAction::Start => Action::Start,
-            StepAction::Restart => Action::Restart,
-            StepAction::Pause | StepAction::Resume | StepAction::Reset | StepAction::Signal => continue,
-        };
-        let kind = EventKind::Commanded { action, reason: Some(reason.clone()) };
-        supervisor.step(now, step.realm, |_, ctx| ctx.event(kind));
-    }
-}
-
-/// Carries out the steps of a plan that was not refused. Returns the restarts it opened.
-pub(crate) fn execute(
-    supervisor: &mut Supervisor,
-    now: Instant,
-    command: &Command,
-    plan: &ActionPlan,
-) -> Vec<(RealmIx, RestartId)> {
-    let stops = |action: StepAction| {
-        plan.steps.iter().filter(move |step| step.action == action).map(|step| step.realm)
-    };
-    for ix in &plan.realms {
-        let kind = EventKind::Commanded { action: command.action, reason: command.reason.clone() };
-        supervisor.step(now, *ix, |_, ctx| ctx.event(kind));
-    }
-    tell_taken_along(supervisor, now, command, plan);
-    // The record has to keep the operator's request, whether or not anything comes of it now.
-    supervisor
-        .out
-        .remember
-        .extend(plan.steps.iter().map(|step| step.realm).chain(plan.realms.iter().copied()));
-    if plan.action == Action::Stop {
-        // This comes before the pause ends, or the end of the pause would start it.
-        for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
-            let realm = &mut supervisor.realms[ix.index()];
-            realm.wish.desired = Desired::Down;
-            if let State::Stopped { start_due } = &mut realm.state {
-                *start_due = false;
-            }
-        }
-    }
-    execute_overlay(supervisor, now, command, plan);
-    for ix in stops(StepAction::Start) {
-        let realm = &mut supervisor.realms[ix.index()];
-        realm.wish.desired = Desired::Up;
-        realm.wish.asked_for |= plan.realms.contains(&ix);
-        realm.wish.ordered_in_pause = realm.wish.pause.is_some();
-    }
-    let mut restarts = Vec::new();
-    for ix in stops(StepAction::Stop) {
-        let again = plan.action == Action::Restart;
-        if !again {
-            supervisor.realms[ix.index()].wish.desired = Desired::Down;
-            let hold = OperatorHold { reason: command.reason.clone(), by: command.by, at: command.at };
-            supervisor.realms[ix.index()].wish.resting = Resting::Operator(hold);
-            supervisor.realms[ix.index()].wish.asked_for = false;
-        }
-        // Dependents come first in the plan, so they count as being stopped by now.
-        supervisor.reconsider(now, ix);
-        let intent = if again { StateRequest::Again(RestartCause::Requested) } else { StateRequest::Rest };
-        supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
-    }
-    for ix in stops(StepAction::Restart) {
-        supervisor.reconsider(now, ix);
-        supervisor.step(now, ix, state::in_place_restart::requested);
-        let opened = supervisor.realms[ix.index()].history.open();
-        restarts.extend(opened.map(|record| (ix, record.id)));
-    }
-    for ix in stops(StepAction::Start) {
-        supervisor.reconsider(now, ix);
-        let stopping = plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
-        if !stopping {
-            let targeted = plan.realms.contains(&ix) && plan.action == Action::Restart;
-            let intent =
-                if targeted { StateRequest::Again(RestartCause::Requested) } else { StateRequest::Run };
-            supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
-        }
-        if plan.action == Action::Restart
-            && let Some(record) = supervisor.realms[ix.index()].history.restart.as_ref()
-            && record.result.is_none()
-        {
-            restarts.push((ix, record.id));
-        }
-    }
-    restarts
 }

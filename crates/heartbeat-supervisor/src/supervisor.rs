@@ -9,13 +9,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    CheckId, DaemonPhase, Desired, EdgeKind, Event, EventKind, Instant, RealmIx, RealmKind, RealmStatus,
-    RestartCause, RestartResult, Status,
+    CheckId, DaemonPhase, EdgeKind, Event, EventKind, Instant, RealmIx, RealmStatus, RestartCause, Status,
 };
 
 use crate::ctx::{Ctx, Mode, Outbox};
-use crate::evidence::Hold;
-use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
+use crate::fuse::Fuse;
 use crate::incidents::Incidents;
 use crate::memory::Survivor;
 use crate::own_problems::OwnProblems;
@@ -45,7 +43,7 @@ pub struct Supervisor {
     pub(crate) healing: u32,
     pub(crate) fuse: Fuse,
     /// While the circuit breaker is tripped, the next launch is not before this.
-    launch_gap_until: Instant,
+    pub(crate) launch_gap_until: Instant,
     pub(crate) incidents: Incidents,
     pub(crate) own_problems: OwnProblems,
     pub(crate) incidents_published: u64,
@@ -367,119 +365,6 @@ impl Supervisor {
         }
     }
 
-    fn has_free_slot(&self) -> bool {
-        self.launching < self.plan.settings().start_parallel.max(1)
-    }
-
-    fn grant_launch(&mut self, now: Instant) -> bool {
-        if !self.has_free_slot() {
-            return false;
-        }
-        if self.fuse.is_tripped() && now < self.launch_gap_until {
-            return false;
-        }
-        let Some((_, ix)) = self.out.launches.pop_first() else { return false };
-        self.launch_gap_until = now + TRIPPED_LAUNCH_GAP;
-        self.step(now, ix, state::starting::launch);
-        true
-    }
-
-    /// A realm is due for a restart for its health: grants it if the circuit breaker allows.
-    fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
-        if !self.realms[ix.index()].restart_is_pending(self.plan.realm(ix)) {
-            // Since it asked, within this step, it has been told to stop, or another realm has turned out to be to blame.
-            return;
-        }
-        if self.realms[ix.index()].history.suspicion.is_some() && self.names_its_suspect(ix) {
-            self.step(now, ix, |realm, ctx| {
-                realm.note_tried();
-                ctx.disarm(TimerKind::ActOnFailure);
-            });
-            return;
-        }
-        let settings = self.plan.settings().fuse;
-        // After a restart command that did not help, this is the next attempt of a restart that is open.
-        let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
-        let hold = match self.fuse.ask(&settings, now, ix, others) {
-            Grant::Now if self.realms[ix.index()].evidence.held.is_some() => {
-                self.step(now, ix, Realm::release);
-                return;
-            }
-            Grant::Now => {
-                self.fuse.begin(now, ix);
-                self.step(now, ix, Realm::restart);
-                if !self.realms[ix.index()].is_healing() {
-                    // Its budget is used up, so that it is only ended.
-                    self.fuse.restart_ended(&settings, now, ix, false);
-                }
-                return;
-            }
-            Grant::Tripped => Hold::Tripped,
-            Grant::Parallel => Hold::Parallel,
-            Grant::Exhausted { until } => Hold::Exhausted(until),
-        };
-        if self.realms[ix.index()].evidence.held != Some(hold) {
-            let words = why::hold_words(&self.plan, &self.realms, ix, hold);
-            self.step(now, ix, |realm, ctx| realm.hold(ctx, Some(hold), Some(words)));
-        }
-    }
-
-    fn health_restart_ended(&mut self, now: Instant, ix: RealmIx) {
-        let settings = self.plan.settings().fuse;
-        let record = self.realms[ix.index()].history.restart.as_ref();
-        let verified = record.is_some_and(|record| record.result == Some(RestartResult::Verified));
-        if self.fuse.restart_ended(&settings, now, ix, verified) {
-            self.out.event(now, None, EventKind::FuseReleased);
-        }
-    }
-
-    /// A realm has turned unhealthy by its probes, and no need is to blame.
-    fn note_down(&mut self, now: Instant, ix: RealmIx) {
-        let settings = self.plan.settings().fuse;
-        let supervised = self.plan.infos().iter().filter(|info| self.is_supervised(info.ix)).count();
-        if !matches!(self.realms[ix.index()].state, State::Running(_)) {
-            return;
-        }
-        if let Some(message) = self.fuse.note_down(&settings, now, ix, supervised) {
-            self.breaker_tripped(now, message);
-        }
-    }
-
-    /// Whether the realm runs or is on its way up.
-    fn is_supervised(&self, ix: RealmIx) -> bool {
-        let realm = &self.realms[ix.index()];
-        match realm.state {
-            State::Running(_) => true,
-            State::Waiting(_)
-            | State::Starting(_)
-            | State::Stopping(_)
-            | State::Backoff(_)
-            | State::Cooldown(_)
-            | State::Stuck { .. } => {
-                realm.wish.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service
-            }
-            State::Stopped { .. }
-            | State::Failed(_)
-            | State::Done
-            | State::Unverified { .. }
-            | State::External(_) => false,
-        }
-    }
-
-    /// While the circuit breaker is tripped: checks whether every running realm has been measured afresh, or is well
-    /// again.
-    fn watch_fuse(&mut self, now: Instant) {
-        let Some(since) = self.fuse.tripped_since() else { return };
-        let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
-        if running().all(|realm| realm.shown.status != Status::Down) && self.fuse.all_well() {
-            self.out.event(now, None, EventKind::FuseReleased);
-            return;
-        }
-        let fresh = running().all(|realm| realm.measured_since(since));
-        let settings = self.plan.settings().fuse;
-        self.fuse.proceed(&settings, now, fresh);
-    }
-
     fn note_flapping(&mut self, now: Instant, ix: RealmIx) {
         let realm = &mut self.realms[ix.index()];
         let flapping = realm.evidence.probes.iter().any(|probe| probe.flapping.flaps());
@@ -491,41 +376,6 @@ impl Supervisor {
             self.out.event(now, whose, EventKind::FlappingChanged { flapping, percent });
             self.out.remember.insert(ix);
         }
-    }
-
-    fn tell_boot(&mut self, now: Instant) {
-        if self.mode == Mode::Booted
-            && !self.booted_told
-            && self.realms.iter().all(|realm| !realm.shown.facts.pending)
-        {
-            self.booted_told = true;
-            let adopted = self.realms.iter().filter(|realm| realm.evidence.adopted).count();
-            let order = self.start_order.iter().map(|ix| (ix, self.realms[ix.index()].shown.status));
-            let missing = order.filter(|(_, status)| !status.is_ok());
-            let kind = EventKind::Booted {
-                adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
-                missing: missing.map(|(ix, status)| (self.plan.realm(*ix).name.clone(), status)).collect(),
-            };
-            self.out.event(now, None, kind);
-        }
-    }
-
-    fn halt_when_done(&mut self, now: Instant) {
-        if self.finished || !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
-            return;
-        }
-        let mut left = 0;
-        for realm in &self.realms {
-            match realm.state {
-                State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_) => {}
-                State::Stuck { .. } | State::Unverified { .. } => left += 1,
-                _ => return,
-            }
-        }
-        self.finished = true;
-        self.shutdown_deadline = None;
-        self.out.event(now, None, EventKind::ShutdownFinished { left });
-        self.out.effects.push_back(Effect::Halt);
     }
 
     /// The core no longer waits for a measurement.
