@@ -85,6 +85,31 @@ fn exported<'a>(name: &str, modules: &'a Modules<'_>) -> Option<&'a str> {
     modules.get_key_value(path[..path.len() - 1].join("::").as_str()).map(|(module, _)| module.as_str())
 }
 
+/// Constants and functions that a crate exports and that no file outside its source names. A type may be exported since
+/// another item has it.
+#[must_use]
+pub fn lonely_exports(files: &[File]) -> Vec<String> {
+    let mut lonely: BTreeSet<(String, String)> = BTreeSet::new();
+    for file in files {
+        let root = file.path.strip_suffix("lib.rs").filter(|root| root.starts_with("crates/"));
+        let uses = file.text.split("\npub use ").skip(1).filter_map(|rest| rest.split(';').next());
+        for name in uses.flat_map(tree).filter_map(|path| path.last().cloned()) {
+            let is_type = name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase);
+            lonely.extend(root.filter(|_| !is_type).map(|root| (name, root.to_owned())));
+        }
+    }
+    let names: BTreeSet<String> = lonely.iter().map(|(name, _)| name.clone()).collect();
+    for file in files {
+        for word in file.text.split(|c: char| !is_part(c)).filter(|word| names.contains(*word)) {
+            lonely.retain(|(name, root)| name != word || file.path.starts_with(root));
+        }
+    }
+    lonely
+        .into_iter()
+        .map(|(name, root)| format!("{root}lib.rs exports {name}, which nothing else uses"))
+        .collect()
+}
+
 /// Paths from the root of the crate that `text`, the file of `module`, names.
 fn paths(text: &str, module: &str) -> Vec<Vec<String>> {
     let own: Vec<String> =

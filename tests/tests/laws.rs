@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use heartbeat_status::ProbeKind;
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, child_violations, circle_violations, clock_violations,
-    escape_violations, external_violations, former_name_violations, import_violations, misplaced,
-    name_violations, other_texts, repeated_facts, repeated_places, sentence_violations, serde_violations,
-    short_comment_violations, sources, stub_variants, text_error_violations, tidy_violations,
-    unbounded_violations, unit_violations, unsafe_violations, unused_dependencies, wire_violations,
-    workspace_root,
+    escape_violations, external_violations, former_name_violations, import_violations, lonely_exports,
+    misplaced, name_violations, other_texts, repeated_facts, repeated_places, sentence_violations,
+    serde_violations, short_comment_violations, sources, stub_variants, text_error_violations,
+    tidy_violations, unbounded_violations, unit_violations, unsafe_violations, unused_dependencies,
+    wire_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -466,6 +466,18 @@ fn files_of_a_crate_import_each_other_in_one_direction() {
     assert_eq!(judged("use crate::Thing;", "use crate::a::{deep::f};"), 2, "through what the root exports");
     assert_eq!(judged("use crate::b::Thing;", "use crate::a::f;"), 0, "the folder is another file");
     assert_eq!(judged("use crate::b::Thing;", "#[cfg(test)]\nmod tests {\n    use crate::a::deep::f;\n}"), 0);
+}
+
+#[test]
+fn what_a_crate_exports_has_a_user() {
+    kept(&lonely_exports(&sources()));
+    let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+    let root = file("crates/a/src/lib.rs", "mod b;\n\npub use b::{MAX_BYTES, Kind, read};\n");
+    let user = |text: &str| {
+        [root.clone(), file("crates/a/src/b.rs", "read MAX_BYTES"), file("bins/c/src/d.rs", text)]
+    };
+    assert_eq!(lonely_exports(&user("a::read(); // MAX_BYTES")).len(), 0);
+    assert_eq!(lonely_exports(&user("a::read();")).len(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The questions.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use heartbeat_http::OpenResponse;
@@ -12,6 +12,7 @@ use heartbeat_wire::{
     RealmDocument, RegistrationDocument, ReloadDocument, ReloadRequest, SloDocument, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
@@ -186,7 +187,7 @@ impl Client {
         action: Action,
         request: &ActionRequest,
     ) -> Result<ActionDocument, ClientError> {
-        let names: Vec<String> = name.split(',').map(segment).collect();
+        let names: Vec<String> = name.split(',').map(|name| segment(name).to_string()).collect();
         let path = format!("/api/realms/{}/{action}/", names.join(","));
         let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
         let question = Question {
@@ -714,18 +715,12 @@ fn problem_of(answer: &Fetched) -> Option<Problem> {
     if answer.problem { serde_json::from_slice(&answer.body).ok() } else { None }
 }
 
+/// What stands for itself in a segment of a path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
 /// A path segment: everything that is not plainly a name is percent-encoded.
-fn segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+fn segment(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, PLAIN)
 }
 
 #[cfg(test)]
@@ -734,9 +729,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_its_segment() {
-        assert_eq!(segment("auth-api_2"), "auth-api_2");
-        assert_eq!(segment("../x?y"), "%2E%2E%2Fx%3Fy");
-        assert_eq!(segment("é"), "%C3%A9");
+        assert_eq!(segment("auth-api_2").to_string(), "auth-api_2");
+        assert_eq!(segment("../x?y").to_string(), "%2E%2E%2Fx%3Fy");
+        assert_eq!(segment("é").to_string(), "%C3%A9");
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Finding and reading files: within bounds, whatever the file system does.
+//!
+//! `glob` walks the directories of an `include` itself; globset only compares names.
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;

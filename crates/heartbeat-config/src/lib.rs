@@ -89,9 +89,7 @@ pub use load::{check, effective, find_file, load, load_beside, load_str, shareab
 pub use own_files::OwnFileError;
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
-pub use registration::{
-    MAX_REGISTRATION_BYTES, Misfit, Registration, configured, with_registered, with_what_fits,
-};
+pub use registration::{Misfit, Registration, configured, with_registered, with_what_fits};
 pub use registration_rules::RegistrationRules;
 pub use reload::{Changed, Changes, InForce, MergeError, Merged, merge, with_retired};
 pub use resource::{Least, ResourceBounds};

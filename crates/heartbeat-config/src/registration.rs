@@ -34,7 +34,7 @@ use crate::realm::{self, ReadContext, ReadRealm};
 use crate::registration_rules::RegistrationRules;
 
 /// Most of one registration, in bytes of JSON.
-pub const MAX_REGISTRATION_BYTES: usize = 16 * 1024;
+const MAX_REGISTRATION_BYTES: usize = 16 * 1024;
 /// Most probes of a realm that is registered.
 const MAX_REGISTERED_PROBES: usize = 16;
 /// A realm that is registered is not asked more often.
@@ -61,7 +61,7 @@ impl Registration {
     /// The registration of `name` in the words of a request.
     ///
     /// # Errors
-    /// No name of a realm, no JSON object, a member that stands twice, or more than [`MAX_REGISTRATION_BYTES`].
+    /// No name of a realm, no JSON object, a member that stands twice, or more than 16 KiB.
     pub fn parse(name: &str, json: &[u8]) -> Result<Self, Report> {
         let example = "for example { \"health\": \"http://127.0.0.1:8001/api/health/\" }";
         let refused = |message: String| {

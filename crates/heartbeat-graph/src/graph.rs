@@ -90,26 +90,6 @@ impl DependencyGraph {
         self.dependencies.of(ix)
     }
 
-    /// Everything that depends on this realm by edges of any kind, also through others; in start order, without
-    /// the realm itself.
-    ///
-    /// # Panics
-    /// When `ix` is not of this graph.
-    #[must_use]
-    pub fn transitive_dependents(&self, ix: RealmIx) -> Vec<RealmIx> {
-        self.reach(ix, &self.dependents, |edge| Some(edge.from))
-    }
-
-    /// Everything this realm depends on by edges of any kind, also through others; in start order, without the
-    /// realm itself.
-    ///
-    /// # Panics
-    /// When `ix` is not of this graph.
-    #[must_use]
-    pub fn transitive_dependencies(&self, ix: RealmIx) -> Vec<RealmIx> {
-        self.reach(ix, &self.dependencies, |edge| Some(edge.to))
-    }
-
     /// Every realm that breaks when this one fails: those that need it, those that need them, and so on; in start
     /// order, without the realm itself. `wants` and `after` carry nothing.
     ///
@@ -117,25 +97,15 @@ impl DependencyGraph {
     /// When `ix` is not of this graph.
     #[must_use]
     pub fn impact(&self, ix: RealmIx) -> Vec<RealmIx> {
-        self.reach(ix, &self.dependents, |edge| (edge.kind == EdgeKind::Needs).then_some(edge.from))
-    }
-
-    /// What is reached from `ix` over the edges that `follow` follows, in start order.
-    fn reach(
-        &self,
-        ix: RealmIx,
-        rows: &Rows<Edge>,
-        follow: impl Fn(&Edge) -> Option<RealmIx>,
-    ) -> Vec<RealmIx> {
         let mut seen = alloc::vec![false; self.start.len()];
         seen[ix.index()] = true;
         let mut stack = alloc::vec![ix];
         let mut found = Vec::new();
         while let Some(at) = stack.pop() {
-            for next in rows.of(at).iter().filter_map(&follow) {
-                if !core::mem::replace(&mut seen[next.index()], true) {
-                    found.push(next);
-                    stack.push(next);
+            for edge in self.dependents.of(at).iter().filter(|edge| edge.kind == EdgeKind::Needs) {
+                if !core::mem::replace(&mut seen[edge.from.index()], true) {
+                    found.push(edge.from);
+                    stack.push(edge.from);
                 }
             }
         }

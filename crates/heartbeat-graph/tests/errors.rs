@@ -182,7 +182,6 @@ fn a_chain_of_a_hundred_thousand_realms_overflows_nothing() {
         let graph = DependencyGraph::build(&names, &edges).unwrap();
         assert_eq!(graph.tier(RealmIx(REALMS - 1)), REALMS);
         assert_eq!(graph.impact(RealmIx(0)).len(), REALMS as usize - 1);
-        assert_eq!(graph.transitive_dependencies(RealmIx(REALMS - 1)).len(), REALMS as usize - 1);
 
         edges.push(edge(0, REALMS - 1, Needs));
         let errors = DependencyGraph::build(&names, &edges).unwrap_err();

@@ -132,16 +132,12 @@ proptest! {
     }
 
     #[test]
-    fn reach_and_impact_are_what_brute_force_finds((count, edges) in graphs(20, 50, true)) {
+    fn impact_is_what_brute_force_finds((count, edges) in graphs(20, 50, true)) {
         let graph = DependencyGraph::build(&names(count), &edges).unwrap();
         let needs: Vec<Edge> = edges.iter().filter(|edge| edge.kind == EdgeKind::Needs).copied().collect();
         for realm in (0..count).map(ix) {
             let others = || graph.start_order().iter().copied().filter(|other| *other != realm);
-            let above: Vec<RealmIx> = others().filter(|at| distance(&edges, *at, realm).is_some()).collect();
-            let below: Vec<RealmIx> = others().filter(|at| distance(&edges, realm, *at).is_some()).collect();
             let hit: Vec<RealmIx> = others().filter(|at| distance(&needs, *at, realm).is_some()).collect();
-            prop_assert_eq!(graph.transitive_dependents(realm), above);
-            prop_assert_eq!(graph.transitive_dependencies(realm), below);
             prop_assert_eq!(graph.impact(realm), hit);
         }
     }

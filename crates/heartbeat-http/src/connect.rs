@@ -15,7 +15,7 @@ use crate::error::weight;
 use crate::{Address, ConnectError, ResolveError, Resolving};
 
 /// An attempt to connect begins this long after the previous one, or at once when that one has failed (RFC 8305).
-pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A pending attempt to connect.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;

@@ -18,7 +18,7 @@ const MAX_ADDRESSES_RESOLVED: usize = 64;
 const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 /// Most names that the process resolves at a time. getaddrinfo blocks a thread and cannot be cancelled:
 /// a resolver that hangs holds this many threads and no more.
-pub const MAX_LOOKUPS: usize = 8;
+pub(crate) const MAX_LOOKUPS: usize = 8;
 static LOOKUPS: Lookups = Lookups::new(getaddrinfo);
 
 /// A pending lookup of a name's addresses.

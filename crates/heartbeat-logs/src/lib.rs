@@ -56,7 +56,7 @@ pub use index::Lost;
 pub use journal::connect;
 pub use keeper::{LogKeeper, LogNotice};
 pub use open::open;
-pub use page::{LogPage, MAX_PAGE_BYTES, last_lines, previous_lines};
+pub use page::{LogPage, last_lines, previous_lines};
 pub use place::LogPlace;
 pub use tail::tail;
 pub use target::{Owner, Target};

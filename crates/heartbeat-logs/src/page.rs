@@ -10,7 +10,7 @@ use crate::index::Lost;
 use crate::place::LogPlace;
 
 /// How much of a log is read for its last lines, in bytes.
-pub const MAX_PAGE_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_PAGE_BYTES: u64 = 2 * 1024 * 1024;
 /// Longest line shown, in characters; what is cut is marked with `…`.
 const MAX_LINE_CHARS: usize = 4_096;
 /// Read at a time, backwards, in bytes.

@@ -96,7 +96,7 @@ pub use error::{DeliveryError, NotifyError};
 pub use failing::FAILING_AFTER;
 pub use heartbeat_http::{Sockets, TlsOptions, TlsOptionsError};
 pub use heartbeat_template::{Template, TemplateError};
-pub use mail::{MAIL_TIMEOUT, MailError};
+pub use mail::MailError;
 pub use notifier::{Admitted, Notification, Notifier};
 pub use outside::{Clock, Outside};
 pub use program::{Exec, NoPrograms, PROGRAM_TIMEOUT, ProgramError, ProgramFuture, Programs};
@@ -106,9 +106,7 @@ pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
 pub use secret::{Secret, SecretError, Token};
 pub use storm::{STORM_INCIDENTS, STORM_WINDOW};
-pub use target::{
-    ALERT_REFRESH, Alertmanager, Login, Ntfy, PagerDuty, Slack, SlackBot, Smtp, Target, Webhook,
-};
+pub use target::{Alertmanager, Login, Ntfy, PagerDuty, Slack, SlackBot, Smtp, Target, Webhook};
 pub use test_message::{TestMessage, Tested};
 
 /// The examples of the README, as tests.

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout_at};
 use crate::target::{Security, Smtp};
 
 /// Longest delivery of a mail, from the connect to the answer to its last line.
-pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
+const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer of a server before the handshake, in bytes.
 const MAX_REPLY_BYTES: usize = 8 * 1_024;
 /// Longest part of an answer of a server in an error, in characters.

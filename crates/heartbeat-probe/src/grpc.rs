@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use heartbeat_http::{Http2Answer, Stream, send_http2};
 use heartbeat_status::printed::quoted;
 use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase, sanitise_line};
+use percent_encoding::percent_decode;
 
 use crate::kind::talks;
 use crate::measure::{Progress, Seen};
@@ -181,7 +182,8 @@ struct Status {
 impl Status {
     fn read(headers: &HeaderMap) -> Option<Self> {
         let code = headers.get("grpc-status")?.to_str().ok()?.trim().parse().ok()?;
-        let words = headers.get("grpc-message").map(|words| percent_decoded(words.as_bytes()));
+        let words =
+            headers.get("grpc-message").map(|words| percent_decode(words.as_bytes()).decode_utf8_lossy());
         let words = sanitise_line(&words.unwrap_or_default()).chars().take(MAX_SHOWN_CHARS).collect();
         Some(Self { code, words })
     }
@@ -195,25 +197,6 @@ impl std::fmt::Display for Status {
         }
         if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", quoted(&self.words)) }
     }
-}
-
-fn percent_decoded(text: &[u8]) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut left = text;
-    while let [first, rest @ ..] = left {
-        let hex = rest.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                left = &rest[2..];
-            }
-            None => {
-                decoded.push(*first);
-                left = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// `HealthCheckRequest { service }` as a message of gRPC.

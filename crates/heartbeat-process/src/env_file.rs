@@ -61,7 +61,7 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, EnvLineError>
 ///
 /// # Errors
 /// [`EnvFileError`]: it cannot be read, or a line of it is not understood.
-pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, EnvFileError> {
+pub(crate) fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, EnvFileError> {
     let text = read_trusted(path)?;
     parse_env_file(&text).map_err(|source| EnvFileError::Line { path: path.display().to_string(), source })
 }

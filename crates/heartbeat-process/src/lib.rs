@@ -88,7 +88,7 @@ mod usage;
 mod user;
 
 pub use cgroup::own_groups;
-pub use env_file::{EnvFileError, EnvLineError, parse_env_file, read_env_file};
+pub use env_file::{EnvFileError, EnvLineError, parse_env_file};
 pub use error::{CgroupError, ProcessError, RecordError, UserError};
 pub use handover::Handover;
 pub use identity::{DigestError, Identity, IdentityDigest};
@@ -105,11 +105,11 @@ pub use private_file::{MIN_TOKEN_BYTES, PrivateFileError, read_private, read_tok
 pub use processes::{Commander, Processes};
 pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use settings::Settings;
-pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
+pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget};
 pub use states::ProcessState;
 pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::{give_back_free_memory, peer_groups, use_one_arena};
 pub use tree::{is_ending, is_process};
-pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted, trust_program};
+pub use trusted::{TrustError, read_trusted, trust_program};
 pub use usage::{RunPlace, Usage, UsageReader};
 pub use user::{User, group_id};

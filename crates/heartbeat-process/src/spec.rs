@@ -18,7 +18,7 @@ const LOG_CAPTURE: u32 = 2;
 const LOG_JOURNAL: u32 = 3;
 
 /// Room for captured output in bytes; a command that writes more gets EPERM for what does not fit.
-pub const MAX_CAPTURE_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_CAPTURE_BYTES: usize = 64 * 1024;
 
 /// Where the output of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum LogTarget {
         /// `SYSLOG_IDENTIFIER` of every line.
         identifier: String,
     },
-    /// Into [`MAX_CAPTURE_BYTES`] of memory, of which the beginning comes with
+    /// Into 64 KiB of memory, of which the beginning comes with
     /// [`Notice::CommandDone`](crate::Notice::CommandDone). Only for commands: heartbeatd does not read that of a
     /// realm.
     ///

@@ -10,7 +10,7 @@ use nix::libc::{O_CLOEXEC, O_NOCTTY, O_NONBLOCK};
 use nix::unistd::{Gid, Group, Uid, geteuid};
 
 /// Largest file of the configuration, in bytes.
-pub const MAX_TRUSTED_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_TRUSTED_BYTES: u64 = 16 << 20;
 
 /// Write permission of the group, and of every user.
 const GROUP_WRITES: u32 = 0o020;

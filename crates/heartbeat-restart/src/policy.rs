@@ -233,8 +233,7 @@ impl RestartPolicy {
     }
 
     /// Whether an end of this kind is followed by a start at all. `None`: ended for another cause than by itself.
-    #[must_use]
-    pub fn restarts_after(&self, exit: Option<&Exit>) -> bool {
+    pub(crate) fn restarts_after(&self, exit: Option<&Exit>) -> bool {
         if exit.is_some_and(|exit| self.is_final(exit)) {
             return false;
         }

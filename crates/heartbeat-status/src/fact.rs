@@ -5,9 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{
-    EventKind, FailReason, IncidentStep, Outcome, RealmName, RestartResult, Signal, Status, clock_span,
-};
+use crate::quantity::clock_span;
+use crate::{EventKind, FailReason, IncidentStep, Outcome, RealmName, RestartResult, Signal, Status};
 
 closed_list! {
     /// What happened, in one word.

@@ -82,8 +82,8 @@ pub use outcome::{
 };
 pub use own_problem::{OwnProblem, OwnProblemKind};
 pub use quantity::{
-    QuantityError, clock_span, coarse_seconds, human_seconds, parse_duration, parse_size, short_seconds,
-    short_size, size_words, span_words, written_duration, written_size,
+    QuantityError, coarse_seconds, human_seconds, parse_duration, parse_size, short_seconds, short_size,
+    size_words, span_words, written_duration, written_size,
 };
 pub use restart::{Attempt, RestartAttempt, RestartCause, RestartResult, RestartStep};
 #[cfg(feature = "serde")]

@@ -184,16 +184,7 @@ pub fn short_seconds(seconds: i64) -> String {
 }
 
 /// As [`human_seconds`], with tenths below ten seconds: `0.5s`, `45s`, `5m00s`, `1h05m`.
-///
-/// ```
-/// use core::time::Duration;
-/// use heartbeat_status::clock_span;
-///
-/// assert_eq!(clock_span(Duration::from_millis(1_250)), "1.2s");
-/// assert_eq!(clock_span(Duration::from_secs(300)), "5m00s");
-/// ```
-#[must_use]
-pub fn clock_span(time: Duration) -> String {
+pub(crate) fn clock_span(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..10 => format!("{seconds}.{}s", time.subsec_millis() / 100),
         seconds => human_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)),

@@ -49,8 +49,8 @@ mod worker;
 pub use availability::{Account, Availability, Change, Class, Life, account, accounts};
 pub use error::StoreError;
 pub use history::{
-    Glance, HOST, HistoryDb, HistoryQuery, Keep, Levels, MAX_HISTORY_STEPS, MIN_HISTORY_BYTES, Measured,
-    Objective, Quantity, RealmHistory, Standing, StatusChange, Step,
+    Glance, HOST, HistoryDb, HistoryQuery, Keep, Levels, MIN_HISTORY_BYTES, Measured, Objective, Quantity,
+    RealmHistory, Standing, StatusChange, Step,
 };
 pub use incidents::{
     Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, IncidentRecord, OutboxEntry, Page, Remembered,

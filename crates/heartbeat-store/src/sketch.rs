@@ -70,8 +70,7 @@ impl Sketch {
     }
 
     /// How many latencies were at most `limit`, give or take those within 2 % of it.
-    #[must_use]
-    pub fn count_within(&self, limit: Duration) -> u64 {
+    pub(crate) fn count_within(&self, limit: Duration) -> u64 {
         let last = bucket(limit.as_secs_f64() * 1e6);
         self.counts.iter().take_while(|(bucket, _)| *bucket <= last).map(|(_, count)| u64::from(*count)).sum()
     }

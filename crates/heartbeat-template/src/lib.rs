@@ -28,4 +28,4 @@ mod template;
 pub use error::TemplateError;
 pub use language::{FILTERS, TESTS};
 pub use message::MAX_MESSAGE_BYTES;
-pub use template::{MAX_SOURCE_BYTES, MAX_STEPS, Template};
+pub use template::{MAX_STEPS, Template};

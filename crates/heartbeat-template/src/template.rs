@@ -12,7 +12,7 @@ use crate::message::{MAX_MESSAGE_BYTES, Message};
 use crate::{TemplateError, language, sample};
 
 /// Longest source of a template, in bytes.
-pub const MAX_SOURCE_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_SOURCE_BYTES: usize = 16 * 1024;
 /// Most steps of one rendering: minijinja's fuel, of which an instruction and 64 bytes of text take one each.
 pub const MAX_STEPS: u64 = 100_000;
 

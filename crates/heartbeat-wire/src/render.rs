@@ -83,8 +83,7 @@ impl About {
     }
 
     /// The public identifier of an open incident.
-    #[must_use]
-    pub fn incident_id(&self, no: IncidentNo) -> Option<&str> {
+    fn incident_id(&self, no: IncidentNo) -> Option<&str> {
         self.incident_ids.iter().find(|(known, _)| *known == no).map(|(_, id)| id.as_str())
     }
 

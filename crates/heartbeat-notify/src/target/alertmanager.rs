@@ -11,7 +11,7 @@ use super::{Message, Text, json as body};
 use crate::{DeliveryError, Endpoint};
 
 /// An open incident is posted again this often.
-pub const ALERT_REFRESH: Duration = Duration::from_secs(60);
+pub(crate) const ALERT_REFRESH: Duration = Duration::from_secs(60);
 /// The end of an alert is this many refreshes ahead.
 const REFRESHES_AHEAD: u64 = 3;
 

@@ -13,7 +13,8 @@ mod webhook;
 use bytes::Bytes;
 use heartbeat_status::IncidentStep;
 
-pub use alertmanager::{ALERT_REFRESH, Alertmanager};
+pub(crate) use alertmanager::ALERT_REFRESH;
+pub use alertmanager::Alertmanager;
 pub(crate) use alertmanager::{Alert, message as alerts};
 pub use ntfy::Ntfy;
 pub use pagerduty::PagerDuty;

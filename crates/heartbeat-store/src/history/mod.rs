@@ -32,8 +32,6 @@ use recorder::Recorder;
 pub const HOST: &str = "heartbeatd";
 /// Smallest `history_max`, in bytes.
 pub const MIN_HISTORY_BYTES: u64 = 1024 * 1024;
-/// Steps that a question may have.
-pub const MAX_HISTORY_STEPS: usize = 2_000;
 
 const MIGRATIONS: &[&str] = &[include_str!("v1.sql")];
 const HOUR_MS: i64 = 3_600_000;
