@@ -74,7 +74,7 @@ fn fill(dir: &Path, realms: usize, days: i64, probed: usize) {
             });
         }
     }
-    history.minute(START_MS + days * DAY_MS + 3_600_000, Vec::new());
+    history.minute(START_MS + days * DAY_MS, Vec::new());
     // Each question is behind a piece of housekeeping; there are fewer than this many left.
     for _ in 0..4 * probed.max(1) {
         answer(|give| {

@@ -21,8 +21,11 @@ pub(super) struct Tier {
     no: i64,
     /// Length of a slot.
     pub(super) slot_ms: i64,
-    /// Rows are packed when this much is over: the file has to have room for the rows until then.
+    /// Rows are packed in pieces of this length: the file has to have room for the rows until then.
     pack_ms: i64,
+    /// A piece stays in rows for so long after its end: to read what was measured lately, nothing is unpacked. The same
+    /// for all sketches, so that those of a tier are complete before the next one is made of them.
+    rows_ms: i64,
     /// In which units the beginnings of chunks are counted.
     chunk_ms: i64,
     /// How many of these units a chunk holds. Larger chunks waste less of the last page of each.
@@ -36,6 +39,7 @@ pub(super) const MINUTES: Tier = Tier {
     no: 0,
     slot_ms: MINUTE_MS,
     pack_ms: HOUR_MS,
+    rows_ms: 0,
     chunk_ms: HOUR_MS,
     chunk_units: 24,
     keep_ms: Some(WEEK_MS),
@@ -45,6 +49,7 @@ pub(super) const TENS: Tier = Tier {
     no: 1,
     slot_ms: 10 * MINUTE_MS,
     pack_ms: DAY_MS / 4,
+    rows_ms: HOUR_MS,
     chunk_ms: WEEK_MS,
     chunk_units: 2,
     keep_ms: Some(90 * DAY_MS),
@@ -54,13 +59,21 @@ pub(super) const HOURS: Tier = Tier {
     no: 2,
     slot_ms: HOUR_MS,
     pack_ms: DAY_MS,
+    rows_ms: HOUR_MS,
     chunk_ms: WEEK_MS,
     chunk_units: 4,
     keep_ms: Some(730 * DAY_MS),
 };
 /// Sketches of one day.
-pub(super) const DAYS: Tier =
-    Tier { no: 3, slot_ms: DAY_MS, pack_ms: WEEK_MS, chunk_ms: 4 * WEEK_MS, chunk_units: 1, keep_ms: None };
+pub(super) const DAYS: Tier = Tier {
+    no: 3,
+    slot_ms: DAY_MS,
+    pack_ms: WEEK_MS,
+    rows_ms: HOUR_MS,
+    chunk_ms: 4 * WEEK_MS,
+    chunk_units: 1,
+    keep_ms: None,
+};
 
 /// The finest first: in this order they are given up.
 pub(super) const TIERS: [Tier; 4] = [MINUTES, TENS, HOURS, DAYS];
@@ -159,7 +172,7 @@ fn pack<E: Entry>(
         connection.query_row("SELECT min(slot) FROM entry WHERE tier = ?1", [tier.no], |row| row.get(0))?;
     let Some(oldest) = oldest else { return Ok(false) };
     let (first, end) = tier.piece(tier.start_ms(oldest), tier.pack_ms);
-    if now_ms < tier.start_ms(end) {
+    if now_ms < tier.start_ms(end) + tier.rows_ms {
         return Ok(false);
     }
     let from: i64 = connection.query_row(
@@ -294,19 +307,27 @@ fn read<E: Entry>(
     (from_ms, to_ms): (i64, i64),
 ) -> rusqlite::Result<Vec<(i64, E)>> {
     let mut found: Vec<(i64, E)> = Vec::new();
-    let mut chunk =
-        connection.prepare("SELECT data FROM chunk WHERE tier = ?1 AND start = ?2 AND series = ?3")?;
-    let oldest = oldest_chunk(connection, tier)?.unwrap_or(i64::MAX);
-    for start in tier.chunk(from_ms).max(oldest)..=(to_ms - 1).div_euclid(tier.chunk_ms) {
-        let packed = chunk.query_row(params![tier.no, start, series], bytes).optional()?;
-        found.extend(packed.and_then(|bytes| E::unpack_all(&bytes)).into_iter().flatten());
-    }
     let mut entry = connection.prepare(GET_ENTRY)?;
     let recent: Option<i64> =
         connection.query_row("SELECT min(slot) FROM entry WHERE tier = ?1", [tier.no], |row| row.get(0))?;
     for slot in tier.slot(from_ms).max(recent.unwrap_or(i64::MAX))..=tier.slot(to_ms - 1) {
         let row = entry.query_row(params![tier.no, slot, series], bytes).optional()?;
         found.extend(row.and_then(|bytes| E::from_one(&bytes)).map(|entry| (slot, entry)));
+    }
+    // What lies before the piece of the first row is packed.
+    let unpacked_ms = found.first().map_or(i64::MAX, |(slot, _)| {
+        let (first, _) = tier.piece(tier.start_ms(*slot), tier.pack_ms);
+        tier.start_ms(first)
+    });
+    let mut chunk =
+        connection.prepare("SELECT data FROM chunk WHERE tier = ?1 AND start = ?2 AND series = ?3")?;
+    let oldest = oldest_chunk(connection, tier)?.unwrap_or(i64::MAX);
+    let last = (to_ms.min(unpacked_ms) - 1).div_euclid(tier.chunk_ms);
+    if from_ms < unpacked_ms {
+        for start in tier.chunk(from_ms).max(oldest)..=last {
+            let packed = chunk.query_row(params![tier.no, start, series], bytes).optional()?;
+            found.extend(packed.and_then(|bytes| E::unpack_all(&bytes)).into_iter().flatten());
+        }
     }
     let wanted = tier.slot(from_ms)..=tier.slot(to_ms - 1);
     found.retain(|(slot, _)| wanted.contains(slot));
@@ -324,31 +345,43 @@ pub(super) fn minutes(
     read(connection, MINUTES, series, window)
 }
 
-/// Everything of a series within a window, in one sketch. Whole days come from the sketches of days, so that months are
-/// read at once.
+/// Everything of a series within a window, in one sketch. Whole days come from the sketches of days, and whole hours from
+/// those of hours, so that months are read at once.
 pub(super) fn sum(
     connection: &Connection,
     series: i64,
     (from_ms, to_ms): (i64, i64),
 ) -> rusqlite::Result<Sketch> {
-    let whole = (from_ms.div_euclid(DAY_MS) + i64::from(from_ms.rem_euclid(DAY_MS) > 0)) * DAY_MS
-        ..to_ms.div_euclid(DAY_MS) * DAY_MS;
-    let days: Vec<(i64, Sketch)> = if whole.start < whole.end {
-        read(connection, DAYS, series, (whole.start, whole.end))?
-    } else {
-        Vec::new()
-    };
     let mut sum = Sketch::default();
+    add_whole(connection, (series, &[DAYS, HOURS]), (from_ms, to_ms), &mut sum)?;
+    Ok(sum)
+}
+
+/// Adds what a series has within a window: whole slots of the first of these tiers, and what lies before, between and
+/// behind the slots that are there in finer pieces.
+fn add_whole(
+    connection: &Connection,
+    (series, tiers): (i64, &[Tier]),
+    (from_ms, to_ms): (i64, i64),
+    sum: &mut Sketch,
+) -> rusqlite::Result<()> {
+    let Some((tier, finer)) = tiers.split_first() else {
+        sketches(connection, series, (from_ms, to_ms))?.iter().for_each(|(_, sketch)| sum.merge(sketch));
+        return Ok(());
+    };
+    let up = |ms: i64| tier.start_ms(tier.slot(ms + tier.slot_ms - 1));
+    let whole = (up(from_ms), tier.start_ms(tier.slot(to_ms)));
+    let slots: Vec<(i64, Sketch)> =
+        if whole.0 < whole.1 { read(connection, *tier, series, whole)? } else { Vec::new() };
     let mut at = from_ms;
-    // What lies before, between and behind the days that are there is read in finer pieces.
-    for (day, sketch) in days.iter().map(|(day, sketch)| (*day, Some(sketch))).chain([(to_ms, None)]) {
-        if at < day {
-            sketches(connection, series, (at, day))?.iter().for_each(|(_, sketch)| sum.merge(sketch));
+    for (slot, sketch) in slots.iter().map(|(slot, sketch)| (*slot, Some(sketch))).chain([(to_ms, None)]) {
+        if at < slot {
+            add_whole(connection, (series, finer), (at, slot), sum)?;
         }
-        at = day + DAY_MS;
+        at = slot + tier.slot_ms;
         sketch.into_iter().for_each(|sketch| sum.merge(sketch));
     }
-    Ok(sum)
+    Ok(())
 }
 
 /// Sketches of a series, the finest there are: ten minutes, before that hours, before that days.
