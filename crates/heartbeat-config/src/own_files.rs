@@ -209,18 +209,18 @@ fn is_free(socket: &Path) -> Result<(), &'static str> {
 }
 
 /// Whether heartbeatd can believe what is in a directory that is there: it belongs to its own user, and others write
-/// nothing into it. Root and each user see of their own directories only.
+/// nothing into it.
 fn is_private(dir: &Path, is_needed: bool) -> io::Result<()> {
     const STICKY: u32 = 0o1000;
     let Some(found) = dir.metadata().ok().filter(|_| is_needed) else { return Ok(()) };
     let own = std::fs::metadata("/proc/self").map_or(found.uid(), |own| own.uid());
-    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if found.mode() & STICKY != 0 {
         return Err(io::Error::other("all users write into it"));
     }
     if found.uid() != own {
-        let why = format!("it belongs to uid {}, and heartbeatd would run as uid {own}", found.uid());
-        return if own == 0 { Err(io::Error::other(why)) } else { refused(why) };
+        // heartbeatd may well run as that user.
+        let why = format!("it belongs to uid {}, and you are uid {own}", found.uid());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(())
 }

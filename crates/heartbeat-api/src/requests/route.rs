@@ -140,6 +140,10 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
 
 /// Paths of the contract that resemble an unknown one. The braces are filled with the words of the request.
 pub(crate) fn nearest_paths(path: &str) -> Vec<String> {
+    // `OPTIONS *` names the server, and no path of it.
+    if !path.starts_with('/') {
+        return Vec::new();
+    }
     let asked: Vec<&str> = segments(path).collect();
     let filled: Vec<String> = ROUTES
         .iter()
@@ -251,7 +255,7 @@ mod tests {
     fn near_paths_keep_the_words_of_the_caller() {
         assert_eq!(nearest_paths("/api/statsu"), ["/api/status/"]);
         assert!(nearest_paths("/api/realms/db/strat").contains(&"/api/realms/db/start/".to_owned()));
-        assert!(nearest_paths("/favicon.ico").is_empty());
+        assert!(nearest_paths("/favicon.ico").is_empty() && nearest_paths("*").is_empty());
         for empty in ["/api//status", "/api/status//", "/api/status/%zz/x", "/api/realms/db/strat/"] {
             assert!(Route::of(empty).is_none(), "{empty}");
         }
