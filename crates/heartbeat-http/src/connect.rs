@@ -45,7 +45,7 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
     connect_first(sockets, &found).await
 }
 
-/// Connects to all of `addresses`, each [`ATTEMPT_DELAY`] after the one before, families in turn; the first that
+/// Connects to all of `addresses`, each `ATTEMPT_DELAY` after the one before, families in turn; the first that
 /// connects wins.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ pub enum MailError {
     /// The server took too long.
     #[error("the mail server took longer than {after:?}")]
     TimedOut {
-        /// Time limit: [`MAIL_TIMEOUT`].
+        /// Time limit: `MAIL_TIMEOUT`.
         after: Duration,
     },
     /// The mail cannot be made from this document; trying again would not help.

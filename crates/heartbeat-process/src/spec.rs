@@ -60,7 +60,7 @@ pub struct LaunchSpec {
     /// Variables of heartbeatd's own environment, and those that follow from the user and the directory.
     /// Realms share them.
     pub inherited: Arc<[(OsString, OsString)]>,
-    /// A file of variables that override `inherited`; each start reads it ([`read_env_file`](crate::read_env_file)).
+    /// A file of variables that override `inherited`; each start reads it.
     pub env_file: Option<PathBuf>,
     /// Its own variables, which override both: [`LaunchSpec::environment`] is the whole.
     pub env: Vec<(OsString, OsString)>,

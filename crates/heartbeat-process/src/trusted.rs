@@ -103,7 +103,7 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Reads a regular file of at most [`MAX_TRUSTED_BYTES`]. Opening it does not wait for the writer of a pipe. The file
+/// Reads a regular file of at most `MAX_TRUSTED_BYTES`. Opening it does not wait for the writer of a pipe. The file
 /// system may still not answer: call it where waiting harms nothing.
 ///
 /// # Errors
