@@ -62,6 +62,8 @@ pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
     // the memory that it shares.
     sys::default_dispositions();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    // Each order takes some memory for a moment.
+    sys::keep_free_memory();
     match serve(logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Gone) => ExitCode::from(NOT_LAUNCHED),

@@ -526,6 +526,19 @@ pub fn use_one_arena() {
     }
 }
 
+/// Keeps what is freed for the next allocation, instead of giving it back to the kernel each time. Only with the GNU C
+/// library.
+pub(crate) fn keep_free_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "mallopt has no safe form")]
+        // SAFETY: it changes a number that the allocator reads when memory is freed.
+        unsafe {
+            libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+        }
+    }
+}
+
 /// Gives the free pages of the allocator back to the kernel. Only with the GNU C library; others do that by themselves,
 /// or not at all.
 pub fn give_back_free_memory() {
