@@ -1,7 +1,7 @@
 //! Timers as data: one deadline out, nothing allocated in the steady state.
 //!
-//! Every timer has a dense slot that holds its current deadline; a binary heap orders the armed timers. Arming again
-//! leaves the old entry in the heap; an entry whose deadline differs from its slot's is skipped.
+//! Every timer has a dense slot that holds its current deadline; a binary heap orders the armed timers. Arming for later
+//! leaves the entry in the heap, which moves when its time comes: most timers never fire. Only arming for earlier adds one.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -96,6 +96,8 @@ pub(crate) struct Timers {
     owner: Vec<(RealmIx, TimerKind)>,
     /// Current deadline of each slot.
     due: Vec<Option<Instant>>,
+    /// The time of the one entry of each slot that counts, never later than its deadline.
+    queued: Vec<Option<Instant>>,
     heap: BinaryHeap<Reverse<(Instant, u32)>>,
 }
 
@@ -117,7 +119,7 @@ impl Timers {
             }
         }
         let due = alloc::vec![None; owner.len()];
-        Self { base, owner, due, heap: BinaryHeap::new() }
+        Self { base, owner, queued: due.clone(), due, heap: BinaryHeap::new() }
     }
 
     /// The deadlines that are still valid under a new plan: those of realms that stay, and of the probes they keep.
@@ -159,12 +161,16 @@ impl Timers {
     /// Sets the deadline, replacing an earlier one.
     pub(crate) fn arm(&mut self, realm: RealmIx, kind: TimerKind, at: Instant) {
         let slot = self.slot(realm, kind);
-        if self.due[slot] == Some(at) {
-            return;
-        }
         self.due[slot] = Some(at);
+        if self.queued[slot].is_none_or(|queued| queued > at) {
+            self.queue(slot, at);
+            self.compact();
+        }
+    }
+
+    fn queue(&mut self, slot: usize, at: Instant) {
+        self.queued[slot] = Some(at);
         self.heap.push(Reverse((at, u32::try_from(slot).unwrap_or(u32::MAX))));
-        self.compact();
     }
 
     pub(crate) fn disarm(&mut self, realm: RealmIx, kind: TimerKind) {
@@ -208,21 +214,33 @@ impl Timers {
             if self.due[slot as usize] == Some(at) {
                 return;
             }
-            self.heap.pop();
+            self.move_first(at, slot as usize);
+        }
+    }
+
+    /// Moves the first entry, which is outdated, to where its timer is now.
+    fn move_first(&mut self, at: Instant, slot: usize) {
+        self.heap.pop();
+        if self.queued[slot] == Some(at) {
+            self.queued[slot] = None;
+            if let Some(due) = self.due[slot] {
+                self.queue(slot, due);
+            }
         }
     }
 
     /// Takes the earliest timer that is due at `now`.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(RealmIx, TimerKind)> {
         while let Some(&Reverse((at, slot))) = self.heap.peek() {
-            let current = self.due[slot as usize] == Some(at);
-            if current && at > now {
+            let slot = slot as usize;
+            if self.due[slot] != Some(at) {
+                self.move_first(at, slot);
+            } else if at > now {
                 return None;
-            }
-            self.heap.pop();
-            if current {
-                self.due[slot as usize] = None;
-                return Some(self.owner[slot as usize]);
+            } else {
+                self.heap.pop();
+                (self.due[slot], self.queued[slot]) = (None, None);
+                return Some(self.owner[slot]);
             }
         }
         None
@@ -243,6 +261,7 @@ impl Timers {
             }
         }
         self.heap = BinaryHeap::from(entries);
+        self.queued.clone_from(&self.due);
     }
 }
 
@@ -277,6 +296,30 @@ mod tests {
         assert_eq!(kept(Timers::leave_state), of_realm);
         let of_state = [TimerKind::ActOnFailure, TimerKind::StartOverdue];
         assert_eq!(kept(Timers::leave_stage), [&of_state[..], &of_realm].concat());
+    }
+
+    #[test]
+    fn a_timer_fires_once_at_its_last_deadline_however_often_it_was_armed() {
+        let plan = [RealmSpec::service(RealmName::new("a").unwrap())];
+        let mut timers = Timers::new(&Plan::new(PlanSettings::default(), plan.to_vec()).unwrap());
+        let ms = Instant::from_millis;
+        let fired = |timers: &mut Timers, at: u64| timers.pop_due(ms(at)).map(|(_, kind)| kind);
+        for at in 10..1_000 {
+            timers.arm(RealmIx(0), TimerKind::Stable, ms(at));
+        }
+        assert_eq!(timers.heap.len(), 1, "later ones add nothing");
+        timers.settle();
+        assert_eq!((timers.next(), fired(&mut timers, 998)), (Some(ms(999)), None));
+        timers.arm(RealmIx(0), TimerKind::Stable, ms(500));
+        timers.arm(RealmIx(0), TimerKind::Pause, ms(400));
+        timers.disarm(RealmIx(0), TimerKind::Pause);
+        timers.arm(RealmIx(0), TimerKind::Pause, ms(500));
+        assert_eq!(fired(&mut timers, 499), None);
+        let both = [fired(&mut timers, 500), fired(&mut timers, 500), fired(&mut timers, 2_000)];
+        assert_eq!(both, [Some(TimerKind::Stable), Some(TimerKind::Pause), None]);
+        timers.arm(RealmIx(0), TimerKind::Stable, ms(999));
+        assert_eq!(fired(&mut timers, 2_000), Some(TimerKind::Stable));
+        assert_eq!((fired(&mut timers, 2_000), timers.next()), (None, None));
     }
 
     #[test]
