@@ -1,10 +1,8 @@
 //! Connecting to a name by all of its addresses (RFC 8305).
 
-use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,23 +10,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::weight;
-use crate::{Address, ConnectError, ResolveError, Resolving};
+use crate::{Address, ConnectError, Connecting, ResolveError, Sockets};
 
 /// An attempt to connect begins this long after the previous one, or at once when that one has failed (RFC 8305).
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-/// A pending attempt to connect.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
-
-/// The resolver and the sockets that a connection uses: those of the [`System`](crate::System), or those that a test or
-/// an embedder supplies.
-pub trait Sockets: fmt::Debug + Send + Sync {
-    /// Finds the addresses of a name.
-    fn resolve(&self, host: &str, port: u16) -> Resolving;
-
-    /// Connects to one address.
-    fn connect(&self, address: SocketAddr) -> Connecting;
-}
 
 /// Resolves `address` and connects to it.
 ///

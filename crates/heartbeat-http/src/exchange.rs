@@ -17,11 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::ExchangeError;
 use crate::lenient::{Lenient, Patience};
-
-/// Largest head of an answer, in bytes.
-pub const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Most header lines of an answer.
-pub const MAX_HEADER_COUNT: usize = 256;
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADER_COUNT};
 
 /// An answer whose head is there.
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use http::{HeaderMap, Request, response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::ExchangeError;
-use crate::exchange::{MAX_HEAD_BYTES, again};
+use crate::exchange::again;
 use crate::lenient::{Lenient, Patience};
+use crate::limits::MAX_HEAD_BYTES;
 
 /// Most bytes of a body that are under way before the reader has asked for more.
 const WINDOW_BYTES: u32 = 64 * 1024;

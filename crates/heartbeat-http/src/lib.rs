@@ -40,7 +40,9 @@ mod exchange;
 #[cfg(feature = "http2")]
 mod http2;
 mod lenient;
+mod limits;
 mod resolver;
+mod sockets;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
@@ -48,13 +50,15 @@ mod tls;
 pub use address::Address;
 pub use ask::{Asked, ask};
 pub use brief::{Brief, Rendered, Reply, send_rendered};
-pub use connect::{Connecting, Sockets, connect, connect_first};
+pub use connect::{connect, connect_first};
 pub use daemon_socket::{SOCKET_VARIABLE, SYSTEM_SOCKET, daemon_socket};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
-pub use exchange::{Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, OpenResponse, send};
+pub use exchange::{Body, OpenResponse, send};
 #[cfg(feature = "http2")]
 pub use http2::{Http2Answer, Http2Body, send_http2};
-pub use resolver::{Resolving, SYSTEM, System};
+pub use limits::{MAX_HEAD_BYTES, MAX_HEADER_COUNT};
+pub use resolver::{SYSTEM, System};
+pub use sockets::{Connecting, Resolving, Sockets};
 pub use stream::Stream;
 #[cfg(feature = "tls")]
 pub use tls::{Certificate, Secured, Tls, TlsError, TlsOptions, TlsOptionsError, TlsServer, TlsServerStream};

@@ -1,16 +1,14 @@
 //! The operating system's resolver and sockets.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use crate::{Connecting, ResolveError, Sockets};
+use crate::{Connecting, ResolveError, Resolving, Sockets};
 
 /// Most addresses of one name that are used.
 const MAX_ADDRESSES_RESOLVED: usize = 64;
@@ -20,9 +18,6 @@ const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6
 /// a resolver that hangs holds this many threads and no more.
 pub(crate) const MAX_LOOKUPS: usize = 8;
 static LOOKUPS: Lookups = Lookups::new(getaddrinfo);
-
-/// A pending lookup of a name's addresses.
-pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, ResolveError>> + Send>>;
 
 /// The resolver and the sockets of the operating system.
 #[derive(Clone, Copy, Debug, Default)]

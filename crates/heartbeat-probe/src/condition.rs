@@ -5,8 +5,8 @@ use heartbeat_status::{FailReason, ProbePhase};
 use serde_json::Value;
 
 use crate::HttpError;
+use crate::broken::Broken;
 use crate::expectation::Expectation;
-use crate::target::Broken;
 use crate::tcp::contains;
 
 /// Most characters of a found value that are shown.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use heartbeat_status::{DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Outcome, ProbeKind};
 
+use crate::broken::Broken;
 use crate::kind::Kind;
-use crate::measure::{Progress, Seen};
-use crate::target::Broken;
+use crate::measure::Seen;
+use crate::progress::Progress;
 
 /// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost
 /// track of the command, which says nothing about the target.

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, span_words};
 
+use crate::broken::{Broken, seconds};
 use crate::clock;
 use crate::kind::Kind;
-use crate::measure::{Progress, Seen};
-use crate::target::{Broken, seconds};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::tcp::contains;
 
 /// Largest file in which text is looked for, in bytes.

@@ -8,10 +8,12 @@ use heartbeat_status::printed::quoted;
 use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase, sanitise_line};
 use percent_encoding::percent_decode;
 
+use crate::broken::{Broken, exchange_broken};
 use crate::kind::talks;
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::server::{Parts, ServerError};
-use crate::target::{Broken, Endpoint, Target, exchange_broken};
+use crate::target::{Endpoint, Target};
 use crate::{AGENT, clock};
 
 /// Port of a URL that names none: the one of gRPC's own examples.

@@ -12,9 +12,11 @@ use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
+use crate::broken::{Broken, exchange_broken};
 use crate::condition::Condition;
 use crate::kind::Kind;
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::redirect::{Hop, Redirects, is_followed, shown_location};
 #[cfg(feature = "tls")]
 use crate::request::ALPN;
@@ -22,7 +24,7 @@ use crate::request::{HttpRequest, Scheme};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json, is_json_value};
-use crate::target::{Broken, Target, exchange_broken};
+use crate::target::Target;
 use crate::tcp::contains;
 use crate::verdict::{Verdict, reported};
 use crate::{HttpError, StatusSet, clock};

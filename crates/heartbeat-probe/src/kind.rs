@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use heartbeat_status::{Outcome, ProbeKind};
 
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::target::Target;
 
 /// One kind of probe.
@@ -68,7 +69,7 @@ macro_rules! talks {
                 Some(&mut self.target)
             }
 
-            async fn observe(&self, progress: &mut crate::measure::Progress<'_>) -> crate::measure::Seen {
+            async fn observe(&self, progress: &mut crate::progress::Progress<'_>) -> crate::measure::Seen {
                 Box::pin(self.talk(progress)).await
             }
         }

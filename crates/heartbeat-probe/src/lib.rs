@@ -31,6 +31,9 @@
 //!
 #![cfg_attr(feature = "tower", doc = include_str!("front-page.md"))]
 
+mod broken;
+#[cfg(feature = "tls")]
+mod certificate;
 #[cfg(feature = "http")]
 mod checks;
 pub mod clock;
@@ -57,6 +60,7 @@ mod network;
 mod postgres;
 mod probe;
 mod process;
+mod progress;
 #[cfg(feature = "http")]
 mod redirect;
 #[cfg(feature = "redis")]

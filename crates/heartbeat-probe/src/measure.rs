@@ -1,20 +1,19 @@
 //! The frame of every measurement: one absolute deadline, the phases, and whether our own lag explains a failure.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use heartbeat_status::{
-    CheckResult, DegradedReason, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbePhase,
-    printed, sanitise_line,
+    CheckResult, DegradedReason, FailReason, InconclusiveReason, Instant, Outcome, printed, sanitise_line,
 };
 use tokio::time::sleep;
 
+use crate::broken::{Broken, seconds, timed_out};
 use crate::clock;
 use crate::conversation::Conversation;
-use crate::target::{Broken, seconds, timed_out};
+use crate::progress::Progress;
 
 /// Lag up to this, or up to a quarter of the timeout, does not excuse the target.
 const LAG_FLOOR: Duration = Duration::from_millis(100);
@@ -28,98 +27,6 @@ const MAX_WORD_BYTES: usize = 16;
 
 /// A timer that fires no later than this is on time: the granularity of the scheduler.
 const JITTER: Duration = Duration::from_millis(10);
-
-/// The progress of a measurement. It outlives the future that is dropped at the deadline.
-#[derive(Debug)]
-pub(crate) struct Progress<'a> {
-    pub(crate) phase: ProbePhase,
-    pub(crate) times: PhaseTimes,
-    /// The time that the target has.
-    pub(crate) timeout: Duration,
-    /// What the certificate of a TLS session says, once there is one.
-    #[cfg(feature = "tls")]
-    pub(crate) certificate: Option<crate::secure::Note>,
-    conversation: Option<&'a Conversation>,
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "the other probes note every conversation whole")
-    )]
-    notes_passes: bool,
-    /// The request is out, and the conversation does not have it yet: most conversations are of a pass, which the caller
-    /// does not read.
-    pub(crate) sent_unnoted: bool,
-    /// The verdict, and when it was reached, while the measurement still collects details for it.
-    settled: Option<(Broken, Instant)>,
-}
-
-impl Default for Progress<'_> {
-    fn default() -> Self {
-        Self {
-            phase: ProbePhase::Resolve,
-            times: PhaseTimes::default(),
-            timeout: Duration::ZERO,
-            #[cfg(feature = "tls")]
-            certificate: None,
-            conversation: None,
-            notes_passes: false,
-            sent_unnoted: false,
-            settled: None,
-        }
-    }
-}
-
-impl Progress<'_> {
-    /// Notes a line if the caller asked for the conversation.
-    pub(crate) fn note(&self, sign: char, line: std::fmt::Arguments<'_>) {
-        if let Some(conversation) = self.conversation {
-            conversation.note(sign, line);
-        }
-    }
-
-    /// Notes the other end of a connection.
-    pub(crate) fn note_peer(&self, peer: SocketAddr) {
-        if let Some(conversation) = self.conversation {
-            conversation.note_peer(peer);
-        }
-    }
-
-    /// The caller reads the conversation even if the target passes.
-    #[cfg(feature = "http")]
-    pub(crate) const fn notes_passes(&self) -> bool {
-        self.notes_passes
-    }
-
-    /// Notes headers, without the values of those that are secret.
-    #[cfg(any(feature = "http", feature = "grpc"))]
-    pub(crate) fn note_headers(&self, sign: char, headers: &http::HeaderMap) {
-        for (name, value) in headers {
-            if value.is_sensitive() || *name == http::header::SET_COOKIE {
-                self.note(sign, format_args!("{name}: (hidden)"));
-            } else {
-                self.note(sign, format_args!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-            }
-        }
-    }
-
-    /// A phase that began then is over. The times of several requests add up.
-    pub(crate) fn took(&mut self, phase: ProbePhase, began: Instant) {
-        let times = &mut self.times;
-        let time = match phase {
-            ProbePhase::Queue => &mut times.queue,
-            ProbePhase::Resolve => &mut times.resolve,
-            ProbePhase::Connect => &mut times.connect,
-            ProbePhase::Tls => &mut times.tls,
-            ProbePhase::FirstByte => &mut times.first_byte,
-            ProbePhase::Body => &mut times.body,
-        };
-        *time = Some(time.unwrap_or_default() + clock::now().since(began));
-    }
-
-    /// Fixes the verdict and its latency: the deadline no longer changes them.
-    pub(crate) fn settle(&mut self, verdict: Broken) {
-        self.settled = Some((verdict, clock::now()));
-    }
-}
 
 /// The result of a measurement that ended before its deadline.
 pub(crate) type Seen = Result<(Outcome, String), Broken>;
@@ -185,7 +92,7 @@ pub(crate) async fn measure(
         (Some(Ok((outcome, detail))), _) => {
             let seen = too_slow((outcome, detail), took.saturating_sub(lag), &frame);
             #[cfg(feature = "tls")]
-            let seen = crate::secure::noted(seen, progress.certificate.as_ref());
+            let seen = crate::certificate::noted(seen, progress.certificate.as_ref());
             seen
         }
         (Some(Err(broken)), _) | (None, Some((broken, _))) => (broken.outcome, broken.detail),

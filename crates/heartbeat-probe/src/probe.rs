@@ -8,7 +8,8 @@ use heartbeat_status::{CheckResult, Instant, Outcome, ProbeKind};
 
 use crate::conversation::{Conversation, Explanation};
 use crate::kind::Kind;
-use crate::measure::{Frame, Progress, Turn, measure};
+use crate::measure::{Frame, Turn, measure};
+use crate::progress::Progress;
 use crate::target::Target;
 use crate::{Denied, ExecProbe, FileProbe, Networks, Observe, ObserverProbe, ProcessProbe, TcpProbe};
 

@@ -3,7 +3,8 @@
 use heartbeat_status::{FailReason, Outcome, ProbeKind};
 
 use crate::kind::Kind;
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 
 /// Passes while the process runs: neither gone nor a zombie nor stopped. The start time it had when the probe was
 /// made guards against a reused pid.

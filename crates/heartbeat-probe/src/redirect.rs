@@ -9,11 +9,12 @@ use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
 
+use crate::broken::Broken;
 use crate::network::Denied;
 use crate::request::{HttpRequest, Scheme};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
-use crate::target::{Broken, Target};
+use crate::target::Target;
 
 /// What a probe needs to follow redirects.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use heartbeat_http::{OpenResponse, Rendered, Reply, send, send_rendered};
 use heartbeat_status::{FailReason, ProbePhase};
 
-use crate::measure::Progress;
-use crate::target::{Broken, Endpoint, Line, Target, exchange_broken};
+use crate::broken::{Broken, exchange_broken};
+use crate::progress::Progress;
+use crate::target::{Endpoint, Line, Target};
 use crate::{AGENT, HttpError, clock};
 
 /// Port of an `http://` URL that names none.

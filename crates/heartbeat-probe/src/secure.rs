@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::{Certificate, Stream, Tls, TlsError, TlsOptions, TlsOptionsError};
-use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase, WallTime};
+use heartbeat_status::{FailReason, ProbePhase, WallTime};
 
+use crate::broken::{Broken, io_broken};
+use crate::certificate::Note;
 use crate::clock;
-use crate::measure::Progress;
-use crate::target::{Broken, Endpoint, io_broken};
+
+use crate::progress::Progress;
 
 /// A certificate that expires within this time, or within a third of its life where that is shorter, is degraded.
 const DEFAULT_EXPIRES: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -24,16 +26,6 @@ pub(crate) struct Secure {
     expires: Option<Duration>,
 }
 
-/// What a certificate says of itself in the result of a measurement.
-#[derive(Clone, Debug)]
-pub(crate) struct Note {
-    pub(crate) expires_soon: bool,
-    pub(crate) until: WallTime,
-    pub(crate) text: String,
-    /// Its names, its issuer and the length of its chain.
-    pub(crate) origin: String,
-}
-
 impl Secure {
     pub(crate) fn new(options: &TlsOptions, alpn: Option<&'static [u8]>) -> Result<Self, TlsOptionsError> {
         Ok(Self { tls: Arc::new(Tls::new(options)?), alpn, expires: None })
@@ -47,17 +39,13 @@ impl Secure {
     pub(crate) async fn handshake(
         &self,
         stream: Stream,
-        endpoint: &Endpoint,
+        host: &str,
         shows: bool,
         progress: &mut Progress<'_>,
     ) -> Result<Stream, Broken> {
         progress.phase = ProbePhase::Tls;
         let began = clock::now();
         let unix_s = clock::unix_s();
-        let host = match endpoint {
-            Endpoint::Network(address) => address.host(),
-            Endpoint::Unix(_) => "localhost",
-        };
         let shaken = self.tls.handshake(stream, host, self.alpn, unix_s).await;
         let secured = shaken.map_err(|error| unsecured(&error, shows))?;
         progress.took(ProbePhase::Tls, began);
@@ -93,21 +81,6 @@ impl Secure {
         let until = WallTime::from_millis(i64::try_from(until_ms).unwrap_or(i64::MAX));
         Note { expires_soon, until, text, origin }
     }
-}
-
-/// The verdict with the note of its certificate: one that expires soon degrades a pass.
-pub(crate) fn noted((outcome, detail): (Outcome, String), note: Option<&Note>) -> (Outcome, String) {
-    let Some(note) = note else { return (outcome, detail) };
-    let outcome = match outcome {
-        Outcome::Pass if note.expires_soon => Outcome::Degraded(DegradedReason::CertExpiring),
-        other => other,
-    };
-    let detail = match (detail.is_empty(), note.expires_soon) {
-        (true, _) => format!("{}{}", note.text, note.origin),
-        (false, true) => format!("{detail}; {}{}", note.text, note.origin),
-        (false, false) => format!("{detail}; {}", note.text),
-    };
-    (outcome, detail)
 }
 
 /// The verdict for a handshake that failed, or a certificate that must not be trusted.

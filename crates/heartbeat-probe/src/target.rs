@@ -7,22 +7,24 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use heartbeat_http::{
-    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
-};
+use heartbeat_http::{Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first};
 #[cfg(feature = "http")]
 use heartbeat_http::{Asked, Rendered, ask};
-use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
+use heartbeat_status::{FailReason, InconclusiveReason, ProbePhase};
 use tokio::net::UnixStream;
 
+use crate::broken::{Broken, io_broken};
 use crate::clock;
-use crate::measure::Progress;
 use crate::network::{self, Denied, Networks};
+use crate::progress::Progress;
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 
 /// What a Unix socket begins with in place of a host.
 const UNIX: &str = "unix:";
+/// The host of a Unix socket, which has none, as curl names it.
+#[cfg(any(feature = "http", feature = "tls"))]
+const UNIX_HOST: &str = "localhost";
 
 /// Where a probe connects to, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +50,7 @@ impl Endpoint {
     pub(crate) fn host_header(&self, default_port: u16) -> String {
         match self {
             Self::Network(address) => address.host_header(default_port),
-            Self::Unix(_) => "localhost".to_owned(),
+            Self::Unix(_) => UNIX_HOST.to_owned(),
         }
     }
 }
@@ -192,13 +194,19 @@ impl Target {
     #[cfg(feature = "tls")]
     pub(crate) async fn secure(&self, stream: Stream, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         match &self.secure {
-            Some(secure) => secure.handshake(stream, &self.endpoint, self.is_trusted(), progress).await,
+            Some(secure) => {
+                let host = match &self.endpoint {
+                    Endpoint::Network(address) => address.host(),
+                    Endpoint::Unix(_) => UNIX_HOST,
+                };
+                secure.handshake(stream, host, self.is_trusted(), progress).await
+            }
             None => Ok(stream),
         }
     }
 
     /// Resolves and connects, without TLS.
-    #[cfg(feature = "postgres")]
+    #[cfg(all(feature = "postgres", feature = "tls"))]
     pub(crate) async fn open(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         let addresses = self.addresses(progress).await?;
         self.open_to(&addresses, progress).await
@@ -332,23 +340,6 @@ impl Deref for Addresses {
     }
 }
 
-/// The verdict of a measurement that ended early.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
-    pub(crate) outcome: Outcome,
-    pub(crate) detail: String,
-}
-
-impl Broken {
-    pub(crate) fn fail(reason: FailReason, phase: ProbePhase, detail: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Fail { reason, phase: Some(phase) }, detail: detail.into() }
-    }
-
-    pub(crate) fn inconclusive(reason: InconclusiveReason, detail: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Inconclusive(reason), detail: detail.into() }
-    }
-}
-
 fn unresolved(error: ResolveError) -> Broken {
     match error {
         ResolveError::Temporary { .. } => {
@@ -391,87 +382,11 @@ fn unix_broken(error: &io::Error) -> Broken {
     }
 }
 
-/// The verdict for a broken exchange.
-#[cfg(any(feature = "http", feature = "grpc"))]
-pub(crate) fn exchange_broken(error: &heartbeat_http::ExchangeError, phase: ProbePhase) -> Broken {
-    use heartbeat_http::ExchangeError;
-
-    let reason = match error {
-        ExchangeError::Io { source } => return io_broken(source, phase),
-        ExchangeError::Closed | ExchangeError::Ended { .. } | ExchangeError::Tls { .. } => FailReason::Reset,
-        ExchangeError::Cut => FailReason::BodyIncomplete,
-        ExchangeError::SelfConnected => {
-            return Broken::fail(FailReason::SelfConnected, ProbePhase::Connect, error.to_string());
-        }
-        ExchangeError::HeadTooLarge => FailReason::HeadersTooLarge,
-        _ => FailReason::Protocol,
-    };
-    Broken::fail(reason, phase, error.to_string())
-}
-
-/// The verdict for an error of a socket.
-pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
-    if is_shortage(error) {
-        return Broken::inconclusive(InconclusiveReason::MonitorResources, error.to_string());
-    }
-    let (reason, detail) = match error.kind() {
-        io::ErrorKind::ConnectionRefused => (FailReason::Refused, "connection refused".to_owned()),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            (FailReason::Reset, "connection reset by peer".to_owned())
-        }
-        io::ErrorKind::TimedOut => (timeout_reason(phase), "the kernel timed the connection out".to_owned()),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
-            (FailReason::Unreachable, error.to_string())
-        }
-        _ if phase == ProbePhase::Connect => (FailReason::Unreachable, error.to_string()),
-        _ => (FailReason::Protocol, error.to_string()),
-    };
-    Broken::fail(reason, phase, detail)
-}
-
-/// The verdict for a deadline that passes in this phase.
-pub(crate) fn timed_out(phase: ProbePhase, timeout: std::time::Duration) -> Broken {
-    if phase == ProbePhase::Resolve {
-        // The resolver hangs; the target was not contacted.
-        let detail = format!("the resolver does not answer within {}", seconds(timeout));
-        return Broken::inconclusive(InconclusiveReason::NameTemporary, detail);
-    }
-    let time = seconds(timeout);
-    let detail = match phase {
-        ProbePhase::Queue | ProbePhase::Resolve | ProbePhase::Connect => {
-            format!("no connection within {time}")
-        }
-        ProbePhase::Tls => format!("accepted the connection, but no TLS session within {time}"),
-        // A process that accepts and does not answer is alive: a restart loses the work that keeps it busy.
-        ProbePhase::FirstByte => {
-            format!("accepted the connection, but no answer within {time}: all workers busy?")
-        }
-        ProbePhase::Body => format!("began to answer, but did not finish within {time}"),
-    };
-    Broken::fail(timeout_reason(phase), phase, detail)
-}
-
-/// A time for people: `2 s`, `1.5 s`, `300 ms`.
-pub(crate) fn seconds(time: std::time::Duration) -> String {
-    if time.as_secs() == 0 {
-        format!("{} ms", time.as_millis())
-    } else {
-        format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
-    }
-}
-
-const fn timeout_reason(phase: ProbePhase) -> FailReason {
-    match phase {
-        ProbePhase::Queue | ProbePhase::Resolve | ProbePhase::Connect => FailReason::ConnectTimeout,
-        ProbePhase::Tls => FailReason::TlsTimeout,
-        ProbePhase::FirstByte => FailReason::HeadersTimeout,
-        ProbePhase::Body => FailReason::BodyTimeout,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use heartbeat_status::Outcome;
 
     use super::*;
 

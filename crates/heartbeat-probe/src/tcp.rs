@@ -6,10 +6,12 @@ use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::TcpError;
+use crate::broken::{Broken, io_broken};
 use crate::clock;
 use crate::kind::talks;
-use crate::measure::{Progress, Seen};
-use crate::target::{Broken, Endpoint, Target, io_broken};
+use crate::measure::Seen;
+use crate::progress::Progress;
+use crate::target::{Endpoint, Target};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;

@@ -5,7 +5,8 @@ use heartbeat_status::{Outcome, ProbeKind};
 
 use crate::TlsProbeError;
 use crate::kind::talks;
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::secure::Secure;
 use crate::target::Target;
 

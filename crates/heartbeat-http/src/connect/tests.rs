@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::Resolving;
 
 /// What becomes of an attempt.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,8 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::{DNS_PORT, list};
-use crate::target::{Broken, io_broken, seconds, unconnected};
+use crate::broken::{Broken, io_broken, seconds};
+use crate::target::unconnected;
 
 /// Longest answer that is read, in bytes. It bounds the time to parse it as well, since names in it can be chained.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;

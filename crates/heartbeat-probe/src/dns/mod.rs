@@ -12,10 +12,11 @@ use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbeKind, Probe
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
 
+use crate::broken::Broken;
 use crate::clock;
 use crate::kind::Kind;
-use crate::measure::{Progress, Seen};
-use crate::target::Broken;
+use crate::measure::Seen;
+use crate::progress::Progress;
 
 /// Port of a server that names none.
 const DNS_PORT: u16 = 53;

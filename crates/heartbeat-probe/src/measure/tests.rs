@@ -6,6 +6,7 @@ use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 
 use super::*;
 use crate::{Probe, TcpProbe};
+use heartbeat_status::ProbePhase;
 
 const TIMEOUT: Duration = Duration::from_millis(400);
 

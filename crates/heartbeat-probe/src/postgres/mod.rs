@@ -9,12 +9,14 @@ use heartbeat_status::printed::quoted;
 use heartbeat_status::{DegradedReason, FailReason, InconclusiveReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::broken::{Broken, io_broken};
 use crate::clock;
 use crate::expectation::{Expectation, ExpectationError};
 use crate::kind::talks;
-use crate::measure::{Progress, Seen};
+use crate::measure::Seen;
+use crate::progress::Progress;
 use crate::server::{Parts, Secret, ServerError};
-use crate::target::{Broken, Target, io_broken};
+use crate::target::Target;
 use scram::{MECHANISM, Scram, ScramError};
 
 /// Port of a URL that names none.
