@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use heartbeat_status::{DeliveryState, WallTime};
 use heartbeat_store::{Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, Page, Report};
 
-use crate::scene::{Scene, answer, document, open_numbers, record, remembered, sqlite, write};
+use crate::scene::{Scene, answer, close, document, open_numbers, record, remembered, sqlite, write};
 
 fn page(db: &IncidentDb, page: Page) -> Vec<u64> {
     let found = answer(|give| db.page(page, move |answer| give.send(answer).unwrap())).unwrap();
@@ -21,6 +21,7 @@ fn what_was_confirmed_is_there_after_a_restart() {
         write(&db, 2, true).unwrap();
         write(&db, 2, false).unwrap();
         db.note("breaker", "[1]".to_owned());
+        close(db);
     }
     let db = scene.incidents();
     let kept = remembered(&db);
@@ -81,6 +82,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         }
         db.attempted(attempt("chat", 2_000, AttemptOutcome::Dropped("removed".to_owned())));
         db.attempted(attempt("nobody", 2_000, AttemptOutcome::GivenUp("404".to_owned())));
+        close(db);
     }
     let db = scene.incidents();
     let entry = |receiver: &str, state: DeliveryState| OutboxEntry {
@@ -212,7 +214,7 @@ fn a_notification_of_the_second_form_stays_and_damage_to_a_message_is_seen() {
     };
     let db = scene.incidents();
     db.record(record.clone(), vec![to("ops", None)], None);
-    drop(db);
+    close(db);
     let path = scene.path("incidents.db");
     let old = sqlite(&path);
     old.execute_batch("ALTER TABLE outbox DROP COLUMN message; DROP TABLE evidence").unwrap();
@@ -224,7 +226,7 @@ fn a_notification_of_the_second_form_stays_and_damage_to_a_message_is_seen() {
     db.record(record.clone(), vec![to("chat", Some("0001.1"))], None);
     assert_eq!(remembered(&db).outbox.len(), 2);
     assert_eq!(scene.reports.all(), []);
-    drop(db);
+    close(db);
     sqlite(&path).execute("UPDATE outbox SET message = NULL WHERE receiver = 'chat'", []).unwrap();
     let outbox = remembered(&scene.incidents()).outbox;
     let receivers: Vec<&str> = outbox.iter().map(|entry| entry.receiver.as_str()).collect();
@@ -252,7 +254,7 @@ fn the_newest_thousand_incidents_have_evidence_over_a_restart() {
     let expected = [part("opened", "what was seen of 1000"), part("resolved", "the end")];
     assert_eq!(evidence(&db, 1_000), expected);
     assert_eq!(evidence(&db, 0), [], "the oldest goes");
-    drop(db);
+    close(db);
     let db = scene.incidents();
     assert_eq!(evidence(&db, 1_000), expected);
     assert_eq!(evidence(&db, 1), [part("opened", "what was seen of 1")]);
@@ -340,7 +342,7 @@ fn a_file_that_somebody_deletes_is_made_again_with_everything_that_was_in_it() {
     scene.reports.wait(|report| matches!(report, Report::Removed(_)));
     write(&db, 3, true).unwrap();
     // What another process puts there is not harmed by the end of the old connection.
-    drop(db);
+    close(db);
     let remembered = remembered(&start());
     let open: Vec<&str> = remembered.open.iter().map(|record| record.document.message.as_str()).collect();
     assert_eq!(open, ["exit code 1", "exit code 2", "exit code 3"]);

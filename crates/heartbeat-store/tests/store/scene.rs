@@ -135,6 +135,12 @@ pub(crate) fn remembered(db: &IncidentDb) -> Remembered {
 }
 
 /// The numbers of the open incidents.
+/// Drops a database once everything is on disk: its end alone waits for the disk within a bound.
+pub(crate) fn close(db: IncidentDb) {
+    remembered(&db);
+    drop(db);
+}
+
 pub(crate) fn open_numbers(db: &IncidentDb) -> Vec<u64> {
     let open = remembered(db).open;
     open.iter().map(|record| record.document.id[24..].parse().unwrap()).collect()
