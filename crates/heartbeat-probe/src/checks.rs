@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use heartbeat_status::{Instant, Outcome};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -172,6 +173,8 @@ pub struct Checks {
 
 struct Running {
     entries: Vec<Arc<Entry>>,
+    /// Changes with every evaluation.
+    evaluated: watch::Receiver<()>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -197,20 +200,34 @@ impl Checks {
     pub fn start(checks: impl IntoIterator<Item = Check>) -> Self {
         let entry = |check| Arc::new(Entry { check, last: Mutex::new(None) });
         let entries: Vec<Arc<Entry>> = checks.into_iter().map(entry).collect();
+        let (sender, evaluated) = watch::channel(());
+        let sender = Arc::new(sender);
         let start = |entry: &Arc<Entry>| {
-            let entry = Arc::clone(entry);
+            let (entry, sender) = (Arc::clone(entry), Arc::clone(&sender));
             let task = tokio::spawn(async move {
                 let mut slots = interval(entry.check.interval);
                 slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
                 loop {
                     slots.tick().await;
                     entry.evaluate().await;
+                    sender.send_replace(());
                 }
             });
             task.abort_handle()
         };
         let tasks = entries.iter().map(start).collect();
-        Self { running: Arc::new(Running { entries, tasks }) }
+        Self { running: Arc::new(Running { entries, evaluated, tasks }) }
+    }
+
+    /// Waits until the checks together pass, warn or fail otherwise than `known` does.
+    pub(crate) async fn changed_from(&self, known: &Verdict) {
+        let mut evaluated = self.running.evaluated.clone();
+        while std::mem::discriminant(&self.verdict()) == std::mem::discriminant(known) {
+            if evaluated.changed().await.is_err() {
+                // There are no checks.
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// The verdict of all checks: the worst of them, with the names of those that are not well.

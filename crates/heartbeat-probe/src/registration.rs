@@ -21,6 +21,8 @@ use crate::{AGENT, Checks, Verdict};
 const INTERVAL: Duration = Duration::from_secs(20);
 /// heartbeatd expects one within this many intervals: two may be lost.
 const EXPECTED_INTERVALS: u32 = 3;
+/// Shortest time between two heartbeats, also of a service whose verdict changes all the time.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before the next attempt while heartbeatd does not answer.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Longest exchange with heartbeatd.
@@ -82,7 +84,7 @@ impl Registration {
     }
 
     /// Registers and sends heartbeats in a task of the current tokio runtime, until the result is dropped. A heartbeat
-    /// has the verdict of `checks`. While heartbeatd does not answer, or does not accept, the task tries again every
+    /// has the verdict of `checks`, and one follows at once when that changes. While heartbeatd does not answer, or does not accept, the task tries again every
     /// 5 s, so the service does not depend on heartbeatd.
     ///
     /// # Panics
@@ -94,10 +96,18 @@ impl Registration {
             let socket = self.socket.clone().unwrap_or_else(|| daemon_socket(|| None));
             let mut is_known = false;
             loop {
-                let told = self.tell(&socket, &checks, &mut is_known).await;
-                let pause = if told.is_ok() { self.interval } else { RETRY_PAUSE.min(self.interval) };
+                let verdict = checks.verdict();
+                let told = self.tell(&socket, &verdict, &mut is_known).await;
+                let is_told = told.is_ok();
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = told.err().map(Arc::new);
-                sleep(pause).await;
+                if is_told {
+                    sleep(SHORTEST_INTERVAL.min(self.interval)).await;
+                    let left = self.interval.saturating_sub(SHORTEST_INTERVAL);
+                    // Either is a reason for the next one.
+                    let _ = timeout(left, checks.changed_from(&verdict)).await;
+                } else {
+                    sleep(RETRY_PAUSE.min(self.interval)).await;
+                }
             }
         });
         Registered { task: task.abort_handle(), last_error }
@@ -107,7 +117,7 @@ impl Registration {
     async fn tell(
         &self,
         socket: &PathBuf,
-        checks: &Checks,
+        verdict: &Verdict,
         is_known: &mut bool,
     ) -> Result<(), RegistrationError> {
         let name = &self.name;
@@ -117,9 +127,9 @@ impl Registration {
             ask(socket, Method::PUT, &format!("/api/realms/{name}/"), realm.to_string()).await?;
             *is_known = true;
         }
-        let (event, mut message) = match checks.verdict() {
-            Verdict::Fail(why) => ("fail", why),
-            Verdict::Warn(why) => ("ok", why),
+        let (event, mut message) = match verdict {
+            Verdict::Fail(why) => ("fail", why.clone()),
+            Verdict::Warn(why) => ("ok", why.clone()),
             Verdict::Pass => ("ok", String::new()),
         };
         message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));

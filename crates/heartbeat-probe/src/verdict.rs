@@ -45,7 +45,8 @@ fn state(value: &Value) -> Option<State> {
 pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Verdict, String)> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let word = json.get("status")?;
-    let verdict = match state(word)? {
+    let overall = state(word)?;
+    let verdict = match overall {
         State::Good => return None,
         State::Starting => Verdict::Starting,
         State::Warning => Verdict::Degraded(DegradedReason::ReportedDegraded),
@@ -53,9 +54,13 @@ pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Verdict, String)> {
     };
     let mut text = format!("reports {}", word.as_str().unwrap_or_default());
     if shows {
-        let named = dependencies(&json);
-        let own = json.get("output").and_then(Value::as_str).map(shortened);
-        let words: Vec<String> = named.into_iter().chain(own).collect();
+        let named = dependencies(&json, overall);
+        // Some services say again in one text what they say of each dependency.
+        let repeats = |own: &str| {
+            named.iter().any(|dependency| own.contains(dependency.split(" (").next().unwrap_or_default()))
+        };
+        let own = json.get("output").and_then(Value::as_str).filter(|own| !repeats(own)).map(shortened);
+        let words: Vec<String> = named.iter().cloned().chain(own).collect();
         if !words.is_empty() {
             text = format!("{text}: {}", words.join(", "));
         }
@@ -63,8 +68,9 @@ pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Verdict, String)> {
     Some((verdict, text))
 }
 
-/// The dependencies that are not good, each with its own words: `db (connection refused)`.
-pub(crate) fn dependencies(json: &Value) -> Vec<String> {
+/// The dependencies that are not good, each with its own words: `db (connection refused)`. One that only warns says so
+/// where the service as a whole does not.
+fn dependencies(json: &Value, overall: State) -> Vec<String> {
     let mut named = Vec::new();
     for list in LISTS.iter().filter_map(|name| json.get(*name)) {
         match list {
@@ -72,12 +78,12 @@ pub(crate) fn dependencies(json: &Value) -> Vec<String> {
             Value::Object(entries) => {
                 for (name, entry) in entries {
                     let entries = entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice);
-                    named.extend(entries.iter().filter_map(|entry| bad(name, entry)));
+                    named.extend(entries.iter().filter_map(|entry| bad(name, entry, overall)));
                 }
             }
             Value::Array(entries) => named.extend(entries.iter().filter_map(|entry| {
                 let name = entry.get("name").or_else(|| entry.get("key"))?.as_str()?;
-                bad(name, entry)
+                bad(name, entry, overall)
             })),
             _ => {}
         }
@@ -92,11 +98,12 @@ pub(crate) fn dependencies(json: &Value) -> Vec<String> {
 }
 
 /// The words for a dependency, unless its state is good or unknown.
-fn bad(name: &str, entry: &Value) -> Option<String> {
-    let status = entry.get("status").unwrap_or(entry);
-    if !matches!(state(status)?, State::Bad | State::Warning) {
-        return None;
-    }
+fn bad(name: &str, entry: &Value, overall: State) -> Option<String> {
+    let name = match (state(entry.get("status").unwrap_or(entry))?, overall) {
+        (State::Good | State::Starting, _) => return None,
+        (State::Warning, State::Bad) => &format!("{name} warns"),
+        (State::Warning | State::Bad, _) => name,
+    };
     let places = [Some(entry), entry.get("details"), entry.get("data")];
     let words = places.into_iter().flatten().find_map(|place| {
         WORDS.iter().find_map(|word| place.get(*word)?.as_str()).filter(|words| !words.is_empty())
@@ -150,6 +157,11 @@ mod tests {
                 r#"{"status":"fail","failing":{"postgres":"connection refused"}}"#,
                 DOWN,
                 "reports fail: postgres (connection refused)",
+            ),
+            (
+                r#"{"status":"fail","output":"db: refused","checks":{"db":[{"status":"fail","output":"refused"}],"disk":[{"status":"warn","output":"91 % full"}]}}"#,
+                DOWN,
+                "reports fail: db (refused), disk warns (91 % full)",
             ),
             (r#"{"status":"STARTING"}"#, Verdict::Starting, "reports STARTING"),
         ] {

@@ -63,6 +63,28 @@ async fn it_registers_sends_heartbeats_and_registers_again_where_it_was_forgotte
 }
 
 #[tokio::test]
+async fn a_verdict_that_changes_is_told_before_the_next_heartbeat_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, mut requests) = heartbeatd(&dir, &[FINE, FINE, FINE]);
+    let well = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = Arc::clone(&well);
+    let evaluate = move || {
+        let well = seen.load(std::sync::atomic::Ordering::SeqCst);
+        async move { if well { Verdict::Pass } else { Verdict::Fail("gone".to_owned()) } }
+    };
+    let checks = Checks::start([Check::new("database", evaluate).every(Duration::from_millis(5))]);
+    checks.changed_from(&Verdict::Warn("not evaluated yet".to_owned())).await;
+    let registration = Registration::new("shop", "http://127.0.0.1:1/").every(Duration::from_secs(3_600));
+    let registered = registration.at(socket).start(checks);
+    assert!(requests.recv().await.unwrap().starts_with("PUT "));
+    assert!(requests.recv().await.unwrap().starts_with("POST /api/beat/shop/fail/"));
+    well.store(true, std::sync::atomic::Ordering::SeqCst);
+    // Without the change it would come after an hour.
+    assert!(requests.recv().await.unwrap().starts_with("POST /api/beat/shop/ok/"));
+    drop(registered);
+}
+
+#[tokio::test]
 async fn what_went_wrong_is_there_to_be_shown() {
     let dir = tempfile::tempdir().unwrap();
     let (socket, _requests) = heartbeatd(&dir, &[UNKNOWN]);
