@@ -221,6 +221,8 @@ pub enum Recorded {
         #[serde(default)]
         #[serde(rename = "lasts_ms")]
         duration_ms: Option<u64>,
+        #[serde(default)]
+        extends_only: bool,
         /// Its number, and whether the whole tree is sent it.
         #[serde(default)]
         signal: Option<(i32, bool)>,
@@ -310,6 +312,7 @@ impl Recorded {
                 duration_ms: command
                     .duration
                     .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+                extends_only: command.extends_only,
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
             Input::Run { realm, run, fact: RunFact::Forked } => Self::Forked { realm: realm.0, run: run.0 },
@@ -410,7 +413,18 @@ impl Recorded {
                     fact: RunFact::HookDone { hook, failure },
                 }
             }
-            Self::Command { id, action, realms, cascade, force, lift_holds, reason, duration_ms, signal } => {
+            Self::Command {
+                id,
+                action,
+                realms,
+                cascade,
+                force,
+                lift_holds,
+                reason,
+                duration_ms,
+                extends_only,
+                signal,
+            } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
                 Input::Command {
                     id: CommandId(id),
@@ -424,6 +438,7 @@ impl Recorded {
                         at: None,
                         reason,
                         duration: duration_ms.map(Duration::from_millis),
+                        extends_only,
                         signal: signal.and_then(|(number, tree)| {
                             Some(Signalling { signal: Signal::new(number)?, tree })
                         }),

@@ -56,6 +56,8 @@ pub struct Command {
     pub reason: Option<String>,
     /// For how long; only a pause has an end of its own.
     pub duration: Option<Duration>,
+    /// A pause that ends later, or only when an operator ends it, stays as it is.
+    pub extends_only: bool,
     /// The signal to send; only of [`Action::Signal`].
     pub signal: Option<Signalling>,
 }
@@ -74,6 +76,7 @@ impl Command {
             at: None,
             reason: None,
             duration: None,
+            extends_only: false,
             signal: None,
         }
     }

@@ -15,7 +15,14 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
             StepAction::Pause => {
                 let reason = command.reason.clone().unwrap_or_else(|| "paused by an operator".into());
                 let pause = Pause { reason, until: command.duration.map(|duration| now + duration) };
-                supervisor.step(now, step.realm, |realm, ctx| realm.begin_pause(ctx, pause));
+                supervisor.step(now, step.realm, |realm, ctx| {
+                    let lasts = |kept: &Pause| {
+                        kept.until.is_none_or(|end| pause.until.is_some_and(|until| until <= end))
+                    };
+                    if !command.extends_only || !realm.wish.pause.as_ref().is_some_and(lasts) {
+                        realm.begin_pause(ctx, pause);
+                    }
+                });
             }
             StepAction::Resume => {
                 supervisor.step(now, step.realm, |realm, ctx| realm.end_pause(ctx, false));

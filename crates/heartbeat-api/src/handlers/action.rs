@@ -57,6 +57,7 @@ pub(crate) async fn act(
         at: Some(ecosystem.about().anchor.wall(ecosystem.now())),
         reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
         duration,
+        extends_only: false,
         signal,
     };
     if action == Action::Pause && command.reason.is_none() {

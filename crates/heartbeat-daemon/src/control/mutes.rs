@@ -189,6 +189,7 @@ impl Mutes {
             at: Some(now),
             reason: Some(format!("maintenance {}: {}", window.name, window.reason)),
             duration: Some(Duration::from_millis(left_ms)),
+            extends_only: true,
             signal: None,
         };
         tracing::info!(window = window.name, until = %end, "maintenance: pauses its realms");

@@ -31,6 +31,32 @@ fn a_paused_realm_is_not_restarted_at_the_end_of_its_start_timeout() {
     assert_eq!(d.signals()[0], (A, Signal::TERM));
 }
 
+/// What a maintenance window commands.
+fn window(length: u64) -> Command {
+    Command {
+        reason: Some("maintenance".into()),
+        duration: Some(secs(length)),
+        extends_only: true,
+        ..Command::new(Action::Pause, A)
+    }
+}
+
+#[test]
+fn a_maintenance_window_makes_no_pause_shorter() {
+    let mut d = Drive::up(vec![probed("a")]);
+    pause(&mut d);
+    d.command(window(60));
+    d.live(secs(120), |_| Outcome::Pass);
+    assert_eq!((d.word(A), d.status(A).why.message.as_str()), (Status::Paused, "a look at it"));
+    // One that an operator has given an end is made longer.
+    d.command(Command { duration: Some(secs(30)), ..Command::new(Action::Pause, A) });
+    d.command(window(60));
+    d.live(secs(45), |_| Outcome::Pass);
+    assert_eq!((d.word(A), d.status(A).why.message.as_str()), (Status::Paused, "maintenance"));
+    d.live(secs(30), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+}
+
 #[test]
 fn a_restart_that_an_operator_asks_for_is_made_in_a_pause_and_leaves_it() {
     let mut d = Drive::up(vec![probed("a"), bare("b").needs(A)]);
