@@ -296,7 +296,8 @@ pub(super) fn what_is_no_message_does_no_harm() {
     }
     assert_eq!(sum, Said { ready: true, beat: Some(Beat::Alive), ..status("end") });
     end(&bench, key);
-    assert_eq!(descriptors(), before, "what came along was closed");
+    // What came along was closed, too.
+    wait_for_at_most(before);
 }
 
 pub(super) fn a_flood_is_bounded_and_what_matters_comes_through() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use super::adopting::until;
 use super::rustix_yield;
 
 pub(crate) fn kill_main(pid: u32) {
@@ -46,6 +47,11 @@ pub(crate) fn launchers() -> Vec<u32> {
 
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The reaper reports an end first and closes afterwards what belonged to the run, also before `most` was counted.
+pub(crate) fn wait_for_at_most(most: usize) {
+    until(|| descriptors() <= most);
 }
 
 /// Orphans of an earlier test come to this program, and its `Processes` may have gone before they ended.
