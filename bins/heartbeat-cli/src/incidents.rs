@@ -261,8 +261,9 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
 /// Why an incident lasts longer than its outage: a restart counts only once it has been verified.
 fn after_verification(incident: &IncidentDocument) -> String {
     let of_root = |what: What| {
-        let root = incident.timeline.iter().filter(|entry| entry.realm == incident.root);
-        root.filter(move |entry| entry.what.is(what)).next_back().map(|entry| entry.at)
+        let mut timeline = incident.timeline.iter();
+        let last = timeline.rfind(|entry| entry.realm == incident.root && entry.what.is(what));
+        last.map(|entry| entry.at)
     };
     let passed = of_root(What::ProbePassed).filter(|passed| *passed > incident.opened_at);
     let (Some(passed), Some(verified)) = (passed, of_root(What::RestartVerified)) else {

@@ -53,7 +53,7 @@ fn value<'w>(options: &[&'w str], names: &[&str]) -> Option<&'w str> {
 }
 
 /// `http = URL`, with the port under which this machine reaches it.
-fn http(url: &str, is_head: bool, port: impl Fn(u16) -> u16) -> Option<String> {
+fn http(url: &str, is_head: bool, passes: &str, port: impl Fn(u16) -> u16) -> Option<String> {
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let (scheme, rest) = url.split_once("://")?;
     let standard = match scheme {
@@ -74,10 +74,10 @@ fn http(url: &str, is_head: bool, port: impl Fn(u16) -> u16) -> Option<String> {
         port => format!("{scheme}://127.0.0.1:{port}{path}"),
     };
     let method = if is_head { ", method = \"HEAD\"" } else { "" };
-    Some(format!("http = {}{method}", text(&url)))
+    Some(format!("http = {}{method}, {passes}", text(&url)))
 }
 
-/// `curl -f URL`: without `-f` any answer passes, which is no check of ours.
+/// `curl -f URL`: a redirect passes, too. Without `-f` any answer passes, which is no check of ours.
 fn curl(words: &[&str], port: impl Fn(u16) -> u16) -> Option<String> {
     const FAILING: [&str; 8] = ["-f", "--fail", "-sf", "-fs", "-fsS", "-sSf", "-fSs", "-sfS"];
     let known: Vec<&str> = FAILING
@@ -87,9 +87,11 @@ fn curl(words: &[&str], port: impl Fn(u16) -> u16) -> Option<String> {
     let (operands, options) = operands(words, &known)?;
     let [url] = operands.as_slice() else { return None };
     let fails = options.iter().any(|option| FAILING.contains(option));
-    fails.then(|| http(url, options.iter().any(|option| ["-I", "--head"].contains(option)), port))?
+    let is_head = options.iter().any(|option| ["-I", "--head"].contains(option));
+    fails.then(|| http(url, is_head, "status = \"200-399\"", port))?
 }
 
+/// It follows redirects.
 fn wget(words: &[&str], port: impl Fn(u16) -> u16) -> Option<String> {
     const KNOWN: [&str; 11] = [
         "-q",
@@ -106,7 +108,7 @@ fn wget(words: &[&str], port: impl Fn(u16) -> u16) -> Option<String> {
     ];
     let (operands, options) = operands(words, &KNOWN)?;
     let [url] = operands.as_slice() else { return None };
-    http(url, options.contains(&"--spider"), port)
+    http(url, options.contains(&"--spider"), "redirects = 10", port)
 }
 
 fn redis(words: &[&str], port: impl Fn(u16) -> u16) -> Option<String> {
@@ -143,14 +145,17 @@ mod tests {
         for (command, expected) in [
             (
                 "curl -f http://localhost:8000/healthz || exit 1",
-                Some("http = \"http://127.0.0.1:8000/healthz\""),
+                Some("http = \"http://127.0.0.1:8000/healthz\", status = \"200-399\""),
             ),
-            ("curl --fail -s -o /dev/null localhost/", Some("http = \"http://127.0.0.1/\"")),
+            (
+                "curl --fail -s -o /dev/null localhost/",
+                Some("http = \"http://127.0.0.1/\", status = \"200-399\""),
+            ),
             (
                 "wget -q --spider http://localhost:3000/",
-                Some("http = \"http://127.0.0.1:3000/\", method = \"HEAD\""),
+                Some("http = \"http://127.0.0.1:3000/\", method = \"HEAD\", redirects = 10"),
             ),
-            ("wget -qO- http://127.0.0.1:3000", Some("http = \"http://127.0.0.1:3000/\"")),
+            ("wget -qO- http://127.0.0.1:3000", Some("http = \"http://127.0.0.1:3000/\", redirects = 10")),
             ("pg_isready -U postgres -d shop", Some("postgres = \"postgres://127.0.0.1:5433\"")),
             ("pg_isready -U $${POSTGRES_USER}", Some("postgres = \"postgres://127.0.0.1:5433\"")),
             ("pg_isready -h $HOST", None),

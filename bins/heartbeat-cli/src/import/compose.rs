@@ -1,12 +1,17 @@
 //! compose.yaml.
 
+use std::path::Path;
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
+use crate::age::parse_duration;
 use crate::import::checks;
 use crate::import::draft::{Draft, ToolDefault};
 use crate::import::hosts;
 use crate::import::ini::words;
 use crate::import::ports::{Mapping, is_range, is_udp, mapping, mappings};
+use crate::import::rules::NOT_STARTED;
 use crate::import::values::{
     PACED, duration, environment, list, needs_a_shell, paced, scalar, scalars, size, table, text,
 };
@@ -36,10 +41,10 @@ pub(super) fn others(draft: &mut Draft, root: &Value, known: &str, why: &str) {
 
 /// `compose.yaml`: a service with a command becomes a realm that runs it on this machine; one with an image alone is
 /// watched.
-pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
+pub(crate) fn compose(draft: &mut Draft, name: &str, root: &Value) -> Result<(), String> {
     others(draft, root, "services", "heartbeatd runs programs, not containers");
     draft.of_tool("compose", DEFAULTS);
-    let mut variables = Variables::default();
+    let mut variables = Variables::beside(Path::new(name));
     let services = tables(root, "services")?;
     for (name, service) in services {
         let Some(service) = service.as_object().map(|service| filled_in(&mut variables, service)) else {
@@ -70,6 +75,11 @@ pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
     if !variables.names.is_empty() {
         let names: Vec<&str> = variables.names.iter().map(String::as_str).collect();
         let what = "heartbeatd fills them in from its environment and from `.env` beside heartbeat.toml; one that is not set is empty";
+        draft.approximated(&format!("variables {}", names.join(", ")), what);
+    }
+    if !variables.fixed.is_empty() {
+        let names: Vec<&str> = variables.fixed.iter().map(String::as_str).collect();
+        let what = "their values of now (`.env`, or the default) are written where heartbeatd takes no variable, such as in `port`";
         draft.approximated(&format!("variables {}", names.join(", ")), what);
     }
     for form in &variables.unknown {
@@ -203,7 +213,7 @@ fn setting(
         "sysctls",
         "pull_policy",
     ];
-    const OF_PROGRAMS: [&str; 10] = [
+    const OF_PROGRAMS: [&str; 12] = [
         "environment",
         "env_file",
         "working_dir",
@@ -214,9 +224,11 @@ fn setting(
         "mem_limit",
         "cpus",
         "pids_limit",
+        "ulimits",
+        "oom_score_adj",
     ];
     if !runs && OF_PROGRAMS.contains(&key) {
-        draft.dropped(place, "it is about the program, which heartbeatd does not start");
+        draft.dropped(place, NOT_STARTED);
         return Some(());
     }
     match key {
@@ -227,7 +239,16 @@ fn setting(
         }
         "env_file" => env_files(draft, realm, place, value)?,
         "working_dir" => draft.set(realm, "dir", text(&scalar(value)?)),
-        "user" => draft.set(realm, "user", text(scalar(value)?.split(':').next()?)),
+        "user" => {
+            let written = scalar(value)?;
+            let (user, group) = written.split_once(':').unwrap_or((&written, ""));
+            draft.set(realm, "user", text(user));
+            if !group.is_empty() {
+                draft.group_of_user(realm, place, group);
+            }
+        }
+        "ulimits" => ulimits(draft, realm, place, value.as_object()?),
+        "oom_score_adj" => draft.oom_score(realm, &scalar(value)?)?,
         "ports" | "expose" => ports(draft, realm, place, value)?,
         "depends_on" => depends(draft, realm, place, value)?,
         "healthcheck" => healthcheck(draft, realm, place, value, service)?,
@@ -433,7 +454,7 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value, serv
     let interval = time("interval").unwrap_or_else(|| "\"30s\"".to_owned());
     let timeout = match check.get("timeout") {
         Some(timeout) => duration(&scalar(timeout)?)?,
-        None => interval.clone(),
+        None => shorter(&interval),
     };
     let (times, is_longer) = paced(Some(interval), Some(timeout), is_command);
     parts.extend(times);
@@ -454,10 +475,30 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value, serv
     let what = if is_command {
         "the command runs on this machine: its program has to be installed here, and its addresses have to be those of this machine"
     } else {
-        "heartbeatd asks by itself, without that program, and follows no redirect"
+        "heartbeatd asks by itself, without that program"
     };
     draft.approximated(place, what);
     Some(())
+}
+
+/// The time that Docker gives a check by itself, or its interval where that is shorter: heartbeatd runs one at a time.
+fn shorter(interval: &str) -> String {
+    const STANDARD: Duration = Duration::from_secs(30);
+    match parse_duration(interval.trim_matches('"')) {
+        Ok(interval) if interval > STANDARD => "\"30s\"".to_owned(),
+        _ => interval.to_owned(),
+    }
+}
+
+/// The limits of the system, each with its hard value.
+fn ulimits(draft: &mut Draft, realm: usize, place: &str, limits: &Table) {
+    for (name, value) in limits {
+        let most = value.get("hard").or_else(|| value.get("soft")).unwrap_or(value);
+        if scalar(most).and_then(|most| draft.limit(realm, name, &most)).is_none() {
+            let what = "heartbeatd has limits.nofile, nproc, core, memlock and fsize alone";
+            draft.dropped(&format!("{place}.{name}"), what);
+        }
+    }
 }
 
 fn restart(draft: &mut Draft, realm: usize, place: &str, policy: &str) -> Option<()> {
@@ -470,13 +511,7 @@ fn restart(draft: &mut Draft, realm: usize, place: &str, policy: &str) -> Option
         _ => return None,
     }
     if let Some((_, most)) = policy.split_once(':') {
-        let most = most.parse::<u32>().ok().filter(|most| *most > 0)?;
-        draft.set(realm, "restart.burst", most.to_string());
-        draft.add(realm, "restart.when_spent", "\"fail\"");
-        draft.approximated(
-            place,
-            &format!("{most} restarts count within restart.window (10 min), and not over its whole life"),
-        );
+        draft.budget(realm, place, most.parse().ok()?, "compose counts over its whole life")?;
     }
     Some(())
 }
@@ -486,7 +521,7 @@ fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
         let place = format!("{place}.{key}");
         match key.as_str() {
             "resources" if !draft.has(realm, "run") => {
-                draft.dropped(&place, "it is about the program, which heartbeatd does not start");
+                draft.dropped(&place, NOT_STARTED);
             }
             "resources" => {
                 let limits = value.get("limits").and_then(Value::as_object);

@@ -66,6 +66,8 @@ pub(crate) struct Draft {
     needs: Vec<Need>,
     notes: Vec<Note>,
     mapped: usize,
+    /// Keys of which a file says something that is not written.
+    said: BTreeSet<(usize, &'static str)>,
     /// What each tool has by itself, from the first of its realms on.
     defaults: Vec<(usize, &'static str, &'static [ToolDefault])>,
 }
@@ -156,6 +158,31 @@ impl Draft {
         self.mapped += 1;
     }
 
+    /// The file says of this key what heartbeatd has by itself, or cannot have.
+    pub(crate) fn is_said(&mut self, realm: usize, key: &'static str) {
+        self.said.insert((realm, key));
+    }
+
+    pub(crate) fn says(&self, realm: usize, key: &'static str) -> bool {
+        self.said.contains(&(realm, key))
+    }
+
+    /// How many realms there are.
+    pub(crate) fn realms(&self) -> usize {
+        self.realms.len()
+    }
+
+    /// Takes a key with those below it out, and says why.
+    pub(crate) fn leave_out(&mut self, realm: usize, key: &str, why: &str) {
+        if self.has(realm, key) {
+            let of_key = |known: &str| known == key || known.starts_with(&format!("{key}."));
+            let Realm { name, lines } = &mut self.realms[realm];
+            lines.retain(|(known, _)| !of_key(known));
+            let place = format!("{name}: {key}");
+            self.dropped(&place, why);
+        }
+    }
+
     pub(crate) fn need(
         &mut self,
         realm: usize,
@@ -183,13 +210,23 @@ impl Draft {
 
     /// Names the settings that a file leaves to its tool, and that are otherwise here.
     fn name_defaults(&mut self) {
-        for (first, tool, defaults) in std::mem::take(&mut self.defaults) {
-            let end = self.defaults.first().map_or(self.realms.len(), |(next, ..)| *next);
-            for ToolDefault { key, theirs, ours } in defaults {
-                let left =
-                    |at: &usize| self.has(*at, "run") && !self.has(*at, "oneshot") && !self.has(*at, key);
-                let mut names: Vec<&str> =
-                    (first..end).filter(left).map(|at| self.realms[at].name.as_str()).collect();
+        let of_files = std::mem::take(&mut self.defaults);
+        for (nth, (_, tool, defaults)) in of_files.iter().enumerate() {
+            if of_files[..nth].iter().any(|(_, before, _)| before == tool) {
+                continue;
+            }
+            // The realms of each file of that tool.
+            let realms = |at: &usize| {
+                let of_file = of_files.iter().rev().find(|(first, ..)| first <= at);
+                of_file.is_some_and(|(_, of_it, _)| of_it == tool)
+            };
+            for ToolDefault { key, theirs, ours } in *defaults {
+                let left = |at: &usize| {
+                    let is_said = self.has(*at, key) || self.said.contains(&(*at, *key));
+                    self.has(*at, "run") && !self.has(*at, "oneshot") && !is_said
+                };
+                let of_tool = (0..self.realms.len()).filter(realms).filter(left);
+                let mut names: Vec<&str> = of_tool.map(|at| self.realms[at].name.as_str()).collect();
                 let more = names.len().saturating_sub(MAX_NAMED_REALMS);
                 names.truncate(MAX_NAMED_REALMS);
                 if !names.is_empty() {
@@ -214,6 +251,7 @@ impl Draft {
 
     /// Writes the dependencies on realms that are there, and names those that are not.
     pub(crate) fn resolve(&mut self) {
+        self.without_program();
         self.wait_for_watched_until_up();
         let done: BTreeSet<String> =
             self.needs.iter().filter(|need| need.until == Some("done")).map(|need| need.on.clone()).collect();

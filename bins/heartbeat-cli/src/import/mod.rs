@@ -15,8 +15,10 @@ mod pm2;
 mod ports;
 mod process_compose;
 mod procfile;
+mod rules;
 mod supervisord;
 mod systemd;
+mod systemd_command;
 mod unknown;
 mod values;
 mod variables;
@@ -129,7 +131,7 @@ fn guess(file: &Path, text: &str) -> Option<ImportKind> {
 
 fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Result<(), String> {
     match kind {
-        ImportKind::Compose => compose::compose(draft, &yaml::parse(text)?),
+        ImportKind::Compose => compose::compose(draft, name, &yaml::parse(text)?),
         ImportKind::ProcessCompose => process_compose::translate(draft, &yaml::parse(text)?),
         ImportKind::Procfile => procfile::translate(draft, name, text),
         ImportKind::Systemd => systemd::translate(draft, name, text),
@@ -139,6 +141,8 @@ fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Res
     }
 }
 
+#[cfg(test)]
+mod kept;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
         .unwrap_or(DEFAULT_CYCLE_S);
     let mut check: Option<Check> = None;
     let mut found = false;
+    let mut left_out = String::new();
     for statement in &statements {
         if statement[0].is("check") {
             if let Some(done) = check.take() {
@@ -27,12 +28,13 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
             }
             found = true;
             check = Check::begin(draft, statement, cycle_s);
+            left_out = sentence(&statement[..statement.len().min(3)]);
         } else if ["set", "include"].iter().any(|word| statement[0].is(word)) {
             own(draft, statement);
         } else if let Some(check) = &mut check {
             check.take(draft, statement);
         } else {
-            draft.dropped(&sentence(statement), "it belongs to a check that heartbeatd has nothing like");
+            draft.dropped(&sentence(statement), &format!("it belongs to `{left_out}`, which is left out"));
         }
     }
     if let Some(done) = check {
@@ -68,6 +70,10 @@ struct Check {
     start: Option<Vec<String>>,
     stop: Option<Vec<String>>,
     restart: Option<Vec<String>>,
+    /// Where the most memory stands, and how much it is.
+    memory: Option<(String, String)>,
+    /// How often it may be restarted.
+    budget: Option<(String, u32)>,
     address: String,
     probes: Vec<Connection>,
     /// The check is a program whose exit code counts, within some seconds.
@@ -103,6 +109,8 @@ impl Check {
             start: None,
             stop: None,
             restart: None,
+            memory: None,
+            budget: None,
             address: "127.0.0.1".to_owned(),
             probes: Vec::new(),
             program: None,
@@ -182,8 +190,8 @@ impl Check {
                 if let Some(user) = value_after(statement, "uid") {
                     draft.set(self.realm, "user", text(&user));
                 }
-                if value_after(statement, "gid").is_some() {
-                    draft.dropped(place, "the group is that of the user; see `groups`");
+                if let Some(group) = value_after(statement, "gid") {
+                    draft.group_of_user(self.realm, place, &group);
                 }
                 if let Some(seconds) =
                     value_after(statement, "timeout").and_then(|word| word.parse::<u64>().ok())
@@ -221,23 +229,16 @@ impl Check {
                 draft.dropped(place, "its value is not understood");
                 return;
             };
-            draft.set(self.realm, "restart.burst", count.clamp(1, 1_000).to_string());
-            draft.add(
-                self.realm,
-                "restart.window",
-                text(&format!("{}s", cycles.saturating_mul(self.cycle_s))),
-            );
-            draft.add(self.realm, "restart.when_spent", "\"fail\"");
+            let window = text(&format!("{}s", cycles.max(1).saturating_mul(self.cycle_s)));
+            draft.add(self.realm, "restart.window", window);
+            self.budget = Some((place.to_owned(), u32::try_from(count).unwrap_or(u32::MAX).max(1)));
         } else if (has("totalmem") || has("memory") || has("mem")) && has("restart") {
             let limit = statement.windows(2).find_map(|pair| {
                 pair[0].text.parse::<f64>().ok()?;
                 size(&format!("{}{}", pair[0].text, pair[1].text))
             });
             match limit {
-                Some(limit) => {
-                    draft.set(self.realm, "limits.memory", limit);
-                    draft.approximated(place, "the limit holds at once, and not after some cycles");
-                }
+                Some(limit) => self.memory = Some((place.to_owned(), limit)),
                 None => draft.dropped(place, "heartbeatd limits memory in bytes: limits.memory = \"512MiB\""),
             }
         } else if has("status") && self.program.is_some() {
@@ -262,6 +263,7 @@ impl Check {
     /// Writes what became known only at the end: whether it is started here, and its probes.
     fn finish(mut self, draft: &mut Draft) {
         if let Some((program, timeout_s)) = self.program.take() {
+            self.bounds(draft, false);
             let (interval, timeout) = (self.cycle_s, timeout_s.min(self.cycle_s));
             let words = list(program.iter().map(String::as_str));
             let probe = format!(
@@ -279,6 +281,7 @@ impl Check {
             }
         }
         let runs = draft.has(self.realm, "run");
+        self.bounds(draft, runs);
         if !runs {
             draft.remove(self.realm, "pidfile");
         }
@@ -300,9 +303,29 @@ impl Check {
         }
     }
 
+    /// What it may use, and how often it is restarted.
+    fn bounds(&mut self, draft: &mut Draft, runs: bool) {
+        if let Some((place, limit)) = self.memory.take() {
+            if runs {
+                draft.set(self.realm, "limits.memory", limit);
+                draft.approximated(&place, "the limit holds at once, and not after some cycles");
+            } else {
+                draft.dropped(&place, "heartbeatd limits the memory of what it starts: it takes `run`");
+            }
+        }
+        if let Some((place, most)) = self.budget.take() {
+            if runs || draft.has(self.realm, "restart.command") {
+                _ = draft.budget(self.realm, &place, most, "monit then watches it no more");
+            } else {
+                draft.remove(self.realm, "restart.window");
+                draft.dropped(&place, "heartbeatd does not restart it");
+            }
+        }
+    }
+
     /// Another supervisor starts it, so heartbeatd watches it, and restarts it by that one's command.
     fn watched(&mut self, draft: &mut Draft, start: &[String]) {
-        for key in ["user", "start.timeout"] {
+        for key in ["user", "groups", "start.timeout"] {
             draft.remove(self.realm, key);
         }
         let restart = self.restart.take().unwrap_or_else(|| {

@@ -3,6 +3,8 @@
 use crate::import::monit_words::{Word, value_after};
 use crate::import::values::text;
 
+/// Most failures in a row that a probe of ours waits for.
+const MAX_FAILURES: u64 = 1_000;
 /// What monit waits for an answer where the test says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 5;
 
@@ -59,6 +61,10 @@ impl Connection {
         let timeout_s = after("timeout").and_then(|word| word.parse().ok()).unwrap_or(DEFAULT_TIMEOUT_S);
         parts.push(format!("timeout = \"{}s\"", timeout_s.clamp(1, cycle_s)));
         parts.push(threshold(statement));
+        if has("retry") {
+            remarks
+                .push("`retry`: what monit asks again at once is asked at the next interval here".to_owned());
+        }
         if !has("restart") && !has("start") {
             // An alert changes nothing in the service.
             parts.push("role = \"ready\"".to_owned());
@@ -110,7 +116,10 @@ fn threshold(statement: &[Word]) -> String {
     match (before(times), before(cycles)) {
         (Some(times), Some(cycles)) if times <= cycles => format!("fail_if = \"{times} of {cycles}\""),
         (_, Some(cycles)) => format!("fail_after = {cycles}"),
-        _ => "fail_after = 1".to_owned(),
+        _ => {
+            let retries = value_after(statement, "retry").and_then(|count| count.parse::<u64>().ok());
+            format!("fail_after = {}", retries.unwrap_or_default().clamp(1, MAX_FAILURES))
+        }
     }
 }
 
@@ -121,6 +130,12 @@ fn target(statement: &[Word], address: &str, remarks: &mut Vec<String>) -> Resul
         return Ok(format!("http = {}", text(&url)));
     }
     if let Some(path) = after("unixsocket").or_else(|| after("unix")) {
+        let protocol = after("protocol").or_else(|| after("proto"));
+        if let Some(protocol) = protocol.filter(|protocol| !protocol.eq_ignore_ascii_case("default")) {
+            remarks.push(format!(
+                "{protocol} is not spoken on a Unix socket: it is watched that the socket accepts connections"
+            ));
+        }
         return Ok(format!("unix = {}", text(&path)));
     }
     let host = match after("host").or_else(|| after("hostname")).unwrap_or_else(|| address.to_owned()) {

@@ -56,6 +56,13 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
                 draft.dropped(&place, "its value is not understood");
             }
         }
+        if let Some(group) = table.get("gid") {
+            let place = format!("{name}.gid");
+            match scalar(group) {
+                Some(group) => draft.group_of_user(realm, &place, &group),
+                None => draft.dropped(&place, "its value is not understood"),
+            }
+        }
     }
     Ok(())
 }
@@ -99,7 +106,14 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         "max_memory_restart" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
         "autorestart" if value.as_bool()? => draft.understood(),
         "autorestart" => draft.set(realm, "restart.policy", "\"never\""),
-        "max_restarts" => draft.set(realm, "restart.burst", value.as_u64()?.clamp(1, 1_000).to_string()),
+        "max_restarts" if is_none(value) => {
+            draft.is_said(realm, "restart.burst");
+            draft.dropped(place, "a start is tried again here; restart.policy = \"never\" keeps a realm from that");
+        }
+        "max_restarts" => {
+            let most = scalar(value)?.parse().ok()?;
+            draft.budget(realm, place, most, "pm2 counts those of a program that ends before min_uptime")?;
+        }
         "restart_delay" | "exp_backoff_restart_delay" if is_none(value) => draft.understood(),
         "restart_delay" | "exp_backoff_restart_delay" => draft.set(realm, "restart.backoff", time(value)?),
         "min_uptime" => draft.approximated(
@@ -108,9 +122,15 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         ),
         "kill_timeout" => draft.set(realm, "stop.timeout", time(value)?),
         "wait_ready" => draft.approximated(place, "heartbeatd reads no ready message of pm2: add `health`"),
-        "listen_timeout" => draft.set(realm, "start.timeout", time(value)?),
+        "listen_timeout" => draft.dropped(place, "pm2 kills nothing for it: a start that takes too long ends by start.timeout (60 s unless you set it)"),
         "kill_signal" => draft.set(realm, "stop.signal", text(scalar(value)?.trim_start_matches("SIG"))),
         "uid" | "user" => draft.set(realm, "user", text(&scalar(value)?)),
+        // When the user is known.
+        "gid" => {}
+        "stop_exit_codes" => {
+            let codes: Option<Vec<u8>> = scalars(value)?.iter().map(|code| code.trim().parse().ok()).collect();
+            draft.set(realm, "restart.never_codes", format!("{:?}", codes?));
+        }
         "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
         "instances" if value.as_i64() == Some(1) => draft.understood(),
         "instances" | "exec_mode" => {

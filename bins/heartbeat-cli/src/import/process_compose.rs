@@ -136,7 +136,8 @@ fn availability(draft: &mut Draft, realm: usize, place: &str, availability: &Tab
                 draft.set(realm, "restart.backoff", duration(seconds).unwrap_or_default());
             }
             ("max_restarts", most) if most.parse::<u32>().is_ok_and(|most| most > 0) => {
-                draft.set(realm, "restart.burst", most)
+                let counts = "process-compose counts over its whole life";
+                _ = draft.budget(realm, &place, most.parse().unwrap_or_default(), counts);
             }
             _ => draft.dropped(&place, "heartbeatd has nothing like it"),
         }

@@ -25,7 +25,8 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     draft.of_tool("foreman", DEFAULTS);
     let variables = variables_beside(draft, name);
     let base = variables.iter().flatten().find(|(name, _)| name == "PORT");
-    let mut port = base.and_then(|(_, port)| port.parse().ok()).unwrap_or(FIRST_PORT);
+    let base = base.and_then(|(_, port)| port.parse().ok()).filter(|port| *port > 0);
+    let mut port = Some(base.unwrap_or(FIRST_PORT));
     for (at, line) in file.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -47,28 +48,35 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
         if needs_a_shell(command) {
             draft.add(realm, "shell", "true");
         }
-        if of_port {
-            draft.add(realm, "port", port.to_string());
-            draft.add(realm, "health", text(&format!("tcp://127.0.0.1:{port}")));
-            draft.approximated(
-                name,
-                &format!("PORT is {port}, as foreman would give it; it is watched by connecting to it"),
-            );
-        } else if name == "web" {
-            let what =
-                format!("foreman gives it PORT {port}: add port = {port} if the program reads that variable");
-            draft.approximated(name, &what);
+        let own_port = port.filter(|_| name != "release");
+        if let Some(port) = own_port {
+            of_its_own(draft, realm, name, port, of_port);
         }
         if let Some(variables) = &variables {
-            environment(draft, realm, variables, of_port);
+            environment(draft, realm, variables, own_port.is_some());
         }
         if name == "release" {
             draft.add(realm, "oneshot", "true");
             draft.approximated(name, "it runs once at the start; let others need it with { realm = \"release\", until = \"done\" }");
         }
-        port = port.saturating_add(PORTS_APART);
+        port = port.and_then(|port| port.checked_add(PORTS_APART));
     }
     Ok(())
+}
+
+/// The port that foreman gives to a process. One that does not name it may read it all the same, but need not listen.
+fn of_its_own(draft: &mut Draft, realm: usize, name: &str, port: u16, is_named: bool) {
+    draft.add(realm, "port", port.to_string());
+    let what = if is_named {
+        draft.add(realm, "health", text(&format!("tcp://127.0.0.1:{port}")));
+        format!("PORT is {port}, as foreman would give it; it is watched by connecting to it")
+    } else {
+        draft.add(realm, "health", "{ process = true }");
+        format!(
+            "PORT is {port}, as foreman would give it; its process alone is watched: write health = \"tcp://127.0.0.1:{port}\" if it listens there"
+        )
+    };
+    draft.approximated(name, &what);
 }
 
 /// A command without the `&` at its end: what runs in the background is lost to its supervisor.

@@ -142,7 +142,7 @@ fn without_one(value: &Value, is_setting: bool) -> Vec<(String, Value)> {
 fn of_value(kind: ImportKind, value: &Value) -> String {
     let mut draft = Draft::default();
     let read = match kind {
-        ImportKind::Compose => compose::compose(&mut draft, value),
+        ImportKind::Compose => compose::compose(&mut draft, "compose.yaml", value),
         ImportKind::ProcessCompose => process_compose::translate(&mut draft, value),
         _ => pm2::translate(&mut draft, &value.to_string()),
     };

@@ -6,6 +6,8 @@ use crate::import::draft::{Draft, ToolDefault};
 use crate::import::ini::{Continuation, Section, parse};
 use crate::import::values::{duration, literal, needs_a_shell, size, text, without_a_shell};
 
+/// What the programs of supervisord get from it.
+const INHERITED: [&str; 5] = ["user", "umask", "environment", "minfds", "minprocs"];
 /// Processes of one program that become realms.
 const MAX_PROCESSES: u32 = 64;
 
@@ -31,6 +33,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
         })
         .collect();
     draft.of_tool("supervisord", DEFAULTS);
+    let own = sections.iter().find(|section| section.name == "supervisord");
     let mut found = false;
     for section in &sections {
         match section.name.split_once(':') {
@@ -41,7 +44,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                     groups.iter().find(|(_, programs)| programs.contains(&name)).map(|(group, _)| *group);
                 let count = section.settings.iter().find(|(key, _)| key == "numprocs");
                 let count = count.and_then(|(_, count)| count.parse().ok()).unwrap_or(1u32);
-                let of = |number| Process { program: name, group, here: here.as_deref(), count, number };
+                let of = |number| Process { program: name, group, here: here.as_deref(), count, number, own };
                 program(draft, section, &of(0));
                 for number in 1..count.min(MAX_PROCESSES) {
                     draft.once_more(|draft| program(draft, section, &of(number)));
@@ -65,11 +68,29 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                 &section.name,
                 "follow heartbeatd with `heartbeat-cli events -f --json`, or [notify.NAME]",
             ),
-            _ if section.settings.is_empty() => {}
-            _ => draft.dropped(&section.name, "it is about supervisord itself"),
+            _ => about_itself(draft, section),
         }
     }
     if found { Ok(()) } else { Err("it has no [program:NAME]".to_owned()) }
+}
+
+/// What supervisord says of itself: some of it is what its programs get.
+fn about_itself(draft: &mut Draft, section: &Section) {
+    let (inherited, others): (Vec<&str>, Vec<&str>) = section
+        .settings
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .partition(|key| section.name == "supervisord" && INHERITED.contains(key));
+    if !inherited.is_empty() {
+        draft.approximated(
+            &format!("supervisord: {}", inherited.join(", ")),
+            "each realm has it that says nothing else, as the programs of supervisord do",
+        );
+    }
+    if !others.is_empty() {
+        let what = format!("it is about supervisord itself: {}", others.join(", "));
+        draft.dropped(&section.name, &what);
+    }
 }
 
 /// One process of a program, of which there may be several.
@@ -79,9 +100,26 @@ struct Process<'a> {
     here: Option<&'a str>,
     count: u32,
     number: u32,
+    /// What supervisord says of itself.
+    own: Option<&'a Section>,
 }
 
 impl Process<'_> {
+    /// Its variables with those of supervisord, of which its own come first.
+    fn with_own(&self, mut variables: Vec<(String, String)>) -> Vec<(String, String)> {
+        let of_all =
+            self.own.into_iter().flat_map(|own| &own.settings).filter(|(key, _)| key == "environment");
+        for (_, value) in of_all {
+            let pairs = environment(&self.expanded(value).0).unwrap_or_default();
+            for pair in pairs {
+                if !variables.iter().any(|(known, _)| *known == pair.0) {
+                    variables.push(pair);
+                }
+            }
+        }
+        variables
+    }
+
     /// A value as ours, and the expansions in it that are not replaced.
     fn expanded(&self, value: &str) -> (String, Vec<String>) {
         let (mut out, mut unknown) = (String::new(), Vec::new());
@@ -140,6 +178,31 @@ fn program(draft: &mut Draft, section: &Section, process: &Process<'_>) {
             draft.dropped(&place, "its value is not understood");
         }
     }
+    for (key, value) in process.own.into_iter().flat_map(|own| &own.settings) {
+        let (value, _) = process.expanded(value);
+        inherit(draft, realm, key, &value, section);
+    }
+}
+
+/// A setting of supervisord itself, in a realm of a program that does not say it.
+fn inherit(draft: &mut Draft, realm: usize, key: &str, value: &str, section: &Section) {
+    let of_program = section.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+    let place = format!("supervisord.{key}");
+    let done = match key {
+        "user" | "umask" if of_program.is_none() => {
+            draft.add(realm, key, text(value));
+            Some(())
+        }
+        "environment" if of_program.is_none() => {
+            environment(value).map(|pairs| draft.set_env(realm, &place, pairs))
+        }
+        "minfds" => draft.limit(realm, "nofile", value),
+        "minprocs" => draft.limit(realm, "nproc", value),
+        _ => Some(()),
+    };
+    if done.is_none() {
+        draft.dropped(&place, "its value is not understood");
+    }
 }
 
 fn setting(
@@ -167,7 +230,7 @@ fn setting(
         "directory" => draft.set(realm, "dir", text(value)),
         "user" => draft.set(realm, "user", text(value)),
         "umask" => draft.set(realm, "umask", text(value)),
-        "environment" => draft.set_env(realm, place, environment(value)?),
+        "environment" => draft.set_env(realm, place, process.with_own(environment(value)?)),
         "autostart" if on => draft.understood(),
         "autostart" => draft.set(realm, "manual", "true"),
         "autorestart" => match value {
@@ -177,16 +240,16 @@ fn setting(
         },
         "startsecs" => draft.set(realm, "start.settle", duration(value)?),
         "startretries" if value == "0" => {
+            draft.is_said(realm, "restart.burst");
             draft.dropped(
                 place,
                 "a start is tried again here; restart.policy = \"never\" keeps a realm from that",
             );
         }
-        "startretries" => draft.set(
-            realm,
-            "restart.burst",
-            value.parse::<u32>().ok().filter(|count| *count > 0)?.to_string(),
-        ),
+        "startretries" => {
+            let counts = "supervisord counts only starts that fail one after another";
+            draft.budget(realm, place, value.parse().ok()?, counts)?;
+        }
         "exitcodes" => {
             let codes: Option<Vec<u8>> = value.split(',').map(|code| code.trim().parse().ok()).collect();
             draft.set(realm, "restart.success_codes", format!("{:?}", codes?));

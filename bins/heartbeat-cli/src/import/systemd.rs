@@ -4,7 +4,8 @@ use heartbeat_status::Signal;
 
 use crate::import::draft::{Draft, ToolDefault};
 use crate::import::ini::{Continuation, parse, words};
-use crate::import::values::{duration, list, literal, needs_a_shell, size, text, without_a_shell};
+use crate::import::systemd_command::Command;
+use crate::import::values::{duration, list, literal, size, text};
 
 const DEFAULTS: &[ToolDefault] = &[
     ToolDefault { key: "restart.policy", theirs: "no restart", ours: "\"always\"" },
@@ -28,7 +29,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     }
     let mut variables: Vec<(String, String)> = Vec::new();
     let (mut before, mut after, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut group = None;
+    let (mut group, mut burst) = (None, None);
     let is_oneshot = parse(file, Continuation::Backslash)
         .iter()
         .flat_map(|section| &section.settings)
@@ -67,6 +68,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                 after: &mut after,
                 starts: &mut starts,
                 group: &mut group,
+                burst: &mut burst,
             };
             let done = match section.name.as_str() {
                 "Unit" => unit.of_unit(key, value),
@@ -95,30 +97,23 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
         }
     }
     if let Some(group) = group {
-        primary_group(draft, realm, &format!("{name}: Group"), &group);
+        draft.group_of_user(realm, &format!("{name}: Group"), &group);
+    }
+    if let Some(burst) = burst {
+        let place = format!("{name}: StartLimitBurst");
+        let is_set = draft.has(realm, "restart.window");
+        let counts = if is_set { "systemd counts starts" } else { "systemd counts starts, and within 10 s" };
+        if draft.says(realm, "restart.window") {
+            draft.dropped(&place, "StartLimitIntervalSec=0 turns it off");
+        } else if draft.budget(realm, &place, burst, counts).is_none() {
+            draft.dropped(&place, "its value is not understood");
+        }
     }
     if draft.has(realm, "groups") && !draft.has(realm, "user") {
         draft.remove(realm, "groups");
         draft.dropped(&format!("{name}: SupplementaryGroups"), "groups go with `user`");
     }
     if draft.has(realm, "run") { Ok(()) } else { Err("it has no ExecStart".to_owned()) }
-}
-
-/// The group of a unit: that of its user, or one more.
-fn primary_group(draft: &mut Draft, realm: usize, place: &str, group: &str) {
-    let Some(user) = draft.value(realm, "user").map(ToOwned::to_owned) else {
-        return draft.dropped(place, "a group goes with a user: write `user`, and the group into `groups`");
-    };
-    if user == text(group) {
-        return draft.understood();
-    }
-    let groups = draft.value(realm, "groups").unwrap_or("[]").trim_matches(['[', ']']).to_owned();
-    let groups = [text(group), groups].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    draft.set(realm, "groups", format!("[{}]", groups.join(", ")));
-    draft.approximated(
-        place,
-        "it is one of `groups`: the files that it makes belong to the group of its user",
-    );
 }
 
 /// The signal of a `kill` of the main process.
@@ -144,10 +139,10 @@ fn program(
     realm: usize,
     place: &str,
     before: &mut Vec<String>,
-    mut starts: Vec<String>,
+    mut starts: Vec<Command>,
     is_oneshot: bool,
 ) {
-    let Some(line) = starts.pop() else { return };
+    let Some(command) = starts.pop() else { return };
     if !starts.is_empty() {
         let what = if is_oneshot {
             format!("of {} commands the last is `run`, and the others are start.before", starts.len() + 1)
@@ -158,14 +153,16 @@ fn program(
             )
         };
         draft.approximated(place, &what);
-        before.append(&mut starts);
+        before.extend(starts.iter().map(|command| command.hook(false)));
     }
-    if line.contains('$') {
-        draft.set(realm, "run", text(&literal(&line)));
+    let (run, by_shell) = command.run();
+    draft.set(realm, "run", run);
+    if by_shell {
         draft.add(realm, "shell", "true");
-        draft.approximated(place, "a shell reads the line, since only it fills in the variables");
-    } else {
-        draft.set(realm, "run", without_a_shell(&line));
+        draft.approximated(
+            place,
+            "a shell reads the line, since only it fills in the variables; by `exec` the program takes its place",
+        );
     }
 }
 
@@ -211,6 +208,11 @@ fn specified(value: &str, unit: &str) -> (String, Vec<char>) {
 /// What may stand in front of a program.
 const SIGNS: [char; 6] = ['-', '@', ':', '+', '!', '|'];
 
+/// What stands in front of the program of a line.
+fn signs(line: &str) -> &str {
+    &line[..line.len() - line.trim_start_matches(SIGNS).len()]
+}
+
 struct Unit<'a> {
     draft: &'a mut Draft,
     realm: usize,
@@ -218,8 +220,9 @@ struct Unit<'a> {
     variables: &'a mut Vec<(String, String)>,
     before: &'a mut Vec<String>,
     after: &'a mut Vec<String>,
-    starts: &'a mut Vec<String>,
+    starts: &'a mut Vec<Command>,
     group: &'a mut Option<String>,
+    burst: &'a mut Option<u32>,
 }
 
 impl Unit<'_> {
@@ -264,8 +267,11 @@ impl Unit<'_> {
     fn start_limit(&mut self, key: &str, value: &str) -> Option<()> {
         if ["0", "infinity"].contains(&value) {
             self.draft.dropped(self.place, "restarts have a budget here: raise restart.burst, up to 1000");
+            if key != "StartLimitBurst" && value == "0" {
+                self.draft.is_said(self.realm, "restart.window");
+            }
         } else if key == "StartLimitBurst" {
-            self.set("restart.burst", value.parse::<u32>().ok()?.min(1_000).to_string());
+            *self.burst = Some(value.parse().ok()?);
         } else {
             self.set("restart.window", duration(value)?);
         }
@@ -293,13 +299,12 @@ impl Unit<'_> {
         }
     }
 
-    /// A command without the signs in front of it, and with braces that are meant for a shell.
-    fn command(&mut self, line: &str) -> String {
+    /// A command without the signs in front of it.
+    fn command(&mut self, line: &str) -> Command {
         let bare = line.trim_start_matches(SIGNS);
-        let signs = &line[..line.len() - bare.len()];
+        let signs = signs(line);
         for (sign, what) in [
             ('@', "`@`: the program gets its own name as the first argument"),
-            (':', "`:`: write `$` in single quotes where it is meant as it stands"),
             ('+', "`+`: it runs as `user`, without more rights"),
             ('!', "`!`: it runs as `user`, without more rights"),
             ('|', "`|`: no login shell runs it"),
@@ -309,21 +314,14 @@ impl Unit<'_> {
             }
         }
         // With `@`, the second word is the name that the program is given for itself.
-        match bare.split_once(char::is_whitespace) {
+        let line = match bare.split_once(char::is_whitespace) {
             Some((program, rest)) if signs.contains('@') => {
                 let rest = rest.trim_start().split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
                 format!("{program} {}", rest.trim_start()).trim_end().to_owned()
             }
             _ => bare.trim().to_owned(),
-        }
-    }
-
-    /// A command of a hook, with a shell where it has variables, or where its failure does not count.
-    fn hook(&mut self, line: &str) -> String {
-        let signs = &line[..line.len() - line.trim_start_matches(SIGNS).len()];
-        let bare = self.command(line);
-        let line = if signs.contains('-') { format!("{bare} || true") } else { bare };
-        if needs_a_shell(&line) { format!("sh -c '{}'", line.replace('\'', "'\\''")) } else { line }
+        };
+        Command::new(&line, !signs.contains(':'))
     }
 
     fn of_service(&mut self, key: &str, value: &str) -> Option<()> {
@@ -332,25 +330,25 @@ impl Unit<'_> {
                 if value.starts_with('-') {
                     self.draft.approximated(self.place, "`-`: here a failure of it counts");
                 }
-                let line = self.command(value);
-                self.starts.push(line);
+                let command = self.command(value);
+                self.starts.push(command);
             }
             "ExecStartPre" | "ExecStartPost" => {
-                let line = literal(&self.hook(value));
+                let ignored = signs(value).contains('-');
+                let line = self.command(value).hook(ignored);
                 let list = if key == "ExecStartPre" { &mut *self.before } else { &mut *self.after };
                 list.push(line);
                 self.draft.understood();
             }
             "ExecStop" => {
-                let line = self.command(value);
-                if let Some(signal) = signal_of(&line) {
+                let command = self.command(value);
+                let line = value.trim_start_matches(SIGNS);
+                if let Some(signal) = signal_of(line) {
                     self.set("stop.signal", text(&signal));
                 } else if line.contains("$MAINPID") || line.contains("${MAINPID}") {
                     self.draft.dropped(self.place, "stop.command is given no pid: write one that needs none, or let stop.signal end it");
-                } else if needs_a_shell(&line) {
-                    self.set("stop.command", list(["sh", "-c", literal(&line).as_str()]));
                 } else {
-                    self.set("stop.command", text(&line));
+                    self.set("stop.command", command.value());
                 }
             }
             "ExecCondition" => self.draft.dropped(self.place, "heartbeatd skips no start: put it into start.before, where a failure counts"),
@@ -403,11 +401,17 @@ impl Unit<'_> {
                 self.draft.approximated(self.place, "the first restart comes at once, and then restart.backoff counts");
             }
             "RestartSec" => self.set("restart.backoff", duration(value)?),
+            "RestartMaxDelaySec" => self.set("restart.backoff_max", duration(value)?),
             "StartLimitBurst" | "StartLimitIntervalSec" | "StartLimitInterval" => self.start_limit(key, value)?,
             "SuccessExitStatus" => self.codes("restart.success_codes", value)?,
             "RestartPreventExitStatus" => self.codes("restart.never_codes", value)?,
             "TimeoutStartSec" | "TimeoutStopSec" | "TimeoutSec" if ["infinity", "0"].contains(&value) => {
                 self.draft.dropped(self.place, "every wait has an end here: write the longest into start.timeout or stop.timeout");
+                for (of_it, known) in [("TimeoutStopSec", "start.timeout"), ("TimeoutStartSec", "stop.timeout")] {
+                    if key != of_it {
+                        self.draft.is_said(self.realm, known);
+                    }
+                }
             }
             "TimeoutStartSec" => self.set("start.timeout", duration(value)?),
             "TimeoutStopSec" => self.set("stop.timeout", duration(value)?),
@@ -418,17 +422,23 @@ impl Unit<'_> {
             "KillSignal" => self.set("stop.signal", text(value.trim_start_matches("SIG"))),
             "KillMode" => match value {
                 "control-group" => self.set("stop.signal_to", "\"tree\""),
-                "mixed" => self.draft.understood(),
-                _ => self.draft.dropped(self.place, "a stop always ends the whole tree"),
+                "mixed" => self.set("stop.signal_to", "\"main\""),
+                _ => {
+                    self.draft.is_said(self.realm, "stop.signal_to");
+                    self.draft.dropped(self.place, "a stop always ends the whole tree");
+                }
             },
             "UMask" => self.set("umask", text(value)),
             "Nice" => self.set("limits.nice", value.parse::<i32>().ok()?.to_string()),
-            "OOMScoreAdjust" => self.set("limits.oom_score", value.parse::<i32>().ok()?.to_string()),
-            "LimitNOFILE" => self.set("limits.nofile", limit(value)?),
-            "LimitNPROC" => self.set("limits.nproc", limit(value)?),
+            "OOMScoreAdjust" => self.draft.oom_score(self.realm, value)?,
+            "LimitNOFILE" | "LimitNPROC" | "LimitCORE" | "LimitMEMLOCK" | "LimitFSIZE" => {
+                let name = key.trim_start_matches("Limit").to_ascii_lowercase();
+                self.draft.limit(self.realm, &name, hard(value))?;
+            }
             "MemoryMax" | "MemoryLimit" => self.set("limits.memory", if value == "infinity" { text("unlimited") } else { size(value)? }),
             "CPUQuota" => self.set("limits.cpu", text(value)),
-            "TasksMax" => self.set("limits.tasks", limit(value)?),
+            "TasksMax" if value == "infinity" => self.set("limits.tasks", text("unlimited")),
+            "TasksMax" => self.set("limits.tasks", value.parse::<u32>().ok().filter(|most| *most > 0)?.to_string()),
             "NoNewPrivileges" => self.set("no_new_privileges", matches!(value, "yes" | "true" | "1" | "on").to_string()),
             "StandardOutput" | "StandardError" if value.starts_with("journal") => self.set("log.to", "\"journal\""),
             "StandardOutput" | "StandardError" if value == "null" => self.set("log.to", "\"none\""),
@@ -459,7 +469,6 @@ impl Unit<'_> {
 }
 
 /// The hard limit of `soft:hard`.
-fn limit(value: &str) -> Option<String> {
-    let value = value.rsplit(':').next()?;
-    if value == "infinity" { Some(text("unlimited")) } else { Some(value.parse::<u64>().ok()?.to_string()) }
+fn hard(value: &str) -> &str {
+    value.rsplit(':').next().unwrap_or(value)
 }

@@ -91,7 +91,7 @@ fn a_compose_file_becomes_realms_and_nothing_is_lost_in_silence() {
             "run = [\"gunicorn\", \"shop.wsgi\", \"--bind\", \"0.0.0.0:8000\"]",
             "env = { COST = \"5\", LEVEL = \"info\" }",
             "needs = [\"db\", { realm = \"migrate\", until = \"done\" }]",
-            "health = { http = \"http://127.0.0.1:8000/\", interval = \"10s\", timeout = \"3s\", fail_after = 5, grace = \"1m30s\" }",
+            "health = { http = \"http://127.0.0.1:8000/\", status = \"200-399\", interval = \"10s\", timeout = \"3s\", fail_after = 5, grace = \"1m30s\" }",
             "stop.timeout = \"20s\"",
             "stop.signal = \"INT\"",
             "limits.cpu = \"150%\"",
@@ -261,6 +261,7 @@ fn a_supervisord_file_becomes_realms() {
             "restart.policy = \"on-failure\"",
             "start.settle = \"5s\"",
             "restart.burst = 3",
+            "restart.when_spent = \"fail\"",
             "restart.success_codes = [0, 2]",
             "stop.signal_to = \"tree\"",
             "log.max_size = \"50MiB\"",
@@ -497,7 +498,6 @@ fn words_and_times_of_pm2_keep_their_meaning() {
             "run = [\"node\", \"--max-old-space-size=200\", \"app.js\", \"--title\", \"hello world\", \"x\"]",
             "stop.timeout = \"5000ms\"",
             "restart.backoff = \"3000ms\"",
-            "start.timeout = \"8s\"",
             "stop.signal = \"TERM\"",
             "run = [\"npm\", \"run\", \"the job\"]",
             "run = \"./serve --port 80\"",
@@ -505,7 +505,10 @@ fn words_and_times_of_pm2_keep_their_meaning() {
     );
     said(
         &draft,
-        &["approximated job, plain: stop.timeout is 10 s, since the file does not say it (pm2: 1.6 s)"],
+        &[
+            "dropped      web.listen_timeout: pm2 kills nothing for it",
+            "approximated job, plain: stop.timeout is 10 s, since the file does not say it (pm2: 1.6 s)",
+        ],
     );
 }
 
@@ -534,7 +537,11 @@ fn the_variables_beside_a_procfile_are_those_of_its_processes() {
     );
     // heartbeatd sets PORT itself where the realm has one.
     let draft = of("PORT=8100\nDEBUG=1\n");
-    has(&draft, &["port = 8100", "env = { DEBUG = \"${DEBUG}\" }", "env_file = \".env\""]);
+    has(
+        &draft,
+        &["port = 8100", "port = 8200", "health = { process = true }", "env = { DEBUG = \"${DEBUG}\" }"],
+    );
+    assert!(!draft.toml().contains("env_file"), "PORT in it would be in the way: {}", draft.toml());
     said(&of("no line\n"), &["dropped      .env: it has a line that is not NAME=value"]);
 }
 
@@ -564,12 +571,12 @@ fn the_rest_of_a_unit_keeps_its_meaning() {
             "run = \"/bin/app 'a  b' --x\"",
             "stop.signal = \"QUIT\"",
             "stop.timeout = \"1500ms\"",
-            "restart.burst = 3",
         ],
     );
     said(
         &draft,
         &[
+            "dropped      web: StartLimitBurst: StartLimitIntervalSec=0 turns it off",
             "approximated web: ExecStart: `-`: here a failure of it counts",
             "approximated web: ExecStart: `@`: the program gets its own name",
             "approximated web: PartOf: it is a need with while_down",
@@ -620,7 +627,7 @@ services:
             "dropped      dns.ports: a port of UDP takes no connection",
             "dropped      web.ports: a port of UDP takes no connection",
             "approximated web.ports: of a range the first port is the realm's",
-            "approximated web.restart: 5 restarts count within restart.window",
+            "approximated web.restart: 5 restarts within restart.window",
             "approximated web.environment.DATABASE_URL: the host db is a name inside of compose: write 127.0.0.1 in its place, with port 5433",
             "approximated web.environment.DB_HOST: the host db is a name inside of compose",
             "approximated web.command: the host cache is a name inside of compose: write 127.0.0.1 in its place, and publish its port",

@@ -1,6 +1,9 @@
 //! Variables of compose files as heartbeatd fills them in: both read their environment and `.env` beside the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use heartbeat_config::parse_env_file;
 
 use serde_json::Value;
 
@@ -9,6 +12,10 @@ use serde_json::Value;
 pub(crate) struct Variables {
     /// Names that heartbeatd fills in.
     pub(crate) names: BTreeSet<String>,
+    /// Names whose values are written, where ours takes no variable.
+    pub(crate) fixed: BTreeSet<String>,
+    /// The `.env` beside the file.
+    beside: BTreeMap<String, String>,
     /// Forms that heartbeatd does not have.
     pub(crate) unknown: Vec<String>,
 }
@@ -66,6 +73,14 @@ fn default(how: &str) -> Option<&str> {
 }
 
 impl Variables {
+    /// With those of the `.env` beside a file.
+    pub(crate) fn beside(file: &Path) -> Self {
+        let env = file.parent().filter(|dir| dir.is_absolute()).map(|dir| dir.join(".env"));
+        let text = env.and_then(|env| std::fs::read_to_string(env).ok()).unwrap_or_default();
+        let beside = parse_env_file(&text).unwrap_or_default().into_iter().collect();
+        Self { beside, ..Self::default() }
+    }
+
     /// A text with the variables that heartbeatd fills in.
     pub(crate) fn ours(&mut self, text: &str) -> String {
         let parts = parts(text);
@@ -98,12 +113,16 @@ impl Variables {
         out
     }
 
-    /// A text with the defaults of its variables, for a value that is a number here.
+    /// A text with the values or the defaults of its variables, for a value that is a number here.
     pub(crate) fn by_default(&mut self, text: &str) -> String {
         let of = |part: Part<'_>| match part {
             Part::Text(text) => text.to_owned(),
             Part::Dollar => "$".to_owned(),
-            Part::Variable(_, how) => default(how).unwrap_or_default().to_owned(),
+            Part::Variable(name, how) => {
+                self.fixed.insert(name.to_owned());
+                let value = self.beside.get(name).map(String::as_str).filter(|value| !value.is_empty());
+                value.or_else(|| default(how)).unwrap_or_default().to_owned()
+            }
         };
         parts(text).into_iter().map(of).collect()
     }
