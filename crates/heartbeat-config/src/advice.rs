@@ -187,6 +187,9 @@ impl<'a> Context<'a> {
                     let others = self.others_of_health(realm, "process", key);
                     format!("write health = {{ process = true, {key} = {text}{others} }}")
                 }
+                (None, _) if self.path.first().is_some_and(|first| first == "defaults") => {
+                    format!("`{key}` is a key of a probe: write {key} = {text} in the `health` of each realm")
+                }
                 (None, _) => format!("`{key}` is a key of a probe: give the realm a `health` first"),
             },
         }
@@ -259,7 +262,8 @@ impl<'a> Context<'a> {
     pub(crate) fn elsewhere(&self, name: &str, value: &Value) -> Option<String> {
         let find = |table: Table| keys::find(table, name);
         if self.table == Realm {
-            let found: Vec<&Key> = WITHIN_A_REALM.into_iter().filter_map(find).collect();
+            let mut found: Vec<&Key> = WITHIN_A_REALM.into_iter().filter_map(find).collect();
+            found.extend(in_one_word(name).filter(|_| found.is_empty()));
             let line = self.line(found.first()?, value);
             let tables: Vec<&str> = found.iter().map(|key| key.table.as_str()).collect();
             let several = (tables.len() > 1).then(|| format!("{} have it: {line}", tables.join(" and ")));
@@ -283,12 +287,27 @@ impl<'a> Context<'a> {
                 None => format!("`{name}` is a key of {heading}, not of {}", self.table.as_str()),
             });
         }
+        if self.table == Heartbeat && find(Fuse).is_none() {
+            let text = fitted(find(Realm)?, value)?;
+            return Some(format!(
+                "it is a key of realms: write {name} = {text} in [realm.NAME], or in [defaults] for all of them"
+            ));
+        }
         match (self.table, find(Heartbeat), find(Fuse)) {
             (Heartbeat, _, Some(key)) => Some(self.within(Fuse, name, &fitted(key, value)?)),
             (Fuse, Some(key), _) => Some(format!("write {name} = {} in [heartbeat]", fitted(key, value)?)),
             _ => None,
         }
     }
+}
+
+/// The key of a table within a realm that is meant by both names in one: `stop_timeout`, `restart_delay`.
+fn in_one_word(name: &str) -> Option<&'static Key> {
+    let word = folded(name);
+    WITHIN_A_REALM.into_iter().find_map(|table| {
+        let rest = word.strip_prefix(table.as_str())?;
+        keys::of(table).find(|key| folded(key.name) == rest || key.also.contains(&rest))
+    })
 }
 
 /// One measurement runs at a time: a long `timeout` comes with an `interval` of that length.

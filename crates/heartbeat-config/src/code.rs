@@ -162,6 +162,9 @@ codes! {
     /// The user who checks may not read a file, or not look into a directory, that heartbeatd itself needs, so it was not
     /// checked. Check as the user as whom heartbeatd runs.
     Unchecked = "310",
+    /// A command leaves heartbeatd no process to watch: its program makes a daemon of itself or works for another one, and
+    /// ends at once. heartbeatd takes that for a failure. The help says how it stays in the foreground.
+    NotInForeground = "311",
 }
 
 impl Code {

@@ -43,6 +43,7 @@ mod effective;
 mod endpoint;
 mod environment;
 mod files;
+mod foreground;
 mod health;
 mod heartbeat;
 mod host;

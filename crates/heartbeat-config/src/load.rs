@@ -19,6 +19,7 @@ use crate::document::{Document, Parsed, scalar, without_realms};
 use crate::effective::{self, Audience, EffectiveKey};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Silent};
+use crate::foreground;
 use crate::heartbeat::{self, socket_in};
 use crate::host;
 use crate::inherited::Inherited;
@@ -233,6 +234,7 @@ fn assemble(
     let maintenance = windows(&reader, &realms);
     if purpose == Purpose::Check {
         host::look(&reader, &realms);
+        foreground::look(&reader, &realms);
         host::look_for_receivers(&reader, &notify);
         own_files::look(&reader, &heartbeat, &notify);
     }

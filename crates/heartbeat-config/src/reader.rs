@@ -18,6 +18,7 @@ use crate::files::Files;
 use crate::interpolate::{Variables, interpolate};
 use crate::keys::{self, Table, reserved};
 use crate::others;
+use crate::translated::MAX_SHOWN_BYTES;
 use crate::units::{self, Refusal};
 use crate::words;
 
@@ -631,7 +632,7 @@ impl Reader<'_> {
     /// The words of a command; a message never shows what a variable was replaced by, which may be a secret.
     fn split(&self, entry: &Entry<'_>) -> Option<Result<Vec<String>, Vec<Refusal>>> {
         let text = self.text(entry)?;
-        let words = units::words(&text, only_in_a_shell(entry));
+        let words = units::words(&text, &only_in_a_shell(entry, &text));
         Some(if entry.value.as_str() == Some(&text) {
             words
         } else {
@@ -706,13 +707,17 @@ fn is_a_shell(program: &str) -> bool {
     ["sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "busybox", "env", "ssh"].contains(&name)
 }
 
-/// How a command reaches a shell, by where it stands.
-fn only_in_a_shell(entry: &Entry<'_>) -> &'static str {
-    if entry.path.last().is_some_and(|key| key == "run") {
-        "write shell = true beside it to have a shell read the line"
-    } else {
-        "write it as [\"sh\", \"-c\", \"...\"] to have a shell read the line"
-    }
+/// How a command reaches a shell, by where it stands: as a line that can be pasted, where it is short enough.
+fn only_in_a_shell(entry: &Entry<'_>, text: &str) -> String {
+    let line = if text.len() <= MAX_SHOWN_BYTES { text } else { "..." };
+    let key = name_of(&entry.path);
+    let written = match key.as_str() {
+        "run" => return "write shell = true beside it to have a shell read the line".to_owned(),
+        // A list is several commands there.
+        "before" | "after" => format!("{:?}", units::through_sh(line)),
+        _ => format!("{:?}", ["sh", "-c", line]),
+    };
+    format!("write it as {written} to have a shell read the line")
 }
 
 /// The realm is where the variables of all of its commands stand.

@@ -184,6 +184,9 @@ pub(crate) fn read(
     let restart = section.table(reader, "restart");
     let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
         let Some(entry) = section.get(key) else { return Vec::new() };
+        if one_command_in_words(reader, &entry, key) {
+            return Vec::new();
+        }
         reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
     };
     let pidfile = section
@@ -239,6 +242,17 @@ pub(crate) fn read(
         enabled: flag("enabled", true),
         host,
     }
+}
+
+/// Refuses a list of the words of one command where each element is a command: no program begins with `-`.
+fn one_command_in_words(reader: &Reader<'_>, entry: &Entry<'_>, key: &str) -> bool {
+    let Value::Array(_, items) = entry.value else { return false };
+    let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+    let Some(option) = words.iter().skip(1).find(|word| word.starts_with('-')) else { return false };
+    let message = format!("each element of `{key}` is a command of its own, and `{option}` is none");
+    let help = format!("write {key} = {:?}", units::joined(&words));
+    reader.value_problem(entry, Code::BadCommand, message, "the words of one command", &help);
+    true
 }
 
 /// What `run` says: words, or with `shell` one line for a shell.

@@ -37,7 +37,7 @@ pub(crate) fn folded(name: &str) -> String {
 }
 
 /// Longest value that is repeated in a help, in bytes.
-const MAX_SHOWN_BYTES: usize = 120;
+pub(crate) const MAX_SHOWN_BYTES: usize = 120;
 
 impl Form {
     /// The value as TOML; `None` where it cannot be translated.
@@ -171,7 +171,7 @@ fn one_string(value: &Value) -> Option<String> {
     let text = value.as_str().filter(|text| !text.trim().is_empty())?;
     match units::words(text, "") {
         Ok(_) => written(value),
-        Err(_) => (!text.contains('\'')).then(|| format!("{:?}", format!("sh -c '{text}'"))),
+        Err(_) => Some(format!("{:?}", units::through_sh(text))),
     }
 }
 
@@ -291,6 +291,10 @@ pub(crate) fn fitted(key: &Key, value: &Value) -> Option<String> {
                 }
                 _ => text().filter(|text| words.contains(text)).map(|text| format!("[{text:?}]")),
             },
+            // No shell reads it, so `~` would be the name of a directory.
+            Takes::Text("path") if text().is_some_and(|text| text.starts_with("~/")) => {
+                text().map(|text| quoted(&text.replacen('~', "/HOME", 1)))
+            }
             Takes::Text(_) => as_text(value).map(|text| quoted(&text)),
             Takes::Texts(_) => match value {
                 Value::Array(_, items) => {

@@ -251,6 +251,10 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
                     "remove the `&`: heartbeatd waits for no realm, and watches this one",
                 ));
             }
+            '&' if rest.starts_with('>') => {
+                refuse(Refusal::new(BOTH_OUTPUTS, WITHOUT_BOTH_OUTPUTS));
+                chars.next();
+            }
             '|' | '&' | ';' | '<' | '>' | '*' => {
                 let quote = format!("single quotes keep the `{c}` as it is");
                 refuse(needs_a_shell(&format!("`{c}`"), &quote));
@@ -281,8 +285,41 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
     if refusals.is_empty() { Ok(words) } else { Err(refusals) }
 }
 
+/// A line for a shell as a command of one string.
+pub(crate) fn through_sh(line: &str) -> String {
+    joined(&["sh", "-c", line])
+}
+
+/// Words as a command of one string.
+pub(crate) fn joined(of: &[&str]) -> String {
+    let quoted = of.iter().map(|word| {
+        if words(word, "").is_ok_and(|same| same == [*word]) {
+            return (*word).to_owned();
+        }
+        if !word.contains('\'') {
+            return format!("'{word}'");
+        }
+        let mut text = String::new();
+        for c in word.chars() {
+            if matches!(c, '"' | '\\' | '$' | '`') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        format!("\"{text}\"")
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
 /// Why a command does not end in `&`.
 pub(crate) const BACKGROUND: &str = "the `&` at the end puts the program into the background: the shell ends at once, and heartbeatd would see no more of it";
+
+/// Why a command has no `&>`.
+pub(crate) const BOTH_OUTPUTS: &str = "`&>` is of bash: sh takes its `&` for the one that puts a program into the background, and heartbeatd would see no more of it";
+
+/// What to write in place of `&>`.
+pub(crate) const WITHOUT_BOTH_OUTPUTS: &str =
+    "remove it: all that the program writes goes into its log; in a shell, `> FILE 2>&1` is the same";
 
 /// Whether a line ends in a single `&`.
 pub(crate) fn is_in_the_background(line: &str) -> bool {
@@ -346,6 +383,8 @@ mod tests {
             ("a && b", "`&`"),
             ("a &&", "`&`"),
             ("a b &", "`&` at the end"),
+            ("a b &> /dev/null", "`&>` is of bash"),
+            ("a b &>>log", "`&>` is of bash"),
             ("a > b", "`>`"),
             ("a `b`", "a backquote"),
             ("a b:$PORT", "`$PORT`"),
@@ -365,6 +404,13 @@ mod tests {
             "write env = { A = \"1\" }, and the program alone as the command"
         );
         assert!(split("a | b").unwrap_err()[0].help.starts_with("write shell = true; single quotes"));
+    }
+
+    #[test]
+    fn a_line_for_a_shell_is_one_string() {
+        for line in ["mkdir -p x && true", "echo 'it''s' \"$HOME\" `date` \\n", ""] {
+            assert_eq!(words(&through_sh(line), "").unwrap(), ["sh", "-c", line], "{line}");
+        }
     }
 
     #[test]

@@ -109,9 +109,13 @@ pub(crate) const WORDS: &[(Table, &[&str], Ours)] = &[
         ],
         Say(OWN_LOG),
     ),
-    (Realm, &["memorymax", "memorylimit", "memlimit", "maxmemoryrestart"], Key(Limits, "memory")),
-    (Realm, &["cpus", "cpuquota"], Key(Limits, "cpu")),
-    (Realm, &["limitnofile", "ulimits", "minfds"], Key(Limits, "nofile")),
+    (
+        Realm,
+        &["memorymax", "memorylimit", "memlimit", "maxmemory", "maxmemoryrestart"],
+        Key(Limits, "memory"),
+    ),
+    (Realm, &["cpus", "cpuquota", "maxcpu"], Key(Limits, "cpu")),
+    (Realm, &["limitnofile", "ulimits", "minfds", "maxfds"], Key(Limits, "nofile")),
     (Realm, &["tasksmax", "pidslimit"], Key(Limits, "tasks")),
     (
         Realm,

@@ -659,9 +659,11 @@ fn measured_afresh(view: &View<'_>) -> String {
     format!("what it needs is back; measured afresh{}", waiting_probe(view))
 }
 
-/// `http: 500, 3 times in a row` for the probes that fail.
+/// `http: 500, 3 times in a row` for the probes that fail: those that have decided come first.
 fn failing_words(view: &View<'_>) -> String {
-    let failing = view.spec().probes.iter().zip(&view.realm().evidence.probes).filter_map(|(spec, probe)| {
+    let probes = view.spec().probes.iter().zip(&view.realm().evidence.probes);
+    let (decided, others): (Vec<_>, Vec<_>) = probes.partition(|(_, probe)| probe.fails());
+    let failing = decided.into_iter().chain(others).filter_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         if last.outcome.passed() != Some(false) {
             return None;

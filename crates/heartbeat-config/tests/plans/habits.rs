@@ -206,7 +206,74 @@ fn what_the_help_says_can_be_pasted() {
         "write shell = true beside it to have a shell read the line; single quotes keep the `&` as it is"
     );
     let hook = refused("[realm.a]\nrun = \"a\"\nstart = { before = \"rm -f *.pid\" }\n");
-    assert!(said(&hook)[0].2.starts_with("write it as [\"sh\", \"-c\", \"...\"]"), "{hook}");
+    assert!(said(&hook)[0].2.starts_with("write it as \"sh -c 'rm -f *.pid'\" to have"), "{hook}");
+}
+
+#[test]
+fn a_line_for_a_shell_is_shown_as_it_would_be_read() {
+    for (wrong, at) in [
+        ("[realm.a]\nrun = \"a\"\nstart.before = \"mkdir -p x && true\"\n", "\"mkdir -p x && true\""),
+        (
+            "[realm.a]\nrun = \"a\"\nstart.before = [\"b\", \"echo 'x' | tee \\\"y\\\"\"]\n",
+            "\"echo 'x' | tee \\\"y\\\"\"",
+        ),
+        ("[realm.a]\nrun = \"a\"\nstart.after = [\"rm -f *.pid\"]\n", "\"rm -f *.pid\""),
+        (
+            "[realm.a]\nrun = \"a\"\nstart.before = [\"sh\", \"-c\", \"a && b\"]\n",
+            "before = [\"sh\", \"-c\", \"a && b\"]",
+        ),
+        ("[realm.a]\nrun = \"a\"\nhealth = { exec = \"curl x || exit 1\" }\n", "\"curl x || exit 1\""),
+        ("[realm.a]\nrun = \"a\"\nstop.command = \"kill `cat x`\"\n", "\"kill `cat x`\""),
+    ] {
+        let report = refused(wrong);
+        let help = said(&report)[0].2.to_owned();
+        let line = help.trim_start_matches("write ").trim_start_matches("it as ");
+        let line = line.split(" to have a shell").next().unwrap();
+        let right = wrong.replace(at, line);
+        assert_ne!(right, wrong, "{help}");
+        let loaded = load_str("heartbeat.toml", &right, &BTreeMap::new());
+        assert!(loaded.is_ok(), "{wrong}: {help}: {right}: {}", loaded.unwrap_err());
+    }
+}
+
+#[test]
+fn a_key_leads_to_the_table_it_belongs_in() {
+    for (wrong, expected) in [
+        ("[realm.a]\nrun = \"x\"\nstop_timeout = 30\n", "write stop.timeout = \"30s\""),
+        ("[realm.a]\nrun = \"x\"\nlog_keep = 3\n", "write log.keep = 3"),
+        ("[realm.a]\nrun = \"x\"\nstart-before = \"y\"\n", "write start.before = \"y\""),
+        ("[realm.a]\nrun = \"x\"\nport = 26100\nmax_memory = \"300M\"\n", "write limits.memory = \"300MiB\""),
+        ("[realm.a]\nrun = \"x\"\nworking_directory = \"~/app\"\n", "write dir = \"/HOME/app\""),
+        (
+            "[heartbeat]\nuser = \"nobody\"\n[realm.a]\nrun = \"x\"\n",
+            "it is a key of realms: write user = \"nobody\" in [realm.NAME], or in [defaults] for all of them",
+        ),
+        (
+            "[defaults]\ninterval = \"10s\"\n[realm.a]\nrun = \"x\"\n",
+            "`interval` is a key of a probe: write interval = \"10s\" in the `health` of each realm",
+        ),
+    ] {
+        let report = refused(wrong);
+        assert_eq!(said(&report)[0].2, expected, "{wrong}");
+    }
+}
+
+#[test]
+fn a_check_warns_of_a_service_that_leaves_the_foreground() {
+    let text = "[realm.detached]\nrun = \"docker run -d redis\"\n[realm.terminal]\nshell = true\nrun = \"nohup ./x.sh &> /dev/null\"\n[realm.once]\noneshot = true\nrun = \"docker run -d redis\"\n[realm.filed]\nrun = \"gunicorn -D app\"\npidfile = \"/run/app.pid\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("heartbeat.toml"), text).unwrap();
+    let sources = Sources {
+        file: None,
+        env: BTreeMap::new(),
+        bytes: Vec::new(),
+        overrides: Vec::new(),
+        cwd: dir.path().to_owned(),
+    };
+    let warnings = check(&sources).unwrap_or_else(|report| panic!("{report}")).warnings;
+    let found: Vec<usize> =
+        warnings.iter().filter(|one| one.code.as_str() == "HB311").map(|one| one.line).collect();
+    assert_eq!(found, [2, 5], "{warnings}");
 }
 
 #[test]

@@ -62,6 +62,19 @@ fn a_failing_live_probe_restarts() {
 }
 
 #[test]
+fn the_probe_that_has_decided_is_named_first() {
+    let mut spec = two(Role::Ready);
+    spec.probes[1].info.thresholds = Thresholds::new(1, 1, None).expect("good thresholds");
+    let mut d = Drive::stable(vec![spec]);
+    while d.word(A) == Status::Up {
+        d.answer_probes(A, [FAIL, FAIL]);
+        d.wait(Duration::from_millis(100));
+    }
+    let message = d.message(A);
+    assert!(message.starts_with("second: ") && message.contains("; http: "), "{message}");
+}
+
+#[test]
 fn health_that_was_interrupted_does_not_reset_the_delay() {
     let grown = || {
         let mut spec = two(Role::Ready);
