@@ -114,7 +114,8 @@ fn what_cannot_be_written_is_told_everywhere_and_the_command_is_carried_out() {
     std::fs::remove_dir(&obstacle).unwrap();
     let resolved = about_heartbeatd("resolved");
     assert_eq!(resolved["id"], opened["id"]);
-    assert_eq!(eco.cli(&["why", "heartbeatd"]).status.code(), Some(0));
+    // The core and the list of problems each wait until the disk has worked for a while.
+    until("it to be well", || eco.cli(&["why", "heartbeatd"]).status.code() == Some(0));
     // What could not be written was written by then.
     eco.kill_daemon();
     eco.start_again();

@@ -28,6 +28,7 @@ fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
         "[realm.late]\nrun = [\"sh\", \"-c\", \"test -e ready && exec sleep 86381; exit 3\"]\nrestart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
     );
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    until("it to answer", || eco.cli(&["status", "late"]).status.code() != Some(5));
     until("an incident", || !of(&eco, "late").is_empty());
     let id = of(&eco, "late")[0]["id"].as_str().unwrap().to_owned();
     let end = &id[id.len() - 8..];
@@ -144,6 +145,7 @@ fn a_month_has_its_page_and_an_objective_its_budget() {
          restart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
     );
     until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    until("it to answer", || eco.cli(&["status", "late"]).status.code() != Some(5));
     until("an incident", || !of(&eco, "late").is_empty());
     let shown = |arguments: &[&str]| String::from_utf8(eco.cli(arguments).stdout).unwrap();
     until("the objective", || shown(&["slo"]).contains("minutes are left"));
@@ -195,6 +197,7 @@ fn an_incident_goes_into_one_file_without_any_secret() {
     std::fs::write(&file, text.replace(&late(""), &late("title = \"changed\"\n"))).unwrap();
     let reloaded = eco.cli(&["reload"]);
     assert_eq!(reloaded.status.code(), Some(0), "{}", told(&reloaded));
+    until("it to answer", || eco.cli(&["status", "late"]).status.code() != Some(5));
     until("an incident", || !of(&eco, "late").is_empty());
     let id = of(&eco, "late")[0]["id"].as_str().unwrap().to_owned();
     let path = dir.path().join("late.tar.gz");
@@ -240,6 +243,7 @@ fn the_processes_of_a_realm_that_hangs_are_those_before_anything_was_done() {
         "[realm.late]\nrun = \"sleep 86376\"\nhealth = \"http://127.0.0.1:{port}/\"\n\
          start.timeout = \"2s\"\nstop.signal = \"KILL\"\nrestart = {{ backoff = \"60s\" }}\n"
     ));
+    until("it to answer", || eco.cli(&["status", "late"]).status.code() != Some(5));
     until("an incident", || !of(&eco, "late").is_empty());
     let id = of(&eco, "late")[0]["id"].as_str().unwrap().to_owned();
     until("what it did", || told(&eco.cli(&["incidents", &id])).contains(" sleep (child of "));
