@@ -59,7 +59,7 @@ impl Supervisor {
         match self.incidents.rooted_in(None, Some(Reason::StormFuse)) {
             Some(at) => affected.into_iter().for_each(|ix| self.join(now, at, ix)),
             None => {
-                let outage = Outage { reason: Reason::StormFuse, message, since: now };
+                let outage = Outage { reason: Reason::StormFuse, message, since: now, outlived: false };
                 self.open_incident((None, None), outage, affected);
             }
         }
@@ -118,7 +118,7 @@ impl Supervisor {
                 let words = words::stale_words(self.plan.realm(*first), &self.realms[first.index()].evidence);
                 let words = if words.is_empty() { words } else { format!(": {words}") };
                 let message = format!("no conclusive measurement of {name}{more} for too long{words}");
-                let outage = Outage { reason: Reason::Stale, message, since: now };
+                let outage = Outage { reason: Reason::Stale, message, since: now, outlived: false };
                 self.open_incident((None, None), outage, Vec::new());
             }
             (Some(at), None) => self.resolve(now, at, "measured again".to_string()),

@@ -16,10 +16,10 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 let reason = command.reason.clone().unwrap_or_else(|| "paused by an operator".into());
                 let pause = Pause { reason, until: command.duration.map(|duration| now + duration) };
                 supervisor.step(now, step.realm, |realm, ctx| {
-                    let lasts = |kept: &Pause| {
+                    let suffices = |kept: &Pause| {
                         kept.until.is_none_or(|end| pause.until.is_some_and(|until| until <= end))
                     };
-                    if !command.extends_only || !realm.wish.pause.as_ref().is_some_and(lasts) {
+                    if !command.extends_only || !realm.wish.pause.as_ref().is_some_and(suffices) {
                         realm.begin_pause(ctx, pause);
                     }
                 });

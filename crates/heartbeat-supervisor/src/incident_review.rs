@@ -124,7 +124,7 @@ impl Supervisor {
     ) -> IncidentNo {
         self.incidents.last += 1;
         let no = IncidentNo(self.incidents.last);
-        let Outage { reason, message, since } = outage;
+        let Outage { reason, message, since, .. } = outage;
         let critical = root.is_none_or(|ix| self.plan.realm(ix).critical);
         let incident = Arc::new(Incident {
             no,
@@ -291,7 +291,8 @@ impl Supervisor {
         };
         let failed = realm.shown.status == Status::Failed && !self.incidents.open[at].failed;
         let known = &self.incidents.open[at];
-        if !failed && (outage.reason == known.reason || outage.message == known.message) {
+        let known_already = outage.reason == known.reason || outage.message == known.message;
+        if !failed && (known_already || outage.outlived) {
             return;
         }
         self.tell_opened(now, Some(at));

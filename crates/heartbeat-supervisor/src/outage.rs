@@ -27,19 +27,31 @@ pub(crate) struct Outage {
     pub(crate) message: String,
     /// When it was detected.
     pub(crate) since: Instant,
+    /// The cause of an open restart is not the newest one: an open incident keeps the one that it has.
+    pub(crate) outlived: bool,
 }
 
 pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
     let realm = &supervisor.realms[ix.index()];
     // Neither a stop nor a pause hides a process that no signal ends.
     if matches!(realm.state, State::Stuck { .. }) {
-        return Some(Outage { reason: Reason::Stuck, message: words_of(supervisor, ix, now), since: now });
+        return Some(Outage {
+            reason: Reason::Stuck,
+            message: words_of(supervisor, ix, now),
+            since: now,
+            outlived: false,
+        });
     }
     if realm.wish.pause.is_some() {
         return None;
     }
     if let State::Unverified { what, .. } = &realm.state {
-        return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
+        return Some(Outage {
+            reason: Reason::Unverifiable,
+            message: what.clone(),
+            since: now,
+            outlived: false,
+        });
     }
     if realm.wish.desired == Desired::Down || !supervisor.blamed_suspects(ix).is_empty() {
         return None;
@@ -47,13 +59,18 @@ pub(crate) fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Opti
     if supervisor.suspected_by(ix).next().is_some() {
         let message =
             format!("degraded: {}", words::remark_words(supervisor.plan.realm(ix), &realm.evidence));
-        return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
+        return Some(Outage { reason: Reason::SuspectNeed, message, since: now, outlived: false });
     }
     // What it is now says more than that it has ended. A need that an operator stops or restarts has no incident that
     // the crash could be a part of.
     own_outage(supervisor, ix, now).or_else(|| {
         let crash = realm.shown.crash.as_ref().filter(|_| !is_at_fault(supervisor, ix))?;
-        Some(Outage { reason: crash.reason, message: crash.message.clone(), since: crash.at })
+        Some(Outage {
+            reason: crash.reason,
+            message: crash.message.clone(),
+            since: crash.at,
+            outlived: false,
+        })
     })
 }
 
@@ -65,13 +82,15 @@ fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outa
     let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
     match realm.shown.status {
         Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
-        Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
+        Status::Failed => {
+            Some(Outage { reason: given_up_for(realm), message: words(), since: detected, outlived: false })
+        }
         Status::Down => {
             let detail =
                 realm.evidence.unhealthy_cause.clone().or_else(|| suspicious_words(supervisor, ix))?;
             let port_conflict = realm.generation.port_conflict.clone();
             let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
-            Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
+            Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now, outlived: false })
         }
         _ => {
             let failed_start = realm.history.failed_start.as_ref();
@@ -80,6 +99,7 @@ fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outa
                     reason: Reason::StartFailed,
                     message: start.message.clone(),
                     since: detected,
+                    outlived: false,
                 });
             }
             let faulty = open.is_some_and(|record| record.cause.is_debited());
@@ -88,11 +108,16 @@ fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outa
             if let Some(cause) = ends_for {
                 // No restart follows: the realm will need a person once it has ended.
                 let message = realm.history.failure.clone().unwrap_or_default();
-                return Some(Outage { reason: why::cause_reason(cause), message, since: now });
+                return Some(Outage {
+                    reason: why::cause_reason(cause),
+                    message,
+                    since: now,
+                    outlived: false,
+                });
             }
             if !faulty && matches!(&realm.state, State::Starting(starting) if starting.is_overdue()) {
                 let message = format!("has not become ready; {}", words());
-                return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
+                return Some(Outage { reason: Reason::StartTimedOut, message, since: now, outlived: false });
             }
             // A restart that belongs to the incident of a need is no outage of its own.
             let record = open.filter(|record| realm.history.excused != Some(record.id))?;
@@ -101,12 +126,14 @@ fn own_outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outa
                     reason: Reason::WrongProcess,
                     message: port_conflict.clone(),
                     since: detected,
+                    outlived: false,
                 });
             }
             record.cause.is_debited().then(|| Outage {
                 reason: why::cause_reason(record.cause),
                 message: record.detail.clone(),
                 since: detected,
+                outlived: realm.history.outlived == Some(record.id),
             })
         }
     }

@@ -21,7 +21,10 @@ impl Supervisor {
     /// A part of heartbeatd has a problem (`Some`), or works (again).
     pub(crate) fn own_problem(&mut self, now: Instant, kind: OwnProblemKind, message: Option<String>) {
         match message {
-            Some(message) => self.own_problems.broken(now, kind, message),
+            Some(message) => {
+                self.own_problems.broken(now, kind, message);
+                self.rename_own(now, kind);
+            }
             None => self.own_problems.works(now, kind),
         }
     }
@@ -38,16 +41,13 @@ impl Supervisor {
         }
     }
 
-    /// The problem has lasted: it opens an incident, or is another sign of the one that is open.
+    /// The problem has lasted: it opens an incident, or is another sign of the one that is open, which is no news.
     fn tell_own(&mut self, now: Instant, kind: OwnProblemKind, mut known: Known) {
         let message = known.message.clone();
         let no = match self.own_problems.same_cause(kind, &known) {
-            Some(no) => {
-                self.update_own(now, no, None, format!("also: {message}"));
-                no
-            }
+            Some(no) => no,
             None => {
-                let outage = Outage { reason: Reason::OwnProblem, message, since: now };
+                let outage = Outage { reason: Reason::OwnProblem, message, since: now, outlived: false };
                 self.open_incident((None, Some(kind)), outage, Vec::new())
             }
         };
@@ -55,30 +55,49 @@ impl Supervisor {
         self.own_problems.known.insert(kind, known);
     }
 
+    /// The incident has the words of a problem that lasts. Receivers hear of it if the words are others.
     fn update_own(
         &mut self,
         now: Instant,
         no: IncidentNo,
-        problem: Option<(OwnProblemKind, String)>,
+        (kind, message): (OwnProblemKind, String),
         note: String,
     ) {
         let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) else { return };
-        if let Some((kind, message)) = problem {
-            let incident = Arc::make_mut(&mut self.incidents.open[at]);
-            (incident.problem, incident.message) = (Some(kind), message);
+        let incident = Arc::make_mut(&mut self.incidents.open[at]);
+        incident.problem = Some(kind);
+        if incident.message != message {
+            incident.message = message;
+            let incident = Arc::clone(&self.incidents.open[at]);
+            self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
         }
-        let incident = Arc::clone(&self.incidents.open[at]);
-        self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
     }
 
-    /// A problem is over. The incident ends with the last of its problems; until then it has the words of another one.
+    /// A problem is over. The incident ends with the last of its problems; until then it has the words of one that
+    /// lasts.
     fn close_own(&mut self, now: Instant, no: IncidentNo, how: &str) {
-        if let Some((kind, left)) = self.own_problems.left_of(no) {
-            let message = left.message.clone();
-            let note = format!("{how}; still: {message}");
-            self.update_own(now, no, Some((kind, message)), note);
-        } else if let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) {
+        let Some(at) = self.incidents.open.iter().position(|incident| incident.no == no) else { return };
+        if self.own_problems.of(no).next().is_none() {
             self.resolve(now, at, how.to_string());
+            return;
+        }
+        let left = self.own_problems.of(no).find(|(_, known)| known.end().is_none());
+        if let Some((kind, message)) = left.map(|(kind, known)| (kind, known.message.clone())) {
+            let note = format!("{how}; still: {message}");
+            self.update_own(now, no, (kind, message), note);
+        }
+    }
+
+    /// A problem is back while the words of its incident are those of one that is over.
+    fn rename_own(&mut self, now: Instant, kind: OwnProblemKind) {
+        let Some(known) = self.own_problems.known.get(&kind) else { return };
+        let Some(no) = known.incident else { return };
+        let shown = self.incidents.open.iter().find(|incident| incident.no == no);
+        let shown = shown.and_then(|incident| incident.problem);
+        if !self.own_problems.of(no).any(|(of, _)| Some(of) == shown) {
+            let message = known.message.clone();
+            let note = format!("still: {message}");
+            self.update_own(now, no, (kind, message), note);
         }
     }
 
@@ -106,7 +125,7 @@ impl Supervisor {
                 let error = start.map(|start| start.message.as_str()).unwrap_or_default();
                 let name = &self.plan.realm(*first).name;
                 let message = format!("heartbeatd cannot start {name}{more}: {error}");
-                let outage = Outage { reason: Reason::OwnProblem, message, since: now };
+                let outage = Outage { reason: Reason::OwnProblem, message, since: now, outlived: false };
                 self.open_incident((None, Some(OwnProblemKind::Starts)), outage, Vec::new());
             }
             (Some(at), None) => self.resolve(now, at, "realms can be started again".to_string()),

@@ -113,10 +113,10 @@ impl OwnProblems {
         self.known.iter().filter(is_sign).find_map(|(_, known)| known.incident)
     }
 
-    /// Another problem of the same incident.
-    pub(crate) fn left_of(&self, no: IncidentNo) -> Option<(OwnProblemKind, &Known)> {
-        let mut left = self.known.iter().filter(|(_, known)| known.incident == Some(no));
-        left.next().map(|(kind, known)| (*kind, known))
+    /// The problems of an incident.
+    pub(crate) fn of(&self, no: IncidentNo) -> impl Iterator<Item = (OwnProblemKind, &Known)> {
+        let of = self.known.iter().filter(move |(_, known)| known.incident == Some(no));
+        of.map(|(kind, known)| (*kind, known))
     }
 
     /// A problem whose incident opens, or that is over.

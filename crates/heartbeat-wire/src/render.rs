@@ -217,11 +217,14 @@ fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
         for suspect in &realm.suspects {
             blocks.entry(*suspect).or_default().push(realm.info.name.to_string());
         }
-        // A requested restart is no trouble.
+        // A requested restart is no trouble, until it fails: then an incident is open.
         let counted = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
         let own_fault = match realm.status {
             Status::Down | Status::Failed => true,
-            Status::Restarting => counted,
+            Status::Restarting if counted => true,
+            Status::Restarting | Status::Starting | Status::Unknown => {
+                snapshot.incident_of(realm.info.ix).is_some()
+            }
             _ => false,
         };
         if own_fault && realm.suspects.is_empty() {

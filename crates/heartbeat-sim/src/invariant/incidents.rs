@@ -299,3 +299,19 @@ pub(super) fn opened_names_who_is_affected(view: &View<'_>) -> Verdict {
     }
     Ok(())
 }
+
+/// An update of an incident is another root, cause, severity, or circle of affected realms than receivers know.
+pub(super) fn an_update_has_news(view: &View<'_>) -> Verdict {
+    let mut known: Vec<&Arc<Incident>> = view.before.incidents.iter().collect();
+    for event in view.events {
+        let EventKind::Incident { step, incident, .. } = &event.kind else { continue };
+        if let Some(at) = known.iter().position(|before| before.no == incident.no) {
+            let before = known.swap_remove(at);
+            fail(*step == IncidentStep::Updated && before == incident, || {
+                format!("incident {} is updated, and nothing of it has changed", incident.no)
+            })?;
+        }
+        known.push(incident);
+    }
+    Ok(())
+}

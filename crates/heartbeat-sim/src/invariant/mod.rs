@@ -79,6 +79,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("one_disk_is_one_incident", incidents::one_disk_is_one_incident),
     ("an_incident_ends_as_its_words_say", incidents::an_incident_ends_as_its_words_say),
     ("opened_names_who_is_affected", incidents::opened_names_who_is_affected),
+    ("an_update_has_news", incidents::an_update_has_news),
     ("desired_is_what_was_wanted", realms::desired_is_what_was_wanted),
     ("phases_agree_with_processes", realms::phases_agree_with_processes),
     ("nothing_is_up_before_its_daemon_is_known", realms::nothing_is_up_before_its_daemon_is_known),

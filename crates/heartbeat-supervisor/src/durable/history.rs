@@ -44,6 +44,10 @@ pub(crate) struct History {
     /// A restart of the realm that belongs to the incident of a need.
     #[serde(with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) excused: Option<RestartId>,
+    /// A restart of the realm that says nothing new: its start was held up by something newer than its own cause, or it
+    /// is the trial after a cooldown.
+    #[serde(with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
+    pub(crate) outlived: Option<RestartId>,
     /// The realm fails, and a need that refuses work is the suspect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) suspicion: Option<Suspicion>,
@@ -91,5 +95,11 @@ impl History {
         let (failure, message) = (error.failure, error.message.clone());
         self.failed_start = Some(FailedStart { failure, message, since, cooldowns });
         self.faulted = true;
+        self.outlive();
+    }
+
+    /// The cause of the open restart is not the newest one.
+    pub(crate) fn outlive(&mut self) {
+        self.outlived = self.open().map(|restart| restart.id);
     }
 }

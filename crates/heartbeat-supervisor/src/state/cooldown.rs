@@ -44,6 +44,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         _ => {
             realm.history.not_before = realm.history.gap_until;
             realm.open_uncounted(ctx, RestartCause::Exited, "one trial after the cooldown".into());
+            realm.history.outlive();
             waiting::enter(realm, ctx);
         }
     }

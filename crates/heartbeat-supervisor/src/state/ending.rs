@@ -103,6 +103,7 @@ fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
     realm.generation.port_conflict = Some(error.message.clone());
     realm.generation.untried = true;
     realm.open_uncounted(ctx, RestartCause::Exited, error.message.clone());
+    realm.history.outlive();
     if realm.wants_to_run() {
         realm.history.not_before = ctx.now + PORT_RECHECK;
         let until = realm.history.not_before;

@@ -104,6 +104,7 @@ pub(crate) fn try_again(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         let detail =
             realm.history.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
         realm.open_uncounted(ctx, RestartCause::Exited, detail);
+        realm.history.outlive();
     }
     waiting::enter(realm, ctx);
 }

@@ -285,3 +285,92 @@ fn a_host_that_has_nothing_left_for_a_start_is_a_problem_of_heartbeatd_after_30_
     d.started(A);
     assert_eq!(open(&mut d), Vec::<String>::new());
 }
+
+#[test]
+fn an_incident_keeps_the_missing_program_as_its_cause_while_the_realm_recovers() {
+    for given_up in [false, true] {
+        let mut d = after_a_crash();
+        wait_without_it(&mut d, secs(if given_up { 70 } else { 3 }));
+        assert_eq!(d.word(A) == Status::Failed, given_up);
+        let incident = d.sup.snapshot(d.now).incidents[0].clone();
+        assert_eq!(incident.reason, Reason::StartFailed);
+        d.take();
+        wait_for_check(&mut d);
+        answer(&mut d, None);
+        d.started(A);
+        let before = d.sup.snapshot(d.now).incidents[0].clone();
+        assert_eq!((before.reason, before.message.clone()), (incident.reason, incident.message.clone()));
+        // The next heartbeatd knows it, too.
+        d.killed(|_| Found::Alive { pid: 100, launching: false });
+        d.live(secs(120), |_| heartbeat_status::Outcome::Pass);
+        let steps: Vec<(IncidentStep, Reason)> = d
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Incident { step, incident, .. } => Some((*step, incident.reason)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(steps, [(IncidentStep::Resolved, Reason::StartFailed)], "given up: {given_up}");
+    }
+}
+
+fn wait_for_check(d: &mut Drive) {
+    while checks(d) == 0 {
+        d.wait(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_new_fault_after_the_program_is_back_is_an_update() {
+    let mut d = after_a_crash();
+    wait_without_it(&mut d, secs(3));
+    wait_for_check(&mut d);
+    answer(&mut d, None);
+    d.started(A);
+    d.take();
+    d.exit(A, Exit::code(7));
+    let incident = d.sup.snapshot(d.now).incidents[0].clone();
+    assert_eq!(incident.reason, Reason::Exited);
+    assert!(incident.message.contains("exit code 7"), "{}", incident.message);
+}
+
+#[test]
+fn a_requested_restart_whose_start_fails_is_a_root_of_trouble() {
+    let mut d = Drive::stable(vec![bare("a"), bare("b")]);
+    d.order(Action::Restart, A);
+    let run = d.run(A);
+    d.exit(A, Exit::signal(heartbeat_status::Signal::TERM));
+    assert_eq!(roots(&mut d), [String::new(); 0], "a requested restart is no trouble");
+    assert!(d.run(A) > run || !d.starts().is_empty());
+    fail(&mut d);
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
+    assert_eq!(roots(&mut d), ["a"]);
+}
+
+/// What readers get as the roots of trouble.
+fn roots(d: &mut Drive) -> Vec<String> {
+    let about = heartbeat_wire::About {
+        instance: "k3v9".to_string(),
+        name: "shop".to_string(),
+        version: "0.1.0".to_string(),
+        started_at: heartbeat_status::Instant::ZERO,
+        health: heartbeat_status::Health::Healthy,
+        notes: Vec::new(),
+        lag: heartbeat_wire::LagEntry::default(),
+        config_revision: 1,
+        config_problem: None,
+        anchor: heartbeat_status::WallAnchor {
+            instant: d.now,
+            wall: heartbeat_status::WallTime::from_millis(0),
+        },
+        public: false,
+        incident_ids: Vec::new(),
+        figures: Default::default(),
+        objectives: Default::default(),
+        usage: Default::default(),
+    };
+    let snapshot = d.sup.snapshot(d.now);
+    let document = heartbeat_wire::StatusDocument::render(&snapshot, &about, d.now);
+    document.roots.into_iter().map(|root| root.realm).collect()
+}
