@@ -341,7 +341,7 @@ fn a_requested_restart_whose_start_fails_is_a_root_of_trouble() {
     d.order(Action::Restart, A);
     let run = d.run(A);
     d.exit(A, Exit::signal(heartbeat_status::Signal::TERM));
-    assert_eq!(roots(&mut d), [String::new(); 0], "a requested restart is no trouble");
+    assert_eq!(roots(&mut d), Vec::<String>::new(), "a requested restart is no trouble");
     assert!(d.run(A) > run || !d.starts().is_empty());
     fail(&mut d);
     assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
