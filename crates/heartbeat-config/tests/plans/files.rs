@@ -187,7 +187,7 @@ fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
         format!("{}[heartbeat]\nsocket = \"run/x\"\n{}", realm("a"), realm("b")),
         format!("heartbeat.socket = \"run/x\"\n{}", realm("a")),
         format!("heartbeat = {{ socket = \"run/x\" }}\n{}needs = [\n[\"b\"]\n]\n", realm("a")),
-        format!("[realm.z]\nrun = \"\"\"\n[realm.b]\n\"\"\"\n[heartbeat]\nsocket = \"run/x\"\n"),
+        "[realm.z]\nrun = \"\"\"\n[realm.b]\n\"\"\"\n[heartbeat]\nsocket = \"run/x\"\n".to_owned(),
         "[realm.z]\nrun = 'a'\n  [ heartbeat ]\nsocket = \"run/x\"\n[[realm.list]]\n".to_owned(),
     ] {
         fs::write(dir.path().join("heartbeat.toml"), &around).unwrap();
