@@ -263,7 +263,7 @@ impl Unit<'_> {
         Some(())
     }
 
-    /// How often it may be restarted; older units say so in [Service].
+    /// How often it may be restarted; older units say so in `[Service]`.
     fn start_limit(&mut self, key: &str, value: &str) -> Option<()> {
         if ["0", "infinity"].contains(&value) {
             self.draft.dropped(self.place, "restarts have a budget here: raise restart.burst, up to 1000");
