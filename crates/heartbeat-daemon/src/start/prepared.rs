@@ -27,6 +27,7 @@ use crate::running::systemd::Manager;
 use crate::start::recovery::Recovery;
 use crate::storage::databases::Databases;
 use crate::storage::directories::{Directories, records_dir};
+use crate::storage::files;
 use crate::storage::lock::{RECORDS_LOCK, STATE_LOCK, StateLock};
 use crate::storage::state_id::{self, StateId};
 
@@ -111,6 +112,7 @@ impl Prepared {
             StateLock::take(&heartbeat.state_dir, STATE_LOCK, &mut handover)?,
             StateLock::take(&records, RECORDS_LOCK, &mut handover)?,
         ];
+        note_state_dir(heartbeat, &records);
         let StateId { id: instance_tag, lost: lost_id, .. } = state_id::of(&heartbeat.state_dir)?;
         let groups = control_groups(heartbeat, &instance_tag);
         let inbox = Arc::new(Inbox::default());
@@ -184,14 +186,34 @@ pub(crate) fn tls(heartbeat: &Heartbeat) -> Result<Option<TlsServer>, TlsOptions
     files.map(|files| own_files::tls(heartbeat, files)).transpose()
 }
 
-/// What to tell when an earlier heartbeatd has run here, and its history is gone.
+/// The file beside adoption records that names the state directory of the heartbeatd that ran last, and its first words.
+const STATE_DIR_FILE: &str = "state.dir";
+const STATE_DIR_MAGIC: &str = "heartbeat-state-dir/1";
+
+/// What to tell when an earlier heartbeatd has run with this state directory, and its history is gone. A state directory
+/// that is new has lost nothing, whatever has run with the same runtime directory before.
 fn lost_history(heartbeat: &Heartbeat, records: &Path) -> Option<String> {
     let path = heartbeat.state_dir.join("history.db");
-    let has_run = records.join(RECORDS_LOCK).exists() || heartbeat.state_dir.join(STATE_LOCK).exists();
+    let was_last = || {
+        let last = files::look(&records.join(STATE_DIR_FILE), STATE_DIR_MAGIC).ok().flatten();
+        last.is_some_and(|last| last.trim_end() == state_dir_line(heartbeat).trim_end())
+    };
+    let has_run = heartbeat.state_dir.join(STATE_LOCK).exists() || was_last();
     (has_run && !path.exists()).then(|| {
         let (path, now) = (path.display(), clock::wall());
         format!("{path} is gone, although heartbeatd has run here before: history begins anew at {now}")
     })
+}
+
+/// Writes which state directory this heartbeatd has. On a disk that refuses it, a later one misses the loss of the whole
+/// directory, and nothing else.
+fn note_state_dir(heartbeat: &Heartbeat, records: &Path) {
+    let _ = files::write(&records.join(STATE_DIR_FILE), STATE_DIR_MAGIC, &state_dir_line(heartbeat), false);
+}
+
+fn state_dir_line(heartbeat: &Heartbeat) -> String {
+    let path = std::path::absolute(&heartbeat.state_dir).unwrap_or_else(|_| heartbeat.state_dir.clone());
+    format!("{}\n", path.display())
 }
 
 /// How far history reaches.
@@ -211,5 +233,38 @@ fn control_groups(heartbeat: &Heartbeat, instance_tag: &str) -> Option<PathBuf> 
             tracing::info!("realms have no control groups of their own: {why}");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn history_is_lost_where_heartbeatd_had_its_state_and_nowhere_else() {
+        let base = tempfile::tempdir().unwrap();
+        let (records, state) = (base.path().join("realms"), base.path().join("state"));
+        for dir in [&records, &state] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        let heartbeat = |name: &str| {
+            let mut heartbeat = sample::config("[realm.db]\nrun = \"sleep 9\"\n").heartbeat;
+            heartbeat.state_dir = base.path().join(name);
+            heartbeat
+        };
+        let is_lost = |name: &str| lost_history(&heartbeat(name), &records).is_some();
+        assert!(!is_lost("state"), "the first start");
+        note_state_dir(&heartbeat("state"), &records);
+        std::fs::write(records.join(RECORDS_LOCK), "").unwrap();
+        assert!(!is_lost("state2"), "a new state directory with the same runtime directory");
+        assert!(is_lost("state"), "the whole directory was emptied");
+        std::fs::write(state.join("history.db"), "").unwrap();
+        assert!(!is_lost("state"));
+        std::fs::remove_file(state.join("history.db")).unwrap();
+        std::fs::remove_file(records.join(STATE_DIR_FILE)).unwrap();
+        assert!(!is_lost("state"));
+        std::fs::write(state.join(STATE_LOCK), "").unwrap();
+        assert!(is_lost("state"), "the file alone was removed");
     }
 }
