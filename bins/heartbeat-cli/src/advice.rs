@@ -1,7 +1,7 @@
 //! What a person can type now: by the cause of the trouble, and by what heartbeatd says that a command would do.
 
 use heartbeat_client::Client;
-use heartbeat_status::{Phase, ProbeKind, Reason, StartFailure, Status};
+use heartbeat_status::{FailReason, Phase, ProbeKind, Reason, StartFailure, Status};
 use heartbeat_wire::{Action, ActionDocument, ActionRequest, ProbeEntry, RealmDocument, RealmEntry};
 
 use crate::act::planned;
@@ -171,6 +171,9 @@ impl Advice<'_> {
             )),
             Some(Reason::StartTimedOut) => {
                 self.own("logs", "what it did meanwhile");
+                if self.realm.port.is_some() && self.is_refused() {
+                    self.lines.push(format!("port = ... # in [realm.{name}], if it listens on another port: `why` says on which; then heartbeat-cli reload"));
+                }
                 self.lines.push(format!("start.timeout = \"...\" # in [realm.{name}], if it needs longer; then heartbeat-cli reload"));
             }
             Some(Reason::Stuck) => {
@@ -186,6 +189,16 @@ impl Advice<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Nothing listens where a probe connects to.
+    fn is_refused(&self) -> bool {
+        let refused = FailReason::Refused.to_string();
+        let reasons = |probe: &ProbeEntry| {
+            let last = probe.last.as_ref().and_then(|last| last.reason.clone());
+            [probe.reason.clone(), last].contains(&Some(refused.clone()))
+        };
+        self.realm.probes.iter().any(reasons)
     }
 
     fn of_failed_start(&mut self) {
@@ -288,6 +301,20 @@ mod tests {
             },
             None,
         )
+    }
+
+    #[test]
+    fn a_start_in_which_nothing_listens_on_the_port_leads_to_the_port() {
+        let advised = |refused: bool| {
+            let change = |realm: &mut RealmEntry| {
+                realm.status = Status::Failed.into();
+                realm.reason = Reason::StartTimedOut.into();
+                realm.port = Some(8001);
+                realm.probes[0].reason = refused.then(|| FailReason::Refused.to_string());
+            };
+            of(change, None).iter().any(|line| line.starts_with("port = ... # in [realm.api]"))
+        };
+        assert_eq!([advised(true), advised(false)], [true, false]);
     }
 
     #[test]

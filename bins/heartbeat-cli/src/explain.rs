@@ -182,10 +182,26 @@ const OF_THE_OUTPUT: &[(&str, &str)] = &[
         "budget",
         "The restarts because of a fault that a realm has within restart.window: restart.burst of them. Restarts that an operator asks for use none of it.",
     ),
+    (
+        "desired",
+        "What an operator has asked for: up or down; kept over restarts of heartbeatd and of the host.",
+    ),
     ("generation", "The number of a process of a realm: each start counts one up."),
     (
         "hold",
         "The stop of an operator, which no boot, reload or start of another realm undoes; `start` of the realm itself or --lift-holds ends it.",
+    ),
+    (
+        "incident",
+        "An outage that heartbeatd has confirmed: one for each root cause, with an id, what happened when, and what heartbeatd did.",
+    ),
+    (
+        "inconclusive",
+        "A measurement that says nothing about its target, since heartbeatd itself or its host was at fault; it moves no counter.",
+    ),
+    (
+        "phase",
+        "Of a realm: where its process is, from waiting over starting and running to stopped. Of a probe: the step in which it failed or how long each step took.",
     ),
     (
         "root",
@@ -194,6 +210,10 @@ const OF_THE_OUTPUT: &[(&str, &str)] = &[
     (
         "tier",
         "How deep a realm stands in the order of the start: one of tier 1 needs nothing, and every other one stands a tier above what it needs.",
+    ),
+    (
+        "trial",
+        "The one start after a cooldown: a realm that is well then gets its budget back, and one that fails waits longer.",
     ),
     (
         "verified",

@@ -72,7 +72,10 @@ fn up(realm: &RealmEntry) -> Step {
         return Step::Lost(format!("{} failed: {}", realm.name, realm.message));
     }
     if realm.desired.is(Desired::Down) {
-        return Step::Lost(format!("{} was stopped meanwhile", realm.name));
+        return Step::Lost(format!(
+            "{} was stopped meanwhile; the other realms of this command go on",
+            realm.name
+        ));
     }
     Step::reached(matches!(realm.status.known(), Some(Status::Up | Status::Degraded | Status::Done)))
 }
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(progress("failed", "up", "up"), Progress::Failed("db failed: words".to_owned()));
         assert_eq!(
             progress("stopped", "up", "down"),
-            Progress::Failed("db was stopped meanwhile".to_owned())
+            Progress::Failed("db was stopped meanwhile; the other realms of this command go on".to_owned())
         );
     }
 

@@ -84,8 +84,13 @@ fn unknown(name: &str, receivers: &[String]) -> ApiError {
     let suggestions = suggestions::nearest(name, receivers.iter().map(String::as_str));
     let way_out = match (suggestions.is_empty(), receivers) {
         (false, _) => suggestions::question(&suggestions),
-        (true, []) => " The configuration has no [notify.NAME].".to_owned(),
-        (true, receivers) => format!(" There are: {}.", receivers.join(", ")),
+        (true, []) => {
+            " The configuration in force has no [notify.NAME]; `heartbeat-cli reload` brings in a new one."
+                .to_owned()
+        }
+        (true, receivers) => {
+            format!(" There are: {}; `heartbeat-cli reload` brings in a new one.", receivers.join(", "))
+        }
     };
     let detail = format!("no receiver is called `{}`.{way_out}", sanitise_line(name));
     ApiError::new(StatusCode::NOT_FOUND, "no-such-receiver", detail).suggest(suggestions)

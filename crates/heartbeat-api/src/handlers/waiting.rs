@@ -184,7 +184,9 @@ fn lost(realm: &RealmStatus) -> Option<Step> {
         return Some(Step::Lost(format!("{name} failed: {}", realm.why.message)));
     }
     if realm.desired == Desired::Down {
-        return Some(Step::Lost(format!("{name} was stopped meanwhile")));
+        return Some(Step::Lost(format!(
+            "{name} was stopped meanwhile; the other realms of this command go on"
+        )));
     }
     None
 }

@@ -149,7 +149,13 @@ async fn incidents_are_listed_and_found() {
     let shown: NotifyTestDocument = test("ops", r#"{ "dry_run": true }"#).await.json();
     assert_eq!(shown.messages[0].delivered, None);
     assert!(test("osp", "").await.problem(404).detail.ends_with("Did you mean ops?"));
-    assert!(test("zzzzzz", "").await.problem(404).detail.ends_with("There are: ops."));
+    assert!(
+        test("zzzzzz", "")
+            .await
+            .problem(404)
+            .detail
+            .ends_with("There are: ops; `heartbeat-cli reload` brings in a new one.")
+    );
     test("ops", r#"{ "dry": true }"#).await.problem(400);
     let fake = Fake::shop();
     let listeners = Listeners::open(&fake);
