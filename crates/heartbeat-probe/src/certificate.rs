@@ -1,4 +1,4 @@
-//! What a certificate says of itself in the result of a measurement.
+//! The facts about a certificate in the result of a measurement: names, chain and days left.
 
 use heartbeat_status::{DegradedReason, Outcome, WallTime};
 

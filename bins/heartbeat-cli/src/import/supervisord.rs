@@ -74,7 +74,7 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     if found { Ok(()) } else { Err("it has no [program:NAME]".to_owned()) }
 }
 
-/// What supervisord says of itself: some of it is what its programs get.
+/// The settings of `[supervisord]`; its programs inherit some of them.
 fn about_itself(draft: &mut Draft, section: &Section) {
     let (inherited, others): (Vec<&str>, Vec<&str>) = section
         .settings
@@ -100,7 +100,7 @@ struct Process<'a> {
     here: Option<&'a str>,
     count: u32,
     number: u32,
-    /// What supervisord says of itself.
+    /// The settings of `[supervisord]`.
     own: Option<&'a Section>,
 }
 
