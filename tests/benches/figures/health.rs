@@ -22,8 +22,9 @@ fn with_daemon(bed: &Bed, fault: &str) -> Times {
     let port = free_port();
     let stamps = bed.path(&format!("{fault}.stamps"));
     let this = std::env::current_exe().unwrap();
+    // The circuit breaker would hold the thirteenth restart: it remembers those of the heartbeatd before.
     let realm = format!(
-        "[realm.site]\nrun = [\"{}\", \"serve\", \"{port}\", \"{stamps}\"]\nstop = {{ signal = \"KILL\" }}\nhealth = {{ http = \"http://127.0.0.1:{port}/api/health/\", interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1 }}\nrestart = {{ burst = 1000, reset_after = \"100ms\", verify_for = \"1ms\" }}\n",
+        "[heartbeat.fuse]\nrestarts = 1000\n\n[realm.site]\nrun = [\"{}\", \"serve\", \"{port}\", \"{stamps}\"]\nstop = {{ signal = \"KILL\" }}\nhealth = {{ http = \"http://127.0.0.1:{port}/api/health/\", interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1 }}\nrestart = {{ burst = 1000, reset_after = \"100ms\", verify_for = \"1ms\" }}\n",
         this.display()
     );
     let _daemon = bed.daemon(None, &realm);
