@@ -272,10 +272,7 @@ impl Work<'_> {
         let cut = size.saturating_sub(kept);
         index.lost.truncations += 1;
         index.lost.cut_bytes += cut;
-        let end = index.moved;
-        for (_, at) in &mut index.generations {
-            *at = (*at).min(end);
-        }
+        index.end_at(index.moved);
         self.held.moved = true;
         self.note(index);
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aside::numbered;
-use crate::index::LogIndex;
+use crate::index::{LogIndex, id};
 use crate::writers;
 
 /// How many files that were set aside are read at most.
@@ -36,6 +36,8 @@ pub(crate) struct Chain {
     pub(crate) index: LogIndex,
     /// The newest first: output that waits for its place in the live file, the live file, and backwards.
     files: Vec<Stretch>,
+    /// A run may have written more, which heartbeatd has not found yet: its file was moved or removed.
+    pub(crate) is_incomplete: bool,
 }
 
 impl Chain {
@@ -53,6 +55,7 @@ impl Chain {
             index.lost.removed_bytes += waiting.removed_bytes;
         }
         let live = std::fs::symlink_metadata(log);
+        let is_incomplete = waiting.is_empty() && index.is_elsewhere(live.as_ref().ok().map(id));
         match &live {
             Ok(meta) if !meta.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
             Ok(meta) => files.push(Stretch { source: Source::File(log.to_owned()), start, size: meta.len() }),
@@ -73,7 +76,7 @@ impl Chain {
         }
         match live {
             Err(error) if files.is_empty() => Err(error),
-            _ => Ok(Self { index, files }),
+            _ => Ok(Self { index, files, is_incomplete }),
         }
     }
 

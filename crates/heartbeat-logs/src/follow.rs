@@ -48,13 +48,15 @@ impl LogFollower {
     /// # Errors
     /// The log cannot be read, or is no ordinary file.
     pub fn look(&mut self) -> io::Result<LogBatch> {
+        let nothing = LogBatch { lines: Vec::new(), missed_bytes: 0, more: false, next: self.place };
         let chain = match Chain::open(&self.path) {
             Ok(chain) => chain,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(LogBatch { lines: Vec::new(), missed_bytes: 0, more: false, next: self.place });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
             Err(error) => return Err(error),
         };
+        if chain.is_incomplete && self.place.position > chain.end() {
+            return Ok(nothing);
+        }
         let mut missed_bytes = self.find_place(&chain);
         let mut behind = chain.end() - self.place.position;
         if behind > MAX_BEHIND_BYTES {

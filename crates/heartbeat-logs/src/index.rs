@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::aside::{beside, numbered};
@@ -20,6 +20,13 @@ const FIRST_POSITION: u64 = 1 << 48;
 /// How many bytes heartbeatd compares to tell whether one file begins as the other.
 const COMPARED_BYTES: usize = 4_096;
 const MAGIC: &str = "heartbeat-log 1";
+
+/// Device and inode: they identify a file, whatever its name is.
+pub(crate) type FileId = (u64, u64);
+
+pub(crate) fn id(meta: &std::fs::Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
 
 /// What is missing from a log although it should be there, counted since the log exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +63,16 @@ impl Lost {
     }
 }
 
+/// How far heartbeatd has copied output that lies outside the files of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copied {
+    source: FileId,
+    /// Where in `source` the part begins that is not copied.
+    from: u64,
+    /// Position of the log's end at that time. By as much as the log has grown since, more is copied.
+    end: u64,
+}
+
 /// An index that is locked as long as it lives.
 #[derive(Debug)]
 pub(crate) struct LogIndex {
@@ -73,6 +90,9 @@ pub(crate) struct LogIndex {
     pub(crate) pending_bytes: u64,
     /// Generations and where they begin, the oldest first.
     pub(crate) generations: Vec<(u64, u64)>,
+    /// The newest generation that was given a file, and that file.
+    given: Option<(u64, FileId)>,
+    copied: Option<Copied>,
 }
 
 impl LogIndex {
@@ -105,6 +125,12 @@ impl LogIndex {
         }
     }
 
+    /// The index as it was written last. Waits for no lock: a log that was moved may lie where others hold locks.
+    pub(crate) fn peek(log: &Path) -> Option<Self> {
+        let file = regular(OpenOptions::new().read(true), &beside(log, ".ledger")).ok()?;
+        Some(Self { file: None, ..Self::read(Some(file)).settled(log) })
+    }
+
     /// A damaged index says nothing: heartbeatd then does not know what it was about.
     fn read(file: Option<File>) -> Self {
         let mut bytes = vec![0; 2 * BODY_BYTES];
@@ -117,6 +143,8 @@ impl LogIndex {
             dropped_heads: 0,
             pending_bytes: 0,
             generations: Vec::new(),
+            given: None,
+            copied: None,
         };
         for line in unframe(MAGIC, &bytes[..count]).unwrap_or_default().lines() {
             let mut words = line.split_whitespace();
@@ -136,6 +164,10 @@ impl LogIndex {
                 (Some("heads"), [bytes]) => index.dropped_heads = *bytes,
                 (Some("pending"), [bytes]) => index.pending_bytes = *bytes,
                 (Some("run"), [run, at]) => index.generations.push((*run, *at)),
+                (Some("given"), [run, dev, ino]) => index.given = Some((*run, (*dev, *ino))),
+                (Some("copied"), [dev, ino, from, end]) => {
+                    index.copied = Some(Copied { source: (*dev, *ino), from: *from, end: *end });
+                }
                 _ => {}
             }
         }
@@ -173,6 +205,12 @@ impl LogIndex {
         for (run, at) in &self.generations {
             body.push_str(&format!("run {run} {at}\n"));
         }
+        if let Some((run, (dev, ino))) = self.given {
+            body.push_str(&format!("given {run} {dev} {ino}\n"));
+        }
+        if let Some(Copied { source: (dev, ino), from, end }) = self.copied {
+            body.push_str(&format!("copied {dev} {ino} {from} {end}\n"));
+        }
         file.write_all_at(frame(MAGIC, &format!("{body:<BODY_BYTES$}")).as_bytes(), 0)
     }
 
@@ -180,23 +218,69 @@ impl LogIndex {
     pub(crate) fn begin(&mut self, run: u64, size: u64) {
         let end = self.moved + size;
         // Another program may have cut the log.
-        for (_, at) in &mut self.generations {
-            *at = (*at).min(end);
-        }
+        self.end_at(end);
         self.generations.push((run, end));
         if self.generations.len() > MAX_GENERATIONS {
             self.generations.remove(0);
         }
+        // What is said of files is about the run before: an inode may come back.
+        (self.given, self.copied) = (None, None);
+    }
+
+    /// Notes which file the run that has just begun was given.
+    pub(crate) fn give(&mut self, run: u64, file: FileId) {
+        self.given = Some((run, file));
+    }
+
+    /// Whether the run was given that file, or heartbeatd copies from it.
+    pub(crate) fn knows(&self, run: u64, file: FileId) -> bool {
+        self.given == Some((run, file)) || self.copied.is_some_and(|copied| copied.source == file)
+    }
+
+    /// Notes that the bytes of `source` before `from` are copied, or stay where they are. The live file has `size` bytes.
+    pub(crate) fn note_copied(&mut self, source: FileId, from: u64, size: u64) {
+        self.copied = Some(Copied { source, from, end: self.moved + size });
+    }
+
+    /// Where in `source` the part begins that is not copied. The live file has `size` bytes.
+    pub(crate) fn copied_of(&self, source: FileId, size: u64) -> Option<u64> {
+        let copied = self.copied.filter(|copied| copied.source == source)?;
+        Some(copied.from + (self.moved + size).saturating_sub(copied.end))
+    }
+
+    /// The newest run writes to another file than the live one.
+    pub(crate) fn is_elsewhere(&self, live: Option<FileId>) -> bool {
+        self.copied.is_some() || self.given.is_some_and(|(_, file)| Some(file) != live)
+    }
+
+    /// The run writes to the live file again.
+    pub(crate) fn forget_copied(&mut self) {
+        self.copied = None;
+    }
+
+    /// Goes on with what another index says: that of the log before its directory was moved away.
+    pub(crate) fn continue_with(&mut self, other: Self) {
+        let file = self.file.take();
+        *self = Self { file, ..other };
     }
 
     /// Notes that another program has emptied the live file, which had `before` bytes and has `size` now.
     pub(crate) fn note_emptied(&mut self, before: u64, size: u64) {
         self.lost.emptied += 1;
         self.lost.cut_bytes += before;
-        let end = self.moved + size;
-        for (_, at) in &mut self.generations {
+        self.end_at(self.moved + size);
+    }
+
+    /// No position lies behind the end of the log.
+    pub(crate) fn end_at(&mut self, end: u64) {
+        for at in self.positions() {
             *at = (*at).min(end);
         }
+    }
+
+    fn positions(&mut self) -> impl Iterator<Item = &mut u64> {
+        let begins = self.generations.iter_mut().map(|(_, at)| at);
+        begins.chain(self.copied.as_mut().map(|copied| &mut copied.end))
     }
 
     /// Notes that the first bytes of the live file were dropped: the positions of all later bytes become lower.
@@ -204,7 +288,7 @@ impl LogIndex {
         self.lost.dropped_bytes += bytes;
         self.dropped_heads += bytes;
         let moved = self.moved;
-        for (_, at) in self.generations.iter_mut().filter(|(_, at)| *at > moved) {
+        for at in self.positions().filter(|at| **at > moved) {
             *at = at.saturating_sub(bytes).max(moved);
         }
     }

@@ -12,9 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::index::{LogIndex, Lost};
+use crate::index::{self, FileId, LogIndex, Lost};
 use crate::reopened::Reopened;
-use crate::writers::FileId;
 use crate::{KeeperError, KeptLog, writers};
 
 /// The time from look to look.
@@ -144,7 +143,7 @@ impl Watched {
         // Nothing is written through a link, so a link is no log.
         let named = std::fs::symlink_metadata(&self.log.path).ok().filter(std::fs::Metadata::is_file);
         self.bytes = named.as_ref().map_or(0, std::fs::Metadata::len);
-        let file = named.as_ref().map(writers::id);
+        let file = named.as_ref().map(index::id);
         let is_gone = self.file.is_some() && self.file != file;
         self.file = file;
         let (writer, taken_away) = writers::look(&self.log.path, file, before);

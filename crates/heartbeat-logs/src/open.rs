@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Owner;
 use crate::aside::beside;
-use crate::index::LogIndex;
+use crate::index::{LogIndex, id};
 
 /// Opens the log for appending, and gives it to the user of the program. `run` is the generation of a realm that begins
 /// here; a command belongs to the current one. Makes a directory again that another process has removed. The
@@ -31,7 +31,9 @@ fn open_in_place(path: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Res
     let index = LogIndex::lock(path);
     let log = append(path, owner)?;
     if let Ok(mut index) = index {
-        index.begin(run, log.metadata()?.len());
+        let meta = log.metadata()?;
+        index.begin(run, meta.len());
+        index.give(run, id(&meta));
         // On a full disk the index misses the generation.
         let _ = index.write();
     }

@@ -1,34 +1,17 @@
-//! Which run writes to which log, and the output that does not go to the log's file: it is in memory, since the
-//! launcher could not open the file, or in a file that another process has moved or removed.
+//! Which run writes to which log, and which output is not in the log's file.
 //!
 //! Readers see such output like the rest of the log, and the [`LogKeeper`](crate::LogKeeper) copies it to a file at the
 //! log's path as soon as it can. Descriptors belong to the whole process, and so does this table.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
+use std::fs::{File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, OFlags};
-
-use crate::index::LogIndex;
-use crate::{Owner, Target, journal, open};
-
-/// The name of a log's memory in `/proc/PID/fd`.
-const MEMORY_NAME: &str = "hb-log";
-/// heartbeatd keeps up to this many bytes of output that no file takes. It drops the oldest beyond that, and counts it.
-const MAX_WAITING_BYTES: u64 = 1024 * 1024;
-/// Read and written at a time, in bytes.
-const BLOCK_BYTES: u64 = 64 * 1024;
-/// journald has this long to take a block.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Device and inode: they identify a file, whatever its name is.
-pub(crate) type FileId = (u64, u64);
+use crate::index::{FileId, LogIndex, id};
+use crate::stray::{Stray, is_memory, open_again, size};
+use crate::{Owner, Target, open};
 
 static WRITERS: Mutex<BTreeMap<PathBuf, Writer>> = Mutex::new(BTreeMap::new());
 
@@ -54,24 +37,6 @@ struct Writer {
     copies: bool,
 }
 
-/// Output that the LogKeeper has to copy to its log.
-#[derive(Debug)]
-struct Stray {
-    source: Arc<File>,
-    /// Where in `source` the part begins that is not copied yet.
-    from: u64,
-    /// Dropped since the last copy, in bytes.
-    dropped_bytes: u64,
-    /// Bytes that were in the file when another process removed it, and are not in the index yet.
-    removed_bytes: u64,
-    run: u64,
-    /// Its generation is not in the index.
-    is_new: bool,
-    /// True: in memory. False: in a file of another name, or of none.
-    in_memory: bool,
-    journal: Option<UnixStream>,
-}
-
 /// Output that follows what is in the files of a log.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -91,58 +56,89 @@ pub(crate) struct WriterState {
     pub(crate) began_empty: bool,
 }
 
-/// Memory that takes the output of a program like a file that is opened for appending.
-pub fn memory() -> io::Result<File> {
-    let memory = rustix::fs::memfd_create(MEMORY_NAME, MemfdFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&memory, OFlags::APPEND)?;
-    Ok(File::from(memory))
-}
-
 /// Notes that a run of a realm, with the pid of its main process, begins to write, before its program is exec'd.
 /// `output` is a path in `/proc` to where its output goes. True: its output is in memory.
 pub fn begin(target: &Target, owner: Option<Owner>, run: (u64, u32), output: &Path) -> bool {
-    begin_if(target, owner, run, output, |_| true)
+    let in_memory = is_memory(output);
+    let file = std::fs::metadata(output).ok().filter(|meta| !in_memory && meta.is_file());
+    let stray = in_memory.then(|| Stray::in_memory(output, run.0)).flatten();
+    note(target, owner, run, file, stray);
+    in_memory
 }
 
 /// The same for a run that heartbeatd takes over. Output that the program has sent elsewhere is the program's own.
 pub fn take_over(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
-    let named = std::fs::metadata(target.place()).ok().map(|meta| id(&meta));
-    let is_log = |meta: &std::fs::Metadata| Some(id(meta)) == named || was_log(target, pid);
-    begin_if(target, owner, (run, pid), &output_of(pid), is_log)
+    let place = target.place();
+    let live = std::fs::symlink_metadata(&place).ok().filter(Metadata::is_file);
+    let mut index = LogIndex::peek(&place);
+    for output in outputs_of(pid) {
+        let in_memory = is_memory(&output);
+        let Some(meta) = std::fs::metadata(&output).ok().filter(|meta| in_memory || meta.is_file()) else {
+            continue;
+        };
+        if live.as_ref().is_some_and(|live| id(live) == id(&meta)) {
+            note(target, owner, (run, pid), Some(meta), None);
+            return false;
+        }
+        let link = std::fs::read_link(&output).unwrap_or_default();
+        let is_known = index.as_ref().is_some_and(|index| index.knows(run, id(&meta)));
+        if !in_memory && !is_known && !was_at(&place, &link) {
+            let Some(moved) = LogIndex::peek(&link).filter(|moved| moved.knows(run, id(&meta))) else {
+                continue;
+            };
+            if index.is_none() {
+                index = Some(continued(&place, moved));
+            }
+        }
+        let live_bytes = live.as_ref().map_or(0, Metadata::len);
+        let stray = Stray::taken_over(&output, run, index.as_ref(), live_bytes);
+        note(target, owner, (run, pid), None, stray);
+        return in_memory;
+    }
+    note(target, owner, (run, pid), None, None);
+    false
 }
 
-/// Whether the output of a process goes to what was that log: a file that was removed from its path, or lies beside it.
-fn was_log(target: &Target, pid: u32) -> bool {
-    let (place, Ok(link)) = (target.place(), std::fs::read_link(output_of(pid))) else { return false };
+/// Whether a process whose output goes to `link` wrote to the log: a file that was removed, or that lies beside it.
+fn was_at(place: &Path, link: &Path) -> bool {
     let removed = link.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(Path::new);
-    removed == Some(&place) || (removed.is_none() && link.parent() == place.parent())
+    removed == Some(place) || (removed.is_none() && link.parent() == place.parent())
 }
 
-fn begin_if(
+/// Begins an index at the log's path that goes on with that of the log whose directory was moved.
+fn continued(place: &Path, moved: LogIndex) -> LogIndex {
+    let fresh = open::make_directory(place).and_then(|()| LogIndex::lock(place));
+    match fresh {
+        Ok(mut index) => {
+            index.continue_with(moved);
+            // On a full disk readers begin anew.
+            let _ = index.write();
+            index
+        }
+        Err(_) => moved,
+    }
+}
+
+fn note(
     target: &Target,
     owner: Option<Owner>,
     (run, pid): (u64, u32),
-    output: &Path,
-    is_log: impl Fn(&std::fs::Metadata) -> bool,
-) -> bool {
+    file: Option<Metadata>,
+    now_stray: Option<Stray>,
+) {
     let place = target.place();
-    let in_memory = is_memory(output);
-    let file = std::fs::metadata(output).ok().filter(|meta| meta.is_file() && is_log(meta));
     let mut writers = writers();
     let (mut stray, copies) =
         writers.remove(&place).map(|before| (before.stray, before.copies)).unwrap_or_default();
     // Of the runs before, the newest is enough: the LogKeeper would have copied their output if it could.
     stray.drain(..stray.len().saturating_sub(1));
-    if in_memory && let Ok(source) = open_again(output) {
-        stray.push(Stray::new(Arc::new(source), 0, run, in_memory));
-    }
-    let file = file.filter(|_| !in_memory).map(|meta| (id(&meta), meta.len()));
+    stray.extend(now_stray);
+    let file = file.map(|meta| (id(&meta), meta.len()));
     // Output that goes to the journal needs no care.
-    if in_memory || copies || !stray.is_empty() || matches!(target, Target::File { .. }) {
+    if copies || !stray.is_empty() || matches!(target, Target::File(_)) {
         let target = target.clone();
         writers.insert(place, Writer { target, owner, run, pid, file, ended: false, stray, copies });
     }
-    in_memory
 }
 
 /// Notes that the main process of a run has ended. What it has written stays until the LogKeeper has copied it.
@@ -196,20 +192,15 @@ pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterSta
     let Some((own, _)) = writer.file.filter(|(own, _)| lives && Some(*own) != named) else {
         return (state, false);
     };
-    let source = [1, 2].into_iter().find_map(|number| {
-        let path = PathBuf::from(format!("/proc/{}/fd/{number}", writer.pid));
-        let is_own = std::fs::metadata(&path).is_ok_and(|meta| id(&meta) == own);
-        let source = is_own.then(|| open_again(&path).ok()).flatten()?;
+    let source = outputs_of(writer.pid).iter().find_map(|path| {
+        let is_own = std::fs::metadata(path).is_ok_and(|meta| id(&meta) == own);
+        let source = is_own.then(|| open_again(path).ok()).flatten()?;
         source.metadata().is_ok_and(|meta| id(&meta) == own).then_some(source)
     });
     // A program that has sent its output elsewhere does not need its log.
     writer.file = None;
     let Some(source) = source else { return (state, false) };
-    // Output in a file that has another name now stays there; output in a file without a name would be lost.
-    let named_elsewhere = source.metadata().is_ok_and(|meta| meta.nlink() > 0);
-    let from = if named_elsewhere { size(&source) } else { from.min(size(&source)) };
-    let removed_bytes = if named_elsewhere { 0 } else { from };
-    writer.stray.push(Stray { removed_bytes, ..Stray::new(Arc::new(source), from, writer.run, false) });
+    writer.stray.push(Stray::found(source, from, writer.run));
     (state, true)
 }
 
@@ -240,9 +231,12 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
     }) else {
         return Ok(());
     };
-    if let Some(own) = live.as_ref().and_then(|live| live.metadata().ok()) {
-        // The file is at the log's path again.
-        stray.retain(|stray| stray.source.metadata().map_or(true, |meta| id(&meta) != id(&own)));
+    let live_meta = live.as_ref().and_then(|live| live.metadata().ok());
+    // The file is at the log's path again.
+    let back = live_meta.filter(|meta| stray.iter().any(|stray| stray.file() == Some(id(meta))));
+    if let (Some(back), Some(index)) = (&back, &mut index) {
+        stray.retain(|stray| stray.file() != Some(id(back)));
+        index.forget_copied();
     }
     let mut copied = Ok(());
     for stray in &mut stray {
@@ -261,6 +255,7 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
     if let Some(writer) = writers.get_mut(place) {
         stray.append(&mut writer.stray);
         (writer.stray, writer.copies) = (stray, false);
+        writer.file = writer.file.or(back.map(|meta| (id(&meta), meta.len())));
         if copied.is_ok() {
             // Stray output that no living run writes to is complete.
             let (ended, run) = (writer.ended, writer.run);
@@ -292,83 +287,6 @@ fn bound(place: &Path) {
     }
 }
 
-impl Stray {
-    /// Output in memory is all of its run, which is not in the index.
-    fn new(source: Arc<File>, from: u64, run: u64, in_memory: bool) -> Self {
-        let (dropped_bytes, removed_bytes) = (0, 0);
-        Self { source, from, dropped_bytes, removed_bytes, run, is_new: in_memory, in_memory, journal: None }
-    }
-
-    fn copy_to_file(&mut self, live: &mut File, index: &mut LogIndex) -> io::Result<()> {
-        if std::mem::take(&mut self.is_new) {
-            index.begin(self.run, live.metadata()?.len());
-        }
-        let dropped = std::mem::take(&mut self.dropped_bytes);
-        index.lost.dropped_bytes += dropped;
-        index.dropped_heads += dropped;
-        index.lost.removed_bytes += std::mem::take(&mut self.removed_bytes);
-        self.copy_with(|bytes| live.write(bytes))
-    }
-
-    fn copy_to_journal(&mut self, target: &Target) -> io::Result<()> {
-        let Target::Journal { socket, identifier } = target else { return Ok(()) };
-        // Also when no output waits: the operator has to learn whether journald listens.
-        if self.journal.is_none() {
-            let stream = UnixStream::from(journal::connect(socket, identifier)?);
-            stream.set_write_timeout(Some(JOURNAL_TIMEOUT))?;
-            self.journal = Some(stream);
-        }
-        let Some(mut stream) = self.journal.take() else { return Ok(()) };
-        self.copy_with(|bytes| stream.write(bytes))?;
-        self.journal = Some(stream);
-        Ok(())
-    }
-
-    /// Writes the waiting output, and frees its space.
-    fn copy_with(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
-        let (begin, end) = (self.from, size(&self.source));
-        let mut block = vec![0; usize::try_from(BLOCK_BYTES.min(end.saturating_sub(begin))).unwrap_or(0)];
-        let mut done = Ok(());
-        while self.from < end {
-            let count = match self.source.read_at(&mut block, self.from) {
-                Ok(0) => break,
-                Ok(read) => write(&block[..read]),
-                Err(error) => Err(error),
-            };
-            match count {
-                Ok(count) => self.from += count as u64,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    done = Err(error);
-                    break;
-                }
-            }
-        }
-        self.give_back(begin);
-        done
-    }
-
-    /// Drops the oldest output beyond the bound.
-    fn bound(&mut self) {
-        let end = size(&self.source);
-        let begin = self.from;
-        let surplus = end.saturating_sub(begin).saturating_sub(MAX_WAITING_BYTES);
-        self.dropped_bytes += surplus;
-        self.from += surplus;
-        self.give_back(begin);
-    }
-
-    /// Frees the space of the output that is done. The program goes on at the end of the file, which does not move.
-    fn give_back(&self, begin: u64) {
-        let bytes = self.from.saturating_sub(begin);
-        if bytes > 0 {
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // If the file system cannot do that, the file goes on growing, as it did.
-            let _ = rustix::fs::fallocate(&*self.source, flags, begin, bytes);
-        }
-    }
-}
-
 fn open_target(path: &Path, owner: Option<Owner>) -> io::Result<(LogIndex, File)> {
     let open = || -> io::Result<_> { Ok((LogIndex::lock(path)?, open::append(path, owner)?)) };
     match open() {
@@ -380,23 +298,10 @@ fn open_target(path: &Path, owner: Option<Owner>) -> io::Result<(LogIndex, File)
     }
 }
 
-fn output_of(pid: u32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/fd/1"))
+/// Standard output and standard error of a process.
+fn outputs_of(pid: u32) -> [PathBuf; 2] {
+    [1, 2].map(|number| PathBuf::from(format!("/proc/{pid}/fd/{number}")))
 }
 
-fn is_memory(output: &Path) -> bool {
-    std::fs::read_link(output)
-        .is_ok_and(|target| target.to_string_lossy().starts_with(&format!("/memfd:{MEMORY_NAME}")))
-}
-
-fn open_again(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-fn size(file: &File) -> u64 {
-    file.metadata().map_or(0, |meta| meta.len())
-}
-
-pub(crate) fn id(meta: &std::fs::Metadata) -> FileId {
-    (meta.dev(), meta.ino())
-}
+#[cfg(test)]
+mod tests;

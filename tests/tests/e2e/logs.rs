@@ -113,6 +113,105 @@ fn a_follower_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
     eco.daemon.signal(Signal::SIGTERM);
 }
 
+/// A realm of that name which counts for as long as it runs.
+fn counter(name: &str) -> String {
+    let script = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done";
+    format!("[realm.{name}]\nrun = [\"sh\", \"-c\", \"{script}\"]\n")
+}
+
+/// Follows the output of a counter, from a line that it has written already.
+fn follow(eco: &Instance, name: &str) -> Running {
+    let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
+    let mut follower = Running::start("heartbeat-cli", &["-H", &host, "logs", "-f", "-n", "1", name]);
+    follower.read_until("a line", |_| true);
+    follower
+}
+
+/// Reads a good deal more, and checks that every line came once.
+fn check_lines(follower: &mut Running, what: &str) {
+    let number = |line: &str| line.strip_prefix("line ").and_then(|number| number.parse::<u64>().ok());
+    let reached = follower.seen.iter().rev().find_map(|line| number(line)).unwrap();
+    follower.read_until("more lines", |line| number(line).is_some_and(|at| at > reached + 100));
+    let seen: Vec<u64> = follower.seen.iter().filter_map(|line| number(line)).collect();
+    let gaps: Vec<_> = seen.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+    assert!(gaps.is_empty(), "{what}: {gaps:?}");
+}
+
+fn is_a_problem(eco: &Instance, name: &str) -> bool {
+    let health = eco.get("/api/health/");
+    health.contains("was moved or removed") && health.contains(name)
+}
+
+/// The incident of a log that was moved, if it is open.
+fn incident_of_logs(eco: &Instance) -> Option<String> {
+    let list: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap_or_default();
+    let incidents = list["incidents"].as_array().cloned().unwrap_or_default();
+    let open = incidents.iter().find(|incident| {
+        incident["event"] != "resolved" && incident["message"].to_string().contains("was moved or removed")
+    });
+    open.map(|incident| incident["id"].to_string())
+}
+
+#[test]
+fn a_log_that_was_moved_stays_a_problem_over_every_next_heartbeatd_until_its_realm_restarts() {
+    let mut eco = Instance::start(&counter("counter"));
+    eco.wait_for_boot();
+    let state = eco.dir.path().join("state");
+    wait_until("lines", || !lines(&eco, &["logs", "counter", "-n", "1"]).is_empty());
+    std::fs::rename(state.join("log"), state.join("log.old")).unwrap();
+    wait_until("the problem", || is_a_problem(&eco, "counter"));
+    wait_until("its incident", || incident_of_logs(&eco).is_some());
+    let incident = incident_of_logs(&eco);
+    wait_until("lines in its place", || state.join("log/counter.log").exists());
+    let mut follower = follow(&eco, "counter");
+    for how in ["upgrade", "kill", "kill"] {
+        if how == "upgrade" {
+            let upgraded = eco.cli(&["daemon", "upgrade"]);
+            assert_eq!(upgraded.status.code(), Some(0), "{}", told(&upgraded));
+        } else {
+            eco.kill_daemon();
+            eco.start_again();
+        }
+        eco.wait_for_boot();
+        wait_until("the problem", || is_a_problem(&eco, "counter"));
+        check_lines(&mut follower, how);
+        assert_eq!(incident_of_logs(&eco), incident, "after {how}");
+    }
+    let restart = eco.cli(&["restart", "counter", "db", "api", "worker", "--cascade"]);
+    assert_eq!(restart.status.code(), Some(0), "{}", told(&restart));
+    wait_until("the end of the problem", || !is_a_problem(&eco, "counter"));
+    wait_until("the end of its incident", || incident_of_logs(&eco).is_none());
+    follower.signal(Signal::SIGINT);
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_log_that_is_moved_or_removed_while_no_heartbeatd_runs_goes_on_under_its_name() {
+    let mut eco = Instance::start(&["moved", "removed", "there"].map(counter).concat());
+    eco.wait_for_boot();
+    let logs = eco.dir.path().join("state/log");
+    let mut followers = ["moved", "removed", "there"].map(|name| follow(&eco, name));
+    eco.kill_daemon();
+    let away = eco.dir.path().join("away");
+    std::fs::rename(logs.join("moved.log"), &away).unwrap();
+    std::fs::remove_file(logs.join("removed.log")).unwrap();
+    eco.start_again();
+    eco.wait_for_boot();
+    wait_until("the problem", || is_a_problem(&eco, "moved") && is_a_problem(&eco, "removed"));
+    for (follower, what) in followers.iter_mut().zip(["a file moved", "a file removed", "nothing"]) {
+        check_lines(follower, what);
+    }
+    assert!(std::fs::read_to_string(&away).unwrap().starts_with("line 1\n"), "it keeps what it had");
+    eco.kill_daemon();
+    std::fs::rename(&logs, eco.dir.path().join("log.old")).unwrap();
+    eco.start_again();
+    eco.wait_for_boot();
+    wait_until("the problem", || is_a_problem(&eco, "there"));
+    check_lines(&mut followers[2], "a directory moved");
+    followers.iter().for_each(|follower| follower.signal(Signal::SIGINT));
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
 #[test]
 fn a_realm_that_writes_at_full_speed_costs_only_itself() {
     let mut eco = Instance::start(
