@@ -87,11 +87,25 @@ impl ApiError {
         self
     }
 
+    fn body(&self, public: bool) -> Vec<u8> {
+        // A problem has no map and no number that is not finite, so it can always be written.
+        printed::document(serde_json::to_vec(&*self.problem).unwrap_or_default(), public)
+    }
+
+    /// The whole answer as bytes, for a client whose request could not be read: the connection ends with it.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let (body, Problem { status, title, .. }) = (self.body(true), &*self.problem);
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+        );
+        [head.into_bytes(), body].concat()
+    }
+
     /// `public`: the caller has no role.
     pub(crate) fn into_answer(self, public: bool) -> Answer {
-        // A problem has no map and no number that is not finite, so it can always be written.
-        let body = printed::document(serde_json::to_vec(&*self.problem).unwrap_or_default(), public);
-        let mut answer = answer::whole(body);
+        let mut answer = answer::whole(self.body(public));
         *answer.status_mut() = self.status;
         answer::set_type(&mut answer, PROBLEM_JSON);
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::connections::places::Activity;
+use crate::connections::unreadable;
 use crate::limits::{LINGER, MAX_LINGER_BYTES, TAKE_PATIENCE};
 
 /// Bytes to read at a time from a client whose input the server drops.
@@ -34,6 +35,10 @@ pub(crate) struct ClientStream<S> {
     /// Runs from the first write that had to wait until everything is with the kernel.
     patience: Option<Pin<Box<Sleep>>>,
     unread: Unread,
+    /// The client has sent something.
+    began: bool,
+    /// The rest of the answer to what is no request; the connection ends with it.
+    refusal: Vec<u8>,
     activity: Arc<Activity>,
     /// The server has sent its end, and drops what the client still sends until then.
     lingering: Option<Pin<Box<Sleep>>>,
@@ -48,6 +53,8 @@ impl<S> ClientStream<S> {
             stalled: None,
             patience: None,
             unread,
+            began: false,
+            refusal: Vec::new(),
             activity,
             lingering: None,
             dropped_bytes: 0,
@@ -81,6 +88,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         let read = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > before {
             self.unread.store(true, Ordering::Relaxed);
+            if !std::mem::replace(&mut self.began, true)
+                && let Some(refusal) = unreadable::begins_http_2(&buf.filled()[before..])
+            {
+                // For hyper the client has ended its side.
+                buf.set_filled(before);
+                self.refusal = refusal.into_bytes();
+            }
         }
         read
     }
@@ -112,12 +126,30 @@ impl<S: AsyncRead + Unpin> ClientStream<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> ClientStream<S> {
+    /// Writes the answer to what is no request.
+    fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let progress = Pin::new(&mut self.stream).poll_write(context, &self.refusal);
+            match ready!(self.watch(context, progress))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.refusal.drain(..written),
+            };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(refusal) = unreadable::refused_by_hyper(buf) {
+            self.refusal = refusal.into_bytes();
+            return Poll::Ready(Ok(buf.len()));
+        }
         let progress = Pin::new(&mut self.stream).poll_write(context, buf);
         self.watch(context, progress)
     }
@@ -142,6 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
+            ready!(self.poll_refusal(context))?;
             let progress = Pin::new(&mut self.stream).poll_shutdown(context);
             ready!(self.watch(context, progress))?;
         }
@@ -154,6 +187,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [head] = bufs {
+            return self.poll_write(context, head);
+        }
         let progress = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
         self.watch(context, progress)
     }

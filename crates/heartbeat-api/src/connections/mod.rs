@@ -7,3 +7,4 @@ pub(crate) mod listener;
 pub(crate) mod places;
 pub(crate) mod port_owner;
 pub(crate) mod tcp_session;
+pub(crate) mod unreadable;

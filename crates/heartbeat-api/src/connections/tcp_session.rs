@@ -8,13 +8,7 @@ use heartbeat_http::{TlsServer, TlsServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The answer to a client that speaks plain HTTP to a listener with TLS.
-const SPEAK_TLS: &str = "HTTP/1.1 400 Bad Request\r\n\
-    content-type: application/problem+json\r\n\
-    connection: close\r\n\
-    \r\n\
-    {\"type\":\"heartbeat:speak-tls\",\"title\":\"Bad Request\",\"status\":400,\
-    \"detail\":\"heartbeatd speaks TLS on this port: use https:// instead of http://\"}";
+use crate::connections::unreadable;
 
 /// A connection over TCP on which requests come.
 pub(crate) enum TcpSession {
@@ -28,7 +22,7 @@ impl TcpSession {
         let Some(tls) = tls else { return Ok(Self::Plain(stream)) };
         let mut first = [0];
         if stream.peek(&mut first).await? > 0 && !TlsServer::is_spoken(first[0]) {
-            stream.write_all(SPEAK_TLS.as_bytes()).await?;
+            stream.write_all(&unreadable::plain_on_tls().into_bytes()).await?;
             stream.shutdown().await?;
             // What the client still sends would reset the connection before it has read the answer.
             let mut rest = [0; 1_024];

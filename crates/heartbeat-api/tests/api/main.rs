@@ -16,3 +16,4 @@ mod raw;
 mod registering;
 mod routes;
 mod samples;
+mod unreadable;
