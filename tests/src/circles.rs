@@ -82,8 +82,8 @@ fn exported<'a>(name: &str, modules: &'a Modules<'_>) -> Option<&'a str> {
     modules.get_key_value(path[..path.len() - 1].join("::").as_str()).map(|(module, _)| module.as_str())
 }
 
-/// Constants and functions that a crate exports and that no file outside its source names. A type may be exported since
-/// another item has it.
+/// Items that a crate exports and that no file outside its source names. A type is exported all the same when another
+/// public item has it, which the name of an alias never needs.
 #[must_use]
 pub fn lonely_exports(files: &[File]) -> Vec<String> {
     let mut lonely: BTreeSet<(String, String)> = BTreeSet::new();
@@ -91,20 +91,62 @@ pub fn lonely_exports(files: &[File]) -> Vec<String> {
         let root = file.path.strip_suffix("lib.rs").filter(|root| root.starts_with("crates/"));
         let uses = file.text.split("\npub use ").skip(1).filter_map(|rest| rest.split(';').next());
         for name in uses.flat_map(tree).filter_map(|path| path.last().cloned()) {
-            let is_type = name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase);
-            lonely.extend(root.filter(|_| !is_type).map(|root| (name, root.to_owned())));
+            lonely.extend(root.map(|root| (name, root.to_owned())));
         }
     }
     let names: BTreeSet<String> = lonely.iter().map(|(name, _)| name.clone()).collect();
     for file in files {
-        for word in file.text.split(|c: char| !is_part(c)).filter(|word| names.contains(*word)) {
+        let code = file.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for word in code.flat_map(words).filter(|word| names.contains(*word)) {
             lonely.retain(|(name, root)| name != word || file.path.starts_with(root));
         }
     }
+    let is_had = |(name, root): &(String, String)| {
+        let is_type = name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase);
+        let of_crate =
+            || files.iter().filter(|file| file.path.starts_with(root)).map(|file| file.text.as_str());
+        let is_alias = of_crate().any(|text| text.contains(&format!("pub type {name} =")));
+        is_type && !is_alias && of_crate().any(|text| has(text, name))
+    };
+    lonely.retain(|export| !is_had(export));
     lonely
         .into_iter()
         .map(|(name, root)| format!("{root}lib.rs exports {name}, which nothing else uses"))
         .collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !is_part(c))
+}
+
+/// Whether a public item of the file, other than the type itself, names the type: in a signature, a field, a variant, a
+/// method of a trait or an associated type.
+fn has(text: &str, name: &str) -> bool {
+    let mut end = None;
+    text.lines().any(|line| {
+        let bare = line.trim_start();
+        let column = line.len() - bare.len();
+        // The result of a function stands behind the parenthesis that ends its arguments.
+        let closes = end.is_some_and(|end| column <= end && !bare.is_empty());
+        if closes {
+            end = None;
+        }
+        let exports = bare.starts_with("pub use ") || bare.starts_with("pub mod ");
+        let begins = (bare.starts_with("pub ") && !exports) || bare.starts_with("type ");
+        if begins && end.is_none() && !bare.starts_with("pub struct") && bare.ends_with(['{', '(']) {
+            // What a function does is no part of its signature.
+            end = Some(column).filter(|_| bare.ends_with('(') || !bare.contains("fn "));
+        }
+        let is_own = ["struct", "enum", "trait", "type"].iter().any(|kind| {
+            bare.split_once(kind).is_some_and(|(_, rest)| words(rest.trim_start()).next() == Some(name))
+        });
+        // A macro makes a public enum of such lines.
+        let is_variant = bare.ends_with(&format!("({name});"));
+        (begins || end.is_some() || is_variant || (closes && bare.starts_with(')')))
+            && !bare.starts_with("//")
+            && !is_own
+            && words(bare).any(|word| word == name)
+    })
 }
 
 /// Paths from the root of the crate that `text`, the file of `module`, names.

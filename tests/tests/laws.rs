@@ -472,12 +472,37 @@ fn files_of_a_crate_import_each_other_in_one_direction() {
 fn what_a_crate_exports_has_a_user() {
     kept(&lonely_exports(&sources()));
     let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
-    let root = file("crates/a/src/lib.rs", "mod b;\n\npub use b::{MAX_BYTES, Kind, read};\n");
+    let root = file("crates/a/src/lib.rs", "mod b;\n\npub use b::{MAX_BYTES, read};\n");
     let user = |text: &str| {
         [root.clone(), file("crates/a/src/b.rs", "read MAX_BYTES"), file("bins/c/src/d.rs", text)]
     };
     assert_eq!(lonely_exports(&user("a::read(); // MAX_BYTES")).len(), 0);
     assert_eq!(lonely_exports(&user("a::read();")).len(), 1);
+    let kind = |text: &str| {
+        lonely_exports(&[
+            file("crates/a/src/lib.rs", "mod b;\n\npub use b::Kind;\n"),
+            file("crates/a/src/b.rs", text),
+        ])
+        .len()
+    };
+    for had in [
+        "pub struct Kind(u8);\npub fn of(\n    kind: Kind,\n) {}",
+        "pub struct A {\n    pub kind: Kind,\n}",
+        "pub enum A {\n    Of(Kind),\n}",
+        "pub trait A {\n    fn of(&self) -> Kind;\n}",
+        "impl FromStr for A {\n    type Err = Kind;\n}",
+    ] {
+        assert_eq!(kind(had), 0, "{had}");
+    }
+    for alone in [
+        "pub struct Kind(u8);\nimpl Kind {}\n",
+        "pub fn of() -> u8 {\n    Kind(1).0\n}",
+        "pub struct A {\n    kind: Kind,\n}",
+        "pub(crate) fn of(kind: Kind) {}",
+        "pub type Kind = u8;\npub fn of(kind: Kind) {}",
+    ] {
+        assert_eq!(kind(alone), 1, "{alone}");
+    }
 }
 
 #[test]

@@ -240,8 +240,9 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::measured;
     use heartbeat_process::Key;
-    use heartbeat_status::{FailReason, PhaseTimes};
+    use heartbeat_status::FailReason;
 
     #[test]
     fn requests_are_bounded_but_the_order_to_end_is_not() {
@@ -290,17 +291,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     fn result(outcome: Outcome) -> CheckResult {
-        let now = clock::now();
-        CheckResult {
-            outcome,
-            detail: String::new(),
-            started_at: now,
-            finished_at: now,
-            latency: None,
-            phases: PhaseTimes::default(),
-            unattributable: false,
-            certificate_until: None,
-        }
+        measured(clock::now(), outcome)
     }
 
     fn failure() -> CheckResult {

@@ -46,6 +46,6 @@ pub use control::upgrade::{Program, can_proceed};
 pub use daemon::{Daemon, Ended};
 pub use error::{DaemonError, ReceiverError};
 pub use realms::logs::RealmLogs;
-pub use reporting::console_reporter::{ConsoleReporter, EventSink, ReportStyle, Sentences};
+pub use reporting::console_reporter::{ConsoleReporter, ReportStyle, Sentences};
 pub use start::prepared::Start;
 pub use start::state_check::check_state;

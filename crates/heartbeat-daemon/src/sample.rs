@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use heartbeat_config::{Config, load_str};
 use heartbeat_process::{Processes, Settings};
+use heartbeat_status::{CheckResult, Instant, Outcome, PhaseTimes};
 use heartbeat_supervisor::{Plan, Supervisor};
 
 use crate::active_config::{ActiveConfig, SharedConfig};
@@ -52,6 +53,20 @@ pub(crate) fn sample(realms: &str) -> Sample {
 /// These realms as the configuration in force.
 pub(crate) fn active(realms: &str) -> ActiveConfig {
     ActiveConfig::clone(&sample(realms).config.current())
+}
+
+/// The result of a probe that began and ended at that time.
+pub(crate) fn measured(at: Instant, outcome: Outcome) -> CheckResult {
+    CheckResult {
+        outcome,
+        detail: String::new(),
+        started_at: at,
+        finished_at: at,
+        latency: None,
+        phases: PhaseTimes::default(),
+        unattributable: false,
+        certificate_until: None,
+    }
 }
 
 /// A process adapter without a launcher: every start fails, and nothing of it is noticed.

@@ -56,4 +56,4 @@ pub use incidents::{
     Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, IncidentRecord, OutboxEntry, Page, Remembered,
 };
 pub use sketch::{Sketch, Summary};
-pub use worker::{Confirm, Report, Reporter};
+pub use worker::{Report, Reporter};

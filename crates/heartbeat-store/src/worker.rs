@@ -42,7 +42,7 @@ pub enum Report {
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
 /// Is called once, when a write is on disk, or when it cannot be for now; it is tried again then.
-pub type Confirm = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub(crate) type Confirm = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// What the thread does with its connection.
 pub(crate) trait Duty: Send + 'static {

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use heartbeat_config::{Loaded, Report, load_str};
 
 use crate::Daemon;
-use crate::EventSink;
 use crate::Sentences;
 use crate::Start;
 use crate::error::DaemonError;
+use crate::reporting::console_reporter::EventSink;
 
 pub use realm::Fault;
 use story::{Story, Victim};

@@ -94,24 +94,17 @@ fn bytes(failure: &Explanation) -> usize {
 mod tests {
     use std::time::Duration;
 
-    use heartbeat_status::{CheckResult, FailReason, Instant, PhaseTimes, ProbePhase, WallTime};
+    use heartbeat_status::{CheckResult, FailReason, Instant, ProbePhase, WallTime};
 
     use super::*;
+    use crate::sample::measured;
 
     const ANCHOR: WallAnchor = WallAnchor { instant: Instant::from_nanos(0), wall: WallTime::from_millis(0) };
 
     fn result(at_s: u64, outcome: Outcome) -> CheckResult {
         let at = Instant::from_nanos(at_s * 1_000_000_000);
-        CheckResult {
-            outcome,
-            detail: format!("of {at_s}"),
-            started_at: at,
-            finished_at: at + Duration::from_millis(5),
-            latency: None,
-            phases: PhaseTimes::default(),
-            unattributable: false,
-            certificate_until: None,
-        }
+        let finished_at = at + Duration::from_millis(5);
+        CheckResult { detail: format!("of {at_s}"), finished_at, ..measured(at, outcome) }
     }
 
     fn fails(recorder: &FlightRecorder, realm: &str, probe: &str, at_s: u64, bytes: usize) {

@@ -108,19 +108,13 @@ fn is_reached(result: &CheckResult) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::{PhaseTimes, ProbePhase};
+    use crate::sample::measured;
+    use heartbeat_status::ProbePhase;
 
     fn failed(reason: FailReason) -> CheckResult {
-        CheckResult {
-            outcome: Outcome::Fail { reason, phase: Some(ProbePhase::Connect) },
-            detail: "no connection within 2 s".to_owned(),
-            started_at: Instant::ZERO,
-            finished_at: Instant::ZERO,
-            latency: None,
-            phases: PhaseTimes::default(),
-            unattributable: false,
-            certificate_until: None,
-        }
+        let outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
+        let detail = "no connection within 2 s".to_owned();
+        CheckResult { detail, ..measured(Instant::ZERO, outcome) }
     }
 
     fn probe(url: &str) -> Probe {

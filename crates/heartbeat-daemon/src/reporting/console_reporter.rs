@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error::DaemonError;
 
 /// Receives every event, on the driver's thread: it must not block.
-pub type EventSink = Box<dyn FnMut(&Event) + Send>;
+pub(crate) type EventSink = Box<dyn FnMut(&Event) + Send>;
 
 /// Events that may wait for a slow terminal; the reporter drops and counts the rest.
 const MAX_LINES_QUEUED: usize = 4_096;
