@@ -178,8 +178,10 @@ pub struct StripEntry {
 /// What history says of a realm at a glance, for the status document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RealmFigures {
-    /// The last hour.
+    /// The last hour of the first probe that is measured.
     pub latency_ms: Option<LatencyEntry>,
+    /// The last hour of each probe that is measured, by its name.
+    pub latencies: BTreeMap<String, LatencyEntry>,
     /// By window: `24h`.
     pub availability: BTreeMap<String, f64>,
 }

@@ -22,7 +22,7 @@ use crate::limits::BODY_AGE;
 pub(crate) struct Body {
     bytes: Bytes,
     /// The same compressed, once a reader has asked for that. All others share it.
-    gzip: OnceLock<Bytes>,
+    gzip: OnceLock<Option<Bytes>>,
     /// The tag `"INSTANCE-REVISION"`.
     tag: HeaderValue,
     revision: u64,
@@ -40,16 +40,18 @@ impl Body {
     /// not 200.
     pub(crate) fn answer(&self, status: StatusCode, media_type: HeaderValue, headers: &HeaderMap) -> Answer {
         let known = status == StatusCode::OK && has_tag(headers, &self.tag);
-        let gzip = self.bytes.len() >= gzip::MIN_BYTES && gzip::is_accepted(headers);
+        let is_wanted = self.bytes.len() >= gzip::MIN_BYTES && gzip::is_accepted(headers);
+        let gzip = if is_wanted { self.compressed() } else { None };
+        let is_gzip = gzip.is_some();
         let mut answer = if known {
             let mut answer = answer::whole(Bytes::new());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             answer
         } else {
-            let mut answer = answer::whole(if gzip { self.compressed() } else { self.bytes() });
+            let mut answer = answer::whole(gzip.unwrap_or_else(|| self.bytes()));
             *answer.status_mut() = status;
             answer::set_type(&mut answer, media_type);
-            if gzip {
+            if is_gzip {
                 answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
             answer
@@ -57,12 +59,12 @@ impl Body {
         // A reader may keep it, but asks each time: numbers move without the tag.
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
-        answer.headers_mut().insert(ETAG, if gzip { weak(&self.tag) } else { self.tag.clone() });
+        answer.headers_mut().insert(ETAG, if is_gzip { weak(&self.tag) } else { self.tag.clone() });
         answer
     }
 
-    fn compressed(&self) -> Bytes {
-        self.gzip.get_or_init(|| gzip::compressed(&self.bytes).into()).clone()
+    fn compressed(&self) -> Option<Bytes> {
+        self.gzip.get_or_init(|| gzip::compressed(&self.bytes).map(Bytes::from)).clone()
     }
 
     /// The ecosystem was ok in the snapshot this was made of.

@@ -2,16 +2,18 @@
 
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
-use miniz_oxide::deflate::compress_to_vec;
+use zlib_rs::{DeflateConfig, ReturnCode, compress_bound, compress_slice};
 
 use crate::answers::answer::values;
 
 /// A smaller body gains nothing, in bytes.
 pub(crate) const MIN_BYTES: usize = 1_024;
-/// From 0 to 10: most of the gain for the least time.
-const LEVEL: u8 = 1;
-/// Magic number, deflate, no flags, no time, no extra flags, an unknown file system.
-const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// From 0 to 9: most of the gain for the least time.
+const LEVEL: i32 = 1;
+/// The largest window, with the head and the end of a gzip file around the data.
+const WINDOW_BITS: i32 = 16 + 15;
+/// What that head and that end take beyond those that the bound of the library counts.
+const WRAP_BYTES: usize = 18;
 
 /// Whether the client takes gzip, as RFC 9110 reads its header: `*` names every coding, and a quality of 0 refuses one.
 pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {
@@ -28,14 +30,15 @@ pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {
     quality("gzip").or_else(|| quality("*")).is_some_and(|quality| quality > 0.0)
 }
 
-/// The bytes as one member of a gzip file.
-pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
-    let mut member = HEAD.to_vec();
-    member.extend(compress_to_vec(bytes, LEVEL));
-    member.extend(crc32fast::hash(bytes).to_le_bytes());
-    // The length modulo 2^32, as the format has it.
-    member.extend(u32::try_from(bytes.len() as u64 % (1 << 32)).unwrap_or(0).to_le_bytes());
-    member
+/// The bytes as one member of a gzip file; `None` when there is no memory for the work.
+pub(crate) fn compressed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut member = vec![0; compress_bound(bytes.len()) + WRAP_BYTES];
+    let config = DeflateConfig { level: LEVEL, window_bits: WINDOW_BITS, ..DeflateConfig::default() };
+    let (written, code) = compress_slice(&mut member, bytes, config);
+    let length = written.len();
+    member.truncate(length);
+    member.shrink_to_fit();
+    (code == ReturnCode::Ok).then_some(member)
 }
 
 #[cfg(test)]
@@ -64,10 +67,27 @@ mod tests {
     #[test]
     fn what_is_compressed_comes_back() {
         let text = "up ".repeat(10_000);
-        let member = compressed(text.as_bytes());
+        let member = compressed(text.as_bytes()).unwrap();
         assert!(member.len() < text.len() / 20 && member.starts_with(&[0x1f, 0x8b]), "{}", member.len());
-        let inside = &member[HEAD.len()..member.len() - 8];
+        let inside = &member[10..member.len() - 8];
         assert_eq!(miniz_oxide::inflate::decompress_to_vec(inside).unwrap(), text.as_bytes());
+        let checksum = crc32fast::hash(text.as_bytes()).to_le_bytes();
+        assert_eq!(member[member.len() - 8..member.len() - 4], checksum);
         assert_eq!(member[member.len() - 4..], 30_000_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_has_room() {
+        let mut random = Vec::new();
+        let mut state = 7_u32;
+        random.resize_with(300_000, || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        for length in [0, 1, 1_024, random.len()] {
+            let member = compressed(&random[..length]).unwrap();
+            let inside = &member[10..member.len() - 8];
+            assert_eq!(miniz_oxide::inflate::decompress_to_vec(inside).unwrap(), random[..length]);
+        }
     }
 }

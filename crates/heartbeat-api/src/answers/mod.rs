@@ -5,5 +5,6 @@ pub(crate) mod bodies;
 pub(crate) mod document;
 pub(crate) mod feed;
 pub(crate) mod gzip;
+pub(crate) mod openmetrics;
 pub(crate) mod pieces;
 pub(crate) mod problem;

@@ -1,15 +1,16 @@
 //! `GET /metrics`: OpenMetrics text. Labels come only from the configuration and from closed lists, so the number of
 //! realms and receivers bounds the number of series.
 
-use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use heartbeat_status::{Outcome, RealmStatus, RestartCause, Status, Verdict};
+use heartbeat_status::{Outcome, RealmStatus, RestartCause, Status, Verdict, WallTime};
+use heartbeat_wire::RealmFigures;
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
 use crate::answers::answer::{self, Answer};
 use crate::answers::bodies::{Bodies, Freshness, Source};
+use crate::answers::openmetrics::{Families, Form, Labels, Value};
 use crate::answers::problem::ApiError;
 use crate::backend::{Backend, NotificationCount, RealmCounts};
 
@@ -38,278 +39,222 @@ pub(crate) async fn metrics(
     bodies: &Bodies,
     headers: &HeaderMap,
 ) -> Result<Answer, ApiError> {
-    let (form, slot) = match Form::wanted(headers) {
-        Form::OpenMetrics => (Form::OpenMetrics, &bodies.metrics),
-        Form::Text => (Form::Text, &bodies.metrics_text),
+    let (form, slot, media_type) = if wants_text(headers) {
+        (Form::Text, &bodies.metrics_text, TEXT)
+    } else {
+        (Form::OpenMetrics, &bodies.metrics, OPEN_METRICS)
     };
     let build = |source: &Source<'_>| Ok(render(form, source, ecosystem).into_bytes());
     let body = bodies.get(slot, ecosystem, Freshness::Recent, build).await?;
-    let mut answer = body.answer(StatusCode::OK, form.media_type(), headers);
+    let mut answer = body.answer(StatusCode::OK, media_type, headers);
     answer.headers_mut().append(VARY, HeaderValue::from_static("accept"));
     Ok(answer)
 }
 
-/// How the text is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    OpenMetrics,
-    /// The text format of Prometheus, for readers that ask for it and know nothing else.
-    Text,
+/// Whether a reader knows nothing but the text format of Prometheus.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accepts = |kind: &str| answer::values(headers, ACCEPT).any(|accept| accept.contains(kind));
+    accepts("text/plain") && !accepts("openmetrics")
 }
 
-impl Form {
-    fn wanted(headers: &HeaderMap) -> Self {
-        let accepts = |kind: &str| answer::values(headers, ACCEPT).any(|accept| accept.contains(kind));
-        let is_text = accepts("text/plain") && !accepts("openmetrics");
-        if is_text { Self::Text } else { Self::OpenMetrics }
-    }
+/// About so many bytes of text are of one realm: with that much room the text seldom has to move.
+const BYTES_PER_REALM: usize = 2_300;
 
-    const fn media_type(self) -> HeaderValue {
-        match self {
-            Self::OpenMetrics => OPEN_METRICS,
-            Self::Text => TEXT,
+/// A realm with what several families say of it.
+struct Row<'a> {
+    realm: &'a RealmStatus,
+    labels: Labels,
+    /// By the probes of the realm, in their order.
+    probes: Vec<Labels>,
+    counts: RealmCounts,
+    figures: Option<&'a RealmFigures>,
+}
+
+impl Row<'_> {
+    fn named_probes(&self) -> impl Iterator<Item = (&str, &Labels)> {
+        self.realm.info.probes.iter().map(|probe| &*probe.name).zip(&self.probes)
+    }
+}
+
+fn render<'a>(form: Form, source: &'a Source<'_>, ecosystem: &dyn Backend) -> String {
+    let row = |realm: &'a RealmStatus| {
+        let name = realm.info.name.as_str();
+        let of_probe = |probe: &str| Labels::of(&[("realm", name), ("probe", probe)]);
+        Row {
+            realm,
+            labels: Labels::of(&[("realm", name)]),
+            probes: realm.info.probes.iter().map(|probe| of_probe(&probe.name)).collect(),
+            counts: ecosystem.realm_counts(realm.info.ix),
+            figures: source.about.figures.get(name),
         }
-    }
-}
-
-/// The text, family by family.
-struct Families {
-    form: Form,
-    text: String,
-}
-
-impl Families {
-    /// Begins a family.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // In OpenMetrics a family has no suffix; in the text format it is called as its samples are.
-        let (suffix, kind) = match (self.form, kind) {
-            (Form::Text, "counter") => ("_total", "counter"),
-            (Form::Text, "info") => ("_info", "gauge"),
-            _ => ("", kind),
-        };
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}\n# HELP {name}{suffix} {help}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.text.push_str(name);
-        for (at, (label, of)) in labels.iter().enumerate() {
-            self.text.push_str(if at == 0 { "{" } else { "," });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            escaped(&mut self.text, of);
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
-    }
-}
-
-/// Appends the text of a label. Names of realms and words of closed lists have nothing to escape.
-fn escaped(out: &mut String, text: &str) {
-    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
-        return out.push_str(text);
-    }
-    for part in text.split_inclusive(['\\', '"', '\n']) {
-        match part.strip_suffix(['\\', '"', '\n']) {
-            None => out.push_str(part),
-            Some(plain) => {
-                out.push_str(plain);
-                out.push_str(match part.as_bytes().last() {
-                    Some(b'\n') => "\\n",
-                    Some(b'"') => "\\\"",
-                    _ => "\\\\",
-                });
-            }
-        }
-    }
-}
-
-fn render(form: Form, source: &Source<'_>, ecosystem: &dyn Backend) -> String {
-    let mut families = Families { form, text: String::new() };
+    };
+    let rows: Vec<Row<'_>> = source.snapshot.in_start_order().map(|realm| row(realm)).collect();
+    let mut families = Families::new(form, 4_096 + BYTES_PER_REALM * rows.len());
     of_heartbeatd(&mut families, source);
-    of_realms(&mut families, source);
-    of_processes(&mut families, source);
-    of_details(&mut families, source);
-    let counts: Vec<(&RealmStatus, RealmCounts)> = source
-        .snapshot
-        .in_start_order()
-        .map(|realm| (&**realm, ecosystem.realm_counts(realm.info.ix)))
-        .collect();
-    of_counts(&mut families, &counts);
+    of_statuses(&mut families, &rows);
+    of_processes(&mut families, source, &rows);
+    of_restarts(&mut families, &rows);
+    of_probes(&mut families, &rows);
     of_objectives(&mut families, source);
     of_notifications(&mut families, &ecosystem.notification_counts());
     of_waiting(&mut families, &ecosystem.oldest_notifications());
-    if form == Form::OpenMetrics {
-        families.text.push_str("# EOF\n");
-    }
-    families.text
+    families.finish()
+}
+
+fn moment(at: WallTime) -> Value {
+    Value::Millionths(at.as_millis().saturating_mul(1_000))
 }
 
 fn of_heartbeatd(families: &mut Families, source: &Source<'_>) {
     let (about, snapshot) = (source.about, source.snapshot);
     families.family("heartbeat_build", "info", "Version of heartbeatd.");
-    families.sample("heartbeat_build_info", &[("version", &about.version)], 1);
+    families.sample(&Labels::of(&[("version", &about.version)]), Value::Whole(1));
     families.family("heartbeat_healthy", "gauge", "1 while heartbeatd itself has no problem.");
-    families.sample("heartbeat_healthy", &[], u8::from(about.notes.is_empty()));
+    families.sample(&Labels::default(), Value::flag(about.notes.is_empty()));
     families.family("heartbeat_start_time_seconds", "gauge", "Start of this heartbeatd.");
-    families.sample("heartbeat_start_time_seconds", &[], seconds(about.anchor.wall(about.started_at)));
+    families.sample(&Labels::default(), moment(about.anchor.wall(about.started_at)));
     families.family("heartbeat_loop_lag_seconds", "summary", "How late the loop of heartbeatd is.");
-    families.sample("heartbeat_loop_lag_seconds", &[("quantile", "0.99")], about.lag.p99 / 1_000.0);
-    families.sample("heartbeat_loop_lag_seconds", &[("quantile", "1")], about.lag.max / 1_000.0);
+    families.sample_of(&Labels::default(), "quantile", "0.99", Value::seconds(about.lag.p99));
+    families.sample_of(&Labels::default(), "quantile", "1", Value::seconds(about.lag.max));
     families.family("heartbeat_incidents_open", "gauge", "Open incidents.");
-    families.sample("heartbeat_incidents_open", &[], snapshot.incidents.len());
+    families.sample(&Labels::default(), Value::Whole(snapshot.incidents.len() as u64));
 }
 
-fn of_realms(families: &mut Families, source: &Source<'_>) {
-    let snapshot = source.snapshot;
-    let mut each =
-        |name: &str, kind: &str, help: &str, sample: &dyn Fn(&mut Families, &RealmStatus, &str)| {
-            families.family(name, kind, help);
-            for realm in snapshot.in_start_order() {
-                sample(families, realm, realm.info.name.as_ref());
-            }
-        };
-    let help = "1 while the realm is up, degraded or done.";
-    each("heartbeat_realm_up", "gauge", help, &|families, realm, name| {
-        let is_up = matches!(class(realm.status), "up" | "degraded");
-        families.sample("heartbeat_realm_up", &[("realm", name)], u8::from(is_up));
-    });
+fn of_statuses(families: &mut Families, rows: &[Row<'_>]) {
+    families.family("heartbeat_realm_up", "gauge", "1 while the realm is up, degraded or done.");
+    for row in rows {
+        let is_up = matches!(class(row.realm.status), "up" | "degraded");
+        families.sample(&row.labels, Value::flag(is_up));
+    }
     let help = "1 for the class of the realm's status, 0 for the others.";
-    each("heartbeat_realm_status", "gauge", help, &|families, realm, name| {
+    families.family("heartbeat_realm_status", "gauge", help);
+    for row in rows {
+        let is = class(row.realm.status);
         for of in CLASSES {
-            let labels = [("realm", name), ("class", of)];
-            families.sample("heartbeat_realm_status", &labels, u8::from(of == class(realm.status)));
+            families.sample_of(&row.labels, "class", of, Value::flag(of == is));
         }
-    });
-    let name = "heartbeat_realm_process_start_time_seconds";
-    each(name, "gauge", "Start of the realm's process.", &|families, realm, of| {
-        if let Some(at) = realm.process.started_at {
-            families.sample(name, &[("realm", of)], seconds(source.about.anchor.wall(at)));
+    }
+    let help = "1 for each remark beside the status of the realm.";
+    families.family("heartbeat_realm_flag", "gauge", help);
+    for row in rows {
+        for flag in &row.realm.flags {
+            families.sample_of(&row.labels, "flag", flag.as_str(), Value::Whole(1));
         }
-    });
-    let name = "heartbeat_realm_availability_ratio";
-    each(name, "gauge", "Share of the window in which the realm was up.", &|families, _, of| {
-        let figures = source.about.figures.get(of);
-        for (window, share) in figures.into_iter().flat_map(|figures| &figures.availability) {
-            families.sample(name, &[("realm", of), ("window", window)], share);
+    }
+    let help = "Share of the window in which the realm was up.";
+    families.family("heartbeat_realm_availability_ratio", "gauge", help);
+    for row in rows {
+        for (window, share) in row.figures.into_iter().flat_map(|figures| &figures.availability) {
+            families.sample_of(&row.labels, "window", window, Value::real(*share));
         }
-    });
+    }
 }
 
-/// What the processes of realms use, as far as heartbeatd has looked.
-fn of_processes(families: &mut Families, source: &Source<'_>) {
-    let realms: Vec<_> = source
-        .snapshot
-        .in_start_order()
-        .filter(|realm| realm.process.pid.is_some())
-        .filter_map(|realm| {
-            let name = realm.info.name.as_str();
-            let usage = source.about.usage.get(name)?;
-            (Some(usage.pid) == realm.process.pid).then_some((name, usage))
+/// Since when the processes of realms run, and what they use, as far as heartbeatd has looked.
+fn of_processes(families: &mut Families, source: &Source<'_>, rows: &[Row<'_>]) {
+    let help = "Start of the realm's process.";
+    families.family("heartbeat_realm_process_start_time_seconds", "gauge", help);
+    for row in rows {
+        if let Some(at) = row.realm.process.started_at {
+            families.sample(&row.labels, moment(source.about.anchor.wall(at)));
+        }
+    }
+    let used: Vec<_> = rows
+        .iter()
+        .filter_map(|row| {
+            let usage = source.about.usage.get(row.realm.info.name.as_str())?;
+            (Some(usage.pid) == row.realm.process.pid).then_some((&row.labels, usage))
         })
         .collect();
-    let name = "heartbeat_realm_process_cpu_seconds";
-    families.family(name, "counter", "Processor time of the realm's processes.");
-    for (realm, usage) in &realms {
-        families.sample("heartbeat_realm_process_cpu_seconds_total", &[("realm", realm)], usage.cpu_s);
+    let help = "Processor time of the realm's processes.";
+    families.family("heartbeat_realm_process_cpu_seconds", "counter", help);
+    for (labels, usage) in &used {
+        families.sample(labels, Value::real(usage.cpu_s));
     }
-    let name = "heartbeat_realm_process_resident_memory_bytes";
-    families.family(name, "gauge", "Memory that the realm's processes have resident.");
-    for (realm, usage) in &realms {
-        families.sample(name, &[("realm", realm)], usage.rss_bytes);
+    let help = "Memory that the realm's processes have resident.";
+    families.family("heartbeat_realm_process_resident_memory_bytes", "gauge", help);
+    for (labels, usage) in &used {
+        families.sample(labels, Value::Whole(usage.rss_bytes));
     }
-    let name = "heartbeat_realm_process_open_fds";
-    families.family(name, "gauge", "Open descriptors of the realm's processes.");
-    for (realm, usage) in &realms {
+    let help = "Open descriptors of the realm's processes.";
+    families.family("heartbeat_realm_process_open_fds", "gauge", help);
+    for (labels, usage) in &used {
         if let Some(fds) = usage.fds {
-            families.sample(name, &[("realm", realm)], fds);
+            families.sample(labels, Value::Whole(fds));
         }
     }
 }
 
-/// Restarts, results and certificates.
-fn of_counts(families: &mut Families, counts: &[(&RealmStatus, RealmCounts)]) {
+fn of_restarts(families: &mut Families, rows: &[Row<'_>]) {
     let help = "Restarts of the realm in this life of heartbeatd, by cause.";
     families.family("heartbeat_realm_restarts", "counter", help);
-    for (realm, counts) in counts {
+    for row in rows {
         for cause in RestartCause::ALL {
-            let count = counts.restarts.get(cause).copied();
+            let count = row.counts.restarts.get(cause).copied();
             // A cause that is a fault counts from zero, so that its first restart is an increase.
             let Some(count) = count.or_else(|| cause.is_debited().then_some(0)) else { continue };
-            let labels = [("realm", realm.info.name.as_ref()), ("cause", cause.as_str())];
-            families.sample("heartbeat_realm_restarts_total", &labels, count);
+            families.sample_of(&row.labels, "cause", cause.as_str(), Value::Whole(count));
+        }
+    }
+}
+
+/// Verdicts, latencies, results and certificates.
+fn of_probes(families: &mut Families, rows: &[Row<'_>]) {
+    let help = "1 while the probe passes, 0 while it is past its threshold.";
+    families.family("heartbeat_probe_passing", "gauge", help);
+    for row in rows {
+        for (labels, probe) in row.probes.iter().zip(&row.realm.probes) {
+            let Some(verdict) = probe.verdict else { continue };
+            families.sample(labels, Value::flag(verdict == Verdict::Passing));
+        }
+    }
+    let help = "Latency of the measurements that passed in the last hour.";
+    families.family("heartbeat_probe_seconds", "summary", help);
+    for row in rows {
+        let Some(figures) = row.figures else { continue };
+        for (probe, labels) in row.named_probes() {
+            let Some(latency) = figures.latencies.get(probe) else { continue };
+            for (quantile, ms) in
+                [("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99), ("1", latency.max)]
+            {
+                families.sample_of(labels, "quantile", quantile, Value::seconds(ms));
+            }
         }
     }
     let help = "Results of the probes that heartbeatd measures, by outcome.";
     families.family("heartbeat_probe_results", "counter", help);
-    for (realm, counts) in counts {
-        for (probe, counts) in &counts.probes {
+    for row in rows {
+        for (probe, labels) in row.named_probes() {
+            let Some(counts) = row.counts.probes.get(probe) else { continue };
             for outcome in Outcome::WORDS {
                 let count = counts.outcomes.get(outcome).copied();
                 // As above: what matters counts from zero, and the rest once it has occurred.
                 let from_zero = matches!(outcome, "pass" | "fail");
                 let Some(count) = count.or_else(|| from_zero.then_some(0)) else { continue };
-                let labels =
-                    [("realm", realm.info.name.as_ref()), ("probe", probe.as_str()), ("outcome", outcome)];
-                families.sample("heartbeat_probe_results_total", &labels, count);
+                families.sample_of(labels, "outcome", outcome, Value::Whole(count));
             }
         }
     }
-    let name = "heartbeat_certificate_expiry_timestamp_seconds";
-    families.family(name, "gauge", "When the certificate of the probe's target expires.");
-    for (realm, counts) in counts {
-        for (probe, counts) in &counts.probes {
-            let Some(until) = counts.certificate_until else { continue };
-            let labels = [("realm", realm.info.name.as_ref()), ("probe", probe.as_str())];
-            families.sample(name, &labels, until.as_millis().div_euclid(1_000));
+    let help = "When the certificate of the probe's target expires.";
+    families.family("heartbeat_certificate_expiry_timestamp_seconds", "gauge", help);
+    for row in rows {
+        for (probe, labels) in row.named_probes() {
+            let until = row.counts.probes.get(probe).and_then(|counts| counts.certificate_until);
+            if let Some(until) = until {
+                families.sample(labels, Value::Whole(until.as_millis().max(0).unsigned_abs() / 1_000));
+            }
         }
     }
 }
 
 fn of_objectives(families: &mut Families, source: &Source<'_>) {
-    let name = "heartbeat_slo_budget_remaining_ratio";
-    families.family(name, "gauge", "Share of the realm's budget that is left; below 0 when it is overdrawn.");
+    let help = "Share of the realm's budget that is left; below 0 when it is overdrawn.";
+    families.family("heartbeat_slo_budget_remaining_ratio", "gauge", help);
     for realm in source.about.objectives.iter() {
         let Some(objective) = &realm.availability else { continue };
         if objective.budget_min > 0.0 {
             let left = objective.left_min / objective.budget_min;
-            families.sample(name, &[("realm", &realm.realm)], (left * 1e4).floor() / 1e4);
-        }
-    }
-}
-
-/// Flags, probes and latencies.
-fn of_details(families: &mut Families, source: &Source<'_>) {
-    let snapshot = source.snapshot;
-    let name = "heartbeat_realm_flag";
-    families.family(name, "gauge", "1 for each remark beside the status of the realm.");
-    for realm in snapshot.in_start_order() {
-        for flag in &realm.flags {
-            families.sample(name, &[("realm", realm.info.name.as_ref()), ("flag", flag.as_str())], 1);
-        }
-    }
-    let name = "heartbeat_probe_passing";
-    families.family(name, "gauge", "1 while the probe passes, 0 while it is past its threshold.");
-    for realm in snapshot.in_start_order() {
-        for (info, probe) in realm.info.probes.iter().zip(&realm.probes) {
-            let Some(verdict) = probe.verdict else { continue };
-            let labels = [("realm", realm.info.name.as_ref()), ("probe", &*info.name)];
-            families.sample(name, &labels, u8::from(verdict == Verdict::Passing));
-        }
-    }
-    let name = "heartbeat_realm_latency_seconds";
-    families.family(name, "summary", "Latency of the first probe of the realm in the last hour.");
-    for realm in snapshot.in_start_order() {
-        let figures = source.about.figures.get(realm.info.name.as_str());
-        let Some(latency) = figures.and_then(|figures| figures.latency_ms.as_ref()) else { continue };
-        for (quantile, ms) in
-            [("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99), ("1", latency.max)]
-        {
-            let labels = [("realm", realm.info.name.as_ref()), ("quantile", quantile)];
-            families.sample(name, &labels, ms / 1_000.0);
+            families.sample(&Labels::of(&[("realm", &realm.realm)]), Value::real((left * 1e4).floor() / 1e4));
         }
     }
 }
@@ -318,22 +263,16 @@ fn of_notifications(families: &mut Families, notifications: &[NotificationCount]
     let help = "Attempts to notify a receiver, by what became of them.";
     families.family("heartbeat_notifications", "counter", help);
     for NotificationCount { receiver, result, count } in notifications {
-        let labels = [("receiver", receiver.as_str()), ("result", result)];
-        families.sample("heartbeat_notifications_total", &labels, count);
+        families.sample_of(&Labels::of(&[("receiver", receiver)]), "result", result, Value::Whole(*count));
     }
 }
 
 fn of_waiting(families: &mut Families, oldest: &[(String, Duration)]) {
-    let name = "heartbeat_notification_oldest_seconds";
-    families.family(name, "gauge", "Age of the oldest notification that the receiver has not got, or 0.");
+    let help = "Age of the oldest notification that the receiver has not got, or 0.";
+    families.family("heartbeat_notification_oldest_seconds", "gauge", help);
     for (receiver, age) in oldest {
-        families.sample(name, &[("receiver", receiver)], age.as_secs());
+        families.sample(&Labels::of(&[("receiver", receiver)]), Value::Whole(age.as_secs()));
     }
-}
-
-fn seconds(at: heartbeat_status::WallTime) -> String {
-    let millis = at.as_millis();
-    format!("{}.{:03}", millis.div_euclid(1_000), millis.rem_euclid(1_000))
 }
 
 #[cfg(test)]
@@ -345,14 +284,5 @@ mod tests {
         for status in Status::ALL {
             assert!(CLASSES.contains(&class(*status)), "{status}");
         }
-    }
-
-    #[test]
-    fn labels_are_escaped() {
-        let mut families = Families { form: Form::OpenMetrics, text: String::new() };
-        families.sample("a_total", &[("receiver", "x\"\\\n"), ("result", "y")], 3);
-        assert_eq!(families.text, "a_total{receiver=\"x\\\"\\\\\\n\",result=\"y\"} 3\n");
-        families.sample("b", &[], 1);
-        assert!(families.text.ends_with("\nb 1\n"));
     }
 }

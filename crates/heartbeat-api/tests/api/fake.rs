@@ -201,16 +201,19 @@ impl Fake {
         for realm in &snapshot.realms {
             let name = realm.info.name.to_string();
             let n = f64::from(realm.info.ix.0);
-            let latency_ms = Some(LatencyEntry {
+            let latency = LatencyEntry {
                 p50: 1.5 + n,
                 p95: 2.5 + n,
                 p99: 3.25 + n,
                 max: 17.125 + n,
                 count: 720,
                 window_s: Some(3_600),
-            });
+            };
+            let measured = realm.info.probes.iter().filter(|probe| is_measured(probe.kind));
+            let latencies = measured.map(|probe| (probe.name.to_string(), latency)).collect();
+            let latency_ms = Some(latency);
             let availability = [("24h".to_owned(), 0.999_321)].into();
-            figures.insert(name.clone(), RealmFigures { latency_ms, availability });
+            figures.insert(name.clone(), RealmFigures { latency_ms, latencies, availability });
             let objective = AvailabilityObjective {
                 objective: 0.999,
                 reached: None,
@@ -652,11 +655,7 @@ impl Backend for Fake {
     fn realm_counts(&self, realm: RealmIx) -> RealmCounts {
         let snapshot = self.snapshot();
         let Some(realm) = snapshot.realm(realm) else { return RealmCounts::default() };
-        let measured = realm
-            .info
-            .probes
-            .iter()
-            .filter(|probe| !matches!(probe.kind, ProbeKind::Process | ProbeKind::Port));
+        let measured = realm.info.probes.iter().filter(|probe| is_measured(probe.kind));
         let counts = measured.enumerate().map(|(nth, probe)| {
             let counts = ProbeCounts {
                 outcomes: [("pass", 12_345), ("fail", 3)].into(),
@@ -883,6 +882,11 @@ pub(crate) fn many(count: usize) -> Vec<RealmSpec> {
 }
 
 /// As [`many`], with a port each; every other one is measured by two probes.
+/// Whether heartbeatd measures probes of this kind, and does not look at what it knows of the process.
+fn is_measured(kind: ProbeKind) -> bool {
+    !matches!(kind, ProbeKind::Process | ProbeKind::Port)
+}
+
 pub(crate) fn many_measured(count: usize) -> Vec<RealmSpec> {
     let mut realms = many(count);
     for (n, realm) in realms.iter_mut().enumerate() {

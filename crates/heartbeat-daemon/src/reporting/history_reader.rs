@@ -88,10 +88,17 @@ pub(crate) fn figures(
 ) -> BTreeMap<String, RealmFigures> {
     let of = |(realm, probes): &(String, Vec<String>)| {
         let glance = glances.get(realm)?;
-        let latency = probes.iter().find_map(|probe| glance.latencies.get(probe));
+        let latencies: BTreeMap<String, LatencyEntry> = glance
+            .latencies
+            .iter()
+            .filter(|(probe, _)| probes.contains(probe))
+            .map(|(probe, latency)| (probe.clone(), entry(*latency, Some(GLANCE_S))))
+            .collect();
+        let latency = probes.iter().find_map(|probe| latencies.get(probe));
         let share = glance.day.availability().map(|availability| availability.share);
         let figures = RealmFigures {
-            latency_ms: latency.map(|latency| entry(*latency, Some(GLANCE_S))),
+            latency_ms: latency.copied(),
+            latencies,
             availability: share.map(|share| ("24h".to_owned(), rounded(share, 1e6))).into_iter().collect(),
         };
         Some((realm.clone(), figures))
