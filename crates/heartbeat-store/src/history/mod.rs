@@ -6,6 +6,7 @@ mod days;
 mod lives;
 mod objectives;
 mod recorder;
+mod room;
 mod tiers;
 
 use std::collections::BTreeMap;

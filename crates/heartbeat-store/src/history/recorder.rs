@@ -10,10 +10,8 @@ use crate::StoreError;
 use crate::availability::Class;
 use crate::file;
 use crate::history::batch::{Batch, Write};
-use crate::history::{Measured, Quantity, StatusChange, days, lives, tiers};
+use crate::history::{Measured, Quantity, StatusChange, days, lives, room, tiers};
 use crate::worker::{Confirm, Duty};
-
-const DAY_MS: i64 = tiers::DAY_MS;
 
 /// The thread's own memory of what it has written.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +84,7 @@ impl Duty for Recorder {
 
     fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
         while file::is_crowded(connection, short).map_err(self.failed("look into"))? {
-            if !drop_oldest(connection).map_err(self.failed("prune"))? {
+            if !room::make(connection).map_err(self.failed("prune"))? {
                 break;
             }
         }
@@ -109,7 +107,7 @@ impl Duty for Recorder {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let more = tiers::pack_one(&transaction, now_ms, keep_ms)?
                 || days::write_one(&transaction, now_ms)?
-                || forget(&transaction, now_ms - keep_ms)?;
+                || room::forget(&transaction, now_ms - keep_ms)?;
             transaction.commit()?;
             Ok(more)
         };
@@ -212,49 +210,4 @@ fn series(connection: &Connection, realm: &str, name: &str) -> rusqlite::Result<
     }
     connection.execute("INSERT INTO series (realm, probe) VALUES (?1, ?2)", params![realm, name])?;
     Ok(connection.last_insert_rowid())
-}
-
-/// Removes what is older than it has to be; true when there was something.
-fn forget(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
-    let oldest: Option<i64> = connection.query_row("SELECT min(day) FROM day", [], |row| row.get(0))?;
-    let day = before_ms.div_euclid(DAY_MS);
-    if oldest.is_none_or(|oldest| oldest >= day) {
-        return Ok(false);
-    }
-    forget_before(connection, day * DAY_MS)?;
-    Ok(true)
-}
-
-/// Removes everything about statuses from before `at_ms`, except what each realm was then.
-fn forget_before(connection: &Connection, at_ms: i64) -> rusqlite::Result<()> {
-    connection.execute(
-        "DELETE FROM transition WHERE at < ?1 AND
-            (life IN (SELECT no FROM life WHERE seen < ?1) OR EXISTS
-                (SELECT 1 FROM transition AS later WHERE later.realm = transition.realm AND later.at < ?1
-                    AND later.life = transition.life AND (later.at, later.n) > (transition.at, transition.n)))",
-        [at_ms],
-    )?;
-    connection.execute("DELETE FROM life WHERE seen < ?1", [at_ms])?;
-    connection.execute("DELETE FROM day WHERE day < ?1", [at_ms.div_euclid(DAY_MS)])?;
-    Ok(())
-}
-
-/// Gives up the oldest of the finest that is left; transitions last. True when there was something.
-fn drop_oldest(connection: &Connection) -> rusqlite::Result<bool> {
-    for drop_some in [tiers::drop_oldest, tiers::drop_oldest_rows] {
-        for tier in tiers::TIERS {
-            if drop_some(connection, tier)? {
-                return Ok(true);
-            }
-        }
-    }
-    let oldest: Option<i64> = connection.query_row("SELECT min(at) FROM transition", [], |row| row.get(0))?;
-    let newest: Option<i64> = connection.query_row("SELECT max(seen) FROM life", [], |row| row.get(0))?;
-    let (Some(oldest), Some(newest)) = (oldest, newest) else { return Ok(false) };
-    let until = oldest + 30 * DAY_MS;
-    if until >= newest {
-        return Ok(false);
-    }
-    forget_before(connection, until)?;
-    Ok(true)
 }

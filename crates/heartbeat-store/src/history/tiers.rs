@@ -32,6 +32,9 @@ pub(super) struct Tier {
     chunk_units: i64,
     /// How long chunks are kept; `None`: for good.
     keep_ms: Option<i64>,
+    /// In a full file, chunks that end less than this ago go only when no older one of any tier is left: a large host has
+    /// little time in its file, and its last day is worth more than an hour of last year.
+    recent_ms: i64,
 }
 
 /// Summaries of one minute.
@@ -43,6 +46,7 @@ pub(super) const MINUTES: Tier = Tier {
     chunk_ms: HOUR_MS,
     chunk_units: 24,
     keep_ms: Some(WEEK_MS),
+    recent_ms: DAY_MS,
 };
 /// Sketches of ten minutes.
 pub(super) const TENS: Tier = Tier {
@@ -53,6 +57,7 @@ pub(super) const TENS: Tier = Tier {
     chunk_ms: WEEK_MS,
     chunk_units: 2,
     keep_ms: Some(90 * DAY_MS),
+    recent_ms: WEEK_MS,
 };
 /// Sketches of one hour.
 pub(super) const HOURS: Tier = Tier {
@@ -63,6 +68,7 @@ pub(super) const HOURS: Tier = Tier {
     chunk_ms: WEEK_MS,
     chunk_units: 4,
     keep_ms: Some(730 * DAY_MS),
+    recent_ms: 90 * DAY_MS,
 };
 /// Sketches of one day.
 pub(super) const DAYS: Tier = Tier {
@@ -73,9 +79,10 @@ pub(super) const DAYS: Tier = Tier {
     chunk_ms: 4 * WEEK_MS,
     chunk_units: 1,
     keep_ms: None,
+    recent_ms: 730 * DAY_MS,
 };
 
-/// The finest first: in this order they are given up.
+/// The finest first.
 pub(super) const TIERS: [Tier; 4] = [MINUTES, TENS, HOURS, DAYS];
 
 impl Tier {
@@ -281,6 +288,17 @@ fn expire(connection: &Connection, now_ms: i64, history_ms: i64) -> rusqlite::Re
 
 fn oldest_chunk(connection: &Connection, tier: Tier) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT min(start) FROM chunk WHERE tier = ?1", [tier.no], |row| row.get(0))
+}
+
+/// Removes the oldest chunks of a tier, unless they are recent at `now_ms`; true when there were any.
+pub(super) fn drop_oldest_but_recent(
+    connection: &Connection,
+    tier: Tier,
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
+    let Some(start) = oldest_chunk(connection, tier)? else { return Ok(false) };
+    let end_ms = (start + tier.chunk_units) * tier.chunk_ms;
+    Ok(end_ms <= now_ms - tier.recent_ms && drop_oldest(connection, tier)?)
 }
 
 /// Removes the oldest chunks of a tier; true when there were any.

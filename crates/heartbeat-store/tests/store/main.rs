@@ -6,3 +6,4 @@ mod disk;
 mod history;
 mod incidents;
 mod scene;
+mod years;
