@@ -1,7 +1,7 @@
 //! The history recorder: it gives the database every change of a status at once, and the measurements once per minute.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use heartbeat_status::{
     CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, ProbePhase, RealmIx, Reason, Snapshot, Status,
@@ -10,6 +10,8 @@ use heartbeat_status::{
 use heartbeat_store::{HistoryDb, Measured, Quantity, Sketch, StatusChange};
 use heartbeat_wire::RealmFigures;
 
+use crate::clock;
+use crate::reporting::dated::Dated;
 use crate::reporting::history_reader;
 
 const MINUTE_MS: i64 = 60_000;
@@ -19,7 +21,7 @@ const STEP_MS: u64 = 5_000;
 const PHASES_EVERY: i64 = 10;
 
 /// Figures of every realm from history, replaced once per minute.
-pub(crate) type Figures = Arc<Mutex<Arc<BTreeMap<String, RealmFigures>>>>;
+pub(crate) type Figures = Arc<Dated<BTreeMap<String, RealmFigures>>>;
 
 /// What was measured with one probe since it was given away last.
 #[derive(Clone, Debug, Default)]
@@ -185,8 +187,7 @@ impl HistoryRecorder {
         let probes: Vec<(String, Vec<String>)> = probes.collect();
         self.database.glance(at_ms, move |glances| {
             if let Ok(glances) = glances {
-                let known = history_reader::figures(&glances, &probes);
-                *figures.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+                figures.set(clock::now(), history_reader::figures(&glances, &probes));
             }
         });
     }

@@ -1,6 +1,7 @@
 //! The output: status, events, incidents and history for readers, the console, and notifications for receivers.
 
 pub(crate) mod console_reporter;
+pub(crate) mod dated;
 pub(crate) mod evidence;
 pub(crate) mod history_reader;
 pub(crate) mod history_recorder;

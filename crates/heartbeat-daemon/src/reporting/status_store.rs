@@ -8,7 +8,7 @@ use std::time::Duration;
 use heartbeat_api::{EventRecord, RealmCounts};
 use heartbeat_status::{
     CheckResult, Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, ProbeInfo, ProbeIx, ProbeKind,
-    RealmIx, Reason, Snapshot, WallAnchor,
+    RealmIx, Reason, Snapshot, WallAnchor, human_seconds,
 };
 use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
 use heartbeat_wire::{
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::active_config::SharedConfig;
 use crate::own_health::lag;
 use crate::own_health::own_problems::OwnProblems;
+use crate::reporting::dated::Dated;
 use crate::reporting::history_recorder::Figures;
 use crate::reporting::incident_store::{IncidentStore, Kept, Step};
 use crate::reporting::past::{Past, RecentPast};
@@ -44,8 +45,8 @@ pub(crate) struct StatusStore {
     anchor: Mutex<WallAnchor>,
     config: SharedConfig,
     figures: Figures,
-    usage: Mutex<Arc<BTreeMap<String, ProcessUsage>>>,
-    objectives: Mutex<Arc<Vec<SloEntry>>>,
+    usage: Dated<BTreeMap<String, ProcessUsage>>,
+    objectives: Dated<Vec<SloEntry>>,
     config_problem: Mutex<Option<(ConfigProblem, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
@@ -66,6 +67,7 @@ impl StatusStore {
     ) -> Self {
         let past = Past::new(first.realms.len());
         let name = config.current().heartbeat.name.clone();
+        let started_at = clock::now();
         Self {
             snapshot: watch::Sender::new(Arc::new(first)),
             beside: Mutex::default(),
@@ -76,14 +78,14 @@ impl StatusStore {
             anchor: Mutex::new(anchor),
             config,
             figures: Figures::default(),
-            usage: Mutex::default(),
-            objectives: Mutex::default(),
+            usage: Dated::default(),
+            objectives: Dated::default(),
             config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
             instance,
-            started_at: clock::now(),
-            turned_at: AtomicU64::new(clock::now().as_nanos()),
+            started_at,
+            turned_at: AtomicU64::new(started_at.as_nanos()),
             problems,
         }
     }
@@ -266,6 +268,20 @@ impl StatusStore {
         now.since(Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))) <= ALIVE_WITHIN
     }
 
+    /// The problem that the driver's loop has turned and stands still: whatever is shown is as it was then.
+    fn standstill(&self, now: Instant) -> Option<OwnProblem> {
+        let since = self.turned_at();
+        let stands = since > self.started_at && !self.loop_turns(now);
+        stands.then(|| OwnProblem {
+            kind: OwnProblemKind::Loop,
+            message: format!(
+                "the loop of heartbeatd has stood still for {}: every status is as old as that",
+                human_seconds(i64::try_from(now.since(since).as_secs()).unwrap_or(i64::MAX))
+            ),
+            since,
+        })
+    }
+
     /// Takes over the incidents that were open when an earlier heartbeatd died.
     pub(crate) fn restore_incidents(&self, kept: Vec<Kept>) {
         self.incidents().restore(kept);
@@ -321,12 +337,12 @@ impl StatusStore {
 
     /// What the processes of each realm use. New numbers wake no reader.
     pub(crate) fn set_usage(&self, usage: BTreeMap<String, ProcessUsage>) {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(usage);
+        self.usage.set(clock::now(), usage);
     }
 
     /// How the objectives stand. New numbers wake no reader.
     pub(crate) fn set_objectives(&self, entries: Vec<SloEntry>) {
-        *self.objectives.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+        self.objectives.set(clock::now(), entries);
     }
 
     /// The state that belongs to no single realm and has to survive heartbeatd.
@@ -372,6 +388,10 @@ impl StatusStore {
                 });
             }
         }
+        if let Some(standstill) = self.standstill(clock::now()) {
+            problems.retain(|problem| problem.kind != OwnProblemKind::Loop);
+            problems.push(standstill);
+        }
         // Only the core knows how long starts have failed.
         let starts = |incident: &&Arc<Incident>| incident.problem == Some(OwnProblemKind::Starts);
         problems.extend(snapshot.incidents.iter().filter(starts).map(|incident| OwnProblem {
@@ -384,6 +404,7 @@ impl StatusStore {
 
     pub(crate) fn about(&self) -> About {
         let notes: Vec<String> = self.own_problems().into_iter().map(|problem| problem.message).collect();
+        let now = clock::now();
         About {
             instance: self.instance.clone(),
             name: self.config.current().heartbeat.name.clone(),
@@ -397,9 +418,9 @@ impl StatusStore {
             config_problem: self.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
-            figures: Arc::clone(&self.figures.lock().unwrap_or_else(PoisonError::into_inner)),
-            objectives: Arc::clone(&self.objectives.lock().unwrap_or_else(PoisonError::into_inner)),
-            usage: Arc::clone(&self.usage.lock().unwrap_or_else(PoisonError::into_inner)),
+            figures: self.figures.get(now),
+            objectives: self.objectives.get(now),
+            usage: self.usage.get(now),
         }
     }
 }
@@ -471,6 +492,21 @@ mod tests {
         sample.statuses.note_turn(turned);
         assert!(sample.statuses.loop_turns(turned + Duration::from_secs(10)));
         assert!(!sample.statuses.loop_turns(turned + Duration::from_millis(10_001)));
+    }
+
+    #[test]
+    fn whatever_is_shown_says_so_when_the_loop_stands_still() {
+        let sample = sample(REALMS);
+        let turned = sample.statuses.started_at() + Duration::from_millis(1);
+        sample.statuses.note_turn(turned);
+        let after = |by: Duration| sample.statuses.standstill(turned + by);
+        assert_eq!(after(Duration::from_secs(10)), None);
+        let problem = after(Duration::from_millis(72_001)).unwrap();
+        assert_eq!((problem.kind, problem.since), (OwnProblemKind::Loop, turned));
+        assert_eq!(
+            problem.message,
+            "the loop of heartbeatd has stood still for 1m12s: every status is as old as that"
+        );
     }
 
     #[test]
