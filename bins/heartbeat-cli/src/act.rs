@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::{RealmKind, Status};
+use heartbeat_status::{Desired, RealmKind, Status};
 use heartbeat_wire::{Action, ActionDocument, ActionRequest, StatusDocument, Wait};
 use tokio::time::interval;
 
@@ -457,8 +457,22 @@ async fn finish(
             console.line(&format!("  {} | {}", style.text(&failed), style.text(line)))?;
         }
         console.prose(&more(&failed, style), 2)?;
+    } else if done.message.is_some()
+        && let Ok(document) = client.status(false).await
+    {
+        for realm in taken_out(&document, done, action) {
+            console.prose(&more(realm, style), 2)?;
+        }
     }
     Ok(exit)
+}
+
+/// The realms of the plan of which a later command wants something else.
+fn taken_out<'a>(document: &StatusDocument, done: &'a ActionDocument, action: Action) -> BTreeSet<&'a str> {
+    let other = if action == Action::Stop { Desired::Up } else { Desired::Down };
+    let is_taken_out =
+        |name: &&str| document.realms.iter().any(|realm| realm.name == *name && realm.desired.is(other));
+    done.steps.iter().map(|step| step.realm.as_str()).filter(is_taken_out).collect()
 }
 
 /// The realm that prevents success: a requested one, or one that was started for it.

@@ -225,7 +225,10 @@ impl Client {
         loop {
             let status: StatusDocument = self.await_return(&known).await?;
             match progress(&plan, wait, &status) {
-                Progress::Reached(result) => plan.result = Some(result.to_owned()),
+                Progress::Reached(result, taken_out) => {
+                    plan.result = Some(result.to_owned());
+                    plan.message = (!taken_out.is_empty()).then(|| taken_out.join("; "));
+                }
                 Progress::Failed(why) => {
                     plan.result = Some("failed".to_owned());
                     plan.message = Some(why);

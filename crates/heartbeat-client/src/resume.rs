@@ -9,8 +9,9 @@ use heartbeat_wire::{Action, ActionDocument, RealmEntry, StatusDocument, Wait};
 /// How far a command has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Every realm is where the command leads to; the word for the document.
-    Reached(&'static str),
+    /// Every realm is where the command leads to; the word for the document, and the realms that a later command has
+    /// taken out of it: one entry per realm.
+    Reached(&'static str, Vec<String>),
     /// One of them cannot get there any more, and why.
     Failed(String),
     /// These are still missing, one realm per entry.
@@ -25,28 +26,36 @@ pub(crate) fn progress(plan: &ActionDocument, wait: Wait, status: &StatusDocumen
         let steps = plan.steps.iter().filter(|step| step.action.is(wanted)).map(|step| &step.realm);
         plan.realms.iter().chain(steps).any(|name| *name == realm.name)
     };
-    let mut missing = Vec::new();
+    let (mut missing, mut taken_out) = (Vec::new(), Vec::new());
     for realm in status.realms.iter().filter(concerned) {
         match if stopping { stopped(realm) } else { up(realm) } {
             Step::There => {}
             Step::OnTheWay => missing.push(format!("{} is {} ({})", realm.name, realm.status, realm.message)),
+            // The command does not name the realm: it succeeds without it.
+            Step::TakenOut(why) if !plan.realms.contains(&realm.name) => taken_out.push(why),
             Step::Lost(why) => return Progress::Failed(why),
+            Step::TakenOut(why) => {
+                return Progress::Failed(format!("{why}; the other realms of this command go on"));
+            }
         }
     }
     if !missing.is_empty() {
         return Progress::OnTheWay(missing);
     }
-    Progress::Reached(match (stopping, wait) {
+    let word = match (stopping, wait) {
         (true, _) => "stopped",
         (false, Wait::Verified) => "verified",
         (false, _) => "up",
-    })
+    };
+    Progress::Reached(word, taken_out)
 }
 
 /// How far one realm has come.
 enum Step {
     There,
     OnTheWay,
+    /// A later command, or the configuration, wants something else of the realm.
+    TakenOut(String),
     Lost(String),
 }
 
@@ -61,7 +70,7 @@ fn stopped(realm: &RealmEntry) -> Step {
         return Step::Lost(format!("{} could not be killed: {}", realm.name, realm.message));
     }
     if realm.desired.is(Desired::Up) {
-        return Step::Lost(format!("{} was asked to run again meanwhile", realm.name));
+        return Step::TakenOut(format!("{} was asked to run again meanwhile", realm.name));
     }
     Step::reached(matches!(realm.status.known(), Some(Status::Stopped | Status::Done | Status::Failed)))
 }
@@ -72,10 +81,8 @@ fn up(realm: &RealmEntry) -> Step {
         return Step::Lost(format!("{} failed: {}", realm.name, realm.message));
     }
     if realm.desired.is(Desired::Down) {
-        return Step::Lost(format!(
-            "{} was stopped meanwhile; the other realms of this command go on",
-            realm.name
-        ));
+        let how = realm.message.trim_start_matches("being ");
+        return Step::TakenOut(format!("{} was taken out of this command: {how}", realm.name));
     }
     Step::reached(matches!(realm.status.known(), Some(Status::Up | Status::Degraded | Status::Done)))
 }
@@ -130,24 +137,29 @@ mod tests {
             ]);
             progress(&plan, Wait::Up, &status)
         };
-        assert_eq!(progress("up", "degraded", "up"), Progress::Reached("up"));
-        assert_eq!(progress("done", "up", "up"), Progress::Reached("up"));
+        let reached =
+            |taken_out: &[&str]| Progress::Reached("up", taken_out.iter().map(ToString::to_string).collect());
+        assert_eq!(progress("up", "degraded", "up"), reached(&[]));
+        assert_eq!(progress("done", "up", "up"), reached(&[]));
         for on_the_way in ["restarting", "starting", "blocked", "down", "unknown", "later-word"] {
             let missing = format!("db is {on_the_way} (words)");
             assert_eq!(progress(on_the_way, "up", "up"), Progress::OnTheWay(vec![missing]));
         }
         assert_eq!(progress("failed", "up", "up"), Progress::Failed("db failed: words".to_owned()));
-        assert_eq!(
-            progress("stopped", "up", "down"),
-            Progress::Failed("db was stopped meanwhile; the other realms of this command go on".to_owned())
-        );
+        assert_eq!(progress("stopped", "up", "down"), reached(&["db was taken out of this command: words"]));
     }
 
     #[test]
     fn a_restart_is_verified_when_no_restart_is_open_any_more() {
         let plan = plan("restart", "stop");
         let at = |api: &str| status(&[("db", "restarting", "up", "Exited"), ("api", api, "up", "Healthy")]);
-        assert_eq!(progress(&plan, Wait::Verified, &at("up")), Progress::Reached("verified"));
+        assert_eq!(progress(&plan, Wait::Verified, &at("up")), Progress::Reached("verified", Vec::new()));
+        let mut named = plan.clone();
+        named.realms.push("db".to_owned());
+        let stopped =
+            status(&[("db", "stopped", "down", "StoppedByOperator"), ("api", "up", "up", "Healthy")]);
+        let words = "db was taken out of this command: words; the other realms of this command go on";
+        assert_eq!(progress(&named, Wait::Verified, &stopped), Progress::Failed(words.to_owned()));
         assert!(matches!(progress(&plan, Wait::Verified, &at("restarting")), Progress::OnTheWay(_)));
     }
 
@@ -158,9 +170,13 @@ mod tests {
             let status = status(&[("db", db.0, db.1, db.2), ("api", "stopped", "down", "StoppedByOperator")]);
             progress(&plan, Wait::Up, &status)
         };
-        assert_eq!(progress(("stopped", "down", "StoppedByOperator")), Progress::Reached("stopped"));
+        assert_eq!(
+            progress(("stopped", "down", "StoppedByOperator")),
+            Progress::Reached("stopped", Vec::new())
+        );
         assert!(matches!(progress(("stopping", "down", "Stopping")), Progress::OnTheWay(_)));
         assert!(matches!(progress(("failed", "down", "Stuck")), Progress::Failed(_)));
-        assert!(matches!(progress(("up", "up", "Healthy")), Progress::Failed(_)));
+        let again = Progress::Reached("stopped", vec!["db was asked to run again meanwhile".to_owned()]);
+        assert_eq!(progress(("up", "up", "Healthy")), again);
     }
 }

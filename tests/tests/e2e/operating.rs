@@ -124,3 +124,33 @@ fn heartbeatd_never_listens_without_its_token() {
     assert_eq!(open.status.code(), Some(1), "{}", told(&open));
     assert!(told(&open).contains("chmod 600") && !told(&open).contains(secret), "{}", told(&open));
 }
+
+#[test]
+fn a_restart_goes_on_without_a_dependent_that_another_operator_stops() {
+    let gate = tempfile::NamedTempFile::new().unwrap();
+    let mut eco = Instance::start(&format!(
+        "[realm.base]\nrun = \"sleep 86371\"\nrestart.verify_for = \"1s\"\n\
+         start.before = \"sh -c 'until test -e {}; do sleep 0.1; done'\"\n\
+         [realm.over]\nrun = \"sleep 86372\"\nneeds = [\"base\"]\nrestart.verify_for = \"1s\"\n",
+        gate.path().display()
+    ));
+    eco.wait_for_boot();
+    // Until the file is back, base is on its way.
+    let path = gate.path().to_owned();
+    drop(gate);
+    let restart = beside(&eco, &["restart", "base", "--cascade", "--timeout", "300s"]);
+    until("over to wait for base", || eco.realm("over")["phase"] == "waiting");
+    let stopped = eco.cli(&["stop", "over", "--reason", "a new version"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
+    std::fs::write(&path, "").unwrap();
+    let done = restart.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = told(&done);
+    assert_eq!(done.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("restart base: verified (over was taken out of this command: stopped by"),
+        "{text}"
+    );
+    assert!(text.contains("a new version)") && text.contains("heartbeat-cli why over"), "{text}");
+    assert_eq!((eco.status_of("base"), eco.status_of("over")), ("up".to_owned(), "stopped".to_owned()));
+}

@@ -138,7 +138,10 @@ fn concluded(
 ) -> Result<ActionDocument, ApiError> {
     let mut document = document(seen, plan, false);
     match outcome {
-        Outcome::Reached => document.result = Some(goal.as_str().to_owned()),
+        Outcome::Reached(taken_out) => {
+            document.result = Some(goal.as_str().to_owned());
+            document.message = (!taken_out.is_empty()).then(|| taken_out.join("; "));
+        }
         Outcome::Failed(why) => {
             document.result = Some("failed".to_owned());
             document.message = Some(why);

@@ -60,8 +60,8 @@ impl fmt::Display for Goal {
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The goal is reached.
-    Reached,
+    /// The goal is reached, less the realms that a later command has taken out of it: one entry per realm.
+    Reached(Vec<String>),
     /// The goal is out of reach without an operator, with the reason.
     Failed(String),
     /// The time is up: what is missing, one entry per realm.
@@ -124,7 +124,7 @@ fn evaluate(
     let mut realms: Vec<RealmIx> = steps.chain(plan.realms.iter().copied()).collect();
     realms.sort_unstable_by_key(|ix| snapshot.realm(*ix).map(|realm| realm.info.order));
     realms.dedup();
-    let mut missing = Vec::new();
+    let (mut missing, mut taken_out) = (Vec::new(), Vec::new());
     for realm in realms.iter().filter_map(|ix| snapshot.realm(*ix)) {
         let restart = restarts.iter().find(|(ix, _)| *ix == realm.info.ix).map(|(_, id)| *id);
         let step = match goal {
@@ -133,19 +133,24 @@ fn evaluate(
             Goal::Verified => verified(realm, restart),
         };
         let step = match step {
-            Step::OnTheWay if goal != Goal::Stopped => held_up(snapshot, realm, plan).unwrap_or(step),
+            Step::OnTheWay if goal != Goal::Stopped => held_up(snapshot, realm).unwrap_or(step),
             step => step,
         };
         match step {
             Step::There => {}
+            // The command does not name the realm: it succeeds without it.
+            Step::TakenOut(why) if !plan.realms.contains(&realm.info.ix) => taken_out.push(why),
             Step::Lost(why) => return Outcome::Failed(why),
+            Step::TakenOut(why) => {
+                return Outcome::Failed(format!("{why}; the other realms of this command go on"));
+            }
             Step::OnTheWay => {
                 missing.push(format!("{} is {} ({})", realm.info.name, realm.status, realm.why.message))
             }
         }
     }
     if missing.is_empty() {
-        return Outcome::Reached;
+        return Outcome::Reached(taken_out);
     }
     let more = missing.len().saturating_sub(MAX_MISSING_NAMES);
     missing.truncate(MAX_MISSING_NAMES);
@@ -159,6 +164,8 @@ fn evaluate(
 enum Step {
     There,
     OnTheWay,
+    /// A later command, or the configuration, wants something else of the realm.
+    TakenOut(String),
     Lost(String),
 }
 
@@ -168,7 +175,7 @@ fn stopped(realm: &RealmStatus) -> Step {
         return Step::Lost(format!("{name} could not be killed: {}", realm.why.message));
     }
     if realm.desired == Desired::Up {
-        return Step::Lost(format!("{name} was asked to run again meanwhile"));
+        return Step::TakenOut(format!("{name} was asked to run again meanwhile"));
     }
     if matches!(realm.phase, Phase::Stopped | Phase::Done | Phase::Failed) {
         Step::There
@@ -184,19 +191,20 @@ fn lost(realm: &RealmStatus) -> Option<Step> {
         return Some(Step::Lost(format!("{name} failed: {}", realm.why.message)));
     }
     if realm.desired == Desired::Down {
-        return Some(Step::Lost(format!(
-            "{name} was stopped meanwhile; the other realms of this command go on"
-        )));
+        // It says who has stopped it, and why.
+        let how = realm.why.message.trim_start_matches("being ");
+        return Some(Step::TakenOut(format!("{name} was taken out of this command: {how}")));
     }
     None
 }
 
-/// The realm waits for one that an operator has stopped, which starts only when an operator says so.
-fn held_up(snapshot: &Snapshot, realm: &RealmStatus, plan: &ActionPlan) -> Option<Step> {
-    let waits = realm.phase == Phase::Waiting;
-    let held = plan.holds.iter().find(|held| waits && realm.blocked_by.contains(&held.realm))?;
-    let name = snapshot.realm(held.realm).map(|held| held.info.name.to_string()).unwrap_or_default();
-    Some(Step::Lost(format!("{} waits for {name}, which an operator has stopped", realm.info.name)))
+/// The realm waits for one that is stopped, which starts only when an operator says so.
+fn held_up(snapshot: &Snapshot, realm: &RealmStatus) -> Option<Step> {
+    let needs = realm.blocked_by.iter().filter_map(|need| snapshot.realm(*need));
+    let stopped = needs.filter(|need| need.desired == Desired::Down && realm.phase == Phase::Waiting);
+    let need = stopped.min_by_key(|need| need.info.order)?;
+    let (name, need) = (&realm.info.name, &need.info.name);
+    Some(Step::TakenOut(format!("{name} waits for {need}, which an operator has stopped")))
 }
 
 fn up(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
@@ -220,11 +228,7 @@ fn verified(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     match realm.restart.as_ref().filter(|record| record.id >= id) {
         Some(record) if record.result == Some(RestartResult::Verified) => Step::There,
         Some(record) if record.id == id && record.result == Some(RestartResult::Abandoned) => {
-            let name = &realm.info.name;
-            Step::Lost(match realm.desired {
-                Desired::Down => format!("a later command has stopped {name}"),
-                Desired::Up => format!("the restart of {name} was cancelled: {}", realm.why.message),
-            })
+            Step::Lost(format!("the restart of {} was cancelled: {}", realm.info.name, realm.why.message))
         }
         _ => Step::OnTheWay,
     }
@@ -279,11 +283,67 @@ mod tests {
         snapshot
     }
 
+    fn reached() -> Outcome {
+        Outcome::Reached(Vec::new())
+    }
+
+    /// `restart api --cascade` takes web along, and a later command stops a realm.
+    #[test]
+    fn a_realm_that_a_later_command_stops_is_taken_out_and_a_named_one_fails_the_command() {
+        use heartbeat_status::{RealmName, Why};
+        let (snapshot, mut plan) = (up(), plan(&[Some(60)]));
+        let mut web = (*snapshot.realms[0]).clone();
+        let info = std::sync::Arc::make_mut(&mut web.info);
+        (info.ix, info.order, info.name) = (RealmIx(1), 1, RealmName::new("web").unwrap());
+        plan.steps.push(PlanStep { realm: RealmIx(1), ..plan.steps[0] });
+        let stop = |realm: &RealmStatus, status, message: &str| RealmStatus {
+            desired: Desired::Down,
+            status,
+            why: Why { message: message.to_owned(), ..realm.why.clone() },
+            ..realm.clone()
+        };
+        let with = |realms: [&RealmStatus; 2]| Snapshot {
+            realms: realms.map(|realm| std::sync::Arc::new(realm.clone())).into_iter().collect(),
+            ..snapshot.clone()
+        };
+        let api = (*snapshot.realms[0]).clone();
+        for (status, message) in [
+            (Status::Stopping, "being stopped by root: a new version"),
+            (Status::Stopped, "stopped by root: a new version"),
+        ] {
+            let outcome = evaluate(&with([&api, &stop(&web, status, message)]), &plan, &[], Goal::Verified);
+            let words = "web was taken out of this command: stopped by root: a new version";
+            assert_eq!(outcome, Outcome::Reached(vec![words.to_owned()]));
+            let outcome = evaluate(&with([&stop(&api, status, message), &web]), &plan, &[], Goal::Verified);
+            let Outcome::Failed(why) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(
+                why,
+                format!("{}; the other realms of this command go on", words.replace("web", "api"))
+            );
+        }
+        // What waits for a realm that was taken out is taken out with it.
+        let stopped = stop(&api, Status::Stopped, "stopped by root");
+        let waits = RealmStatus {
+            phase: Phase::Waiting,
+            status: Status::Blocked,
+            blocked_by: vec![RealmIx(0)],
+            ..web.clone()
+        };
+        let of_other = ActionPlan { realms: vec![RealmIx(2)], ..plan.clone() };
+        let outcome = evaluate(&with([&stopped, &waits]), &of_other, &[], Goal::Up);
+        assert!(matches!(&outcome, Outcome::Reached(out) if out.len() == 2), "{outcome:?}");
+        // A stop goes the same way when a dependent is asked to run again.
+        plan.steps.iter_mut().for_each(|step| step.action = StepAction::Stop);
+        let down = RealmStatus { phase: Phase::Stopped, ..stop(&api, Status::Stopped, "stopped by root") };
+        let outcome = evaluate(&with([&down, &web]), &plan, &[], Goal::Stopped);
+        assert_eq!(outcome, Outcome::Reached(vec!["web was asked to run again meanwhile".to_owned()]));
+    }
+
     #[test]
     fn what_was_up_before_the_restart_is_not_up_after_it() {
         let (snapshot, plan) = (up(), plan(&[Some(60)]));
         let restarts = [(RealmIx(0), RestartId(1))];
-        assert_eq!(evaluate(&snapshot, &plan, &[], Goal::Up), Outcome::Reached);
+        assert_eq!(evaluate(&snapshot, &plan, &[], Goal::Up), reached());
         for goal in [Goal::Up, Goal::Verified] {
             assert!(matches!(evaluate(&snapshot, &plan, &restarts, goal), Outcome::Late(_)), "{goal}");
         }
@@ -319,7 +379,7 @@ mod tests {
                 let what = format!("restart {id}, {result:?}: {outcome:?}");
                 match (id, result) {
                     (2 | 3, Some(RestartResult::Verified)) => {
-                        assert_eq!(outcome, Outcome::Reached, "{what}");
+                        assert_eq!(outcome, reached(), "{what}");
                     }
                     (2, Some(RestartResult::Abandoned)) => {
                         assert!(matches!(outcome, Outcome::Failed(_)), "{what}");

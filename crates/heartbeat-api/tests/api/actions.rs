@@ -279,7 +279,7 @@ async fn a_waiting_client_learns_of_a_later_command_or_the_end() {
     assert_eq!(listeners.post("/api/realms/api/stop/", "{}").await.status, 202);
     let document: ActionDocument = asked.await.unwrap().json();
     assert_eq!(document.result.as_deref(), Some("failed"));
-    assert!(document.message.unwrap().contains("stopped meanwhile"));
+    assert!(document.message.unwrap().contains("taken out of this command: stopped by"));
 
     fake.break_probes(POSTGRES);
     let asked =
