@@ -315,6 +315,9 @@ fn an_incident_that_a_full_disk_did_not_take_ends_for_its_receiver_after_a_kill(
         ["opened", "resolved"],
         "a receiver that honours keys hears each step once: {steps:?}"
     );
+    for (key, documents) in killer.documents() {
+        assert_eq!(documents.len(), 1, "one key is one document: {key}: {documents:#?}");
+    }
     drop(mail);
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Killer {
     plan: Arc<Mutex<BTreeMap<String, VecDeque<Act>>>>,
     /// Every request that came, in order: its key, its incident and its event.
     heard: Arc<Mutex<Vec<[String; 3]>>>,
+    /// The documents that came under each key.
+    documents: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
     killed: Receiver<()>,
 }
 
@@ -43,13 +45,14 @@ impl Killer {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (kills, killed) = sync_channel(64);
         let (heartbeatd, plan, heard) = (Arc::default(), Arc::default(), Arc::default());
-        let killer = Self { url, heartbeatd, plan, heard, killed };
+        let killer = Self { url, heartbeatd, plan, heard, documents: Arc::default(), killed };
         let (heartbeatd, plan) = (Arc::clone(&killer.heartbeatd), Arc::clone(&killer.plan));
-        let heard = Arc::clone(&killer.heard);
+        let (heard, documents) = (Arc::clone(&killer.heard), Arc::clone(&killer.documents));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // heartbeatd may have been killed while it wrote.
-                let Some(request) = request(&stream) else { continue };
+                let Some((request, document)) = request(&stream) else { continue };
+                documents.lock().unwrap().entry(request[0].clone()).or_default().insert(document);
                 let event = request[2].clone();
                 heard.lock().unwrap().push(request);
                 let act = plan.lock().unwrap().get_mut(&event).and_then(VecDeque::pop_front);
@@ -65,6 +68,11 @@ impl Killer {
 
     pub(crate) fn heard(&self) -> Vec<[String; 3]> {
         self.heard.lock().unwrap().clone()
+    }
+
+    /// The documents that came under each key.
+    pub(crate) fn documents(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.documents.lock().unwrap().clone()
     }
 }
 
@@ -85,7 +93,7 @@ fn react(mut stream: TcpStream, act: Act, heartbeatd: &AtomicI32, kills: &SyncSe
     }
 }
 
-fn request(stream: &TcpStream) -> Option<[String; 3]> {
+fn request(stream: &TcpStream) -> Option<([String; 3], String)> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut key, mut line) = (0, String::new(), String::new());
     while reader.read_line(&mut line).ok()? > 2 {
@@ -101,7 +109,7 @@ fn request(stream: &TcpStream) -> Option<[String; 3]> {
     reader.read_exact(&mut body).ok()?;
     let document: Value = serde_json::from_slice(&body).ok()?;
     let text = |field: &str| document[field].as_str().unwrap().to_owned();
-    Some([key, text("id"), text("event")])
+    Some(([key, text("id"), text("event")], String::from_utf8(body).ok()?))
 }
 
 struct Outages {

@@ -26,11 +26,19 @@ const PRELUDE_SECONDS: u64 = 60;
 /// The name of heartbeatd where documents name a realm.
 const OURSELVES: &str = "heartbeatd";
 
-/// An open incident with its document, as it survives the death of heartbeatd.
+/// An incident with its document, as it survives the death of heartbeatd.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) incident: Incident,
     pub(crate) document: IncidentDocument,
+}
+
+impl Kept {
+    fn entry(self, unwritten_steps: usize) -> Entry {
+        let Self { incident, document } = self;
+        let (no, incident) = (incident.no, Arc::new(incident));
+        Entry { no, incident, document, changed: true, unwritten_steps }
+    }
 }
 
 #[derive(Debug)]
@@ -77,12 +85,15 @@ impl IncidentStore {
         Self { ecosystem, ..Self::default() }
     }
 
-    /// Takes over the incidents that were open when an earlier heartbeatd died.
+    /// Takes over the incidents that were open when an earlier heartbeatd died, and those that the database does not know
+    /// to be over.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>) {
-        for Kept { incident, document } in kept {
-            let (no, incident) = (incident.no, Arc::new(incident));
-            self.entries.push_back(Entry { no, incident, document, changed: true, unwritten_steps: 0 });
-        }
+        self.entries.extend(kept.into_iter().map(|kept| kept.entry(0)));
+    }
+
+    /// Takes over an incident that ends now: the incident writer has yet to write that.
+    pub(crate) fn restore_ending(&mut self, kept: Kept) {
+        self.entries.push_back(kept.entry(1));
     }
 
     /// The changes since the last call, for the database. An incident with an unwritten step is left to the incident
@@ -231,19 +242,15 @@ impl IncidentStore {
         open.map(|entry| Arc::new(entry.document.clone())).collect()
     }
 
-    /// Open incidents, and those of `unwritten` that are over as they were before their end: the next heartbeatd ends them
-    /// on fresh evidence, under the same number.
-    pub(crate) fn unended(&self, unwritten: &BTreeSet<String>) -> impl Iterator<Item = Kept> {
-        let wanted = |entry: &&Entry| entry.is_open() || unwritten.contains(&entry.document.id);
-        self.entries.iter().filter(wanted).map(|entry| {
-            let mut document = entry.document.clone();
-            if !entry.is_open() {
-                (document.event, document.seq) =
-                    (IncidentStep::Opened.into(), document.seq.saturating_sub(1));
-                (document.resolved_at, document.duration_s, document.resolution) = (None, None, None);
-            }
-            Kept { incident: Incident::clone(&entry.incident), document }
-        })
+    /// The incidents of `unwritten`, and behind them the others that are open.
+    pub(crate) fn unwritten(&self, unwritten: &BTreeSet<String>) -> impl Iterator<Item = Kept> {
+        let is_unwritten = |entry: &&Entry| unwritten.contains(&entry.document.id);
+        let others = self.entries.iter().filter(move |entry| entry.is_open() && !is_unwritten(entry));
+        let kept = |entry: &Entry| Kept {
+            incident: Incident::clone(&entry.incident),
+            document: entry.document.clone(),
+        };
+        self.entries.iter().filter(is_unwritten).chain(others).map(kept)
     }
 
     /// The incidents in memory, in no order.

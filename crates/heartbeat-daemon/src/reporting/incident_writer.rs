@@ -55,7 +55,8 @@ impl Entry {
     fn incident(&self) -> Option<String> {
         match self {
             Self::Step(step, ..) => Some(step.document.id.clone()),
-            Self::Ended(_) | Self::Announce => None,
+            Self::Ended(document) => Some(document.id.clone()),
+            Self::Announce => None,
         }
     }
 }
@@ -75,7 +76,7 @@ impl IncidentWriter {
         database: Arc<IncidentDb>,
         boot: String,
         (notifier, witness): (Arc<Notifier>, Witness),
-        spare: SpareIncidents,
+        spare: Arc<SpareIncidents>,
     ) -> Result<Self, DaemonError> {
         let (entries, queue) = sync_channel(MAX_ENTRIES_QUEUED);
         let writer = Writer { statuses, database, boot, notifier, witness, spare };
@@ -152,18 +153,18 @@ struct Writer {
     boot: String,
     notifier: Arc<Notifier>,
     witness: Witness,
-    spare: SpareIncidents,
+    spare: Arc<SpareIncidents>,
 }
 
 impl Writer {
-    fn run(mut self, queue: &Receiver<Box<Entry>>) {
+    fn run(self, queue: &Receiver<Box<Entry>>) {
         while let Some(first) = self.next(queue) {
             let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
             let entries: Vec<Box<Entry>> = std::iter::once(first).chain(more).collect();
             self.keep_evidence(&entries);
             let incidents: Vec<String> = entries.iter().filter_map(|entry| entry.incident()).collect();
             let admitted: Vec<Admitted> = entries.into_iter().flat_map(|entry| self.write(*entry)).collect();
-            if admitted.is_empty() {
+            if admitted.is_empty() && !self.spare.is_held() {
                 continue;
             }
             // The latest state of these incidents.
@@ -171,7 +172,8 @@ impl Writer {
             if self.is_on_disk() {
                 self.spare.retire();
             } else {
-                self.spare.keep(incidents, |unwritten| self.statuses.spare(&self.boot, unwritten));
+                self.spare.note(incidents, admitted.iter().flat_map(deliveries).collect());
+                self.spare.save(|unwritten| self.statuses.spare(&self.boot, unwritten));
             }
             for admitted in admitted {
                 self.notifier.release(admitted);
@@ -183,9 +185,10 @@ impl Writer {
         }
     }
 
-    /// The next entry. A receiver with a delay hears of an incident while nothing happens to it.
+    /// The next entry. A receiver with a delay hears of an incident while nothing happens to it, and the disk may take
+    /// again what it has refused.
     fn next(&self, queue: &Receiver<Box<Entry>>) -> Option<Box<Entry>> {
-        if !self.notifier.waits() {
+        if !self.notifier.waits() && !self.spare.is_held() {
             return queue.recv().ok();
         }
         match queue.recv_timeout(ANNOUNCE_EVERY) {

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use crate::clock;
 use crate::error::ReceiverError;
 use crate::own_health::own_problems::OwnProblems;
+use crate::storage::spare_incidents::SpareIncidents;
 
 /// Time for the remaining notifications at the end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -151,6 +152,7 @@ pub(crate) fn start(
     outbox: Vec<OutboxEntry>,
     runtime: Handle,
     database: Arc<IncidentDb>,
+    spare: Arc<SpareIncidents>,
     programs: impl Programs + 'static,
     (problems, counts): (Arc<OwnProblems>, Arc<NotificationCounts>),
 ) -> Notifier {
@@ -160,6 +162,7 @@ pub(crate) fn start(
     let outside = Outside::new(clock, programs);
     Notifier::start(receivers, restored, runtime, outside, move |report| {
         if let Some(attempt) = attempt(&report) {
+            spare.attempted(&attempt);
             database.attempted(attempt);
         }
         counts.note(&report);

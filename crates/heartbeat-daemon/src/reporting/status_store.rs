@@ -282,9 +282,14 @@ impl StatusStore {
         })
     }
 
-    /// Takes over the incidents that were open when an earlier heartbeatd died.
+    /// Takes over the incidents of an earlier heartbeatd: see [`IncidentStore::restore`].
     pub(crate) fn restore_incidents(&self, kept: Vec<Kept>) {
         self.incidents().restore(kept);
+    }
+
+    /// Takes over an incident that ends now: give the incident writer its document.
+    pub(crate) fn restore_ending(&self, kept: Kept) {
+        self.incidents().restore_ending(kept);
     }
 
     /// Gives the database the changes of incidents.
@@ -350,18 +355,19 @@ impl StatusStore {
         StoredEcosystem {
             boot: boot.to_owned(),
             incidents: Vec::new(),
+            notifications: Vec::new(),
             health_restarts_ns: health_restarts.iter().map(|at| at.as_nanos()).collect(),
             anchor: Some((self.anchor().instant.as_nanos(), self.anchor().wall.as_millis())),
             damages: Vec::new(),
         }
     }
 
-    /// What the database has not taken, for a file: see [`IncidentStore::unended`].
+    /// What the database has not taken, for a file: see [`IncidentStore::unwritten`].
     pub(crate) fn spare(&self, boot: &str, unwritten: &BTreeSet<String>) -> StoredEcosystem {
         let snapshot = self.snapshot();
         let incidents = self.incidents();
-        let unended = incidents.unended(unwritten).take(MAX_SPARE_INCIDENTS);
-        let stored = unended.map(|Kept { incident, document }| StoredIncident {
+        let kept = incidents.unwritten(unwritten).take(MAX_SPARE_INCIDENTS);
+        let stored = kept.map(|Kept { incident, document }| StoredIncident {
             document: Some(document),
             ..stored_incident(&incident, boot, &snapshot)
         });

@@ -109,11 +109,14 @@ impl Assembled {
         let processes = open_processes(settings, &inbox, &replies, &problems)?;
         let commands = Arc::new(Commands::new(processes.commander(), replies));
         let counts = Arc::<NotificationCounts>::default();
+        let spare = SpareIncidents::new(ecosystem_path(&records), recovery.open.unwritten());
+        let spare = Arc::new(spare);
         let notifier = Arc::new(receivers::start(
             prepared.receivers,
             prepared.outbox,
             runtime.handle().clone(),
             Arc::clone(&databases.incidents),
+            Arc::clone(&spare),
             ReceiverPrograms(Arc::clone(&commands)),
             (Arc::clone(&problems), Arc::clone(&counts)),
         ));
@@ -123,7 +126,6 @@ impl Assembled {
         let config = SharedConfig::new(ActiveConfig::new(1, config, plan));
         let active = config.current();
         let statuses = restored(&mut supervisor, &config, &recovery, &databases, &problems);
-        databases.retire_file(ecosystem_path(&records));
         let lost = prepared.lost_id.into_iter().map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
         let earlier = recovery.open.damages();
@@ -171,10 +173,11 @@ impl Assembled {
             Arc::clone(&databases.incidents),
             heartbeat_process::boot_id(),
             (Arc::clone(&notifier), witness),
-            SpareIncidents::new(ecosystem_path(&records)),
+            spare,
         )?;
-        for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
-            incident_writer.ended(document);
+        for kept in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
+            statuses.restore_ending(kept.clone());
+            incident_writer.ended(kept.document);
         }
         let mutes = Arc::new(Mutes::new(
             recovery.intent().mutes,
@@ -325,7 +328,10 @@ fn restored(
     supervisor.restore(clock::now(), recovery.memory(&active.plan, &active.realms, anchor));
     let first = supervisor.snapshot(clock::now());
     let statuses = StatusStore::new(first, config.clone(), random::instance(), anchor, Arc::clone(problems));
+    statuses.restore_incidents(recovery.open.over());
     statuses.restore_incidents(recovery.open.of(&active.plan));
+    // The notifications first: the end of an incident is not on disk without them.
+    recovery.open.give(&databases.incidents);
     statuses.save_incidents(&heartbeat_process::boot_id(), &databases.incidents);
     Arc::new(statuses)
 }

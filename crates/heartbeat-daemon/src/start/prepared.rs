@@ -130,6 +130,7 @@ impl Prepared {
         let outbox = std::mem::take(&mut remembered.outbox);
         let mut recovery = Recovery::look(&records, &config, search, &kept, &remembered)?;
         recovery.open.leave_out(|id| databases.has_incident(id));
+        let outbox = recovery.open.outbox(outbox);
         let registered = recovery.intent().registered;
         let (config, aside) = registrations::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {

@@ -215,15 +215,17 @@ mod tests {
     use crate::start::state_check::check_state;
     use crate::storage::databases::Databases;
     use crate::storage::files;
-    use crate::storage::spare_incidents::SpareIncidents;
+    use crate::storage::spare_incidents::{SpareIncidents, Unwritten};
     use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC};
     use heartbeat_process::boot_id;
     use heartbeat_status::{
         Desired, Exit, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, Reason, Severity,
         WallTime,
     };
+    use heartbeat_store::{Attempt, AttemptOutcome, Delivery};
     use heartbeat_wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
     use std::path::PathBuf;
+    use std::sync::Arc;
     use std::time::Duration;
 
     /// No other heartbeatd on this host has realms of these names.
@@ -274,18 +276,16 @@ mod tests {
         }
 
         fn look(&self) -> Recovery {
+            self.look_with(&self.remembered)
+        }
+
+        fn look_with(&self, remembered: &Remembered) -> Recovery {
             // No living process carries this mark.
             let instance_tag = format!("no-such-tag-{}", std::process::id());
             let mut config = config(REALMS);
             config.heartbeat.state_dir = self.dir.path().to_owned();
-            Recovery::look(
-                &self.records(),
-                &config,
-                (&instance_tag, None),
-                &BTreeMap::new(),
-                &self.remembered,
-            )
-            .unwrap()
+            Recovery::look(&self.records(), &config, (&instance_tag, None), &BTreeMap::new(), remembered)
+                .unwrap()
         }
 
         fn writes(&self, path: &Path, magic: &str, body: &impl serde::Serialize) {
@@ -373,8 +373,8 @@ mod tests {
         let plan = crate::sample::sample(REALMS).plan;
         let recovery = disk.look();
         assert!(recovery.open.of(&plan).is_empty());
-        let over = recovery.open.orphaned(&plan, clock::anchor());
-        assert!(over[0].resolved_at.is_some() && over[0].duration_s.unwrap() > 0.0, "{over:?}");
+        let over = recovery.open.orphaned(&plan, clock::anchor()).remove(0).document;
+        assert!(over.resolved_at.is_some() && over.duration_s.unwrap() > 0.0, "{over:?}");
     }
 
     #[test]
@@ -391,10 +391,37 @@ mod tests {
         let back = disk.look().open.of(&sample.plan);
         assert_eq!((back.len(), back[0].incident.opened_at), (1, Instant::from_millis(77)));
         assert_eq!(back[0].document, document("01-1"));
-        let databases = Databases::open(disk.dir.path(), KEEP, &sample.problems).unwrap();
-        databases.retire_file(ecosystem_path(&disk.records()));
-        on_disk(&databases);
+        let spare = SpareIncidents::new(ecosystem_path(&disk.records()), disk.look().open.unwritten());
+        assert!(spare.is_held(), "until the database has it");
+        spare.retire();
         assert!(!ecosystem_path(&disk.records()).exists());
+    }
+
+    /// A notification of a document for the receiver `ops`, as the writer gives it to the database.
+    fn delivery(document: &IncidentDocument) -> Delivery {
+        Delivery {
+            receiver: "ops".to_owned(),
+            document: Arc::new(document.clone()),
+            queued_at: WallTime::from_millis(1_795_473_602_000),
+            message: None,
+        }
+    }
+
+    fn delivered(document: &IncidentDocument) -> Attempt {
+        Attempt {
+            receiver: "ops".to_owned(),
+            incident: document.id.clone(),
+            seq: document.seq,
+            at: WallTime::from_millis(1_795_473_603_000),
+            outcome: AttemptOutcome::Delivered { message: None },
+        }
+    }
+
+    fn over(mut kept: Kept) -> Kept {
+        let document = &mut kept.document;
+        (document.event, document.seq) = (IncidentStep::Resolved.into(), document.seq + 1);
+        (document.resolved_at, document.duration_s) = (Some(WallTime::from_millis(1)), Some(5.0));
+        kept
     }
 
     #[test]
@@ -407,8 +434,9 @@ mod tests {
         further.document.seq = 7;
         let later = crate::sample::sample(REALMS);
         later.statuses.restore_incidents(vec![further.clone(), kept(2, Some(1), None), new.clone()]);
-        let mut spare = SpareIncidents::new(ecosystem_path(&disk.records()));
-        spare.keep(["01-3".to_owned()], |unwritten| later.statuses.spare(&boot_id(), unwritten));
+        let spare = SpareIncidents::new(ecosystem_path(&disk.records()), Unwritten::default());
+        spare.note(vec!["01-3".to_owned()], Vec::new());
+        spare.save(|unwritten| later.statuses.spare(&boot_id(), unwritten));
         let mut recovery = disk.look();
         assert_eq!(recovery.damages, []);
         let back = recovery.open.of(&sample.plan);
@@ -421,6 +449,76 @@ mod tests {
         spare.retire();
         assert!(!ecosystem_path(&disk.records()).exists());
         assert_eq!(disk.look().open.of(&sample.plan)[0].document.seq, 3);
+    }
+
+    /// The database knows that the first is open, and nothing of the second. Both have ended on the full disk.
+    #[test]
+    fn the_end_of_an_incident_and_what_receivers_got_outlive_a_disk_that_takes_neither() {
+        let (mut disk, sample) = (Disk::new(), sample(REALMS));
+        let (first, second) = (kept(1, Some(0), None), kept(2, Some(1), None));
+        sample.statuses.restore_incidents(vec![first.clone()]);
+        disk.saves(&sample, &boot_id(), &[]);
+        let [first_over, second_over] = [first.clone(), second.clone()].map(over);
+        let later = crate::sample::sample(REALMS);
+        later.statuses.restore_incidents(vec![first_over.clone(), second_over.clone()]);
+        let spare = SpareIncidents::new(ecosystem_path(&disk.records()), Unwritten::default());
+        let told = [&first_over.document, &second.document, &second_over.document];
+        spare.note(Vec::new(), told.map(delivery).to_vec());
+        spare.attempted(&delivered(&first_over.document));
+        spare.attempted(&delivered(&second.document));
+        spare.save(|unwritten| later.statuses.spare(&boot_id(), unwritten));
+        let recovery = disk.look();
+        assert_eq!(recovery.open.of(&sample.plan).len(), 0, "nothing is open again");
+        assert_eq!(recovery.memory(&sample.plan, &[], clock::anchor()).incidents, []);
+        let documents: Vec<_> = recovery.open.over().into_iter().map(|kept| kept.document).collect();
+        assert_eq!(documents, [first_over.document.clone(), second_over.document.clone()]);
+        // One key, one document: what is due is the same document, and what was delivered is known to be.
+        let outbox = recovery.open.outbox(Vec::new());
+        let rows: Vec<_> =
+            outbox.iter().map(|row| (row.incident.as_str(), row.seq, row.open, row.state)).collect();
+        use heartbeat_status::DeliveryState::{Delivered, Due};
+        let expected =
+            [("01-1", 4, false, Delivered), ("01-2", 3, false, Delivered), ("01-2", 4, false, Due)];
+        assert_eq!(rows, expected);
+        assert_eq!(outbox[2].document.as_deref(), Some(&second_over.document));
+        // The disk takes it again, and has the same from then on.
+        let databases = Databases::open(disk.dir.path(), KEEP, &sample.problems).unwrap();
+        let next = crate::sample::sample(REALMS);
+        next.statuses.restore_incidents(recovery.open.over());
+        recovery.open.give(&databases.incidents);
+        next.statuses.save_incidents(&boot_id(), &databases.incidents);
+        on_disk(&databases);
+        let remembered = databases.remembered();
+        assert_eq!(remembered.open.len(), 0);
+        let due = remembered.outbox.iter().filter(|row| row.state == Due).map(|row| row.seq);
+        assert_eq!(due.collect::<Vec<_>>(), [4]);
+        assert!(databases.has_incident("01-1") && databases.has_incident("01-2"));
+        // The file has nothing new then, wherever it comes from.
+        let mut recovery = disk.look_with(&remembered);
+        recovery.open.leave_out(|id| databases.has_incident(id));
+        assert_eq!(recovery.open.outbox(remembered.outbox.clone()), remembered.outbox);
+        assert!(recovery.open.over().is_empty() && recovery.open.of(&sample.plan).is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_heartbeatd_left_in_the_file_stays_there_until_the_disk_takes_it() {
+        let (disk, sample) = (Disk::new(), sample(REALMS));
+        let ended = over(kept(1, Some(0), None));
+        sample.statuses.restore_incidents(vec![ended.clone()]);
+        let spare = SpareIncidents::new(ecosystem_path(&disk.records()), Unwritten::default());
+        spare.note(Vec::new(), vec![delivery(&ended.document)]);
+        spare.save(|unwritten| sample.statuses.spare(&boot_id(), unwritten));
+        // The next heartbeatd has an incident of its own.
+        let left = disk.look().open;
+        let next = crate::sample::sample(REALMS);
+        next.statuses.restore_incidents(left.over());
+        next.statuses.restore_incidents(vec![kept(5, Some(1), None)]);
+        let spare = SpareIncidents::new(ecosystem_path(&disk.records()), left.unwritten());
+        spare.note(vec!["01-5".to_owned()], Vec::new());
+        spare.save(|unwritten| next.statuses.spare(&boot_id(), unwritten));
+        let last = disk.look().open;
+        assert_eq!(last.over().into_iter().map(|kept| kept.document).collect::<Vec<_>>(), [ended.document]);
+        assert_eq!((last.of(&sample.plan).len(), last.outbox(Vec::new()).len()), (1, 1));
     }
 
     #[test]

@@ -69,18 +69,6 @@ impl Databases {
         self.incidents.one(id.to_owned(), move |found| drop(give.send(found)));
         take.recv_timeout(REMEMBERED_WAIT).is_ok_and(|found| found.is_ok_and(|found| found.is_some()))
     }
-
-    /// Removes the file of open incidents, once its content is in the database on disk.
-    pub(crate) fn retire_file(&self, path: PathBuf) {
-        if path.exists() {
-            self.incidents.flush(Box::new(move |written| {
-                if written.is_ok() {
-                    // heartbeatd ignores a file that stays, since the database has more.
-                    drop(std::fs::remove_file(path));
-                }
-            }));
-        }
-    }
 }
 
 fn reporter(kind: OwnProblemKind, problems: &Arc<OwnProblems>) -> Reporter {

@@ -1,8 +1,9 @@
 //! What heartbeatd writes for itself, over reboots: operators' intent, and the state of open incidents.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use heartbeat_status::{Desired, OwnProblemKind, Reason, Severity, WallTime};
+use heartbeat_status::{DeliveryState, Desired, OwnProblemKind, Reason, Severity, WallTime};
 use heartbeat_wire::IncidentDocument;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,9 @@ pub(crate) struct StoredEcosystem {
     /// Only in the file: the database has a row for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) incidents: Vec<StoredIncident>,
+    /// Only in the file: notifications of these incidents, in the order in which they were queued.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notifications: Vec<StoredNotification>,
     #[serde(default)]
     pub(crate) health_restarts_ns: Vec<u64>,
     /// Where the monotonic clock, in nanoseconds, and the wall clock, in milliseconds, met: after a restart heartbeatd
@@ -117,7 +121,20 @@ pub(crate) struct StoredDamage {
     pub(crate) over_ns: Option<u64>,
 }
 
-/// An open incident.
+/// A notification that the database did not take.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredNotification {
+    pub(crate) receiver: String,
+    /// What the receiver gets, or has got.
+    pub(crate) document: Arc<IncidentDocument>,
+    pub(crate) queued_at: WallTime,
+    /// The key of the digest that it is part of; once it is delivered, what the receiver calls the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+    pub(crate) state: DeliveryState,
+}
+
+/// An incident that was open, or whose end the database did not take.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredIncident {
     /// `opened_ns` is valid within this boot only.
