@@ -11,6 +11,8 @@ use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec,
 
 use crate::ScenarioError;
 
+/// The port of the first realm; each has one of its own.
+const FIRST_PORT: u16 = 8_000;
 /// Smallest and largest number of realms.
 const REALMS: std::ops::RangeInclusive<usize> = 3..=12;
 
@@ -41,6 +43,7 @@ pub(crate) fn plan(rng: &mut fastrand::Rng) -> Result<Plan, ScenarioError> {
     let mut realms = Vec::new();
     for (at, kind) in kinds.iter().enumerate() {
         realms.push(realm(rng, at, *kind)?);
+        realms[at].port = u16::try_from(at).ok().map(|at| FIRST_PORT + at);
     }
     let density = rng.u32(2..6);
     for place in 1..count {
@@ -84,6 +87,7 @@ pub(crate) struct Varied {
 pub(crate) fn vary(seed: u64, plan: &Plan) -> Result<Varied, ScenarioError> {
     let rng = &mut fastrand::Rng::with_seed(seed);
     let mut realms = plan.realms().to_vec();
+    let before: Vec<bool> = realms.iter().map(|realm| realm.retired).collect();
     let mut restart = Vec::new();
     for at in 0..realms.len() {
         let kind = realms[at].kind;
@@ -107,7 +111,21 @@ pub(crate) fn vary(seed: u64, plan: &Plan) -> Result<Varied, ScenarioError> {
             restart.push(index(at));
         }
     }
+    hand_ports_on(&mut realms, &before, &restart);
     Ok(Varied { plan: Plan::new(*plan.settings(), realms)?, restart })
+}
+
+/// Realms that run anew exchange their ports, as do one that goes and one that comes.
+fn hand_ports_on(realms: &mut [RealmSpec], were_retired: &[bool], restart: &[RealmIx]) {
+    let turned = |to: bool| {
+        let mut turned = realms.iter().zip(were_retired).enumerate();
+        turned.find(|(_, (realm, was))| realm.retired == to && **was != to).map(|(at, _)| at)
+    };
+    let moved = turned(true).zip(turned(false));
+    let anew = restart.windows(2).map(|pair| (pair[0].index(), pair[1].index()));
+    for (one, other) in anew.chain(moved) {
+        (realms[one].port, realms[other].port) = (realms[other].port, realms[one].port);
+    }
 }
 
 /// What has been written while heartbeatd was away: some probes measure something else.

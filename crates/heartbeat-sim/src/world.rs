@@ -51,6 +51,8 @@ pub(crate) struct Process {
     pub(crate) pid: Option<u32>,
     /// Which configuration of its realm it was launched with.
     pub(crate) launch_digest: u64,
+    /// The port that it was given.
+    pub(crate) port: Option<u16>,
     /// Its end has begun: `stop.command` or the first signal.
     pub(crate) signalled: bool,
     launch: Option<(Instant, Launch)>,
@@ -120,8 +122,13 @@ pub(crate) struct World {
     oneshot: Vec<bool>,
     /// Realms that are asked to say how they are, and their watchdogs.
     asked: Vec<Option<Option<Duration>>>,
+    ports: Vec<Option<u16>>,
     pub(crate) faults: bool,
     next_pid: u32,
+}
+
+fn ports(plan: &Plan) -> Vec<Option<u16>> {
+    plan.realms().iter().map(|realm| realm.port).collect()
 }
 
 enum Due {
@@ -145,6 +152,7 @@ impl World {
             missing_until: vec![Instant::ZERO; count],
             oneshot,
             asked: asked(plan),
+            ports: ports(plan),
             faults: true,
             next_pid: 100,
         }
@@ -153,7 +161,7 @@ impl World {
     /// Another plan is in force: what is being measured may stand at another place now, and is called off where it
     /// is gone.
     pub(crate) fn reload(&mut self, rng: &mut fastrand::Rng, now: Instant, old: &Plan, new: &Plan) {
-        self.asked = asked(new);
+        (self.asked, self.ports) = (asked(new), ports(new));
         for (process, asked) in self.processes.iter_mut().zip(&self.asked) {
             let Some(process) = process.as_mut().filter(|process| process.stage == Stage::Live) else {
                 continue;
@@ -251,6 +259,7 @@ impl World {
                 self.launch(rng, now, *realm, *run);
                 if let Some(process) = self.processes[realm.index()].as_mut() {
                     process.launch_digest = launch_digest[realm.index()];
+                    process.port = self.ports[realm.index()];
                 }
             }
             // Some are lost.
@@ -309,6 +318,7 @@ impl World {
             stage: Stage::Launching,
             pid: None,
             launch_digest: 0,
+            port: None,
             signalled: false,
             launch: Some((at, launch)),
             ends: None,

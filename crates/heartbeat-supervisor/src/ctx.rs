@@ -47,6 +47,8 @@ pub(crate) struct DependencyView {
     pub(crate) dependents_stopping: bool,
     /// A dependent waits for a gate.
     pub(crate) dependents_waiting: bool,
+    /// A realm that is being ended still has the port of this one, which starts once that is over.
+    pub(crate) port_left_by: Option<RealmIx>,
 }
 
 impl DependencyView {
@@ -63,6 +65,7 @@ impl DependencyView {
             refused_since: None,
             dependents_stopping: false,
             dependents_waiting: false,
+            port_left_by: None,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The summary of a realm's neighbours, and when a gate holds.
 
-use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, RealmKind, WhileDown};
 
 use crate::ctx::DependencyView;
-use crate::shown::{Facts, gate_holds, need_state};
+use crate::shown::{Facts, gate_holds, need_state, port_state};
+use crate::supervisor::enqueue;
 use crate::{NeedSpec, Supervisor};
 
 impl Supervisor {
@@ -25,7 +26,37 @@ impl Supervisor {
             .dependents(ix)
             .iter()
             .any(|edge| self.realms[edge.from.index()].shown.facts.waits);
+        if let Some(port_owner) = self.port_left_by(ix) {
+            let state = port_state(&self.realms[port_owner.index()].shown.facts);
+            dependencies.needs_hold = false;
+            dependencies.needs = dependencies.needs.max(state);
+            dependencies.port_left_by = Some(port_owner);
+        }
         dependencies
+    }
+
+    /// A realm that is being ended and still has the port that the plan in force gives to `ix`.
+    fn port_left_by(&self, ix: RealmIx) -> Option<RealmIx> {
+        let spec = self.plan.realm(ix);
+        let port = spec.port.filter(|_| !spec.retired && spec.kind != RealmKind::External)?;
+        let of_port = self.ports_left.range((port, RealmIx(0))..=(port, RealmIx(u32::MAX)));
+        of_port.map(|(_, port_owner)| *port_owner).find(|port_owner| *port_owner != ix)
+    }
+
+    /// The port that `ix` leaves is another one now, or another thing is known of the realm: those that get the port
+    /// look again.
+    pub(crate) fn note_left_port(&mut self, ix: RealmIx, before: Option<u16>, now: Option<u16>) {
+        if before != now {
+            before.map(|port| self.ports_left.remove(&(port, ix)));
+            self.ports_left.extend(now.map(|port| (port, ix)));
+        }
+        for port in [before, now].into_iter().flatten() {
+            for (info, spec) in self.plan.infos().iter().zip(self.plan.realms()) {
+                if spec.port == Some(port) && info.ix != ix {
+                    enqueue(&mut self.queue, &mut self.queued, info.ix);
+                }
+            }
+        }
     }
 }
 

@@ -41,11 +41,15 @@ impl Incidents {
         }
     }
 
-    /// The index belongs to another realm now, which the incident does not concern.
-    pub(crate) fn forget(&mut self, ix: RealmIx) {
+    /// The index belongs to another realm now. Incidents do not concern that, unless it is the removed one again
+    /// (`returns`): receivers know what it was affected by.
+    pub(crate) fn forget(&mut self, ix: RealmIx, returns: bool) {
         self.stale.remove(&ix);
         self.hit_by_breaker.remove(&ix);
         self.exhausted.remove(&ix);
+        if returns {
+            return;
+        }
         for incident in &mut self.open {
             if incident.affected.contains(&ix) {
                 Arc::make_mut(incident).affected.retain(|affected| *affected != ix);

@@ -11,7 +11,7 @@ use heartbeat_status::{
 
 use crate::durable::Resting;
 use crate::realm::Realm;
-use crate::shown::need_state;
+use crate::shown::{need_state, port_state};
 use crate::state::{FailedWhy, State, stopping};
 use crate::timers::TimerKind;
 use crate::words;
@@ -252,6 +252,11 @@ pub(crate) fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
     realm.history.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
 }
 
+/// Whether a realm that leaves its port is not ended by any signal.
+pub(crate) fn is_port_kept(port_owner: &Realm) -> bool {
+    port_state(&port_owner.shown.facts) == NeedState::Broken
+}
+
 /// The realms at the root of what blocks `ix`: broken, and not blocked themselves; in start order.
 pub(crate) fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
     let mut seen = alloc::vec![false; supervisor.realms.len()];
@@ -274,6 +279,8 @@ pub(crate) fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
             }
         }
     }
+    let left_by = supervisor.realms[ix.index()].dependencies.port_left_by;
+    found.extend(left_by.filter(|port_owner| is_port_kept(&supervisor.realms[port_owner.index()])));
     found.sort_unstable_by_key(|ix| supervisor.plan.graph().order(*ix));
     found.dedup();
     found

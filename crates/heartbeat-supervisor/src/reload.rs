@@ -74,7 +74,7 @@ impl Supervisor {
         // They wait in start order, which the new plan may change.
         let waiting = core::mem::take(&mut self.out.launches);
         self.out.launches = waiting.into_iter().map(|(_, ix)| (plan.graph().order(ix), ix)).collect();
-        self.place(&plan, &mapped);
+        self.place(&old, &plan, &mapped);
         self.start_order = plan.graph().start_order().into();
         self.published.clear();
         self.out.event(now, None, EventKind::Reloaded { summary });
@@ -124,12 +124,13 @@ impl Supervisor {
     }
 
     /// Puts every realm at its index, with the probes of the new plan.
-    fn place(&mut self, plan: &Plan, mapped: &[Option<Kept>]) {
+    fn place(&mut self, old: &Plan, plan: &Plan, mapped: &[Option<Kept>]) {
         for (at, (spec, kept)) in plan.realms().iter().zip(mapped).enumerate() {
             match (self.realms.get_mut(at), kept) {
                 (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
                 (Some(realm), None) => {
-                    self.incidents.forget(plan.infos()[at].ix);
+                    let returns = old.realms()[at].name == spec.name;
+                    self.incidents.forget(plan.infos()[at].ix, returns);
                     self.fuse.forget(plan.infos()[at].ix);
                     // Nothing of the realm before is left but this: no late answer about it fits a run of the new one.
                     let run = realm.generation.run.of_next_realm();

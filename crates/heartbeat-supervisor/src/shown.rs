@@ -102,6 +102,8 @@ pub(crate) struct Facts {
     pub(crate) measured: bool,
     /// The current generation.
     pub(crate) run: RunId,
+    /// The port that its process has until that is ended, and that the plan in force gives away.
+    pub(crate) leaves_port: Option<u16>,
 }
 
 impl Default for Facts {
@@ -121,6 +123,7 @@ impl Default for Facts {
             evidence: None,
             measured: false,
             run: RunId::default(),
+            leaves_port: None,
         }
     }
 }
@@ -132,6 +135,11 @@ pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
         Gate::Started => facts.started,
         Gate::Done => facts.done,
     }
+}
+
+/// The state of a realm that is being ended, as a need of the realm that gets its port: one that no signal ends keeps it.
+pub(crate) fn port_state(facts: &Facts) -> NeedState {
+    if facts.status == Status::Failed { NeedState::Broken } else { NeedState::Pending }
 }
 
 /// The state of one need for a dependent that waits for `until`. A need that only had to be done, and is done, cannot

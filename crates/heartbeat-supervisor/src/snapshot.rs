@@ -87,6 +87,9 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         let wanted = realm.wish.desired == Desired::Up;
         wanted && need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken
     });
+    let left_by = realm.dependencies.port_left_by.filter(|_| realm.wish.desired == Desired::Up);
+    let port_kept_by =
+        left_by.filter(|port_owner| outage::is_port_kept(&supervisor.realms[port_owner.index()]));
     let mut flags = BTreeSet::new();
     let broken_need = realm.dependencies.needs == NeedState::Broken;
     if broken_need && matches!(realm.shown.status, Status::Up | Status::Degraded) {
@@ -152,7 +155,7 @@ fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Ins
         restart: realm.history.restart.clone(),
         needs: needs.collect(),
         suspects: supervisor.suspects_of(ix),
-        blocked_by: broken.map(|need| need.realm).collect(),
+        blocked_by: broken.map(|need| need.realm).chain(port_kept_by).collect(),
         probes,
     }
 }

@@ -113,6 +113,16 @@ impl Realm {
             evidence: self.evidence.passed_since,
             measured: spec.probes.iter().any(ProbeSpec::decides),
             run: self.generation.run,
+            leaves_port: self.leaves_port(spec),
         }
+    }
+
+    /// The port that its process still has, and that the realm gives away with it: the plan no longer has the realm, or
+    /// gives it another port.
+    fn leaves_port(&self, spec: &RealmSpec) -> Option<u16> {
+        let ends = matches!(self.state, State::Stopping(_) | State::Stuck { .. });
+        let runs = matches!(self.state, State::Starting(_) | State::Running(_));
+        let leaves = if spec.retired { ends || runs } else { ends && self.generation.port != spec.port };
+        self.generation.port.filter(|_| leaves)
     }
 }

@@ -39,6 +39,8 @@ pub struct Supervisor {
     pub(crate) launching: u32,
     /// Realms that blame a need for their failures.
     pub(crate) suspicious: BTreeSet<RealmIx>,
+    /// Ports that realms leave while they are being ended.
+    pub(crate) ports_left: BTreeSet<(u16, RealmIx)>,
     /// Health restarts that are open.
     pub(crate) healing: u32,
     pub(crate) fuse: Fuse,
@@ -73,6 +75,7 @@ impl Supervisor {
             companions: VecDeque::new(),
             launching: 0,
             suspicious: BTreeSet::new(),
+            ports_left: BTreeSet::new(),
             healing: 0,
             fuse: Fuse::new(),
             launch_gap_until: Instant::ZERO,
@@ -287,6 +290,7 @@ impl Supervisor {
                     enqueue(&mut self.queue, &mut self.queued, edge.to);
                 }
             }
+            self.note_left_port(ix, before.leaves_port, facts.leaves_port);
         }
     }
 
@@ -386,7 +390,7 @@ impl Supervisor {
     }
 }
 
-fn enqueue(queue: &mut VecDeque<RealmIx>, queued: &mut [bool], ix: RealmIx) {
+pub(crate) fn enqueue(queue: &mut VecDeque<RealmIx>, queued: &mut [bool], ix: RealmIx) {
     if !core::mem::replace(&mut queued[ix.index()], true) {
         queue.push_back(ix);
     }

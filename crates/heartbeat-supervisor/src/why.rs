@@ -15,7 +15,7 @@ use crate::durable::Resting;
 use crate::evidence::Hold;
 use crate::evidence::Probing;
 use crate::realm::Realm;
-use crate::shown::{gate_holds, need_state};
+use crate::shown::{gate_holds, need_state, port_state};
 use crate::state::failed::Why as FailedWhy;
 use crate::state::waiting::Behind;
 use crate::state::{self, InPlaceRestart, State};
@@ -317,6 +317,13 @@ impl Needs {
                 goals.push(format!("{name} is {}", gate_word(goal)));
                 words.push(format!("{name}, which is {}", facts.status));
             }
+        }
+        if let Some(port_owner) = view.realm().dependencies.port_left_by
+            && port_state(&view.realms[port_owner.index()].shown.facts) == state
+        {
+            let (name, port) = (&view.plan.realm(port_owner).name, view.spec().port.unwrap_or_default());
+            goals.push(format!("{name} has ended"));
+            words.push(format!("port {port}, which {name} still has"));
         }
         (!words.is_empty()).then(|| Self { goals: goals.join(" and "), words: words.join("; ") })
     }

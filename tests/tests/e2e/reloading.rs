@@ -2,8 +2,8 @@
 
 use nix::sys::signal::Signal;
 
-use crate::program::told;
-use crate::supervision::Instance;
+use crate::program::{binary, told};
+use crate::supervision::{Instance, ports};
 use crate::surviving::until;
 
 impl Instance {
@@ -110,4 +110,29 @@ fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains(&command), "{}", told(&refused));
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
+}
+
+#[test]
+fn a_realm_that_is_renamed_waits_for_its_port_and_opens_no_incident() {
+    let program = binary("heartbeatd");
+    let [port] = ports();
+    let mut eco = Instance::start(&format!(
+        "[realm.old-door]\nrun = [\"{}\", \"demo-realm\", \"--listen=127.0.0.1:{port}\"]\nport = {port}\n\
+         stop.command = \"sleep 2\"\nrestart.verify_for = \"1s\"\n",
+        program.display()
+    ));
+    eco.wait_for_boot();
+    let before = eco.get("/api/incidents/");
+    eco.rewrite(|text| text.replace("[realm.old-door]", "[realm.new-door]"));
+    let done = eco.cli(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    let up = eco.cli(&["wait", "new-door", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let events = eco.cli(&["events", "new-door"]);
+    let held = format!("port {port} is held");
+    for words in [told(&events), eco.get("/api/incidents/")] {
+        assert!(!words.contains("WrongProcess") && !words.contains(&held), "{before}\n{words}");
+    }
+    let why = eco.cli(&["why", "old-door"]);
+    assert_eq!(why.status.code(), Some(4), "{}", told(&why));
 }

@@ -50,6 +50,21 @@ pub(super) fn no_second_copy(view: &View<'_>, effect: &Effect) -> Verdict {
     fail(process.is_some(), || format!("{realm:?} run {run} is started beside {process:?}"))
 }
 
+/// A realm that is being ended still has the port that it was given.
+pub(super) fn no_start_on_a_port_that_is_being_left(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { realm, .. } = effect else { return Ok(()) };
+    let port = view.plan.realm(*realm).port;
+    for (info, process) in view.plan.infos().iter().zip(&view.world.processes) {
+        let Some(process) = process.as_ref().filter(|_| info.ix != *realm) else { continue };
+        let ends = status(view.after, info.ix)
+            .is_some_and(|other| matches!(other.phase, Phase::Stopping | Phase::Stuck));
+        fail(ends && port.is_some() && process.port == port, || {
+            format!("{realm:?} is started, and {:?} still has its port: {process:?}", info.ix)
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn min_gap_between_starts(view: &View<'_>, effect: &Effect) -> Verdict {
     let Effect::Start { realm, .. } = effect else { return Ok(()) };
     let gap = view.plan.realm(*realm).restart.min_gap();

@@ -42,6 +42,7 @@ type OfStep = fn(&View<'_>) -> Verdict;
 pub(crate) const OF_EFFECTS: &[(&str, OfEffect)] = &[
     ("no_start_before_gates_hold", effects::no_start_before_gates_hold),
     ("no_second_copy", effects::no_second_copy),
+    ("no_start_on_a_port_that_is_being_left", effects::no_start_on_a_port_that_is_being_left),
     ("min_gap_between_starts", effects::min_gap_between_starts),
     ("a_later_stop_wins", effects::a_later_stop_wins),
     ("no_signal_to_a_run_that_is_not_there", effects::no_signal_to_a_run_that_is_not_there),

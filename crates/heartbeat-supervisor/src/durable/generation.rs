@@ -30,6 +30,9 @@ pub(crate) struct Generation {
     /// The process that holds the realm's port, when it is not the realm's own.
     #[serde(rename = "stranger", skip_serializing_if = "Option::is_none")]
     pub(crate) port_conflict: Option<String>,
+    /// The port that its process was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
     #[serde(
         rename = "healthy_since_ns",
         with = "Via::<Option<u64>>",

@@ -144,6 +144,7 @@ pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     }
     set_stage(realm, ctx, Stage::Launching);
     realm.history.tracker.on_start();
+    realm.generation.port = ctx.spec.port;
     keep_gap(realm, ctx);
     ctx.effect(Effect::Start { realm: ctx.ix, run: realm.generation.run });
     ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
@@ -272,6 +273,8 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     realm.generation.pid = Some(pid);
     realm.generation.started_at = Some(ctx.now);
+    // A process that is adopted without a record.
+    realm.generation.port = realm.generation.port.or(ctx.spec.port);
     realm.wish.ordered_in_pause = false;
     keep_gap(realm, ctx);
     (realm.generation.port_conflict, realm.history.failed_start) = (None, None);

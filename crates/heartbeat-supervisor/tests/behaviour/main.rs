@@ -15,6 +15,7 @@ mod oneshots;
 mod own_problems;
 mod planning;
 mod plugins;
+mod ports;
 mod probing;
 mod reloading;
 mod remedies;

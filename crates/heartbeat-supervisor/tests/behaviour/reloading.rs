@@ -300,6 +300,25 @@ fn an_incident_does_not_pass_to_the_realm_that_takes_a_free_place() {
 }
 
 #[test]
+fn a_realm_that_returns_is_no_news_to_the_incident_that_affected_it() {
+    let realms = || vec![probed("a"), probed("b").needs(A)];
+    let mut d = Drive::up(realms());
+    d.exit(A, Exit::code(1));
+    d.until_measured(B);
+    d.wait_answering(secs(20), |_| FAIL);
+    d.reload(vec![probed("a"), retired(probed("b").needs(A))], &[]);
+    d.exit(B, Exit::signal(Signal::TERM));
+    assert_eq!(d.sup.vacant(), [B]);
+    d.take();
+    d.reload(realms(), &[]);
+    assert_eq!(d.word(B), Status::Blocked);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!((incidents.len(), &incidents[0].affected), (1, &vec![B]));
+    let told = d.events.iter().filter(|event| matches!(event.kind, EventKind::Incident { .. })).count();
+    assert_eq!(told, 0, "{:#?}", d.events);
+}
+
+#[test]
 fn what_is_run_again_by_a_reload_says_so_and_names_the_key() {
     let mut d = Drive::boot(vec![oneshot("a"), bare("b")]);
     d.launch_all();
