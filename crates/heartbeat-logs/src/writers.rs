@@ -99,10 +99,13 @@ pub fn take_over(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> b
     false
 }
 
-/// Whether a process whose output goes to `link` wrote to the log: a file that was removed, or that lies beside it.
+/// Whether a process whose output goes to `link` wrote to the log: a file that was removed, or that lies beside it. The
+/// kernel names a file without the links that lead to it.
 fn was_at(place: &Path, link: &Path) -> bool {
+    let (Some(dir), Some(name)) = (place.parent(), place.file_name()) else { return false };
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let removed = link.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(Path::new);
-    removed == Some(place) || (removed.is_none() && link.parent() == place.parent())
+    removed.map_or_else(|| link.parent() == Some(&dir), |removed| removed == dir.join(name))
 }
 
 /// Begins an index at the log's path that goes on with that of the log whose directory was moved.

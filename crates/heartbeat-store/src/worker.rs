@@ -18,8 +18,9 @@ use crate::file::{self, Schema};
 const MAX_QUESTIONS: usize = 64;
 /// What could not be written is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// A write that takes longer is a problem by itself.
-const SLOW_AFTER: Duration = Duration::from_secs(10);
+/// A disk does not answer when so many looks in a row find the same work unfinished. Looks are counted and no time: while
+/// heartbeatd itself is stopped, or its host sleeps, nothing looks.
+const MAX_BUSY_LOOKS: u32 = 5;
 /// How long the end of heartbeatd waits for the last write.
 const CLOSING_WAIT: Duration = Duration::from_secs(3);
 
@@ -88,8 +89,8 @@ struct State<B> {
     questions: VecDeque<Question>,
     closing: bool,
     ended: bool,
-    /// Since when the thread has been busy with the disk.
-    busy_since: Option<Instant>,
+    /// How many looks have found the thread busy with the same work on the disk.
+    busy_looks: Option<u32>,
     /// A slow disk was reported.
     slow: bool,
     /// Device and inode of the file that is open.
@@ -132,7 +133,7 @@ impl<D: Duty> Worker<D> {
             questions: VecDeque::new(),
             closing: false,
             ended: false,
-            busy_since: None,
+            busy_looks: None,
             slow: false,
             file: None,
             gone: false,
@@ -189,11 +190,11 @@ impl<D: Duty> Worker<D> {
     }
 
     /// Reports a disk that holds the thread for too long, and has the file made again when another process has removed
-    /// or replaced it. To be called now and then, by a thread that may wait for a slow disk.
+    /// or replaced it. To be called every few seconds, by a thread that may wait for a slow disk.
     pub(crate) fn look_after(&self) {
-        let now = (self.shared.now)();
         let mut state = self.shared.state();
-        if state.busy_since.is_some_and(|since| now.since(since) > SLOW_AFTER) {
+        state.busy_looks = state.busy_looks.map(|looks| looks + 1);
+        if state.busy_looks.is_some_and(|looks| looks > MAX_BUSY_LOOKS) {
             let known = std::mem::replace(&mut state.slow, true);
             drop(state);
             if !known {
@@ -314,7 +315,7 @@ impl<D: Duty> Thread<D> {
     }
 
     fn set_busy(&self, busy: bool) {
-        self.shared.state().busy_since = busy.then(|| (self.shared.now)());
+        self.shared.state().busy_looks = busy.then_some(0);
     }
 
     fn was_slow(&self) -> bool {

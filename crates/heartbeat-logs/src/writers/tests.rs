@@ -153,6 +153,24 @@ fn what_an_earlier_heartbeatd_has_copied_is_copied_once() {
 }
 
 #[test]
+fn a_directory_of_logs_may_be_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", dir.path().join("log")).unwrap();
+    let log = dir.path().join("log/db.log");
+    let output = open(&log, None, Some(1));
+    let mut bench = Bench::with(dir, log, output);
+    bench.write("one\n");
+    bench.forget();
+    std::fs::remove_dir_all(bench.dir.path().join("disk")).unwrap();
+    std::fs::create_dir(bench.dir.path().join("disk")).unwrap();
+    assert!(!bench.take_over());
+    bench.look(0);
+    assert!(is_moved(&bench.log));
+    assert_eq!(bench.lines(), ["one"]);
+}
+
+#[test]
 fn a_heartbeatd_that_dies_while_it_copies_leaves_nothing_twice() {
     let mut bench = Bench::new();
     bench.move_to("elsewhere");

@@ -349,3 +349,27 @@ fn a_file_that_somebody_deletes_is_made_again_with_everything_that_was_in_it() {
     let due: Vec<_> = remembered.outbox.iter().map(|entry| (&*entry.receiver, entry.state)).collect();
     assert_eq!(due, [("ops", DeliveryState::Due)]);
 }
+
+#[test]
+fn a_disk_does_not_answer_when_many_looks_find_it_busy_and_a_long_pause_of_heartbeatd_is_none() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    let (begins, begun) = std::sync::mpsc::sync_channel(1);
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+    // The thread is busy for as long as the test wants.
+    let confirm = Box::new(move |_| {
+        begins.send(()).unwrap();
+        let _ = held.recv();
+    });
+    db.record(record(1, true), Vec::new(), Some(confirm));
+    begun.recv().unwrap();
+    let slow = |report: &Report| matches!(report, Report::Failing(why) if why.contains("does not answer"));
+    for look in 1..=9 {
+        // The clock of the scene goes on by much more than a slow disk takes between two looks.
+        db.look_after();
+        assert_eq!(scene.reports.all().iter().any(slow), look > 5, "look {look}");
+    }
+    release.send(()).unwrap();
+    scene.reports.wait(|report| *report == Report::Working);
+    assert_eq!(scene.reports.all().iter().filter(|report| slow(report)).count(), 1);
+}
