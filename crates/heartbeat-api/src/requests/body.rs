@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -66,8 +66,12 @@ fn check_object(body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// Refuses a body without a JSON content type: a form that a browser sends by itself never has one.
+/// Refuses a body that is compressed, or without a JSON content type: a form that a browser sends by itself never has one.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        let detail = "send the body as it is, without `Content-Encoding`; it has little to compress";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+    }
     let mut types = values(headers, CONTENT_TYPE);
     let essence = types.next().and_then(|value| value.split(';').next()).map(str::trim);
     if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))

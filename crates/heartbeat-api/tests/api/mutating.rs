@@ -104,6 +104,7 @@ async fn what_no_form_of_a_page_can_send_is_required() {
         &["Content-Type: application/jsonx"],
         &["Content-Type: text/plain", JSON],
         &[JSON, "Content-Type: text/plain"],
+        &[JSON, "Content-Encoding: gzip"],
     ];
     // A heartbeat has a message of any kind for its body.
     let takes_json = |(method, path): (&str, &str)| method != "DELETE" && !path.starts_with("/api/beat/");
