@@ -76,7 +76,8 @@ codes! {
     ProbeTwice = "112",
     /// The key means nothing for this kind of probe.
     MisplacedKey = "113",
-    /// The times of a probe cannot be: zero, a timeout longer than the interval, or a command too often.
+    /// The times of a probe cannot be: zero, a timeout longer than the interval, or a command too often. One measurement runs
+    /// at a time, and a command at most once per second: `health = { exec = "app ping", interval = "10s", timeout = "5s" }`.
     BadTiming = "114",
     /// A probe decides after at least one result, and after 1,000 at most.
     BadThreshold = "115",

@@ -22,7 +22,7 @@ impl<'a> Variables<'a> {
         Self { port: Some(port), ..self }
     }
 
-    fn get(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         self.port.filter(|_| name == "PORT").or_else(|| self.of_all.get(name).map(String::as_str))
     }
 }

@@ -511,13 +511,11 @@ impl Reader<'_> {
         }
         if is_tilde(text) {
             let message = "`~` is not expanded: this is a directory of that name";
-            self.value_problem(
-                entry,
-                Code::Tilde,
-                message,
-                "no shell reads this",
-                "write the directory itself, for example \"/srv/app\"",
-            );
+            let help = match self.variables.get("HOME").map(|home| home.trim_end_matches('/')) {
+                Some(home) => format!("write {:?} where your home is meant", text.replacen('~', home, 1)),
+                None => "write the directory itself, for example \"/srv/app\"".to_owned(),
+            };
+            self.value_problem(entry, Code::Tilde, message, "no shell reads this", &help);
         }
     }
 

@@ -567,6 +567,22 @@ fn a_list_of_one_element_with_a_blank_is_a_command_line_if_no_program_is_called_
 }
 
 #[test]
+fn the_help_for_a_tilde_has_the_whole_path() {
+    let text = "[realm.a]\nrun = \"x\"\ndir = \"~/app\"\n";
+    for (env, expected) in [
+        (
+            BTreeMap::from([("HOME".to_owned(), "/home/ada/".to_owned())]),
+            "write \"/home/ada/app\" where your home is meant",
+        ),
+        (BTreeMap::new(), "write the directory itself, for example \"/srv/app\""),
+    ] {
+        let loaded = load_str("heartbeat.toml", text, &env).unwrap_or_else(|report| panic!("{report}"));
+        let helps: Vec<_> = loaded.warnings.iter().map(|one| (one.line, one.help.as_deref())).collect();
+        assert_eq!(helps, [(3, Some(expected))]);
+    }
+}
+
+#[test]
 fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.program]\nrun = \"gunicornn shop.wsgi\"\n[realm.path]\nrun = \"./bin/none\"\n[realm.directory]\nrun = \"sleep 1\"\ndir = \"none\"\n[realm.tilde]\nrun = \"sleep 1\"\ndir = \"~/shop\"\n[realm.mode]\nrun = \"./plain\"\n[realm.hook]\nrun = \"sh -c true\"\nstop.command = \"no-such-hook\"\nhealth = { exec = \"no-such-check\" }\n[realm.user]\nrun = \"true\"\nuser = \"nobody\"\n[realm.shell]\nshell = true\nrun = \"no-such-program | x\"\n[realm.off]\nrun = \"no-such-program\"\nenabled = false\n";
