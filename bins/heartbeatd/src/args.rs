@@ -74,6 +74,24 @@ mod tests {
 
     use super::Args;
 
+    /// What each signal asks of it.
+    const SIGNALS: &[(&str, &str)] = &[
+        (
+            "SIGTERM, SIGINT",
+            "Stop every realm, each before what it needs, then exit. A second one kills what is still there.",
+        ),
+        (
+            "SIGHUP",
+            "Read the configuration again, as `heartbeat-cli reload` does: what has changed is restarted, and with a mistake in it nothing changes; the log says which. Without a configuration file, as in the demo, it means that the terminal is gone, and is like SIGTERM.",
+        ),
+        ("SIGQUIT", "Exit and leave every realm running; the next heartbeatd adopts them."),
+        (
+            "SIGUSR2",
+            "Replace itself with the program at its path, under the same pid; every realm keeps running.",
+        ),
+        ("SIGPWR, SIGRTMIN+3", "Like SIGTERM: what a container manager sends to shut down."),
+    ];
+
     #[test]
     fn the_manual_page_in_the_repository_is_this_command_line() {
         let mut page = Vec::new();
@@ -94,6 +112,12 @@ mod tests {
         see.control("SH", ["EXIT STATUS"]);
         let exits = Args::command().get_after_help().map(ToString::to_string).unwrap_or_default();
         see.text([roman(exits)]);
+        see.control("SH", ["SIGNALS"]);
+        for (signal, what) in SIGNALS {
+            see.control("TP", [] as [&str; 0]);
+            see.text([bold(*signal)]);
+            see.text([roman(*what)]);
+        }
         see.control("SH", ["FILES"]);
         see.text([roman("The configuration is heartbeat.toml(5). State is kept in `state_dir`, and the socket is `socket`.")]);
         see.control("SH", ["SEE ALSO"]);
