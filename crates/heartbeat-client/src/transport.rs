@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::{
-    Address, ConnectError, ExchangeError, OpenResponse, SYSTEM, Stream, Tls, TlsOptions, send,
+    Address, Brief, ConnectError, ExchangeError, OpenResponse, Rendered, SYSTEM, Stream, Tls, TlsOptions,
+    send,
 };
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,6 +55,16 @@ pub(crate) async fn ask(peer: Peer<'_>, question: Question<'_>) -> Result<Fetche
     let (after, connected) = (question.deadline, AtomicBool::new(false));
     let asking = async { whole(peer.host, connect(peer, question, &connected).await?).await };
     timeout(after, asking).await.unwrap_or_else(|_| Err(timed_out(peer.host, after, &connected)))
+}
+
+/// Asks for what heartbeatd knows, without a runtime: the body of a whole answer of the Unix socket. `None` where
+/// [`ask`] has more to say.
+pub(crate) fn ask_at_once(host: &Host, question: &Question<'_>) -> Option<Brief> {
+    let Host::Unix(path) = host else { return None };
+    let (head, body) = request(Peer { host, token: None }, question).ok()?.into_parts();
+    let request = Rendered::new(&head.method, question.path, &head.headers, &body)?;
+    heartbeat_http::ask_at_once(path, &request, question.deadline)
+        .filter(|answer| answer.status() == StatusCode::OK)
 }
 
 fn timed_out(host: &Host, after: Duration, connected: &AtomicBool) -> ClientError {

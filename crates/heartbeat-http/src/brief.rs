@@ -112,7 +112,7 @@ pub struct Brief {
 
 impl Brief {
     /// The answer that all of these bytes are; `None` if it is not whole, or not common.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut lines = [EMPTY_HEADER; MAX_LINES];
         let (code, head_bytes, lines) = parse(bytes, &mut lines)?;
         let status = StatusCode::from_u16(code).ok().filter(|status| !status.is_informational())?;

@@ -7,7 +7,7 @@
 //! [`send`] writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces
 //! before the colon, lines that end in a bare LF, header lines that are not headers, and HTTP/1.0 with chunks.
 //! [`send_rendered`] does the same for a request that is sent many times, at a fraction of the cost where the answer is
-//! small, and [`ask`] for one with a connection of its own. With the feature `http2`, `send_http2` does the same over HTTP/2. [`daemon_socket`] is
+//! small, [`ask`] for one with a connection of its own, and [`ask_at_once`] for a program that asks once over a Unix socket. With the feature `http2`, `send_http2` does the same over HTTP/2. [`daemon_socket`] is
 //! where the heartbeatd of this user takes requests.
 //!
 //! # What it is not
@@ -32,6 +32,7 @@
 
 mod address;
 mod ask;
+mod at_once;
 mod brief;
 mod connect;
 mod daemon_socket;
@@ -49,6 +50,7 @@ mod tls;
 
 pub use address::Address;
 pub use ask::{Asked, ask};
+pub use at_once::ask_at_once;
 pub use brief::{Brief, Rendered, Reply, send_rendered};
 pub use connect::{connect, connect_first};
 pub use daemon_socket::{SOCKET_VARIABLE, SYSTEM_SOCKET, daemon_socket};
