@@ -4,11 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use heartbeat_config::load_str;
-
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::import::{Draft, read, translated};
+use crate::import::{Draft, judged, read, translated};
 
 /// What is written.
 const FILE: &str = "heartbeat.toml";
@@ -53,15 +51,11 @@ pub(crate) fn run(dry_run: bool, console: &mut Console) -> Outcome {
     for line in &first.guessed {
         console.note(&format!("  {line}"));
     }
-    if let Err(report) = load_str(FILE, &first.toml, &std::env::vars().collect()) {
-        console.note("it does not load as it is:");
-        for problem in &report {
-            console.note(&format!("  {problem}"));
-        }
-        return Ok(Exit::No);
+    let exit = judged(&first.toml, console);
+    if exit == Exit::Holds {
+        console.note("next: heartbeat-cli check, then heartbeatd");
     }
-    console.note("next: heartbeat-cli check, then heartbeatd");
-    Ok(Exit::Holds)
+    Ok(exit)
 }
 
 fn first_steps(dir: &Path) -> Result<First, Failure> {
@@ -72,16 +66,25 @@ fn first_steps(dir: &Path) -> Result<First, Failure> {
     );
     let mut guessed = Vec::new();
     let mut there = IMPORTED.iter().filter(|name| dir.join(name).is_file());
-    let files = there.next().map_or_else(|| units(dir), |name| vec![dir.join(name)]);
+    let (first, units) = (there.next(), units(dir));
+    let mut others: Vec<&str> = there.copied().collect();
+    if first.is_some() && !units.is_empty() {
+        others.push("*.service");
+    }
+    let files = first.map_or(units, |name| vec![dir.join(name)]);
+    for path in &files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        guessed.push(format!("made from {name}, as `heartbeat-cli import {name}` does"));
+    }
+    for other in others {
+        guessed.push(format!(
+            "{other} is here, too, and was left out: `heartbeat-cli import {other}` prints what it would be"
+        ));
+    }
     let body = match files.is_empty() {
         false => imported(&files, &mut guessed)?,
         true => own(dir, &mut guessed),
     };
-    for other in there {
-        guessed.push(format!(
-            "{other} is here, too, and was left out: heartbeat-cli import {other} translates it"
-        ));
-    }
     Ok(First { toml: head + &body, guessed })
 }
 
@@ -106,7 +109,6 @@ fn imported(files: &[PathBuf], guessed: &mut Vec<String>) -> Result<String, Fail
     let mut draft = Draft::default();
     for path in files {
         translated(&mut draft, None, path)?;
-        guessed.push(format!("made from {}, as `heartbeat-cli import` does", path.display()));
     }
     draft.resolve();
     guessed.extend(draft.report());
@@ -148,6 +150,8 @@ fn own(dir: &Path, guessed: &mut Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use heartbeat_config::load_str;
+
     use super::*;
 
     fn of(files: &[(&str, &str)]) -> First {
@@ -183,7 +187,28 @@ mod tests {
             (
                 &[("Procfile", "web: python3 app.py\n"), ("supervisord.conf", "[program:x]\ncommand=x\n")],
                 "[realm.web]",
-                "supervisord.conf is here, too, and was left out: heartbeat-cli import supervisord.conf",
+                "supervisord.conf is here, too, and was left out: `heartbeat-cli import supervisord.conf`",
+            ),
+            (
+                &[
+                    ("compose.yaml", "services: { web: { command: x } }\n"),
+                    ("Procfile", "job: python3 job.py\n"),
+                ],
+                "[realm.web]",
+                "made from compose.yaml, as `heartbeat-cli import compose.yaml` does",
+            ),
+            (
+                &[
+                    ("compose.yaml", "services: { web: { command: x } }\n"),
+                    ("Procfile", "job: python3 job.py\n"),
+                ],
+                "[realm.web]",
+                "Procfile is here, too, and was left out: `heartbeat-cli import Procfile`",
+            ),
+            (
+                &[("Procfile", "web: python3 app.py\n"), ("a.service", "[Service]\nExecStart=/bin/a\n")],
+                "[realm.web]",
+                "*.service is here, too, and was left out: `heartbeat-cli import *.service`",
             ),
         ] {
             let first = of(files);

@@ -252,6 +252,9 @@ fn setting(
         "ports" | "expose" => ports(draft, realm, place, value)?,
         "depends_on" => depends(draft, realm, place, value)?,
         "healthcheck" => healthcheck(draft, realm, place, value, service)?,
+        "restart" if service.get("deploy").is_some_and(|deploy| deploy.get("restart_policy").is_some()) => {
+            draft.dropped(place, "deploy.restart_policy says it, and wins in compose, too");
+        }
         "restart" => restart(draft, realm, place, &scalar(value)?)?,
         "stop_signal" => draft.set(realm, "stop.signal", text(scalar(value)?.trim_start_matches("SIG"))),
         "stop_grace_period" => draft.set(realm, "stop.timeout", duration(&scalar(value)?)?),
@@ -516,6 +519,37 @@ fn restart(draft: &mut Draft, realm: usize, place: &str, policy: &str) -> Option
     Some(())
 }
 
+/// `deploy.restart_policy`, which is `any` where it does not say its condition.
+fn restart_policy(draft: &mut Draft, realm: usize, place: &str, policy: &Value) {
+    let Some(policy) = policy.as_object() else { return draft.dropped(place, "it is no table") };
+    if !policy.contains_key("condition") {
+        draft.add(realm, "restart.policy", text("always"));
+    }
+    for (key, value) in policy {
+        let place = format!("{place}.{key}");
+        let written = scalar(value).unwrap_or_default();
+        let done = match key.as_str() {
+            "condition" => match written.as_str() {
+                "none" => Some("never"),
+                "on-failure" => Some("on-failure"),
+                "any" => Some("always"),
+                _ => None,
+            }
+            .map(|word| draft.set(realm, "restart.policy", text(word))),
+            "delay" => duration(&written).map(|delay| draft.set(realm, "restart.backoff", delay)),
+            "max_attempts" => written
+                .parse()
+                .ok()
+                .and_then(|most| draft.budget(realm, &place, most, "compose counts within its `window`")),
+            "window" => duration(&written).map(|window| draft.set(realm, "restart.verify_for", window)),
+            _ => None,
+        };
+        if done.is_none() {
+            draft.dropped(&place, "its value is not understood");
+        }
+    }
+}
+
 fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
     for (key, value) in deploy {
         let place = format!("{place}.{key}");
@@ -544,6 +578,8 @@ fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
                     draft.dropped(&format!("{place}.reservations"), "heartbeatd reserves nothing");
                 }
             }
+            "restart_policy" if !draft.has(realm, "run") => draft.dropped(&place, NOT_STARTED),
+            "restart_policy" => restart_policy(draft, realm, &place, value),
             "replicas" if value.as_i64() == Some(1) => draft.understood(),
             "replicas" => draft.dropped(
                 &place,

@@ -98,6 +98,16 @@ impl Draft {
         };
         let (ours, others): (Vec<_>, Vec<_>) = variables.into_iter().partition(|(name, _)| is_ours(name));
         for (name, value) in ours {
+            let port = ("port".to_owned(), value.clone());
+            let owner = self.realms.iter().find(|other| name == "PORT" && other.lines.contains(&port));
+            if let Some(owner) = owner.filter(|owner| owner.name != self.realms[realm].name) {
+                let what = format!(
+                    "heartbeatd sets PORT to the `port` of a realm, and {value} is that of {}",
+                    owner.name
+                );
+                self.dropped(place, &what);
+                continue;
+            }
             match value.parse::<u16>() {
                 Ok(port) if name == "PORT" && port > 0 && !self.has(realm, "port") => {
                     self.add(realm, "port", port.to_string());
@@ -145,11 +155,15 @@ impl Draft {
             .any(|(known, _)| known == key || known.starts_with(&format!("{key}.")))
     }
 
-    /// Does what makes one more of what there is already, which has been reported.
+    /// Does what makes one more of what there is already, which has been reported; what only this one loses is, too.
     pub(crate) fn once_more(&mut self, make: impl FnOnce(&mut Self)) {
         let (notes, mapped) = (self.notes.len(), self.mapped);
         make(self);
-        self.notes.truncate(notes);
+        for note in self.notes.split_off(notes) {
+            if note.fate == Fate::Dropped && !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
         self.mapped = mapped;
     }
 

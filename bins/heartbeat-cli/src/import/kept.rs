@@ -1,5 +1,7 @@
 //! What several tools say in their own words keeps its meaning, and loads in every combination.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
@@ -138,6 +140,80 @@ fn the_programs_of_supervisord_get_what_it_has_itself() {
         ],
     );
     assert_eq!(draft.toml().matches("user = \"root\"").count(), 2, "{}", draft.toml());
+}
+
+#[test]
+fn processes_of_supervisord_have_its_numbers_and_no_port_of_another_one() {
+    let text = "[supervisord]\nenvironment=PORT=\"9000\",A=\"1\"\n\
+                [program:web]\ncommand=/bin/web --port 80%(process_num)02d\nprocess_name=x_%(process_num)d\nnumprocs=2\nnumprocs_start=5\n\
+                environment=PORT=\"80%(process_num)02d\"\n\
+                [program:one]\ncommand=/bin/one\nnumprocs=2\nenvironment=PORT=\"8100\",B=\"2\"\n";
+    let draft = imported(ImportKind::Supervisord, "supervisord.conf", text);
+    holds(
+        &draft,
+        &[
+            "[realm.web-5]\ngroup = \"web\"\nrun = \"/bin/web --port 8005\"\nport = 8005",
+            "[realm.web-6]\ngroup = \"web\"\nrun = \"/bin/web --port 8006\"\nport = 8006",
+            "2 realms, web-5 to web-6: `@web` names them all",
+            "[realm.one-0]\ngroup = \"one\"\nrun = \"/bin/one\"\nport = 8100",
+            "[realm.one-1]\ngroup = \"one\"\nrun = \"/bin/one\"\nenv = { B = \"2\", A = \"1\" }",
+            "dropped      one.environment: heartbeatd sets PORT to the `port` of a realm, and 8100 is that of one-0",
+            "dropped      supervisord.environment: heartbeatd sets PORT to the `port` of a realm",
+        ],
+    );
+    assert!(!draft.toml().contains("9000") && !draft.report().join("\n").contains("numprocs_start"));
+}
+
+#[test]
+fn the_restart_policy_of_a_deployment_wins_over_restart() {
+    let of = |deploy: &str| {
+        let text = format!(
+            "services:\n  a:\n    command: ./a\n    restart: \"no\"\n    deploy:\n      restart_policy: {deploy}\n"
+        );
+        imported(ImportKind::Compose, "compose.yaml", &text)
+    };
+    let draft = of("{ condition: on-failure, delay: 5s, max_attempts: 3, window: 120s, extra: 1 }");
+    holds(
+        &draft,
+        &[
+            "restart.policy = \"on-failure\"",
+            "restart.backoff = \"5s\"",
+            "restart.burst = 3\nrestart.when_spent = \"fail\"",
+            "restart.verify_for = \"120s\"",
+            "dropped      a.restart: deploy.restart_policy says it",
+            "dropped      a.deploy.restart_policy.extra",
+        ],
+    );
+    holds(&of("{ delay: 1s }"), &["restart.policy = \"always\""]);
+    holds(&of("{ condition: none }"), &["restart.policy = \"never\""]);
+    let watched = "services:\n  a:\n    image: x\n    ports: [\"80:80\"]\n    deploy: { restart_policy: { condition: any } }\n";
+    holds(
+        &imported(ImportKind::Compose, "compose.yaml", watched),
+        &["dropped      a.deploy.restart_policy: it is about the program"],
+    );
+}
+
+#[test]
+fn what_this_host_lacks_is_named_with_its_line_and_is_no_fault_of_the_translation() {
+    use crate::global::Format;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("web.service");
+    std::fs::write(
+        &file,
+        "[Service]\nExecStart=/bin/x\nUser=no-such-user\nEnvironmentFile=/no/such/file.env\n",
+    )
+    .unwrap();
+    let (mut console, out, err) = Console::captured(Format::Plain);
+    let exit = run(&[file], None, &mut console).unwrap_or_else(|failure| panic!("{}", failure.message));
+    let (toml, said) = (out.text(), err.text());
+    let line = |key: &str| toml.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+    assert_eq!(exit, Exit::Holds, "{said}");
+    assert!(said.contains("this host lacks what these lines name"), "{said}");
+    for (key, what) in [("user", "HB125: there is no user no-such-user"), ("env_file", "HB108: ")] {
+        let begins = format!("  heartbeat.toml:{}:", line(key));
+        let found = said.lines().find(|line| line.starts_with(&begins)).unwrap_or_else(|| panic!("{said}"));
+        assert!(found.contains(what), "{found}");
+    }
 }
 
 #[test]

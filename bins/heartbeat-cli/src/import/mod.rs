@@ -24,11 +24,10 @@ mod values;
 mod variables;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
-use heartbeat_config::load_str;
+use heartbeat_config::{Code, Diagnostic, load_str};
 
 use crate::args::ImportKind;
 use crate::console::Console;
@@ -47,7 +46,6 @@ pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Con
     }
     draft.resolve();
     let text = draft.toml();
-    let loads = load_str("the result", &text, &std::env::vars().collect::<BTreeMap<String, String>>());
     if matches!(console.form, Format::Json | Format::Ndjson) {
         let notes: Vec<serde_json::Value> = draft
             .notes()
@@ -61,20 +59,31 @@ pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Con
             console.note(&line);
         }
     }
-    match loads {
-        Ok(_) => {
-            console
-                .note("next: heartbeat-cli check heartbeat.toml (where you have saved it), then heartbeatd");
-            Ok(Exit::Holds)
-        }
-        Err(report) => {
-            console.note("the result does not load as it is:");
-            for problem in &report {
-                console.note(&format!("  {problem}"));
-            }
-            Ok(Exit::No)
-        }
+    let exit = judged(&text, console);
+    if exit == Exit::Holds {
+        console.note("next: heartbeat-cli check heartbeat.toml (where you have saved it), then heartbeatd");
     }
+    Ok(exit)
+}
+
+/// Says what keeps a configuration that was just made from being loaded. What this host lacks is no fault of the
+/// translation: users and files may be those of another host.
+pub(crate) fn judged(toml: &str, console: &mut Console) -> Exit {
+    let Err(report) = load_str("heartbeat.toml", toml, &std::env::vars().collect()) else {
+        return Exit::Holds;
+    };
+    let is_of_host = |problem: &&Diagnostic| [Code::NoSuchUser, Code::BadEnvFile].contains(&problem.code);
+    let (of_host, own): (Vec<_>, Vec<_>) = report.errors().partition(is_of_host);
+    for (problems, what) in [
+        (&own, "it does not load as it is:"),
+        (&of_host, "this host lacks what these lines name; it loads where that is there:"),
+    ] {
+        if !problems.is_empty() {
+            console.note(what);
+        }
+        problems.iter().for_each(|problem| console.note(&format!("  {problem}")));
+    }
+    if own.is_empty() { Exit::Holds } else { Exit::No }
 }
 
 /// Adds what a file says.

@@ -1,6 +1,7 @@
 //! Ten files of each tool, as people have them: what becomes of them is written down, it loads, and no setting of them
 //! is lost in silence.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;

@@ -10,6 +10,8 @@ use crate::import::values::{duration, literal, needs_a_shell, size, text, withou
 const INHERITED: [&str; 5] = ["user", "umask", "environment", "minfds", "minprocs"];
 /// Processes of one program that become realms.
 const MAX_PROCESSES: u32 = 64;
+/// The variable that heartbeatd sets by itself, to the `port` of a realm.
+const PORT: &str = "PORT";
 
 const DEFAULTS: &[ToolDefault] = &[
     ToolDefault { key: "restart.policy", theirs: "unexpected: not after exit code 0", ours: "\"always\"" },
@@ -42,11 +44,16 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
                 let name = name.trim();
                 let group =
                     groups.iter().find(|(_, programs)| programs.contains(&name)).map(|(group, _)| *group);
-                let count = section.settings.iter().find(|(key, _)| key == "numprocs");
-                let count = count.and_then(|(_, count)| count.parse().ok()).unwrap_or(1u32);
-                let of = |number| Process { program: name, group, here: here.as_deref(), count, number, own };
-                program(draft, section, &of(0));
-                for number in 1..count.min(MAX_PROCESSES) {
+                let number_of = |key: &str| {
+                    let found = section.settings.iter().find(|(known, _)| known == key);
+                    found.and_then(|(_, number)| number.parse::<u16>().ok()).map(u32::from)
+                };
+                let count = number_of("numprocs").unwrap_or(1);
+                let first = number_of("numprocs_start").unwrap_or(0);
+                let here = here.as_deref();
+                let of = |number| Process { program: name, group, here, count, first, number, own };
+                program(draft, section, &of(first));
+                for number in first + 1..first + count.min(MAX_PROCESSES) {
                     draft.once_more(|draft| program(draft, section, &of(number)));
                 }
             }
@@ -81,6 +88,16 @@ fn about_itself(draft: &mut Draft, section: &Section) {
         .iter()
         .map(|(key, _)| key.as_str())
         .partition(|key| section.name == "supervisord" && INHERITED.contains(key));
+    let has_port = |(key, value): &(String, String)| {
+        key == "environment"
+            && environment(value).is_some_and(|pairs| pairs.iter().any(|(name, _)| name == PORT))
+    };
+    if section.name == "supervisord" && section.settings.iter().any(has_port) {
+        draft.dropped(
+            "supervisord.environment",
+            "heartbeatd sets PORT to the `port` of a realm, and two realms cannot have one: write `port` where it is listened on",
+        );
+    }
     if !inherited.is_empty() {
         draft.approximated(
             &format!("supervisord: {}", inherited.join(", ")),
@@ -99,6 +116,8 @@ struct Process<'a> {
     group: Option<&'a str>,
     here: Option<&'a str>,
     count: u32,
+    /// The number of the first of them.
+    first: u32,
     number: u32,
     /// The settings of `[supervisord]`.
     own: Option<&'a Section>,
@@ -111,7 +130,7 @@ impl Process<'_> {
             self.own.into_iter().flat_map(|own| &own.settings).filter(|(key, _)| key == "environment");
         for (_, value) in of_all {
             let pairs = environment(&self.expanded(value).0).unwrap_or_default();
-            for pair in pairs {
+            for pair in of_every_realm(pairs) {
                 if !variables.iter().any(|(known, _)| *known == pair.0) {
                     variables.push(pair);
                 }
@@ -184,6 +203,11 @@ fn program(draft: &mut Draft, section: &Section, process: &Process<'_>) {
     }
 }
 
+/// The variables of `[supervisord]` that each realm can have: a port is of one of them.
+fn of_every_realm(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+    pairs.into_iter().filter(|(name, _)| name != PORT).collect()
+}
+
 /// A setting of supervisord itself, in a realm of a program that does not say it.
 fn inherit(draft: &mut Draft, realm: usize, key: &str, value: &str, section: &Section) {
     let of_program = section.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value);
@@ -194,7 +218,7 @@ fn inherit(draft: &mut Draft, realm: usize, key: &str, value: &str, section: &Se
             Some(())
         }
         "environment" if of_program.is_none() => {
-            environment(value).map(|pairs| draft.set_env(realm, &place, pairs))
+            environment(value).map(|pairs| draft.set_env(realm, &place, of_every_realm(pairs)))
         }
         "minfds" => draft.limit(realm, "nofile", value),
         "minprocs" => draft.limit(realm, "nproc", value),
@@ -263,12 +287,12 @@ fn setting(
             draft.approximated(place, &format!("the first {MAX_PROCESSES} of {value} processes are realms"));
         }
         "numprocs" if process.count > 1 => {
-            let (name, last) = (process.program, process.count - 1);
-            let group = process.group.unwrap_or(name);
-            let what = format!("{value} realms, {name}-0 to {name}-{last}: `@{group}` names them all");
+            let (name, first) = (process.program, process.first);
+            let (last, group) = (first + process.count - 1, process.group.unwrap_or(name));
+            let what = format!("{value} realms, {name}-{first} to {name}-{last}: `@{group}` names them all");
             draft.approximated(place, &what);
         }
-        "numprocs" => draft.understood(),
+        "numprocs" | "numprocs_start" => draft.understood(),
         "process_name" => draft.dropped(place, "the realm is called as its program"),
         "serverurl" => draft.dropped(place, "it is about supervisord itself"),
         "stdout_events_enabled" | "stderr_events_enabled" => {

@@ -1,5 +1,7 @@
 //! Files as people have them, and what becomes of every setting.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
