@@ -10,7 +10,7 @@ use heartbeat_client::{Host, Token};
 use crate::age::parse_duration;
 
 /// Options of every command.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where heartbeatd listens: unix:PATH, https://NAME:PORT or http://ADDRESS:PORT [default: the configured socket]

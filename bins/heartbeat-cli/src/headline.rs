@@ -44,13 +44,22 @@ pub(crate) struct FirstLine {
 }
 
 impl FirstLine {
-    /// The answer for `named`, or for the whole ecosystem where no realm was named.
-    pub(crate) fn of(document: &StatusDocument, named: Option<&[&RealmEntry]>, style: Style) -> Self {
+    /// The answer for `named`, or for the whole ecosystem where no realm was named, in about `room` characters.
+    pub(crate) fn of(
+        document: &StatusDocument,
+        named: Option<&[&RealmEntry]>,
+        room: usize,
+        style: Style,
+    ) -> Self {
         match named.filter(|named| named.len() < document.realms.len()) {
-            None => Self { text: headline(document, style), hue: headline_hue(document) },
+            None => {
+                let text = style.spelled(document.headline_within(room));
+                Self { text, hue: headline_hue(document) }
+            }
             Some(named) => {
                 let selection = selection(document, named);
-                let text = headline(&selection, style) + &style.text(&others(document, named));
+                let text = style.spelled(selection.headline_within(room));
+                let text = text + &style.text(&others(document, named));
                 Self { text, hue: headline_hue(&selection) }
             }
         }
@@ -129,7 +138,7 @@ mod tests {
         let line = |names: &[&str]| {
             let named: Vec<&RealmEntry> =
                 document.realms.iter().filter(|realm| names.contains(&realm.name.as_str())).collect();
-            FirstLine::of(&document, Some(&named), Style::default())
+            FirstLine::of(&document, Some(&named), usize::MAX, Style::default())
         };
         let up = line(&["dashboard"]);
         assert_eq!(
@@ -146,7 +155,7 @@ mod tests {
         let most = line(&["postgres", "api", "worker", "dashboard"]);
         assert!(most.text.starts_with("4 of 6 realms: DOWN - postgres"), "{}", most.text);
         assert!(!most.text.contains("not shown"), "{}", most.text);
-        let whole = FirstLine::of(&document, None, Style::default());
+        let whole = FirstLine::of(&document, None, usize::MAX, Style::default());
         assert_eq!(whole.text, headline(&document, Style::default()));
     }
 
@@ -261,17 +270,29 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_others_are_cut_and_the_sentence_is_not() {
+    fn the_words_of_others_are_cut_to_the_room_there_is_and_the_sentence_is_not() {
         let mut document = sample::outage();
         for realm in &mut document.realms {
-            realm.message = format!("unhealthy: 503 {}, attempt 1 of 6", "x".repeat(250));
+            realm.message = format!("unhealthy: 503 {}, attempt 1 of 6", "x".repeat(200));
         }
-        let line = headline(&document, Style::default());
-        let expected = format!(
-            "shop: DOWN - postgres is restarting (unhealthy: 503 {}…, attempt 1 of 6), blocks api, worker",
-            "x".repeat(80 - 32)
+        let expected = |cut: &str| {
+            format!(
+                "shop: DOWN - postgres is restarting (unhealthy: 503 {cut}, attempt 1 of 6), blocks api, worker"
+            )
+        };
+        assert_eq!(
+            document.headline(),
+            expected(&"x".repeat(200)),
+            "a reader that breaks lines has all of it"
         );
-        assert_eq!(line, expected);
+        for room in [120, 160, 240] {
+            let line = document.headline_within(room);
+            assert_eq!(line.chars().count(), room);
+            assert_eq!(line, expected(&format!("{}…", "x".repeat(room - expected("…").chars().count()))));
+        }
+        let least = document.headline_within(0);
+        assert_eq!(least, expected(&format!("{}…", "x".repeat(60 - 32))), "what matters stays on any screen");
+        assert!(sample::outage().headline_within(10).contains("(exit code 1 after 0.2 s, attempt 2 of 6)"));
     }
 
     #[test]

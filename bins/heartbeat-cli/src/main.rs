@@ -1,8 +1,9 @@
 //! `heartbeat-cli`: the terminal health table, and everything else a person asks heartbeatd.
 //!
-//! Thin: [`args`] reads the command line, a module a command asks through `heartbeat-client` and writes what a pure
-//! function made of the answer, [`exit`] holds the exit codes of the contract. Nothing is decided here that
-//! heartbeatd could decide, and no clock is read: ages are counted from the moment a document was made.
+//! Thin: [`line`] reads the command line that [`args`] defines ([`meant`] answers one that is none), a module a command
+//! asks through `heartbeat-client` and writes what a pure function made of the answer, [`exit`] holds the exit codes of
+//! the contract. Nothing is decided here that heartbeatd could decide, and no clock is read: ages are counted from the
+//! moment a document was made.
 //!
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
 //! * [`why`] (with [`chain`] and [`advice`] on a [`page`]), [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
@@ -41,9 +42,11 @@ mod hold;
 mod import;
 mod incidents;
 mod init;
+mod line;
 mod logs;
 mod man;
 mod markdown;
+mod meant;
 mod mute;
 mod nagios;
 mod notification;
@@ -76,19 +79,22 @@ mod why_heartbeatd;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap_complete::CompleteEnv;
 use heartbeat_client::Client;
 use heartbeat_wire::{AckRequest, Action, ActionRequest};
 
-use crate::args::{Cli, Command, meant, parse, with_joined_wait};
+use crate::args::{Cli, Command};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::global::{Format, Global};
+use crate::line::{parse, with_joined_wait};
+use crate::meant::usage;
 
 fn main() -> ExitCode {
     // A shell that asks for completions is answered, and nothing else happens.
-    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
+    if std::env::var_os(complete::VARIABLE).is_some() {
+        CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
+    }
     let cli = match parse(&with_joined_wait(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
@@ -97,15 +103,7 @@ fn main() -> ExitCode {
         age::show_local_times();
     }
     let mut console = Console::of_process(&cli.global);
-    let exit = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(until_interrupted(&cli, &mut console));
-            // A question that a person has not answered must not keep the process.
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(error) => Err(Failure::new(Exit::No, format!("cannot start: {error}"))),
-    };
+    let exit = at_once(&cli, &mut console).unwrap_or_else(|| in_runtime(&cli, &mut console));
     let exit = exit.unwrap_or_else(|failure| {
         console.error(&failure);
         failure.exit
@@ -113,24 +111,39 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Says what is wrong with the command line (or what was asked of it: help).
-fn usage(error: &clap::Error) -> u8 {
-    let own = unknown_command(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
-    if error.kind() == ErrorKind::DisplayHelp && help::print_grouped(&error.render()) {
-        return Exit::Holds.code();
-    }
-    let error = own.as_ref().unwrap_or(error);
-    // A terminal that is gone cannot be told anything.
-    let _ = error.print();
-    u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code())
+/// `status` as it is asked for most often: one question over the socket, which needs no runtime. `None` for everything
+/// else, and where the answer is not as simple as that.
+fn at_once(cli: &Cli, console: &mut Console) -> Option<Outcome> {
+    let Some(Command::Status(args)) = &cli.command else { return None };
+    let is_simple = status::is_one_question(args) && !cli.global.verbose && !console.form.is_of_report();
+    let document = is_simple.then(|| client(cli, console).status_at_once())??;
+    Some(status::show(&document, args, console))
 }
 
-/// Own words for a command that is none, such as one of another tool.
-fn unknown_command(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let suggestion =
-        meant(name).map_or_else(String::new, |suggestion| format!("; did you mean `{suggestion}`?"));
-    Some(format!("unknown command `{name}`{suggestion}"))
+fn in_runtime(cli: &Cli, console: &mut Console) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::No, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(until_interrupted(cli, console));
+    // A question that a person has not answered must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Asks where the command line, the environment or the configuration says.
+fn client(cli: &Cli, console: &mut Console) -> Client {
+    let host = reach::host(&cli.global);
+    if cli.global.verbose {
+        console.note(&format!("asking {host}"));
+    }
+    let client = Client::new(host);
+    let client = match &cli.global.token {
+        Some(token) => client.with_token(token.clone()),
+        None => client,
+    };
+    match cli.global.timeout.filter(|_| !waits(cli.command.as_ref())) {
+        Some(limit) => client.with_deadline(limit),
+        None => client,
+    }
 }
 
 async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
@@ -198,21 +211,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
 
 async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
     let limit = cli.global.timeout;
-    let connect = |console: &mut Console| {
-        let host = reach::host(&cli.global);
-        if cli.global.verbose {
-            console.note(&format!("asking {host}"));
-        }
-        let client = Client::new(host);
-        let client = match &cli.global.token {
-            Some(token) => client.with_token(token.clone()),
-            None => client,
-        };
-        match limit.filter(|_| !waits(cli.command.as_ref())) {
-            Some(limit) => client.with_deadline(limit),
-            None => client,
-        }
-    };
+    let connect = |console: &mut Console| client(cli, console);
     if console.form.is_of_report() && !matches!(cli.command, Some(Command::Report { .. })) {
         let why = "-o html, md and csv are formats of `heartbeat-cli report`".to_owned();
         return Err(Failure::new(Exit::Usage, why));

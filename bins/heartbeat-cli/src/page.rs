@@ -29,7 +29,7 @@ impl Page {
         let label = self.style.paint(Hue::Neutral, label);
         let indent = " ".repeat(LABEL + 3);
         let room = self.columns.saturating_sub(indent.len());
-        for (at, line) in wrap_with(text, room, "  ", self.style).iter().enumerate() {
+        for (at, line) in wrap_with(text, room, "  ").iter().enumerate() {
             let lead = if at == 0 { format!("  {label}{pad} ") } else { indent.clone() };
             self.out += format!("{lead}{line}").trim_end();
             self.out.push('\n');

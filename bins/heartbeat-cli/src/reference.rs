@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, with_joined_wait};
+use crate::args::Cli;
+use crate::line::with_joined_wait;
 
 /// Columns of the help on the page.
 const PAGE_WIDTH: usize = 100;

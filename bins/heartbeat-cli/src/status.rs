@@ -15,8 +15,8 @@ use crate::headline::{FirstLine, status_of};
 use crate::screen::{Drawn, Left, Screen, left};
 use crate::select::{chosen, no_such};
 use crate::style::{Hue, Style, wrap};
-use crate::table::{WIDE, by_severity, plain, render};
-use crate::verify::{Wanted, counted, unknown};
+use crate::table::{WIDE, by_severity, headline_room, plain, render};
+use crate::verify::{Wanted, beside_the_table, counted, unknown};
 use crate::wait::{DEFAULT_WAIT, report, wait_until};
 
 /// How often `--watch` asks.
@@ -32,10 +32,15 @@ pub(crate) async fn run(
     if let Some(wait) = args.wait {
         let limit = wait.or(limit).unwrap_or(DEFAULT_WAIT);
         let waited = wait_until(client, &args.realms, Wanted::Desired, limit, console).await?;
+        let mut lines = waited.lines;
         if let Some(document) = &waited.document {
             print(document, args, console)?;
+            // On the same screen, nothing is said twice.
+            if console.terminal && console.err_terminal && console.form == Format::Table {
+                lines = beside_the_table(document, &args.realms, console.style);
+            }
         }
-        report(&waited, limit, console);
+        report(waited.exit, &lines, limit, console);
         return Ok(waited.exit);
     }
     if args.watch {
@@ -46,11 +51,20 @@ pub(crate) async fn run(
     }
     let answer = client.status(args.refresh).await;
     console.passing_note("");
-    let document = answer?;
-    check_names(&document, &args.realms)?;
-    print(&document, args, console)?;
-    tell_config_problem(&document, console);
-    Ok(exit_of(&document, &args.realms))
+    show(&answer?, args, console)
+}
+
+/// Whether one question answers it, and heartbeatd knows the answer already.
+pub(crate) const fn is_one_question(args: &StatusArgs) -> bool {
+    args.wait.is_none() && !args.watch && !args.refresh
+}
+
+/// The answer, and what it means for a script.
+pub(crate) fn show(document: &StatusDocument, args: &StatusArgs, console: &mut Console) -> Outcome {
+    check_names(document, &args.realms)?;
+    print(document, args, console)?;
+    tell_config_problem(document, console);
+    Ok(exit_of(document, &args.realms))
 }
 
 /// A configuration that cannot be loaded does no harm before the next start of heartbeatd.
@@ -96,7 +110,7 @@ fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a Real
 
 /// The screen for a terminal.
 fn screen(document: &StatusDocument, args: &StatusArgs, columns: usize, style: Style) -> String {
-    let first = FirstLine::of(document, named(document, args).as_deref(), style);
+    let first = FirstLine::of(document, named(document, args).as_deref(), headline_room(columns), style);
     render(document, &first, &selected(document, args), columns, style)
 }
 
@@ -109,7 +123,7 @@ fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) ->
         }
         Format::Wide => console.print(&screen(document, args, WIDE, style)),
         Format::Plain => {
-            let first = FirstLine::of(document, named(document, args).as_deref(), style);
+            let first = FirstLine::of(document, named(document, args).as_deref(), usize::MAX, style);
             console.print(&plain(document, &first, &realms, style))
         }
         Format::Name => realms.iter().try_for_each(|realm| console.line(&style.text(&realm.name))),
@@ -196,7 +210,7 @@ fn frame(
         Err(error) => style.text(&error.to_string()),
     };
     let mut text = String::new();
-    for line in wrap(&format!("NO ANSWER - {error}"), width, style) {
+    for line in wrap(&format!("NO ANSWER - {error}"), width) {
         text += &format!("{}\n", style.paint(Hue::Bad, &line));
     }
     if let Some(document) = last {

@@ -146,6 +146,16 @@ impl Style {
         out.push_str(sign);
         out
     }
+
+    /// `text` in at most `most` lines of at most `columns`; what is cut is marked.
+    pub(crate) fn lines(self, text: &str, columns: usize, most: usize) -> Vec<String> {
+        let mut lines = wrap_with(text, columns, "");
+        if lines.len() > most {
+            let rest = lines.split_off(most.saturating_sub(1)).join(" ");
+            lines.push(self.cut(&rest, columns));
+        }
+        lines
+    }
 }
 
 /// Columns `text` takes.
@@ -154,12 +164,13 @@ pub(crate) fn width(text: &str) -> usize {
 }
 
 /// Breaks `text` at blanks into lines of at most `columns`, the later ones indented by two.
-pub(crate) fn wrap(text: &str, columns: usize, style: Style) -> Vec<String> {
-    wrap_with(text, columns, "  ", style)
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    wrap_with(text, columns, "  ")
 }
 
 /// Breaks `text` (which may be painted) at blanks into lines of at most `columns`, the later ones begun with `indent`.
-pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str, style: Style) -> Vec<String> {
+/// A word that is longer than a line is broken, too: nothing is left out.
+pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut used, mut empty) = (String::new(), 0, true);
     for word in text.split_whitespace() {
@@ -172,17 +183,32 @@ pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str, style: Style) 
             line.push(' ');
             used += 1;
         }
-        let room = columns.saturating_sub(used);
-        if wide <= room || word.contains(ESCAPE) {
-            line.push_str(word);
-        } else {
-            line.push_str(&style.cut(word, room));
+        let mut rest = word;
+        while !rest.contains(ESCAPE) && used + width(rest) > columns {
+            let (fits, after) = rest.split_at(fitting(rest, columns.saturating_sub(used)));
+            if fits.is_empty() {
+                break;
+            }
+            line.push_str(fits);
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+            (used, rest) = (width(indent), after);
         }
-        used += wide.min(room);
+        line.push_str(rest);
+        used += visible_width(rest);
         empty = false;
     }
     lines.push(line);
     lines
+}
+
+/// How many bytes of `text` fit into so many columns.
+fn fitting(text: &str, columns: usize) -> usize {
+    let mut used = 0;
+    let beyond = text.char_indices().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > columns
+    });
+    beyond.map_or(text.len(), |(at, _)| at)
 }
 
 /// Breaks `text` (which may be painted) at blanks, so that no line is wider than `columns` unless a single word is. A
@@ -256,16 +282,21 @@ mod tests {
 
     #[test]
     fn wrapping_never_exceeds_the_width() {
-        let lines =
-            wrap("shop: DOWN - postgres is restarting and averyveryverylongword ends", 20, Style::default());
+        let lines = wrap("shop: DOWN - postgres is restarting and averyveryverylongword ends", 20);
         assert!(lines.iter().all(|line| line.width() <= 20), "{lines:?}");
         assert_eq!(lines[0], "shop: DOWN -");
         assert!(lines[1].starts_with("  postgres"));
+        assert!(lines.concat().contains("averyveryverylongw  ord ends"), "{lines:?}");
+        assert_eq!(wrap("a 日本語日本語", 6), ["a", "  日本", "  語日", "  本語"]);
+        let style = Style::default();
+        assert_eq!(style.lines("one two three four", 5, 9), ["one", "two", "three", "four"]);
+        assert_eq!(style.lines("one two three four", 5, 2), ["one", "two…"]);
+        assert_eq!(style.lines("one", 5, 2), ["one"]);
         let style = Style { color: true, ..Style::default() };
         let painted =
             format!("{} is {}", style.paint(Hue::Strong, "api"), style.paint(Hue::Bad, "down here"));
-        assert_eq!(wrap(&painted, 16, style).len(), 1, "colours take no columns");
-        assert_eq!(wrap(&painted, 12, style).len(), 2);
+        assert_eq!(wrap(&painted, 16).len(), 1, "colours take no columns");
+        assert_eq!(wrap(&painted, 12).len(), 2);
     }
 
     #[test]

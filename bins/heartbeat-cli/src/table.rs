@@ -1,8 +1,8 @@
 //! The health table: a pure function of a document, a width and a style.
 //!
-//! Rows never wrap. Which columns fit is decided here, before comfy-table sees a cell; what is left out is said in
-//! the last line. Where the screen is too narrow for why and next beside a status, a realm that is not fine takes
-//! a second line (next), or a third (why), so that a status is never shown without them.
+//! A realm that is fine takes one line. Which columns fit is decided here, before comfy-table sees a cell; what is left
+//! out is said in the last line. Why a realm is not fine goes on in the lines below it, and so does next where the screen
+//! is too narrow for a column of it: a status is never shown without them.
 
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
 use heartbeat_status::{Health, WallTime};
@@ -17,29 +17,31 @@ use crate::style::{Hue, Style, width, wrap};
 pub(crate) const WIDE: usize = u16::MAX as usize;
 /// Blanks between columns.
 const SPACE_COLUMNS: usize = 2;
-/// Below this there is no use in a WHY column.
-const MIN_WHY_COLUMNS: usize = 34;
-/// WHY is given this much before an optional column gets in.
-const COMFORTABLE_WHY: usize = 36;
+/// WHY is given this much before an optional column gets in; below it there is no use in a WHY column.
+const COMFORTABLE_WHY: usize = 32;
+/// Most lines of WHY, or NEXT, of a realm that is not fine.
+const MAX_WHY_LINES: usize = 4;
+/// Lines of the screen that the first line of all may take.
+const MAX_HEADLINE_LINES: usize = 3;
+/// The first line has room for this many characters on any screen.
+const MIN_HEADLINE_CHARS: usize = 240;
 /// Longest a name may be where width matters.
 const MAX_REALM_COLUMNS: usize = 24;
 /// Longest NEXT may be where width matters.
 const MAX_NEXT_COLUMNS: usize = 27;
 /// Screens below this have short columns.
 const NARROW: usize = 120;
-/// Optional columns, the most wanted first.
-const OPTIONAL: [Column; 10] = [
-    Column::Probe,
-    Column::Time,
-    Column::Port,
-    Column::Process,
-    Column::Restarts,
-    Column::Uptime,
-    Column::Cpu,
-    Column::Memory,
-    Column::Descriptors,
-    Column::Budget,
+/// Optional columns in groups, the most wanted first: while a column of one group has no place, no later group has one.
+const OPTIONAL: [&[Column]; 3] = [
+    &[Column::Probe, Column::Time, Column::Port, Column::Process],
+    &[Column::Restarts, Column::Uptime, Column::Budget],
+    &[Column::Memory, Column::Cpu, Column::Descriptors],
 ];
+
+/// Characters that the first line of all may take on such a screen.
+pub(crate) fn headline_room(columns: usize) -> usize {
+    columns.saturating_mul(MAX_HEADLINE_LINES).max(MIN_HEADLINE_CHARS)
+}
 
 /// Realms in the order of the table: severity first, then start order.
 pub(crate) fn by_severity<'a>(realms: impl IntoIterator<Item = &'a RealmEntry>) -> Vec<&'a RealmEntry> {
@@ -57,7 +59,7 @@ pub(crate) fn render(
     style: Style,
 ) -> String {
     let mut out = String::new();
-    for line in wrap(&first.text, columns, style) {
+    for line in wrap(&first.text, columns) {
         push_line(&mut out, &style.paint(first.hue, &line));
     }
     let now = document.generated_at;
@@ -72,7 +74,7 @@ pub(crate) fn render(
     footer(&mut out, document, realms, columns, style);
     if !hidden.is_empty() {
         let text = format!("hidden at {columns} columns: {}; -o wide shows all", hidden.join(", "));
-        for line in wrap(&text, columns, style) {
+        for line in wrap(&text, columns) {
             push_line(&mut out, &style.paint(Hue::Neutral, &line));
         }
     }
@@ -107,7 +109,7 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
         format!(", {}", style.text(&health.to_string()))
     };
     let text = format!("{shown}{total} {noun}{sums}; heartbeatd {version} up {uptime}{sick}");
-    for line in wrap(&text, columns, style) {
+    for line in wrap(&text, columns) {
         push_line(out, &style.paint(Hue::Neutral, &line));
     }
     if let Some(name) = worst(document, realms) {
@@ -168,21 +170,21 @@ impl Plan {
                 hidden.push(NEXT_HIDDEN);
             }
         }
-        let mut room =
-            screen.checked_sub(base(&fixed)).filter(|room| *room >= MIN_WHY_COLUMNS.min(wished))?;
+        let mut room = screen.checked_sub(base(&fixed)).filter(|room| *room >= wished)?;
         let mut chosen = Vec::new();
-        // What would push NEXT off the screen has no place on it either.
-        let most = if next_below { natural(Column::Why) } else { wished };
-        for column in OPTIONAL {
-            if all.iter().all(|row| row[column as usize].is_none()) {
-                continue;
-            }
-            let cost = wanted(column) + SPACE_COLUMNS;
-            if room >= most + cost {
-                room -= cost;
-                chosen.push(column);
-            } else {
-                hidden.push(column.title());
+        for group in OPTIONAL {
+            let is_first_choice = hidden.iter().all(|title| *title == NEXT_HIDDEN);
+            for column in group {
+                if all.iter().all(|row| row[*column as usize].is_none()) {
+                    continue;
+                }
+                let cost = wanted(*column) + SPACE_COLUMNS;
+                if is_first_choice && room >= wished + cost {
+                    room -= cost;
+                    chosen.push(*column);
+                } else {
+                    hidden.push(column.title());
+                }
             }
         }
         let is_shown =
@@ -217,23 +219,34 @@ impl Plan {
         }
         let header = |column: &Column| table_cell(column.title(), Hue::Neutral, style);
         table.set_header(self.columns.iter().map(header).collect::<Vec<_>>());
-        for row in &self.rows {
-            let fit =
-                |(cell, width): (&Cell, &usize)| table_cell(&style.cut(&cell.text, *width), cell.hue, style);
-            table.add_row(row.iter().zip(&self.widths).map(fit).collect::<Vec<_>>());
+        let why_at = self.columns.iter().take_while(|column| **column != Column::Why).count();
+        let mut below: Vec<Vec<String>> = Vec::new();
+        for (row, realm) in self.rows.iter().zip(realms) {
+            let mut why = match status_of(realm).severity() {
+                0 => vec![style.cut(&row[why_at].text, self.widths[why_at])],
+                _ => style.lines(&row[why_at].text, self.widths[why_at], MAX_WHY_LINES),
+            };
+            let first = why.remove(0);
+            below.push(why);
+            let fit = |(at, (cell, width)): (usize, (&Cell, &usize))| {
+                let text = if at == why_at { first.clone() } else { style.cut(&cell.text, *width) };
+                table_cell(&text, cell.hue, style)
+            };
+            table.add_row(row.iter().zip(&self.widths).enumerate().map(fit).collect::<Vec<_>>());
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, u16::try_from(SPACE_COLUMNS).unwrap_or(0)));
         }
         let mut lines = table.lines();
         push_line(out, &lines.next().unwrap_or_default());
-        let before_why = |column: &&Column| **column != Column::Why;
-        let indent: usize = self.columns.iter().take_while(before_why).count();
-        let indent: usize = self.widths[..indent].iter().map(|width| width + SPACE_COLUMNS).sum();
-        for (line, realm) in lines.zip(realms) {
+        let indent: usize = self.widths[..why_at].iter().map(|width| width + SPACE_COLUMNS).sum();
+        for ((line, realm), mut below) in lines.zip(realms).zip(below) {
             push_line(out, &line);
             if self.next_below && status_of(realm).severity() > 0 {
-                let text = style.cut(&next_line(realm, now, style), self.screen.saturating_sub(indent));
+                let room = self.screen.saturating_sub(indent);
+                below.extend(style.lines(&next_line(realm, now, style), room, MAX_WHY_LINES));
+            }
+            for text in below {
                 push_line(out, &format!("{}{text}", " ".repeat(indent)));
             }
         }
@@ -287,12 +300,15 @@ fn stacked(
             shortened = true;
             continue;
         }
-        push_line(out, &style.cut(&format!("    {}", why_in_row(realm, style)), screen));
-        push_line(out, &style.cut(&format!("    {}", next_line(realm, now, style)), screen));
+        for text in [why_in_row(realm, style), next_line(realm, now, style)] {
+            for line in style.lines(&text, screen.saturating_sub(4), MAX_WHY_LINES) {
+                push_line(out, &format!("    {line}"));
+            }
+        }
     }
     let mut hidden = if shortened { vec!["WHY and NEXT of what is up"] } else { Vec::new() };
     let told = |column: &Column| realms.iter().any(|realm| !part(realm, *column).is_none());
-    hidden.extend(OPTIONAL.iter().filter(|column| told(column)).map(|column| column.title()));
+    hidden.extend(OPTIONAL.concat().iter().filter(|column| told(column)).map(|column| column.title()));
     hidden
 }
 

@@ -374,20 +374,6 @@ async fn the_recorded_failures_of_a_realm_are_shown_with_what_was_said() {
     assert!(ran.out.starts_with("no probe of ") && ran.exit == Exit::Holds, "{}", ran.out);
 }
 
-#[test]
-fn an_unknown_command_is_a_usage_error() {
-    for (word, said) in [
-        ("statsu", "unknown command `statsu`; did you mean `status`?"),
-        ("top", "unknown command `top`; did you mean `status`?"),
-        ("frobnicate", "unknown command `frobnicate`"),
-    ] {
-        let error = Cli::try_parse_from(["heartbeat-cli", word]).unwrap_err();
-        assert_eq!(crate::unknown_command(&error).as_deref(), Some(said));
-    }
-    let usage = Cli::try_parse_from(["heartbeat-cli", "status", "--frob"]).unwrap_err();
-    assert_eq!(crate::unknown_command(&usage), None);
-}
-
 /// A heartbeatd that refuses what it is asked about a realm that it only watches.
 fn watching() -> Fake {
     const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"restart","realms":["mail"],"dry_run":true,

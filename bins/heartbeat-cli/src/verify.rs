@@ -80,8 +80,7 @@ pub(crate) fn evaluate(
     }
     let mut missing: Vec<String> =
         realms.iter().filter(|realm| !holds(realm, wanted)).map(|realm| missing_line(realm, style)).collect();
-    missing
-        .extend(unknown(document, names).iter().map(|name| format!("{} is not known yet", style.text(name))));
+    missing.extend(unknown(document, names).iter().map(|name| not_known(name, style)));
     if missing.is_empty() { Evaluation::Holds } else { Evaluation::Missing(missing) }
 }
 
@@ -102,15 +101,25 @@ fn holds(realm: &RealmEntry, wanted: Wanted) -> bool {
     }
 }
 
+/// What a person can do about a start that fails until then.
+const REPAIR: &str =
+    "put it in place, or correct `run` and type heartbeat-cli reload: it starts by itself then";
+
 /// The same with what to do, where only a person can do it.
 fn missing_line(realm: &RealmEntry, style: Style) -> String {
     let line = reason_line(realm, style);
-    match is_unusable(realm) {
-        true => format!(
-            "{line}; put it in place, or correct `run` and type heartbeat-cli reload: it starts by itself then"
-        ),
-        false => line,
-    }
+    if is_unusable(realm) { format!("{line}; {REPAIR}") } else { line }
+}
+
+/// What is missing as far as no table of the realms says it: names that heartbeatd does not know, and what to do.
+pub(crate) fn beside_the_table(document: &StatusDocument, names: &[String], style: Style) -> Vec<String> {
+    let realms = counted(document, names).into_iter().filter(|realm| is_unusable(realm));
+    let repairs = realms.map(|realm| format!("{}: {REPAIR}", style.text(&realm.name)));
+    repairs.chain(unknown(document, names).iter().map(|name| not_known(name, style))).collect()
+}
+
+fn not_known(name: &str, style: Style) -> String {
+    format!("{} is not known yet", style.text(name))
 }
 
 /// `api is blocked: needs postgres, which is restarting`.
@@ -205,6 +214,12 @@ mod tests {
             [
                 "api cannot be started: `gunicornn` is in no directory of PATH; heartbeatd looks again every second"
             ]
+        );
+        let beside = beside_the_table(&document, &named(&["api", "later"]), Style::default());
+        assert_eq!(beside.len(), 2, "{beside:?}");
+        assert!(
+            beside[0].starts_with("api: put it in place") && beside[1] == "later is not known yet",
+            "{beside:?}"
         );
         let missing = named(&[
             "api is starting: `gunicornn` is in no directory of PATH; put it in place, or correct `run` and type heartbeat-cli reload: it starts by itself then",

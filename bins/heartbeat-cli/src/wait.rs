@@ -130,18 +130,19 @@ pub(crate) async fn run(
         let named: Vec<_> = counted(document, realms).into_iter().cloned().collect();
         console.json(&StatusDocument { realms: named, ..document.clone() })?;
     }
-    report(&waited, limit, console);
+    report(waited.exit, &waited.lines, limit, console);
     Ok(waited.exit)
 }
 
 /// Says on stderr what is missing.
-pub(crate) fn report(waited: &Waited, limit: Duration, console: &mut Console) {
-    match waited.exit {
-        Exit::Deadline => console.note(&format!("not reached within {limit:?}:")),
-        Exit::NotDesired => console.note("failed, a person has to act:"),
+pub(crate) fn report(exit: Exit, lines: &[String], limit: Duration, console: &mut Console) {
+    let what = match exit {
+        Exit::Deadline => format!("not reached within {limit:?}"),
+        Exit::NotDesired => "failed, a person has to act".to_owned(),
         _ => return,
-    }
-    for line in &waited.lines {
+    };
+    console.note(&format!("{what}{}", if lines.is_empty() { "" } else { ":" }));
+    for line in lines {
         console.note(&format!("  {line}"));
     }
 }

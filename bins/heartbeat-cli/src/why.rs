@@ -97,7 +97,7 @@ pub(crate) fn explain(
     let since = format!("since {} ({})", clock(realm.since), age(realm.since, now));
     let answer = format!("{} is {state} {since}: {}", style.paint(Hue::Strong, &name), why(realm, style));
     let mut page = Page::new(columns, style);
-    for line in wrap(answer.trim_end(), columns, style) {
+    for line in wrap(answer.trim_end(), columns) {
         page.push(&line);
     }
     page.line("reason", &style.text(&realm.reason.to_string()));

@@ -58,7 +58,7 @@ fn explain(
         format!("{name} is {state}{}: {}", since.unwrap_or_default(), notes.join("; "))
     };
     let mut page = Page::new(columns, style);
-    for line in wrap(answer.trim_end(), columns, style) {
+    for line in wrap(answer.trim_end(), columns) {
         page.push(&line);
     }
     for problem in &health.problems {

@@ -9,16 +9,17 @@ use core::cmp::Reverse;
 
 use heartbeat_status::{
     DaemonPhase, Health, NextAction, Reason, RestartCause, Status, WallTime, ahead, sanitise_line, shortened,
+    without_markup,
 };
 
 use crate::{NextEntry, RealmEntry, StatusDocument, Summary};
 
 /// Roots named with their reason; more are counted.
 const MAX_ROOTS: usize = 3;
-/// Longest message of a root, in characters: the row below has all of it.
-const MAX_MESSAGE_CHARS: usize = 80;
-/// Longest sentence about the need that is probably to blame, in characters.
-const MAX_PROBABLY_CHARS: usize = 120;
+/// The message of a root has at least this much, in characters, however narrow the screen is.
+const MIN_MESSAGE_CHARS: usize = 60;
+/// No message is longer than this, in characters.
+const MAX_MESSAGE_CHARS: usize = 300;
 /// Dependents named behind a root; more are counted.
 const MAX_BLOCKED_REALMS: usize = 4;
 
@@ -44,12 +45,37 @@ impl StatusDocument {
     /// The text is safe for a terminal.
     #[must_use]
     pub fn headline(&self) -> String {
+        self.headline_with(MAX_MESSAGE_CHARS)
+    }
+
+    /// The same in about `room` characters: where it is longer, the messages of the realms are shortened, all of them to
+    /// the same length. Names, statuses and counts stay.
+    #[must_use]
+    pub fn headline_within(&self, room: usize) -> String {
+        let whole = self.headline();
+        if whole.chars().count() <= room {
+            return whole;
+        }
+        let (mut least, mut most) = (MIN_MESSAGE_CHARS, MAX_MESSAGE_CHARS);
+        while least < most {
+            let middle = (least + most).div_ceil(2);
+            if self.headline_with(middle).chars().count() <= room {
+                least = middle;
+            } else {
+                most = middle - 1;
+            }
+        }
+        self.headline_with(least)
+    }
+
+    /// The line with no message longer than `limit` characters.
+    fn headline_with(&self, limit: usize) -> String {
         let document = self;
         let name = sanitise_line(&document.name);
-        let causes_in_words = causes_in_words(document);
+        let causes_in_words = causes_in_words(document, limit);
         let own = own_problems(document);
         if document.ok && document.is_all_stopped() {
-            return format!("{name}: STOPPED - {}{own}", stopped(&document.realms));
+            return format!("{name}: STOPPED - {}{own}", stopped(&document.realms, limit));
         }
         if document.ok {
             let mut line = format!("{name}: OK - {}", document.summary.counts());
@@ -78,7 +104,7 @@ impl StatusDocument {
 }
 
 /// `all 3 realms are stopped by root: disk repair`.
-fn stopped(realms: &[RealmEntry]) -> String {
+fn stopped(realms: &[RealmEntry], limit: usize) -> String {
     let mut whys: Vec<(usize, &str)> = Vec::new();
     for realm in realms {
         let why = realm.message.strip_prefix("stopped").unwrap_or_default().trim_start_matches([' ', ':']);
@@ -92,7 +118,7 @@ fn stopped(realms: &[RealmEntry]) -> String {
         several => format!("all {several} realms are stopped"),
     };
     whys.sort_by_key(|(count, _)| Reverse(*count));
-    let cut = |why: &str| sanitise_line(&shortened(why, MAX_MESSAGE_CHARS));
+    let cut = |why: &str| sanitise_line(&shortened(why, limit));
     match whys.as_slice() {
         [] | [(_, "")] => all,
         [(_, why)] => format!("{all} {}", cut(why)),
@@ -134,7 +160,7 @@ fn is_fault(realm: &RealmEntry) -> bool {
 }
 
 /// The roots of trouble with the realms that they block, worst first; without roots, every realm that is not fine.
-fn causes_in_words(document: &StatusDocument) -> String {
+fn causes_in_words(document: &StatusDocument, limit: usize) -> String {
     let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
     let suspicious: Vec<&RealmEntry> =
         document.realms.iter().filter(|realm| !realm.suspects.is_empty()).collect();
@@ -166,7 +192,7 @@ fn causes_in_words(document: &StatusDocument) -> String {
         (Reverse(realm.known_status().severity()), Reverse(blocks.len()), realm.order)
     });
     let mut parts: Vec<String> =
-        causes.iter().take(MAX_ROOTS).map(|(realm, blocks)| cause(realm, blocks)).collect();
+        causes.iter().take(MAX_ROOTS).map(|(realm, blocks)| cause(realm, blocks, limit)).collect();
     if causes.len() > MAX_ROOTS {
         parts.push(format!("and {} more", causes.len() - MAX_ROOTS));
     }
@@ -178,14 +204,14 @@ fn causes_in_words(document: &StatusDocument) -> String {
     parts.join("; ")
 }
 
-fn cause(realm: &RealmEntry, blocks: &[String]) -> String {
+fn cause(realm: &RealmEntry, blocks: &[String], limit: usize) -> String {
     let mut text = format!("{} is {}", sanitise_line(&realm.name), sanitise_line(&realm.status.to_string()));
     if !realm.suspects.is_empty() {
         // The message begins with the need that is probably to blame.
         let probably = realm.message.split("; ").next().unwrap_or_default();
-        text.push_str(&format!(", {}", sanitise_line(&shortened(probably, MAX_PROBABLY_CHARS))));
+        text.push_str(&format!(", {}", sanitise_line(&shortened(probably, limit))));
     } else if !realm.message.is_empty() {
-        text.push_str(&format!(" ({})", sanitise_line(&shortened(&realm.message, MAX_MESSAGE_CHARS))));
+        text.push_str(&format!(" ({})", sanitise_line(&shortened(&without_markup(&realm.message), limit))));
     }
     if !blocks.is_empty() {
         let named: Vec<String> =

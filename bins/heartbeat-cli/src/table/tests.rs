@@ -7,7 +7,7 @@ const WIDTHS: [usize; 5] = [40, 60, 80, 120, 200];
 const ASCII: Style = Style { color: false, ascii: true, words: false };
 
 fn whole(document: &StatusDocument, style: Style) -> FirstLine {
-    FirstLine::of(document, None, style)
+    FirstLine::of(document, None, usize::MAX, style)
 }
 
 fn screen(document: &StatusDocument, columns: usize, style: Style) -> String {
@@ -64,7 +64,7 @@ fn what_is_hidden_is_said_and_what_is_shown_is_not() {
         let last = text.lines().skip_while(|line| !line.starts_with("hidden")).collect::<Vec<_>>().join(" ");
         let header = text.lines().find(|line| line.starts_with("STATUS")).unwrap_or("");
         let names = |text: &str, column: &str| text.split([' ', ',', ';', ':']).any(|word| word == column);
-        for column in OPTIONAL.map(Column::title) {
+        for column in OPTIONAL.concat().into_iter().map(Column::title) {
             assert!(names(header, column) != names(&last, column), "{columns}: {column}\n{text}");
         }
     }

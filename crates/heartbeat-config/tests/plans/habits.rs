@@ -571,8 +571,8 @@ fn the_help_for_a_tilde_has_the_whole_path() {
     let text = "[realm.a]\nrun = \"x\"\ndir = \"~/app\"\n";
     for (env, expected) in [
         (
-            BTreeMap::from([("HOME".to_owned(), "/home/ada/".to_owned())]),
-            "write \"/home/ada/app\" where your home is meant",
+            BTreeMap::from([("HOME".to_owned(), "/srv/ada/".to_owned())]),
+            "write \"/srv/ada/app\" where your home is meant",
         ),
         (BTreeMap::new(), "write the directory itself, for example \"/srv/app\""),
     ] {
