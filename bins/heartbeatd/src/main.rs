@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     }
     abort_when_a_thread_panics();
     heartbeat_process::use_one_arena();
+    heartbeat_process::leave_child_signals_to_reaper();
     // Before any descriptor is opened or closed.
     let handover = Handover::receive();
     let kept = if handover.is_some() { Vec::new() } else { Handover::receive_from_manager() };

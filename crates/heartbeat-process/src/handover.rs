@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use nix::sys::signal::{SigSet, Signal};
 use rustix::io::FdFlags;
 
+use crate::reaper::child_signals;
 use crate::sys::{self, FIRST_HANDED_OVER};
 
 /// The variable in which the next program finds the handover: the pid that it is meant for, then `name=number` words.
@@ -101,7 +103,13 @@ impl Handover {
             Ok::<(), io::Error>(())
         };
         set(FdFlags::empty())?;
+        // Another version may not know that its threads hold it back.
+        let held = SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGCHLD));
+        let _ = child_signals().thread_unblock();
         let failed = nix::unistd::execve(&path, &argv, &env);
+        if held {
+            let _ = child_signals().thread_block();
+        }
         set(FdFlags::CLOEXEC)?;
         Err(failed.err().map_or_else(|| io::ErrorKind::Other.into(), io::Error::from))
     }

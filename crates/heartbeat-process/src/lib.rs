@@ -104,11 +104,12 @@ pub use ports::{
 pub use private_file::{MIN_TOKEN_BYTES, PrivateFileError, read_private, read_token};
 pub use processes::{Commander, Processes};
 pub use record::{ProcessId, ProcessRecord, boot_id};
+pub use reaper::leave_child_signals_to_reaper;
 pub use settings::Settings;
 pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget};
 pub use states::ProcessState;
 pub use survey::{Condition, Search, Survey, Survivor, survey};
-pub use sys::{give_back_free_memory, peer_groups, use_one_arena};
+pub use sys::{give_back_free_memory, peer_groups, use_one_arena, work_in_background};
 pub use tree::{is_ending, is_process};
 pub use trusted::{TrustError, read_trusted, trust_program};
 pub use usage::{RunPlace, Usage, UsageReader};

@@ -1,7 +1,7 @@
 //! The one thread that talks to launchers, reaps, and signals.
 //!
 //! It waits in one epoll for everything: orders, messages of launchers, exits by pidfd, deadlines by timerfd, and
-//! SIGCHLD, from which it takes only stops and continuations. It takes every exit status through the pidfd of that very
+//! SIGCHLD, from which it takes only stops and continuations, a moment later. It takes every exit status through the pidfd of that very
 //! process.
 
 mod adopting;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::{RealmName, RunFact, Signal};
+use nix::sys::signal::SigSet;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
@@ -71,11 +72,23 @@ const NOTIFY_WINDOW: u64 = 4;
 const DUE: u64 = 5;
 /// The reaper bounds the messages of a realm within this time.
 const NOTIFY_WINDOW_LENGTH: Duration = Duration::from_millis(100);
-/// The reaper writes records that are not urgent, and removes the control groups of ended runs, together after this: a
-/// start that follows an exit does not wait for either.
+/// The reaper writes records that are not urgent, removes the control groups of ended runs, and asks the kernel which
+/// children were stopped, together after this: a start that follows an exit waits for none of it.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
 type Sink = Box<dyn Fn(Notice) + Send>;
+
+/// The signal that tells of children.
+pub(crate) fn child_signals() -> SigSet {
+    [nix::sys::signal::Signal::SIGCHLD].into_iter().collect()
+}
+
+/// Holds back SIGCHLD in this thread and in those that it makes, so that it wakes the reaper alone. Call it before any
+/// thread starts.
+pub fn leave_child_signals_to_reaper() {
+    // This fails only for an invalid set of signals.
+    let _ = child_signals().thread_block();
+}
 
 pub(crate) struct Reaper {
     epoll: OwnedFd,
@@ -90,7 +103,9 @@ pub(crate) struct Reaper {
     records: RecordStore,
     tick: OwnedFd,
     deadlines: Deadlines,
-    /// Until records that are not urgent are written and old control groups removed.
+    /// A SIGCHLD has come since the reaper last asked about children.
+    child_signalled: bool,
+    /// Until the reaper does what can wait.
     flush: OneShot,
     /// Until the reaper reports the messages of realms that it has held back.
     notify_window: OneShot,
@@ -135,6 +150,7 @@ impl Reaper {
             records: RecordStore::new(settings.records, origin),
             tick,
             deadlines,
+            child_signalled: false,
             flush,
             notify_window,
             places: Places::below(&settings.runtime),
@@ -145,6 +161,8 @@ impl Reaper {
     }
 
     pub(crate) fn run(mut self) {
+        // The other threads may hold it back.
+        let _ = child_signals().thread_unblock();
         let mut events = Vec::with_capacity(MAX_EVENTS);
         let mut open = true;
         while open {
@@ -160,7 +178,10 @@ impl Reaper {
             for event in &events {
                 match event.data.u64() {
                     QUEUE => open = self.take_orders(),
-                    CHILDREN => self.children_changed(),
+                    CHILDREN => {
+                        drain(self.child_events);
+                        self.child_signalled = true;
+                    }
                     TICK => self.on_tick(),
                     FLUSH => {
                         self.flush.take();
@@ -171,10 +192,7 @@ impl Reaper {
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut scan),
                 }
             }
-            if events.iter().any(|event| event.data.u64() == CHILDREN) {
-                self.collect_orphans();
-            }
-            self.write_records(flush);
+            self.do_what_waits(flush);
             if let Some(problem) = self.records.news() {
                 (self.sink)(Notice::RecordsFail { problem });
             }
@@ -182,14 +200,18 @@ impl Reaper {
     }
 
     /// Writes the changed records if one is urgent, and does all that waits if its time has come or no timer can be set.
-    fn write_records(&mut self, time_has_come: bool) {
+    fn do_what_waits(&mut self, time_has_come: bool) {
         if self.records.is_urgent() {
             self.records.flush();
         }
-        let waits = self.records.is_dirty() || self.cgroups.has_vacated();
+        let waits = self.records.is_dirty() || self.cgroups.has_vacated() || self.child_signalled;
         if waits && (time_has_come || !self.flush.set(FLUSH_AFTER)) {
             self.records.flush();
             self.cgroups.remove_vacated();
+            if std::mem::take(&mut self.child_signalled) {
+                self.children_changed();
+                self.collect_orphans();
+            }
         }
     }
 
@@ -337,7 +359,6 @@ impl Reaper {
 
     /// Takes stops and continuations, and no exits: those come by pidfd.
     fn children_changed(&mut self) {
-        drain(self.child_events);
         self.children.collect_ended();
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
         loop {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::tree;
 use crate::usage::{RunPlace, UsageReader, descriptors, ticks};
 
 /// Most processes of a run that a look returns.
@@ -48,7 +49,11 @@ impl UsageReader {
     }
 
     fn members(&self, place: &RunPlace) -> Option<Vec<u32>> {
-        self.group(place)?.members().ok()
+        match self.group(place) {
+            Some(group) => group.members().ok(),
+            // The kernel removes no group that has a process.
+            None => (self.has_groups() && tree::stat(place.main).is_none()).then(Vec::new),
+        }
     }
 }
 

@@ -526,6 +526,40 @@ pub fn use_one_arena() {
     }
 }
 
+/// How much nicer than heartbeatd a thread is that works in the background.
+const BACKGROUND_NICE: i32 = 5;
+
+/// The first published form of `struct sched_attr` of `<linux/sched/types.h>`.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// Runtime, deadline and period, which only another policy has.
+    times: [u64; 3],
+}
+
+/// This thread, and those that it makes, only write down what has happened: the threads that start realms and measure go
+/// first. A real-time priority of heartbeatd is not for this thread either. If the kernel refuses, all are equal.
+pub fn work_in_background() {
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_BATCH as u32,
+        flags: 0,
+        nice: own + BACKGROUND_NICE,
+        priority: 0,
+        times: [0; 3],
+    };
+    #[expect(unsafe_code, reason = "no wrapper sets policy and niceness of a thread")]
+    // SAFETY: the kernel reads the structure, whose size it has; 0 names the calling thread.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0);
+    }
+}
+
 /// Keeps what is freed for the next allocation, instead of giving it back to the kernel each time. Only with the GNU C
 /// library.
 pub(crate) fn keep_free_memory() {

@@ -9,7 +9,7 @@ use heartbeat_status::{RealmName, RunId};
 
 use crate::cgroup::Cgroup;
 use crate::ports::Tree;
-use crate::tree::ProcScan;
+use crate::tree::{self, ProcScan};
 
 /// What the processes of a tree use together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +85,15 @@ impl UsageReader {
         tree.pids().iter().chain(tree.strays()).copied().collect()
     }
 
+    /// Runs have control groups of their own.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.groups.is_some()
+    }
+
     pub(crate) fn group(&self, place: &RunPlace) -> Option<Cgroup> {
-        Cgroup::of_run(self.groups.as_deref()?, &place.realm, place.run).filter(|group| group.has(place.main))
+        let group = Cgroup::of_run(self.groups.as_deref()?, &place.realm, place.run)?;
+        // A main process that is there may have left the group, and its tree with it.
+        (group.has(place.main) || tree::stat(place.main).is_none()).then_some(group)
     }
 }
 

@@ -84,7 +84,10 @@ impl ConsoleReporter {
         let (lost, began) = (Arc::clone(&dropped), clock::now());
         let thread = std::thread::Builder::new()
             .name("hb-console".to_owned())
-            .spawn(move || write_all(&queue, out, style, began, &lost))
+            .spawn(move || {
+                heartbeat_process::work_in_background();
+                write_all(&queue, out, style, began, &lost);
+            })
             .map_err(|source| DaemonError::Runtime { what: "console thread", source })?;
         let feed = entries.clone();
         let sink: EventSink = Box::new(move |event: &Event| {

@@ -82,7 +82,10 @@ impl IncidentWriter {
         let writer = Writer { statuses, database, boot, notifier, witness, spare };
         let thread = std::thread::Builder::new()
             .name("hb-incidents".to_owned())
-            .spawn(move || writer.run(&queue))
+            .spawn(move || {
+                heartbeat_process::work_in_background();
+                writer.run(&queue);
+            })
             .map_err(|source| DaemonError::Runtime { what: "incident thread", source })?;
         Ok(Self { entries: Some(Arc::new(entries)), thread: Some(thread) })
     }

@@ -325,12 +325,17 @@ impl Driver {
     /// it done.
     fn settle(&mut self, now: Instant) {
         let mut events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
-        let mut processes = self.look_at_failed(&events);
+        let mut looked = None;
         while let Some(effect) = self.supervisor.poll_effect() {
+            if !matches!(effect, Effect::Start { .. } | Effect::Persist { .. } | Effect::Check { .. }) {
+                // It may end processes that the look has to see.
+                looked.get_or_insert_with(|| self.look_at_failed(&events));
+            }
             if let Some(input) = self.carry_out(now, effect) {
                 self.handle(now, input);
             }
         }
+        let mut processes = looked.unwrap_or_else(|| self.look_at_failed(&events));
         self.prober.dispatch();
         self.state.replies.release();
         self.recovery_problem.pass(now);
@@ -380,7 +385,7 @@ impl Driver {
         }
     }
 
-    /// A look at the processes of the realms whose incidents open: the effects of the same step may end them.
+    /// A look at the processes of the realms whose incidents open. A start does not wait for it.
     fn look_at_failed(&self, events: &[Event]) -> BTreeMap<IncidentNo, Vec<ProcessState>> {
         let opened = events.iter().filter_map(|event| match &event.kind {
             EventKind::Incident { step: IncidentStep::Opened, incident, .. } => Some(incident),

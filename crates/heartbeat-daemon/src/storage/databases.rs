@@ -35,6 +35,16 @@ impl Databases {
         keep: Keep,
         problems: &Arc<OwnProblems>,
     ) -> Result<Self, DaemonError> {
+        // Their threads have the priority of the thread that makes them.
+        let make = || {
+            heartbeat_process::work_in_background();
+            Self::make(state_dir, keep, problems)
+        };
+        std::thread::scope(|scope| scope.spawn(make).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn make(state_dir: &Path, keep: Keep, problems: &Arc<OwnProblems>) -> Result<Self, DaemonError> {
         let report = reporter(OwnProblemKind::OpenIncidents, problems);
         let incidents = IncidentDb::start(state_dir, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
