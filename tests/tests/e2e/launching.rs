@@ -286,3 +286,40 @@ fn launcher_of(daemon: nix::unistd::Pid) -> u32 {
     });
     found.unwrap().unsigned_abs()
 }
+
+/// Threads of heartbeatd that write down what has happened, or show it.
+const IN_THE_BACKGROUND: [&str; 4] = ["hb-incidents", "hb-incidents-db", "hb-history-db", "hb-console"];
+/// `SCHED_BATCH` of the kernel.
+const BATCH: &str = "3";
+
+/// A crash wakes the reaper and no other thread, and what is written down about it comes after the start.
+#[test]
+fn a_start_competes_with_no_other_work_of_heartbeatd() {
+    let eco = Instance::start("");
+    eco.wait_for_boot();
+    let tasks = format!("/proc/{}/task", eco.daemon.pid());
+    let threads = || -> Vec<(String, bool, String)> {
+        let tasks = std::fs::read_dir(&tasks).unwrap().flatten();
+        let thread = |task: std::fs::DirEntry| {
+            let read = |file: &str| std::fs::read_to_string(task.path().join(file)).ok();
+            let status = read("status")?;
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t"))?;
+            let blocks = u64::from_str_radix(blocked, 16).unwrap() & (1 << (Signal::SIGCHLD as u32 - 1)) != 0;
+            // Field 41 of proc(5) is the policy; behind the name comes field 3.
+            let stat = read("stat")?;
+            let policy = stat.rsplit_once(") ")?.1.split(' ').nth(38)?.to_owned();
+            Some((read("comm")?.trim().to_owned(), blocks, policy))
+        };
+        tasks.filter_map(thread).collect()
+    };
+    wait_until("every thread has the place that it keeps", || {
+        let threads = threads();
+        let hears = threads.iter().filter(|(_, blocks, _)| !blocks).map(|(name, ..)| name.as_str());
+        let last = threads.iter().filter(|(.., policy)| policy == BATCH).map(|(name, ..)| name.as_str());
+        let mut last: Vec<&str> = last.collect();
+        last.sort_unstable();
+        let mut expected = IN_THE_BACKGROUND.to_vec();
+        expected.sort_unstable();
+        hears.collect::<Vec<_>>() == ["hb-reaper"] && last == expected
+    });
+}
