@@ -127,9 +127,13 @@ fn make(path: &Path, schema: &Schema) -> Result<(), StoreError> {
     let failed = |what| StoreError::database(what, &fresh);
     let made = Connection::open_with_flags(&fresh, flags()).map_err(failed("make"))?;
     made.pragma_update(None, "journal_mode", "DELETE").map_err(failed("make"))?;
+    // No step of an unfinished file has to survive: the whole is put on disk once, before it has its name.
+    made.pragma_update(None, "synchronous", "OFF").map_err(failed("make"))?;
     made.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed("make"))?;
     let made = migrate(made, &fresh, schema)?;
     made.close().map_err(|(_, error)| failed("make")(error))?;
+    let synced = File::open(&fresh).and_then(|file| file.sync_all());
+    synced.map_err(StoreError::file("make", &fresh))?;
     // A log that an earlier database of this name has left behind is not this one's.
     for ending in ["-wal", "-shm"] {
         drop(std::fs::remove_file(beside(path, ending)));

@@ -323,3 +323,25 @@ fn a_start_competes_with_no_other_work_of_heartbeatd() {
         hears.collect::<Vec<_>>() == ["hb-reaper"] && last == expected
     });
 }
+
+/// Counted by strace, for the first thread alone: a synced write takes milliseconds on an ordinary disk.
+#[test]
+fn the_first_start_of_heartbeatd_answers_before_anything_is_synced() {
+    let strace = Path::new("/usr/bin/strace");
+    if !strace.exists() {
+        return lacking("strace is not installed");
+    }
+    let place = tempfile::tempdir().unwrap();
+    let trace = place.path().join("trace");
+    let calls = "trace=fsync,fdatasync,sync_file_range,listen";
+    // As a grandchild (-D), so that heartbeatd keeps its pid. Without -f it traces the first thread alone.
+    let eco =
+        Instance::start_under(&format!("exec strace -D -qq -e {calls} -o {} \"$@\"", trace.display()), "");
+    eco.wait_for_boot();
+    let text = std::fs::read_to_string(&trace).unwrap_or_default();
+    if text.is_empty() {
+        return eprintln!("skipped: strace may not trace here");
+    }
+    let before: Vec<&str> = text.lines().take_while(|line| !line.starts_with("listen(")).collect();
+    assert!(before.is_empty() && text.contains("listen("), "{text}");
+}

@@ -27,6 +27,8 @@ pub(crate) struct Databases {
     pub(crate) history: Arc<HistoryDb>,
     problems: Arc<OwnProblems>,
     path: PathBuf,
+    /// There was no `incidents.db`.
+    is_new: bool,
 }
 
 impl Databases {
@@ -45,6 +47,8 @@ impl Databases {
     }
 
     fn make(state_dir: &Path, keep: Keep, problems: &Arc<OwnProblems>) -> Result<Self, DaemonError> {
+        let path = state_dir.join("incidents.db");
+        let is_new = path.try_exists().is_ok_and(|exists| !exists);
         let report = reporter(OwnProblemKind::OpenIncidents, problems);
         let incidents = IncidentDb::start(state_dir, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
@@ -52,11 +56,15 @@ impl Databases {
         let history = HistoryDb::start(state_dir, keep, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
         let (incidents, history) = (Arc::new(incidents), Arc::new(history));
-        Ok(Self { incidents, history, problems: Arc::clone(problems), path: state_dir.join("incidents.db") })
+        Ok(Self { incidents, history, problems: Arc::clone(problems), path, is_new })
     }
 
     /// The content of `incidents.db` that an earlier heartbeatd has left.
     pub(crate) fn remembered(&self) -> Remembered {
+        if self.is_new {
+            // A first start does not wait until the disk has a new file.
+            return Remembered::default();
+        }
         let (give, take) = sync_channel(1);
         self.incidents.remembered(0, move |remembered| drop(give.send(remembered)));
         match take.recv_timeout(REMEMBERED_WAIT) {

@@ -122,6 +122,17 @@ pub(crate) fn write_on(
     Ok(())
 }
 
+/// Puts a file and its name on disk, in a thread of its own, so that no start waits for a slow disk. Without that the
+/// system does it within half a minute.
+pub(crate) fn sync_later(path: PathBuf) {
+    let sync = move || {
+        for path in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+            let _ = File::open(path).and_then(|file| file.sync_all());
+        }
+    };
+    let _ = std::thread::Builder::new().name("hb-sync".to_owned()).spawn(sync);
+}
+
 /// The content under `magic`; `None` when there is no such file. A damaged file is set aside.
 pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };

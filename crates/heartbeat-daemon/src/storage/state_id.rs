@@ -78,10 +78,15 @@ pub(crate) fn restore(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
 
 /// A disk that refuses it is a problem that the caretaker reports, and the next round tries again.
 fn write(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
-    match files::write(&path(state_dir), MAGIC, &format!("{id}\n"), true) {
+    // Until the host boots, it need not be on disk: no process with its mark survives that.
+    let written = files::write(&path(state_dir), MAGIC, &format!("{id}\n"), false);
+    match written {
         Err(error) if files::is_of_disk(&error) || !state_dir.is_dir() => Ok(()),
         Err(source) => Err(DaemonError::Prepare { what: "state id", path: path(state_dir), source }),
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            files::sync_later(path(state_dir));
+            Ok(())
+        }
     }
 }
 
