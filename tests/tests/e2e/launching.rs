@@ -295,7 +295,7 @@ const BATCH: &str = "3";
 /// A crash wakes the reaper and no other thread, and what is written down about it comes after the start.
 #[test]
 fn a_start_competes_with_no_other_work_of_heartbeatd() {
-    let eco = Instance::start("");
+    let mut eco = Instance::start("");
     eco.wait_for_boot();
     let tasks = format!("/proc/{}/task", eco.daemon.pid());
     let threads = || -> Vec<(String, bool, String)> {
@@ -335,7 +335,7 @@ fn the_first_start_of_heartbeatd_answers_before_anything_is_synced() {
     let trace = place.path().join("trace");
     let calls = "trace=fsync,fdatasync,sync_file_range,listen";
     // As a grandchild (-D), so that heartbeatd keeps its pid. Without -f it traces the first thread alone.
-    let eco =
+    let mut eco =
         Instance::start_under(&format!("exec strace -D -qq -e {calls} -o {} \"$@\"", trace.display()), "");
     eco.wait_for_boot();
     let text = std::fs::read_to_string(&trace).unwrap_or_default();
