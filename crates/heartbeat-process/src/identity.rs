@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::{LaunchSpec, Limits, LogTarget, Readiness, User};
 
@@ -35,32 +36,39 @@ impl Identity {
     /// A short form for the adoption record, the same in every build.
     #[must_use]
     pub fn digest(&self) -> IdentityDigest {
-        let parts = self.parts.iter().map(|(key, bytes)| ((*key).to_owned(), fnv(bytes)));
-        IdentityDigest { parts: parts.collect() }
+        let mut parts: Vec<_> = self.parts.iter().map(|(key, bytes)| (*key, fnv(bytes))).collect();
+        parts.sort_unstable();
+        let mut text = VERSION.to_owned();
+        for (key, digest) in parts {
+            text.push_str(&format!(" {key}={digest:08x}"));
+        }
+        IdentityDigest(text.into())
     }
 }
 
-/// One number for each key of an [`Identity`]. Its text is stable: `1 run=0a1b2c3d env=...`.
+/// One number for each key of an [`Identity`], as text: `1 env=... run=0a1b2c3d`. Each realm has one as long as it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentityDigest {
-    parts: BTreeMap<String, u32>,
-}
+pub struct IdentityDigest(Arc<str>);
 
 impl IdentityDigest {
     /// The keys in which the two differ. A key that only one has does not count: an older version, which did not know
     /// the key, wrote the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<String> {
-        let differs =
-            |(key, digest): &(&String, &u32)| other.parts.get(*key).is_some_and(|known| known != *digest);
-        self.parts.iter().filter(differs).map(|(key, _)| key.clone()).collect()
+        let known: BTreeMap<&str, &str> = other.parts().collect();
+        let differs = |(key, digest): &(&str, &str)| known.get(key).is_some_and(|known| known != digest);
+        self.parts().filter(differs).map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// The keys with their numbers.
+    fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split(' ').skip(1).filter_map(|word| word.split_once('='))
     }
 }
 
 impl fmt::Display for IdentityDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(VERSION)?;
-        self.parts.iter().try_for_each(|(key, digest)| write!(f, " {key}={digest:08x}"))
+        f.write_str(if self.0.is_empty() { VERSION } else { &self.0 })
     }
 }
 
@@ -77,12 +85,11 @@ impl FromStr for IdentityDigest {
         if words.next() != Some(VERSION) {
             return Err(DigestError);
         }
-        let part = |word: &str| {
-            let (key, digest) = word.split_once('=')?;
-            Some((key.to_owned(), u32::from_str_radix(digest, 16).ok()?))
+        let is_part = |word: &str| {
+            let digest = word.split_once('=').map(|(_, digest)| digest);
+            digest.is_some_and(|digest| digest.len() == 8 && u32::from_str_radix(digest, 16).is_ok())
         };
-        let parts = words.map(part).collect::<Option<_>>().ok_or(DigestError)?;
-        Ok(Self { parts })
+        if words.all(is_part) { Ok(Self(text.into())) } else { Err(DigestError) }
     }
 }
 

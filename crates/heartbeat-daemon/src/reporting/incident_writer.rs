@@ -23,7 +23,7 @@ use crate::storage::spare_incidents::SpareIncidents;
 
 /// Most entries in the queue: several steps for each of the realms that can fail together. A step beyond that is only
 /// logged.
-const MAX_ENTRIES_QUEUED: usize = 32_768;
+const MAX_ENTRIES_QUEUED: usize = 8_192;
 /// Most entries that one write puts on disk together.
 const MAX_ENTRIES_PER_WRITE: usize = 64;
 /// Last lines of output in an incident.
