@@ -103,8 +103,8 @@ pub use ports::{
 };
 pub use private_file::{MIN_TOKEN_BYTES, PrivateFileError, read_private, read_token};
 pub use processes::{Commander, Processes};
-pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use reaper::leave_child_signals_to_reaper;
+pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use settings::Settings;
 pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget};
 pub use states::ProcessState;

@@ -573,9 +573,34 @@ pub(crate) fn keep_free_memory() {
     }
 }
 
-/// Gives the free pages of the allocator back to the kernel. Only with the GNU C library; others do that by themselves,
-/// or not at all.
+/// Takes the code of this program out of its memory. What runs again comes back from the page cache, in parts; most of
+/// what reads a configuration and puts everything together does not run again for months.
+fn drop_code() {
+    let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(range), Some("r-xp")) = (words.next(), words.next()) else { continue };
+        let Some((from, to)) = range.split_once('-').filter(|_| line.ends_with(&*program.to_string_lossy()))
+        else {
+            continue;
+        };
+        let (from, to) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16));
+        let (Ok(from), Ok(to)) = (from, to) else { continue };
+        let code = std::ptr::with_exposed_provenance_mut::<libc::c_void>(from);
+        #[expect(unsafe_code, reason = "madvise has no safe form")]
+        // SAFETY: the kernel has just named this range as a mapping of our program's file that is never written to. A
+        // page that is used again is read from the file again, which cannot be written to while it runs.
+        unsafe {
+            libc::madvise(code, to.saturating_sub(from), libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Gives memory back to the kernel that heartbeatd does not need once it runs: code, and the free pages of the allocator.
+/// Those only with the GNU C library; others do that by themselves, or not at all.
 pub fn give_back_free_memory() {
+    drop_code();
     #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
