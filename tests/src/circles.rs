@@ -82,6 +82,33 @@ fn exported<'a>(name: &str, modules: &'a Modules<'_>) -> Option<&'a str> {
     modules.get_key_value(path[..path.len() - 1].join("::").as_str()).map(|(module, _)| module.as_str())
 }
 
+/// Structs of the crates that other projects embed whose fields are public and cannot become more: a new one would break each
+/// project that builds such a struct or takes it apart.
+#[must_use]
+pub fn closed_structs(files: &[File]) -> Vec<String> {
+    const EMBEDDED: [&str; 3] = ["heartbeat-probe", "heartbeat-http", "heartbeat-client"];
+    let mut closed = Vec::new();
+    for file in files {
+        if !EMBEDDED.iter().any(|name| file.path.starts_with(&format!("crates/{name}/src/"))) {
+            continue;
+        }
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !(line.starts_with("pub struct ") && line.ends_with('{')) {
+                continue;
+            }
+            let mut above = lines[..at].iter().rev().take_while(|line| line.starts_with(['#', '/']));
+            let mut fields = lines[at + 1..].iter().take_while(|line| **line != "}");
+            if fields.any(|line| line.starts_with("    pub "))
+                && !above.any(|line| *line == "#[non_exhaustive]")
+            {
+                closed.push(format!("{}:{}: {line}", file.path, at + 1));
+            }
+        }
+    }
+    closed
+}
+
 /// Items that a crate exports and that no file outside its source names. A type is exported all the same when another
 /// public item has it, which the name of an alias never needs.
 #[must_use]

@@ -22,7 +22,7 @@ mod planted;
 mod rooms;
 mod source;
 
-pub use circles::{circle_violations, lonely_exports};
+pub use circles::{circle_violations, closed_structs, lonely_exports};
 pub use manifest::{Manifest, external_violations, import_violations, unused_dependencies, workspace_root};
 pub use meaning::{repeated_facts, repeated_places, sentence_violations, stub_variants, wire_violations};
 pub use planted::{Area, Bug, areas, misplaced};

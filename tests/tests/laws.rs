@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use heartbeat_status::ProbeKind;
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, child_violations, circle_violations, clock_violations,
-    escape_violations, external_violations, former_name_violations, import_violations, lonely_exports,
-    misplaced, name_violations, other_texts, repeated_facts, repeated_places, sentence_violations,
-    serde_violations, short_comment_violations, sources, stub_variants, text_error_violations,
-    tidy_violations, unbounded_violations, unit_violations, unsafe_violations, unused_dependencies,
-    wire_violations, workspace_root,
+    closed_structs, escape_violations, external_violations, former_name_violations, import_violations,
+    lonely_exports, misplaced, name_violations, other_texts, repeated_facts, repeated_places,
+    sentence_violations, serde_violations, short_comment_violations, sources, stub_variants,
+    text_error_violations, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
+    unused_dependencies, wire_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -503,6 +503,18 @@ fn what_a_crate_exports_has_a_user() {
     ] {
         assert_eq!(kind(alone), 1, "{alone}");
     }
+}
+
+#[test]
+fn what_other_projects_build_and_take_apart_may_grow() {
+    kept(&closed_structs(&sources()));
+    let judged = |above: &str| {
+        let text = format!("/// Options.\n{above}pub struct Options {{\n    /// A.\n    pub a: u8,\n}}\n");
+        closed_structs(&planted("crates/heartbeat-probe/src/a.rs", &text)).len()
+    };
+    assert_eq!((judged("#[derive(Debug)]\n"), judged("#[derive(Debug)]\n#[non_exhaustive]\n")), (1, 0));
+    let inner = "pub struct Options {\n    a: u8,\n    pub(crate) b: u8,\n}\n";
+    assert_eq!(closed_structs(&planted("crates/heartbeat-probe/src/a.rs", inner)).len(), 0);
 }
 
 #[test]

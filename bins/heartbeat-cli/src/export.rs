@@ -115,7 +115,7 @@ async fn gathered(client: &Client, incident: &IncidentDocument) -> Bundle {
     if let Ok(status) = &status {
         let since = (status.generated_at.as_millis() - incident.opened_at.as_millis()).max(0).unsigned_abs();
         let since = Duration::from_millis(since) + BEFORE;
-        let range = HistoryRange { since, step_s: (since.as_secs() / MAX_STEPS).max(60), probe: None };
+        let range = HistoryRange::new(since, (since.as_secs() / MAX_STEPS).max(60));
         let history = client.history(&incident.root, range).await;
         let what = "what the root was, how fast it answered and what it used, from an hour before";
         bundle.add_json("history.json", what, history);

@@ -32,7 +32,7 @@ pub(crate) async fn run(
         _ => COLUMNS,
     };
     let step_s = since.as_secs().div_ceil(columns as u64).max(MIN_STEP_S);
-    let range = HistoryRange { since, step_s, probe };
+    let range = HistoryRange::new(since, step_s).of_probe(probe);
     let document = client.history(realm, range).await?;
     match console.form {
         Format::Json => console.json(&document)?,

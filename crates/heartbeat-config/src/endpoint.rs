@@ -29,7 +29,7 @@ pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str, example: &str) -
         return Some((why, "remove them".to_owned()));
     }
     let made = if is_https {
-        let options = TlsOptions { ca: ca.map(Path::to_owned), ..TlsOptions::default() };
+        let options = ca.into_iter().fold(TlsOptions::default(), TlsOptions::with_ca);
         HttpProbe::with_tls(url, &options)
     } else {
         HttpProbe::new(url)

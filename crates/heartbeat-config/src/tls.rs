@@ -29,10 +29,10 @@ pub(crate) fn options(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) ->
         }
     }
     let verify = section.get("verify").and_then(|entry| reader.boolean(&entry));
-    TlsOptions {
-        no_verify: verify == Some(false),
-        ca: path("ca"),
-        identity: cert.zip(key),
-        server_name: section.get("server_name").and_then(|entry| reader.text(&entry)),
-    }
+    let mut options = TlsOptions::default();
+    options.no_verify = verify == Some(false);
+    options.ca = path("ca");
+    options.identity = cert.zip(key);
+    options.server_name = section.get("server_name").and_then(|entry| reader.text(&entry));
+    options
 }

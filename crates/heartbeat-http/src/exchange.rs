@@ -21,6 +21,7 @@ use crate::limits::{MAX_HEAD_BYTES, MAX_HEADER_COUNT};
 
 /// An answer whose head is there.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct OpenResponse {
     /// Status and headers.
     pub head: response::Parts,

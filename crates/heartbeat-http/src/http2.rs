@@ -22,6 +22,7 @@ const WINDOW_BYTES: u32 = 64 * 1024;
 
 /// An answer over HTTP/2 whose head is there.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Http2Answer {
     /// Status and headers.
     pub head: response::Parts,

@@ -129,7 +129,7 @@ mod tests {
         );
         assert_eq!(taken("http://[::1]:8080/x"), expect("[::1]:8080", "[::1]:8080", "/x"));
         assert_eq!(taken("HTTP://h?q"), expect("h:80", "h", "/?q"));
-        let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+        let blind = TlsOptions::default().without_verification();
         let https = Endpoint::with_tls("https://h/x", &blind).unwrap();
         assert_eq!((https.address.port(), https.host_header().as_str()), (443, "h"));
         assert!(https.tls().is_some() && https.to_string() == "https://h");

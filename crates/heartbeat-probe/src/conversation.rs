@@ -14,6 +14,7 @@ const MAX_LINE_CHARS: usize = 200;
 
 /// A measurement with what was said in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Explanation {
     /// The result, as [`Probe::measure`](crate::Probe::measure) returns it.
     pub result: CheckResult,
@@ -34,6 +35,12 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
+    /// A result with the lines of its conversation.
+    #[must_use]
+    pub const fn new(result: CheckResult, conversation: Vec<String>) -> Self {
+        Self { result, conversation }
+    }
+
     /// The result as a sentence: `passes in 12.3 ms: 200`.
     #[must_use]
     pub fn summary(&self) -> String {

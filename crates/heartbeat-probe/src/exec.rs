@@ -22,11 +22,20 @@ const MAX_OUTPUT_BYTES: usize = 4 * 1024;
 
 /// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExecOutput {
     /// Exit code or signal.
     pub exit: Exit,
     /// Its raw output. The first line of the first 4 KiB becomes the detail.
     pub output: Vec<u8>,
+}
+
+impl ExecOutput {
+    /// A command that has ended.
+    #[must_use]
+    pub const fn new(exit: Exit, output: Vec<u8>) -> Self {
+        Self { exit, output }
+    }
 }
 
 /// Why a command has no exit status.

@@ -36,6 +36,7 @@ pub(crate) struct Comparison {
 
 /// A comparison with something that is not a number: no answer could satisfy it as a number, nor is it meant as a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpectationError {
     /// The text as given.
     pub text: String,

@@ -106,7 +106,7 @@ impl GrpcProbe {
         let broken = |phase| move |error| exchange_broken(&error, phase);
         let answer = send_http2(stream, request).await.map_err(broken(ProbePhase::FirstByte))?;
         progress.took(ProbePhase::FirstByte, began);
-        let Http2Answer { head, mut body } = answer;
+        let Http2Answer { head, mut body, .. } = answer;
         progress.note('<', format_args!("HTTP/2 {}", head.status));
         progress.note_headers('<', &head.headers);
         if !head.status.is_success() {

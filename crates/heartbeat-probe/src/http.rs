@@ -441,7 +441,7 @@ mod tests {
         assert!(matches!(target("https://db/"), Err(HttpError::Scheme { .. })));
         #[cfg(feature = "tls")]
         {
-            let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+            let blind = TlsOptions::default().without_verification();
             let target = |url: &str| HttpProbe::with_tls(url, &blind).map(|probe| probe.target());
             assert_eq!(target("https://db/x").unwrap(), "https://db:443/x");
             assert!(matches!(target("http://db/x"), Err(HttpError::NotHttps { .. })));

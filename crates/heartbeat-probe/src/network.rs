@@ -143,6 +143,7 @@ pub struct Networks {
 
 /// The address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denied {
     /// The refused address; `None` for a Unix socket.
     pub address: Option<IpAddr>,

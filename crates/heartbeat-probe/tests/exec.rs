@@ -47,7 +47,7 @@ async fn measured(convention: ProbeKind, played: Played) -> CheckResult {
 }
 
 async fn ended(convention: ProbeKind, exit: Exit, output: impl Into<Vec<u8>>) -> CheckResult {
-    measured(convention, Played(Some(Ok(ExecOutput { exit, output: output.into() })))).await
+    measured(convention, Played(Some(Ok(ExecOutput::new(exit, output.into()))))).await
 }
 
 async fn broke(convention: ProbeKind, error: ExecError) -> CheckResult {

@@ -57,7 +57,7 @@ impl Ca {
     }
 
     fn options(&self) -> TlsOptions {
-        TlsOptions { ca: Some(self.dir.join("ca.pem")), ..TlsOptions::default() }
+        TlsOptions::default().with_ca(self.dir.join("ca.pem"))
     }
 
     /// An HTTPS server whose certificate is for `name`, was issued `age` ago and is valid for `life`; its port.
@@ -146,7 +146,7 @@ async fn a_good_certificate_passes_and_is_described() {
     assert_eq!((result.outcome, result.latency.is_some()), (Outcome::Pass, true), "{result:?}");
     let (_, names) = result.detail.split_once(" (").unwrap();
     assert_eq!(names, "for shop.test and 127.0.0.1, issued by Test CA, chain of 1)");
-    let named = TlsOptions { server_name: Some("shop.test".to_owned()), ..ca.options() };
+    let named = ca.options().with_server_name("shop.test");
     assert_eq!(measured(tls(port, &named)).await.outcome, Outcome::Pass);
 }
 
@@ -181,7 +181,7 @@ async fn each_bad_certificate_fails_with_its_reason() {
     let options = ca.options();
     let expired = ca.server("shop.test", DAY * 91, DAY * 90).await;
     fails(expired, &options, FailReason::CertExpired, "the certificate expired on 20").await;
-    let named = TlsOptions { server_name: Some("other.test".to_owned()), ..ca.options() };
+    let named = ca.options().with_server_name("other.test");
     let good = ca.server("shop.test", DAY, DAY * 90).await;
     fails(good, &named, FailReason::CertHost, "not for other.test, but for shop.test and 127.0.0.1").await;
     // Its issuer has the same name, but another key.
@@ -194,7 +194,7 @@ async fn each_bad_certificate_fails_with_its_reason() {
         let roots = ["not in the system's roots", "not in the file of SSL_CERT_FILE", "of SSL_CERT_DIR"];
         assert!(roots.iter().any(|roots| result.detail.contains(roots)), "{}", result.detail);
     }
-    let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+    let blind = TlsOptions::default().without_verification();
     assert_eq!(measured(https(foreign, &blind)).await.outcome, Outcome::Pass);
     let result = measured(tls(expired, &blind)).await;
     assert_eq!(result.outcome, Outcome::Degraded(DegradedReason::CertExpiring), "{result:?}");
@@ -224,7 +224,7 @@ async fn a_server_that_does_not_shake_hands_is_ended_by_the_deadline() {
             held.push(stream);
         }
     });
-    let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+    let blind = TlsOptions::default().without_verification();
     for probe in [Probe::from(https(port, &blind)), tls(port, &blind).into()] {
         let result = calm::measured(&probe, SHORT).await;
         let expected = Outcome::Fail { reason: FailReason::TlsTimeout, phase: Some(ProbePhase::Tls) };
@@ -236,7 +236,7 @@ async fn a_server_that_does_not_shake_hands_is_ended_by_the_deadline() {
 
 #[tokio::test]
 async fn junk_plain_http_and_a_reset_are_told_apart() {
-    let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+    let blind = TlsOptions::default().without_verification();
     for (answer, reason, detail) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], FailReason::Protocol, "does not speak TLS on this port"),
         (&[0x16, 3, 3, 0xff, 0xff][..], FailReason::Protocol, "does not speak TLS on this port"),

@@ -11,6 +11,7 @@ use crate::events::{Events, LogLines};
 
 /// Which part of a history is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HistoryRange<'a> {
     /// How far back.
     pub since: Duration,
@@ -18,6 +19,20 @@ pub struct HistoryRange<'a> {
     pub step_s: u64,
     /// Latencies of this probe; `None`: of the first that was measured.
     pub probe: Option<&'a str>,
+}
+
+impl<'a> HistoryRange<'a> {
+    /// The time since then in steps of so many seconds, with the latencies of the probe that was measured first.
+    #[must_use]
+    pub const fn new(since: Duration, step_s: u64) -> Self {
+        Self { since, step_s, probe: None }
+    }
+
+    /// The same with the latencies of another probe.
+    #[must_use]
+    pub const fn of_probe(self, probe: Option<&'a str>) -> Self {
+        Self { probe, ..self }
+    }
 }
 
 impl Client {

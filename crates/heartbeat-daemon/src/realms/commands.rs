@@ -121,7 +121,7 @@ impl Spawn for CheckCommand {
             let (_run, ended) = commands.begin(&spec, timeout);
             let (result, output) = ended.await.map_err(|_| closed())?;
             match result {
-                CommandResult::Exited(exit) => Ok(ExecOutput { exit, output: quoted_line(&output) }),
+                CommandResult::Exited(exit) => Ok(ExecOutput::new(exit, quoted_line(&output))),
                 CommandResult::TimedOut => Err(ExecError::TimedOut),
                 CommandResult::StartFailed(error) => Err(not_started(error.failure, error.message)),
             }

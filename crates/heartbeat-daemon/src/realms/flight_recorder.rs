@@ -109,7 +109,7 @@ mod tests {
 
     fn fails(recorder: &FlightRecorder, realm: &str, probe: &str, at_s: u64, bytes: usize) {
         let outcome = Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) };
-        let failure = Explanation { result: result(at_s, outcome), conversation: vec!["x".repeat(bytes)] };
+        let failure = Explanation::new(result(at_s, outcome), vec!["x".repeat(bytes)]);
         recorder.note(&name(realm), probe, failure);
     }
 
@@ -129,7 +129,7 @@ mod tests {
         }
         fails(&recorder, "api", "port", 30, 10);
         fails(&recorder, "api2", "http", 31, 10);
-        let passes = Explanation { result: result(32, Outcome::Pass), conversation: Vec::new() };
+        let passes = Explanation::new(result(32, Outcome::Pass), Vec::new());
         recorder.note(&name("api"), "http", passes);
         let kept = seen(&recorder, "api");
         assert_eq!(kept.len(), MAX_FAILURES + 1);

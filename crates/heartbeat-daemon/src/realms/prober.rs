@@ -252,7 +252,7 @@ impl Measurement {
     async fn run(self) {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let Ok(_descriptors) = self.descriptors.0.acquire_many(self.descriptors.1).await else { return };
-        let Explanation { mut result, conversation } =
+        let Explanation { mut result, conversation, .. } =
             self.probe.explain_queued(self.asked_at, self.timeout).await;
         // Reading stored heartbeats has no latency of its own.
         result.latency =
@@ -293,7 +293,7 @@ impl Measurement {
             && let Some(info) = self.active.plan.infos().get(realm.index())
             && let Some(probe) = info.probes.get(probe.index())
         {
-            let failure = Explanation { result: result.clone(), conversation };
+            let failure = Explanation::new(result.clone(), conversation);
             self.failures.note(&info.name, &probe.name, failure);
         }
     }

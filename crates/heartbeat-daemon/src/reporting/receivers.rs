@@ -100,7 +100,7 @@ fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
 }
 
 fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
-    let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
+    let options = config.ca.iter().fold(TlsOptions::default(), TlsOptions::with_ca);
     let at = |url: &str| Endpoint::with_tls(url, &options);
     if let ReceiverTarget::Smtp { url, from, to } = &config.target {
         let login = config.token_file.as_deref().map(own_files::login).transpose()?;

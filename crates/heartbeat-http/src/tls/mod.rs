@@ -31,7 +31,15 @@ use crate::Stream;
 use verify::{AcceptAny, Trust};
 
 /// How to connect by TLS. The default verifies against the system's roots and presents no certificate.
+///
+/// ```
+/// use heartbeat_http::TlsOptions;
+///
+/// let options = TlsOptions::default().with_ca("/etc/shop/ca.pem").with_server_name("shop.internal");
+/// assert!(!options.no_verify);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsOptions {
     /// Accepts every certificate. A probe with this set sees the server, but does not prove which server it is.
     pub no_verify: bool,
@@ -41,6 +49,32 @@ pub struct TlsOptions {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The name that the certificate must be for, and that is sent as SNI, instead of the host.
     pub server_name: Option<String>,
+}
+
+impl TlsOptions {
+    /// Trusts only the certificates in this PEM file.
+    #[must_use]
+    pub fn with_ca(self, file: impl Into<PathBuf>) -> Self {
+        Self { ca: Some(file.into()), ..self }
+    }
+
+    /// Presents a client certificate: PEM files of its chain and of its private key.
+    #[must_use]
+    pub fn with_identity(self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { identity: Some((chain.into(), key.into())), ..self }
+    }
+
+    /// Expects a certificate for this name instead of the host, and sends the name as SNI.
+    #[must_use]
+    pub fn with_server_name(self, name: impl Into<String>) -> Self {
+        Self { server_name: Some(name.into()), ..self }
+    }
+
+    /// Accepts every certificate.
+    #[must_use]
+    pub fn without_verification(self) -> Self {
+        Self { no_verify: true, ..self }
+    }
 }
 
 /// A client of TLS servers, made once from [`TlsOptions`].
@@ -71,6 +105,7 @@ impl PartialEq for Tls {
 
 /// A session whose certificate was verified.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Secured {
     /// The session; the peer's certificate has been verified.
     pub stream: Stream,

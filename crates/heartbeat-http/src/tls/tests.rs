@@ -201,7 +201,7 @@ async fn a_server_that_asks_for_certificates_knows_its_clients_by_them() {
             dir.file(&format!("{name}.pem"), &issued.pem()),
             dir.file(&format!("{name}.key"), &key.serialize_pem()),
         );
-        let options = TlsOptions { ca: Some(cert.clone()), identity: Some(files), ..TlsOptions::default() };
+        let options = TlsOptions::default().with_ca(&cert).with_identity(files.0, files.1);
         Tls::new(&options).unwrap()
     };
     let client_ca = Ca::new("Client CA");
@@ -268,7 +268,7 @@ async fn a_self_signed_certificate_is_trusted_only_where_it_is_listed() {
     let other = Tls::new(&Ca::new("Test CA").options(&dir)).unwrap();
     let error = shake(&other, port, "shop.test").await.unwrap_err();
     assert!(error.to_string().contains("it is self-signed"), "{error}");
-    let blind = Tls::new(&TlsOptions { no_verify: true, ..TlsOptions::default() }).unwrap();
+    let blind = Tls::new(&TlsOptions::default().without_verification()).unwrap();
     assert!(shake(&blind, port, "other.test").await.is_ok());
     // As `openssl req -x509` makes it: an authority of its own.
     let mut authority = params(&["shop.test"], (2027, 1, 1));
@@ -397,9 +397,9 @@ fn options_that_cannot_be_used_name_the_file() {
     let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let cert = params(&["monitor"], (2027, 1, 1)).signed_by(&one, &ca.0).unwrap();
     let cert = dir.file("cert.pem", &cert.pem());
-    let with_key = |key: PathBuf| TlsOptions { identity: Some((cert.clone(), key)), ..ca.options(&dir) };
+    let with_key = |key: PathBuf| ca.options(&dir).with_identity(&cert, key);
     assert!(refused(with_key(dir.file("wrong.key", &other.serialize_pem()))).contains("cannot be used"));
     assert!(refused(with_key(cert.clone())).contains("contains no private key"));
-    let name = TlsOptions { server_name: Some("not a name".to_owned()), ..ca.options(&dir) };
+    let name = ca.options(&dir).with_server_name("not a name");
     assert!(refused(name).contains("`not a name` is neither"));
 }

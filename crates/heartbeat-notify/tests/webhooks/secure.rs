@@ -51,8 +51,7 @@ async fn a_notification_goes_only_to_a_server_with_a_certificate_that_is_trusted
     let ca = std::env::temp_dir().join(format!("heartbeat-notify-{}.pem", std::process::id()));
     std::fs::write(&ca, cert.pem()).unwrap();
     let url = format!("https://127.0.0.1:{port}/hook/");
-    let trusted =
-        Endpoint::with_tls(&url, &TlsOptions { ca: Some(ca.clone()), ..TlsOptions::default() }).unwrap();
+    let trusted = Endpoint::with_tls(&url, &TlsOptions::default().with_ca(&ca)).unwrap();
     std::fs::remove_file(ca).unwrap();
     let mut receivers = vec![Receiver::new("trusting", webhook(trusted))];
     // A machine without a store of roots cannot have the other one.
