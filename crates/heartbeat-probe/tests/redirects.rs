@@ -1,13 +1,14 @@
 //! Servers that lead elsewhere, on real loopback sockets: what follows, how far, and what is never sent there.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its server has failed")]
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_probe::{HttpProbe, Networks, Probe};
+use heartbeat_probe::{Connecting, HttpProbe, Networks, Probe, Resolving, Sockets};
 use heartbeat_status::{CheckResult, FailReason, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// No server of these tests takes nearly this long, on however busy a machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -165,4 +166,43 @@ async fn the_conversation_has_every_request() {
     let text = explanation.conversation.join("\n");
     let places = ["> GET /1 ", "< location: 0", "> GET /0 ", "< HTTP/1.1 200"].map(|line| text.find(line));
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} {text}");
+}
+
+/// Where `elsewhere.test` is.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// A network in which a server of this test is elsewhere, and names that lead back to this host.
+#[derive(Debug)]
+struct Internet {
+    server: SocketAddr,
+}
+
+impl Sockets for Internet {
+    fn resolve(&self, host: &str, port: u16) -> Resolving {
+        let ip = if host == "elsewhere.test" { ELSEWHERE } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        Box::pin(std::future::ready(Ok(vec![SocketAddr::new(ip, port)])))
+    }
+
+    fn connect(&self, address: SocketAddr) -> Connecting {
+        let to = if address.ip() == ELSEWHERE { self.server } else { address };
+        Box::pin(TcpStream::connect(to))
+    }
+}
+
+#[tokio::test]
+async fn a_server_elsewhere_leads_to_nothing_on_this_host() {
+    let inner = Server::start(|_| Err(200)).await;
+    let port = inner.address.rsplit_once(':').unwrap().1.to_owned();
+    for host in ["127.0.0.1", "127.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "inner.test"] {
+        let to = format!("http://{host}:{port}/admin");
+        let server = Server::start(move |_| Ok(to.clone())).await;
+        let sockets = Arc::new(Internet { server: server.address.parse().unwrap() });
+        let probe = HttpProbe::new("http://elsewhere.test/").unwrap().with_redirects(3);
+        let result = Probe::from(probe).through(sockets).measure(LONG).await;
+        let why = "is this host, and the redirect comes from elsewhere";
+        assert!(result.detail.contains(why), "{host}: {result:?}");
+        assert_eq!(result.outcome.passed(), Some(false), "{host}: {result:?}");
+        assert_eq!(server.lines().len(), 1, "{host}");
+    }
+    assert_eq!(inner.lines(), [""; 0], "nothing on this host was asked");
 }

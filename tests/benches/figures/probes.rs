@@ -4,7 +4,6 @@
 //!
 //! `HEARTBEAT_BENCH_TARGETS=1000,4000` measures other numbers of targets.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +19,7 @@ const TARGETS: [usize; 4] = [1_000, 4_000, 8_000, 10_000];
 const SETTLE: Duration = Duration::from_secs(6);
 const WINDOW: Duration = Duration::from_secs(10);
 /// How long system calls are counted, after the window.
-const COUNTING: Duration = Duration::from_secs(3);
+const COUNTING_SECS: &str = "3";
 const SOURCE: &str = include_str!("probes.c");
 /// Ticks of `/proc/PID/stat` in a second.
 const TICKS: f64 = 100.0;
@@ -50,8 +49,10 @@ struct Turn {
     micros: f64,
     per_second: f64,
     late_percent: f64,
-    /// System calls and context switches per probe.
-    calls: Option<(f64, f64)>,
+    /// System calls per probe; `None` without strace.
+    calls: Option<f64>,
+    /// Context switches per probe.
+    switches: f64,
 }
 
 pub(crate) fn measure() {
@@ -64,7 +65,7 @@ pub(crate) fn measure() {
     let haproxy = which("haproxy");
     for (missing, what) in [
         (haproxy.is_none(), "haproxy is not installed: nothing to compare with"),
-        (which("perf").is_none(), "perf is not installed: system calls are not counted"),
+        (which("strace").is_none(), "strace is not installed: system calls are not counted"),
         (!has_priority(), "no real-time priority: other programs on this machine make probes late"),
     ] {
         if missing {
@@ -86,16 +87,14 @@ pub(crate) fn measure() {
                 beside = Some(turn.micros);
             }
             let ratio = beside.map_or("-".to_owned(), |micros| format!("{:.2}", turn.micros / micros));
-            let (calls, switches) =
-                turn.calls.map_or(("-".to_owned(), "-".to_owned()), |(calls, switches)| {
-                    (format!("{calls:.1}"), format!("{switches:.2}"))
-                });
+            let calls = turn.calls.map_or("-".to_owned(), |calls| format!("{calls:.1}"));
             println!(
-                "| {targets} | {} | {:.1} | {:.0} | {:.2} % | {calls} | {switches} | {ratio} |",
+                "| {targets} | {} | {:.1} | {:.0} | {:.2} % | {calls} | {:.2} | {ratio} |",
                 prober.name(),
                 turn.micros,
                 turn.per_second,
-                turn.late_percent
+                turn.late_percent,
+                turn.switches
             );
         }
     }
@@ -115,17 +114,19 @@ fn take_turn(prober: Prober, targets: usize) -> Turn {
     let prober = start(prober, &bed, port, targets);
     pause(SETTLE);
     let (probes, late) = counted(&server, &counts);
-    let (before, began) = (ticks(prober.pid()), clock::now());
+    let (before, switched, began) = (ticks(prober.pid()), switches(prober.pid()), clock::now());
     pause(WINDOW);
-    let (after, ended) = (ticks(prober.pid()), clock::now());
+    let (after, switches, ended) = (ticks(prober.pid()), switches(prober.pid()), clock::now());
     let (all_probes, all_late) = counted(&server, &counts);
     let made = (all_probes - probes).max(1) as f64;
-    let per_second = made / ended.since(began).as_secs_f64();
+    let calls = calls(prober.pid());
+    let while_counting = (counted(&server, &counts).0 - all_probes).max(1) as f64;
     Turn {
         micros: (after - before) as f64 / TICKS * 1e6 / made,
-        per_second,
+        per_second: made / ended.since(began).as_secs_f64(),
         late_percent: (all_late - late) as f64 / made * 100.0,
-        calls: calls(prober.pid(), per_second),
+        calls: calls.map(|calls| calls / while_counting),
+        switches: (switches - switched) as f64 / made,
     }
 }
 
@@ -207,21 +208,25 @@ fn counted(server: &Running, file: &str) -> (u64, u64) {
     }
 }
 
-/// System calls and context switches per probe, by perf.
-fn calls(pid: i32, per_second: f64) -> Option<(f64, f64)> {
-    let mut counting = command(which("perf")?);
-    counting.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter,context-switches", "-p", &pid.to_string()]);
-    counting.args(["--", "sleep", &COUNTING.as_secs().to_string()]);
+/// Context switches of all threads so far.
+fn switches(pid: i32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    // A thread may have ended since.
+    let status = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let of_task = |text: String| -> u64 {
+        let counts = text.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
+        counts.map(|(_, count)| count.trim().parse::<u64>().unwrap()).sum()
+    };
+    status.map(of_task).sum()
+}
+
+/// System calls of all threads during a while, by strace. It makes them slow, so that there are fewer probes meanwhile.
+fn calls(pid: i32) -> Option<f64> {
+    let mut counting = command("/usr/bin/timeout");
+    counting.args(["-s", "INT", COUNTING_SECS, &which("strace")?, "-c", "-f", "-p", &pid.to_string()]);
     let counted = counting.output().unwrap();
     let text = String::from_utf8_lossy(&counted.stderr);
-    let found: BTreeMap<&str, f64> = text
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(',');
-            let (count, _, name) = (fields.next()?, fields.next()?, fields.next()?);
-            Some((name, count.parse().ok()?))
-        })
-        .collect();
-    let probes = per_second * COUNTING.as_secs_f64();
-    Some((found.get("raw_syscalls:sys_enter")? / probes, found.get("context-switches")? / probes))
+    let total = text.lines().find(|line| line.ends_with(" total"))?;
+    // Share, seconds, microseconds per call, calls, errors.
+    total.split_whitespace().nth(3)?.parse().ok()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::program::{PATIENCE, Running, processes_with, told};
+use crate::program::{Running, processes_with, told, wait_until};
 use crate::servers::lacking;
 use crate::supervision::{Instance, pid as pid_of};
 
@@ -23,18 +23,6 @@ impl Instance {
         let output = self.cli(args);
         assert_eq!(output.status.code(), Some(0), "{args:?} {}", told(&output));
     }
-}
-
-/// Waits until it holds, bounded by [`PATIENCE`]: looks a hundred times a second.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() / 10 {
-        if holds() {
-            return;
-        }
-        let mut nothing: [nix::poll::PollFd<'_>; 0] = [];
-        let _ = nix::poll::poll(&mut nothing, 10u16);
-    }
-    panic!("waited for {what}");
 }
 
 /// A script that finishes its work after TERM: its worker has no trap of its own.

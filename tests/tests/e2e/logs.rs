@@ -5,25 +5,13 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::program::{PATIENCE, Running, told};
+use crate::program::{Running, told, wait_until};
 use crate::supervision::Instance;
 
 /// Bytes in a directory.
 fn bytes_in(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
-}
-
-/// Waits until it holds, bounded by [`PATIENCE`]: looks a hundred times a second.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() / 10 {
-        if holds() {
-            return;
-        }
-        let mut nothing: [nix::poll::PollFd<'_>; 0] = [];
-        let _ = nix::poll::poll(&mut nothing, 10u16);
-    }
-    panic!("waited for {what}");
 }
 
 fn lines(eco: &Instance, args: &[&str]) -> Vec<String> {

@@ -182,3 +182,15 @@ pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     }
     found
 }
+
+/// Waits until it holds, bounded by [`PATIENCE`]: looks a hundred times a second.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if holds() {
+            return;
+        }
+        let mut nothing: [nix::poll::PollFd<'_>; 0] = [];
+        let _ = nix::poll::poll(&mut nothing, 10u16);
+    }
+    panic!("waited for {what}");
+}

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::program::{PATIENCE, Running, told};
+use crate::program::{PATIENCE, Running, told, wait_until};
 use crate::supervision::{Instance, pid};
 
 /// What was posted: its `webhook-id`, and the document.
@@ -122,6 +122,53 @@ restart = {{ verify_for = "1s" }}
     }
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
+}
+
+#[test]
+fn what_the_configuration_expects_is_not_for_everyone_on_tcp() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let answer = "HTTP/1.1 200 OK\r\nx-release: 7\r\ncontent-length: 7\r\n\r\n{\"a\":1}";
+            // The client may have gone.
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    let conditions = [
+        ("contains", "contains = \"CANARY\""),
+        ("matches", "matches = \"CANARY[0-9]\""),
+        ("json", "json = { \"/a\" = \"CANARY\" }"),
+        ("headers", "response_headers = { X-Release = \"CANARY\" }"),
+    ];
+    let realms: String = conditions
+        .iter()
+        .map(|(name, condition)| {
+            let check = format!("http = \"{url}\", interval = \"1s\", timeout = \"1s\", fail_after = 1");
+            format!("[realm.{name}]\nhealth = {{ {check}, {condition} }}\n")
+        })
+        .collect();
+    let eco = Instance::start(&realms);
+    for (name, _) in conditions {
+        wait_until("it is down", || {
+            let shown: Value =
+                serde_json::from_slice(&eco.cli(&["status", "--json"]).stdout).unwrap_or_default();
+            let is_it = |realm: &Value| realm["name"] == name && realm["status"] == "down";
+            shown["realms"].as_array().is_some_and(|realms| realms.iter().any(is_it))
+        });
+        let own = eco.realm(name).to_string();
+        assert!(own.contains("CANARY"), "{name}: {own}");
+        let document = eco.get(&format!("/api/status/{name}/"));
+        assert!(document.contains("(output)"), "{name}: {document}");
+        for public in [document, eco.get("/api/status/"), eco.get("/"), eco.get("/api/incidents/")] {
+            assert!(!public.contains("CANARY"), "{name}: {public}");
+        }
+    }
 }
 
 #[test]
