@@ -70,7 +70,7 @@ fn every_kind_of_probe_has_its_hostile_test_its_page_and_its_example() {
         ("unix", "http_and_a_greeting_over_a_unix_socket"),
         ("tls", "a_server_that_does_not_shake_hands_is_ended_by_the_deadline"),
         ("redis", "a_redis_that_is_none_or_has_no_end_is_found_out"),
-        ("postgres", "credentials_that_a_server_does_not_take_are_no_outage"),
+        ("postgres", "a_postgres_whose_messages_have_no_end_is_found_out"),
         ("grpc", "whatever_comes_without_end_is_cut"),
         ("dns", "an_answer_that_is_damaged_or_circular_is_none"),
         ("exec", "a_command_that_is_ended_by_its_deadline"),

@@ -328,6 +328,7 @@ fn out_of_place(kind: &str, target: &str, key: &str) -> Option<String> {
     }
     let has_tls = match kind {
         "http" => target.starts_with("https://"),
+        "tcp" => false,
         "redis" => target.starts_with("rediss://"),
         "grpc" => target.starts_with("grpcs://"),
         _ => true,

@@ -323,7 +323,7 @@ fn measure(
     let probe = |probe: Probe| Source::Measured(Measure::Probe(Arc::new(times.of(probe))));
     match kind {
         "http" => probe::http(reader, section, of.dir).map(|http| probe(http.into())),
-        "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
+        "tcp" | "unix" => probe::tcp(reader, section, kind, of.dir).map(|tcp| probe(tcp.into())),
         "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
         "file" => probe::file(reader, section, of.dir).map(|file| probe(file.into())),
         "grpc" => probe::grpc(reader, section, of.dir).map(|grpc| probe(grpc.into())),

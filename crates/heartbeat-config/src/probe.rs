@@ -6,7 +6,7 @@ use std::time::Duration;
 use figment::value::Value;
 use heartbeat_probe::{
     DnsError, DnsProbe, ExpectationError, FileProbe, GrpcProbe, HttpError, HttpProbe, PostgresProbe, Probe,
-    RedisProbe, ServerError, StatusSet, TcpError, TcpProbe, TlsProbe, TlsProbeError,
+    RedisProbe, ServerError, StatusSet, TcpError, TcpProbe, TlsOptionsError, TlsProbe, TlsProbeError,
 };
 
 use crate::advice;
@@ -430,7 +430,7 @@ pub(crate) fn dns(reader: &Reader<'_>, section: &Section<'_>) -> Option<DnsProbe
 }
 
 /// A TCP probe, or one of a Unix socket, from its table.
-pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Option<TcpProbe> {
+pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir: &Path) -> Option<TcpProbe> {
     let entry = section.get(kind)?;
     let made = reader.text(&entry).and_then(|address| {
         let (address, help) = match kind {
@@ -449,6 +449,13 @@ pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Opt
     }
     if let Some(expect) = text("expect") {
         probe = probe.with_expect(expect);
+    }
+    if kind == "tcp" && tls::is_set(section) {
+        let refused = |error: TlsOptionsError| {
+            let help = "name PEM files that can be read";
+            reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+        };
+        probe = probe.with_tls(&tls::options(reader, section, dir)).map_err(refused).ok()?;
     }
     Some(probe).filter(|_| is_address)
 }

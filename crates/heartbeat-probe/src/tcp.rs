@@ -1,4 +1,4 @@
-//! TCP: a connection, and optionally text to send and an expected answer.
+//! TCP: a connection, perhaps by TLS, and optionally text to send and an expected answer.
 
 use bytes::Bytes;
 use heartbeat_status::printed::quoted;
@@ -48,6 +48,16 @@ impl TcpProbe {
     #[must_use]
     pub fn with_expect(self, expect: impl Into<Bytes>) -> Self {
         Self { expect: Some(expect.into()), ..self }
+    }
+
+    /// Connects by TLS, and sends and expects within the session.
+    ///
+    /// # Errors
+    /// [`TlsOptionsError`](crate::TlsOptionsError) when a file or the system's roots cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, options: &crate::TlsOptions) -> Result<Self, crate::TlsOptionsError> {
+        self.target.secure = Some(crate::secure::Secure::new(options, None)?);
+        Ok(self)
     }
 
     const fn kind(&self) -> ProbeKind {

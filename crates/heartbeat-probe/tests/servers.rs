@@ -161,6 +161,24 @@ async fn a_session_that_is_let_in_is_not_yet_served() {
 }
 
 #[tokio::test]
+async fn a_postgres_whose_messages_have_no_end_is_found_out() {
+    // Notices without end, one that is announced as larger than any message, and one that ends in its middle.
+    let endless = server(|mut stream| async move {
+        let _ = stream.read(&mut [0; 4096]).await;
+        while stream.write_all(&b"N\0\0\0\x05\0".repeat(512)).await.is_ok() {}
+    });
+    let huge = answers(&[b"N\x7f\xff\xff\xff"]);
+    let cut = server(|mut stream| async move {
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(b"N\0\0\0\xffhalf").await;
+    });
+    for address in [endless.await, huge.await, cut.await] {
+        let result = measured(postgres(&address)).await;
+        assert_eq!(result.outcome, fail(FailReason::Protocol), "{result:?}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_that_a_server_does_not_take_are_no_outage() {
     let md5 = answers(&[b"R\0\0\0\x0c\0\0\0\x05salt"]).await;
     assert_eq!(measured(postgres(&md5)).await.outcome, Outcome::Pass, "without a password it is not asked");

@@ -151,6 +151,27 @@ async fn a_good_certificate_passes_and_is_described() {
 }
 
 #[tokio::test]
+async fn text_is_sent_and_expected_within_a_session() {
+    let ca = Ca::new("text");
+    let asks = |port: u16, expect: &'static str| {
+        let tcp = TcpProbe::new(&format!("127.0.0.1:{port}")).unwrap();
+        let tcp = tcp.with_send("GET / HTTP/1.1\r\n\r\n").with_expect(expect);
+        Probe::from(tcp.with_tls(&ca.options()).unwrap())
+    };
+    let port = ca.server("shop.test", DAY, DAY * 90).await;
+    let result = measured(asks(port, "200 OK")).await;
+    assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+    assert!(result.phases.tls.is_some() && result.detail.starts_with("certificate valid"), "{result:?}");
+    let result = measured(asks(port, "220 ")).await;
+    let failed = Outcome::Fail { reason: FailReason::ConditionFailed, phase: Some(ProbePhase::FirstByte) };
+    assert_eq!(result.outcome, failed, "{result:?}");
+    let expired = ca.server("shop.test", DAY * 90, DAY * 80).await;
+    let result = measured(asks(expired, "200 OK")).await;
+    let failed = Outcome::Fail { reason: FailReason::CertExpired, phase: Some(ProbePhase::Tls) };
+    assert_eq!(result.outcome, failed, "{result:?}");
+}
+
+#[tokio::test]
 async fn a_certificate_that_expires_soon_is_degraded() {
     let ca = Ca::new("soon");
     let expiring = Outcome::Degraded(DegradedReason::CertExpiring);

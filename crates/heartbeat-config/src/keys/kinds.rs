@@ -37,6 +37,6 @@ pub(crate) fn means_something(kind: &str, key: &str) -> bool {
         "interval" | "timeout" | "fail_after" | "pass_after" | "fail_if" => {
             !["notify", "push"].contains(&kind)
         }
-        _ => !OF_TLS.contains(&key) || is_server || ["http", "tls", "grpc"].contains(&kind),
+        _ => !OF_TLS.contains(&key) || is_server || ["http", "tcp", "tls", "grpc"].contains(&kind),
     }
 }
