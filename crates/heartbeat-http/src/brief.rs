@@ -137,6 +137,11 @@ impl Brief {
         Some(Self { status, bytes: Bytes::copy_from_slice(&bytes[..end]), head_bytes })
     }
 
+    /// A whole answer, or the beginning of one that is not brief.
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self, Bytes> {
+        Self::read(bytes).ok_or_else(|| Bytes::copy_from_slice(bytes))
+    }
+
     /// Status of the answer.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -214,16 +219,18 @@ where
     }
 }
 
+/// Lends the buffer for a read.
+pub(crate) fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    READ.with_borrow_mut(|buffer| read(buffer))
+}
+
 /// Reads once: a whole answer, or the beginning of one that is not brief.
-pub(crate) async fn first_read<S: AsyncRead + Unpin>(
-    stream: &mut S,
-) -> Result<Result<Brief, Bytes>, ExchangeError> {
+async fn first_read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Result<Brief, Bytes>, ExchangeError> {
     let read = poll_fn(|ctx| {
-        READ.with_borrow_mut(|buffer| {
+        with_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(&mut *stream).poll_read(ctx, &mut buffer))?;
-            let read = buffer.filled();
-            Poll::Ready(Ok(Brief::read(read).ok_or_else(|| Bytes::copy_from_slice(read))))
+            Poll::Ready(Ok(Brief::of(buffer.filled())))
         })
     });
     read.await.map_err(|error| io_failed(&error))

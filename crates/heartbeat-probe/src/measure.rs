@@ -139,9 +139,9 @@ async fn within<T>(
 ) -> Option<T> {
     let step = (timeout / LOOKS).max(LOOK_MIN);
     let end = started_at + timeout;
-    let origin = sleep(Duration::ZERO).deadline();
     let mut planned = (started_at + step).min(end);
     let mut timer = pin!(sleep(planned.since(started_at)));
+    let origin = timer.deadline() - planned.since(started_at);
     let mut measurement = pin!(measurement);
     poll_fn(|ctx| {
         // The measurement is polled before the deadline: an answer that has arrived counts, however late it is read.

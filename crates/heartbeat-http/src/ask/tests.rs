@@ -17,7 +17,7 @@ fn request() -> Rendered {
 }
 
 /// A connection over which the request is out, and what the server has of it.
-async fn asked(request: &Rendered) -> (Asked<'_>, std::net::TcpStream) {
+async fn asked(request: &Rendered) -> (Asked<'_>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let asked = ask(listener.local_addr().unwrap(), request).await.unwrap();
     let (mut server, _) = listener.accept().unwrap();
@@ -48,7 +48,7 @@ async fn a_connection_that_the_server_has_closed_leaves_no_state_behind() {
     let (asked, mut server) = asked(&request).await;
     server.write_all(ANSWER).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
-    while !asked.stream.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+    while !asked.stream.ready(Interest::READABLE).await.unwrap().ready().is_read_closed() {
         tokio::task::yield_now().await;
     }
     let reply = asked.reply().await.unwrap();
@@ -122,6 +122,7 @@ async fn a_request_that_comes_back_reached_nothing() {
     let stream = socket.connect(own).await.unwrap();
     let request = request();
     assert_eq!(stream.try_write(request.bytes()).unwrap(), request.bytes().len());
+    let stream = watched(stream.into_std().unwrap(), Interest::READABLE).unwrap();
     let error = Asked { stream, request: &request }.reply().await.unwrap_err();
     assert!(matches!(error, ExchangeError::SelfConnected), "{error:?}");
 }
