@@ -1,6 +1,6 @@
 //! The history recorder: it gives the database every change of a status at once, and the measurements once per minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heartbeat_status::{
@@ -151,8 +151,9 @@ impl HistoryRecorder {
         used: Vec<Measured>,
         with_phases: bool,
     ) {
-        let there = |name: &str| snapshot.realms.iter().any(|realm| realm.info.name.as_str() == name);
-        let gone: Vec<String> = self.statuses.keys().filter(|name| !there(name)).cloned().collect();
+        let there: BTreeSet<&str> = snapshot.realms.iter().map(|realm| realm.info.name.as_str()).collect();
+        let gone: Vec<String> =
+            self.statuses.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
         for name in gone {
             self.change(&name, Status::Stopped, Reason::StoppedByOperator, at_ms);
             self.statuses.remove(&name);
