@@ -58,6 +58,8 @@ const MIN_ROOT_COLUMNS: usize = 12;
 const MAX_ROOT_COLUMNS: usize = 32;
 /// Columns from which on it stands behind the rest of its line.
 const MIN_COLUMNS_OF_ONE_LINE: usize = 110;
+/// Columns from which on the state and the root stand behind the time.
+const MIN_COLUMNS_OF_TWO_LINES: usize = 70;
 
 fn lines(document: &IncidentsDocument, open: bool, columns: usize, style: Style) -> Vec<String> {
     if document.incidents.is_empty() {
@@ -70,9 +72,13 @@ fn lines(document: &IncidentsDocument, open: bool, columns: usize, style: Style)
     let head = |id: &str, opened: &str, state: &str, root: &str, what: &str| {
         if is_one_line {
             vec![format!("{id:<8}  {opened:<23}  {state:<19}  {root:<root_columns$}  {what}")]
-        } else {
+        } else if columns >= MIN_COLUMNS_OF_TWO_LINES {
             let head = format!("{id:<8}  {opened:<23}  {state:<19}  {root}");
             vec![head.trim_end().to_owned(), format!("{:HANG_COLUMNS$}{what}", "")]
+        } else {
+            let below = [format!("{root}  {state}"), what.to_owned()];
+            let below = below.map(|text| format!("{:HANG_COLUMNS$}{text}", ""));
+            [format!("{id:<8}  {opened}")].into_iter().chain(below).collect()
         }
     };
     let mut lines = head("ID", "OPENED", "STATE", "ROOT", "WHAT");
@@ -340,6 +346,16 @@ mod tests {
             shown[1],
             "ffee1234  2026-11-23 22:39:58Z     over after 10.0 s    db            exit code 1 after 0.2 s; blocks api"
         );
+        let narrow = lines(&document, false, 40, Style::default());
+        assert_eq!(
+            narrow[3..],
+            [
+                "ffee1234  2026-11-23 22:39:58Z",
+                "          db  over after 10.0 s",
+                "          exit code 1 after 0.2 s; blocks api"
+            ]
+        );
+        assert!(narrow[..5].iter().all(|line| width(line) <= 40), "{narrow:?}");
         document.incidents.clear();
         assert_eq!(lines(&document, true, 80, Style::default()), ["no open incident"]);
     }

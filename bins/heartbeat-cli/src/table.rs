@@ -20,7 +20,7 @@ const SPACE_COLUMNS: usize = 2;
 /// WHY is given this much before an optional column gets in; below it there is no use in a WHY column.
 const COMFORTABLE_WHY: usize = 32;
 /// Most lines of WHY, or NEXT, of a realm that is not fine.
-const MAX_WHY_LINES: usize = 4;
+const MAX_WHY_LINES: usize = 6;
 /// Lines of the screen that the first line of all may take.
 const MAX_HEADLINE_LINES: usize = 3;
 /// The first line has room for this many characters on any screen.

@@ -1,10 +1,11 @@
 //! The common exchange over a Unix socket, without a runtime: for a program that asks once and ends.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -37,10 +38,8 @@ fn ask_with(path: &Path, request: &Rendered, patience: Duration, next_part: Dura
     stream.write_all(request.bytes()).ok()?;
     let mut answer = Vec::new();
     for nth in 0..MAX_READS {
-        let have = answer.len();
-        answer.resize(have + READ_BYTES, 0);
-        let read = stream.read(&mut answer[have..]).ok().filter(|read| *read > 0)?;
-        answer.truncate(have + read);
+        answer.reserve(READ_BYTES);
+        rustix::io::read(&stream, spare_capacity(&mut answer)).ok().filter(|read| *read > 0)?;
         if let Some(whole) = Brief::read(&answer) {
             return Some(whole);
         }
@@ -53,6 +52,7 @@ fn ask_with(path: &Path, request: &Rendered, patience: Duration, next_part: Dura
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::net::UnixListener;
 
     use http::{HeaderMap, Method, StatusCode};
