@@ -27,7 +27,7 @@ fn result(entry: &NotificationEntry, style: Style) -> String {
         Some(DeliveryState::GivenUp) => format!("given up{attempts}{at}{why}"),
         Some(DeliveryState::Dropped) => format!("not sent{why}"),
         Some(DeliveryState::Due) if entry.attempts > 0 => format!("not delivered yet{attempts}{why}{next}"),
-        Some(DeliveryState::Due) => "to be sent".to_owned(),
+        Some(DeliveryState::Due) => "to be sent in its turn".to_owned(),
         None => format!("{}{attempts}{why}", entry.state),
     }
 }

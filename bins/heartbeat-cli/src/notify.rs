@@ -177,7 +177,7 @@ mod tests {
             "ops           opened     ",
             "delivered after 2 attempts at ",
             "not delivered yet after 3 attempts: answered 503 Service Unavailable; the next at ",
-            "to be sent",
+            "to be sent in its turn",
             "given up after 1 attempt at ",
             ": answered 404 Not Found",
             "not sent: the receiver was removed from the configuration",

@@ -83,7 +83,9 @@ fn availability(entry: &SloEntry, objective: &AvailabilityObjective, window: &st
     let reached = budget.known.share(objective.reached.as_ref());
     // The verdict says how much is known, where that is too little.
     let verdict = objective.met.map_or_else(|| "not judged yet".to_owned(), |_| budget.verdict());
-    format!("{reached} in {window}; {wanted} % is wanted: {verdict}")
+    // What says how much is known names the window itself.
+    let within = if budget.known.is_enough() { format!(" in {window}") } else { String::new() };
+    format!("{reached}{within}; {wanted} % is wanted: {verdict}")
 }
 
 fn budget(objective: &AvailabilityObjective) -> (Hue, String) {
@@ -162,10 +164,7 @@ mod tests {
         young.availability.as_mut().unwrap().met = None;
         young.latency.as_mut().unwrap().met = None;
         let shown = lines(&young, Style::default());
-        assert!(
-            shown[1].ends_with(", known for 8s of 30d in 30d; 99.9 % is wanted: not judged yet"),
-            "{shown:#?}"
-        );
+        assert!(shown[1].ends_with(", known for 8s of 30d; 99.9 % is wanted: not judged yet"), "{shown:#?}");
         assert!(shown[4].ends_with("are within: not judged yet, known for 8s of 30d"), "{shown:#?}");
         entry.availability.as_mut().unwrap().left_min = -1.5;
         assert_eq!(

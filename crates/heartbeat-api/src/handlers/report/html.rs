@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::WallTime;
 use heartbeat_wire::{Attainment, LatencyEntry, ReportDocument, ReportRealm, TimesEntry};
 
-use crate::handlers::report::text::{availability, beginning, budget, objective, span};
+use crate::handlers::report::text::{availability, beginning, budget, minute, objective, span};
 use crate::page::escaped;
 
 const STYLE: &str = include_str!("report.css");
@@ -43,11 +42,6 @@ pub(super) fn page(report: &ReportDocument) -> String {
         minute(report.generated_at)
     );
     page
-}
-
-/// The minute in UTC: `2026-11-23 22:39`.
-fn minute(at: WallTime) -> String {
-    at.to_string().replace('T', " ").chars().take("2026-11-23 22:39".len()).collect()
 }
 
 /// The one sentence to read.

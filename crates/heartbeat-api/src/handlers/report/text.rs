@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::{sanitise_line, short_seconds};
+use heartbeat_status::{WallTime, sanitise_line, short_seconds};
 use heartbeat_wire::{Budget, Known, ReportDocument, ReportRealm};
 
 /// One line per realm; times are seconds, shares are from 0 to 1, an empty field is unknown. Where too little of the time
@@ -58,7 +58,8 @@ fn quoted(name: &str) -> String {
 /// Tables for a page of text.
 pub(super) fn markdown(report: &ReportDocument) -> String {
     let mut out = format!("# {}: {}\n\n", cell(&report.name), report.month);
-    let _ = writeln!(out, "{} to {}, UTC.{}\n", report.from, report.to, beginning(report));
+    let (from, to) = (minute(report.from), minute(report.to));
+    let _ = writeln!(out, "{from} to {to}, UTC.{}\n", beginning(report));
     out += "| realm | availability | objective | down | incidents | p50 | p95 | p99 |\n|---|---|---|---|---|---|---|---|\n";
     for realm in &report.realms {
         let ms = |of: fn(&heartbeat_wire::LatencyEntry) -> f64| {
@@ -89,7 +90,7 @@ pub(super) fn markdown(report: &ReportDocument) -> String {
         let _ = writeln!(
             out,
             "| {} | {root} | {message} | {lasted} | {} |",
-            incident.opened_at,
+            minute(incident.opened_at),
             cell(&incident.id)
         );
     }
@@ -125,8 +126,13 @@ pub(super) fn objective(report: &ReportDocument, realm: &ReportRealm) -> Option<
 
 /// Where history begins within the month, in a sentence with a space before it.
 pub(super) fn beginning(report: &ReportDocument) -> String {
-    let sentence = |at| format!(" Nothing is on record before {at}.");
+    let sentence = |at| format!(" Nothing is on record before {}.", minute(at));
     report.first_seen_at.map_or_else(String::new, sentence)
+}
+
+/// The minute in UTC: `2026-11-23 22:39`.
+pub(super) fn minute(at: WallTime) -> String {
+    at.to_string().replace('T', " ").chars().take("2026-11-23 22:39".len()).collect()
 }
 
 /// Seconds in words.
