@@ -62,12 +62,6 @@ impl Supervisor {
             self.out.ignored += 1;
             return;
         }
-        if self.confirms(ix, id, &result) {
-            self.quietly(now, ix, |realm, ctx| {
-                realm.on_checked(ctx, id, result);
-            });
-            return;
-        }
         self.step(now, ix, |realm, ctx| {
             realm.on_checked(ctx, id, result);
             state::on_result(realm, ctx);
@@ -83,12 +77,6 @@ impl Supervisor {
     }
 
     pub(crate) fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {
-        if let TimerKind::Slot(probe) = timer
-            && self.only_measures(ix, probe)
-        {
-            self.quietly(now, ix, |realm, ctx| realm.on_slot(ctx, probe));
-            return;
-        }
         self.step(now, ix, |realm, ctx| match timer {
             TimerKind::Slot(probe) => {
                 realm.on_slot(ctx, probe);

@@ -64,7 +64,6 @@ extern crate alloc;
 mod assessment;
 mod breaker_review;
 mod cadence;
-mod calm;
 mod command;
 mod ctx;
 mod dependency_view;

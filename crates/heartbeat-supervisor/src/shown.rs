@@ -30,8 +30,6 @@ pub(crate) struct Shown {
     pub(crate) restarted_with: Option<RealmName>,
     /// The keys of the process that the last reload has changed.
     pub(crate) renewed: Option<String>,
-    /// Another pass changes nothing but numbers: see [`crate::calm`].
-    pub(crate) calm: bool,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
@@ -71,7 +69,6 @@ impl Default for Shown {
             crash: None,
             restarted_with: None,
             renewed: None,
-            calm: false,
             dirty: true,
         }
     }

@@ -238,8 +238,6 @@ impl Supervisor {
             self.incidents.crashed.insert(ix);
         }
         self.incidents.touch(ix);
-        let calm = self.realms[ix.index()].is_calm(self.plan.realm(ix));
-        self.realms[ix.index()].shown.calm = calm;
         result
     }
 

@@ -203,12 +203,6 @@ impl Timers {
         self.due[self.slot(realm, kind)]
     }
 
-    /// All deadlines of a realm.
-    pub(crate) fn armed(&self, realm: RealmIx) -> Vec<Option<Instant>> {
-        let end = self.base.get(realm.index() + 1).map_or(self.due.len(), |base| *base as usize);
-        self.due[self.base[realm.index()] as usize..end].to_vec()
-    }
-
     /// The earliest deadline, as of the last [`Timers::settle`].
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
