@@ -75,10 +75,12 @@ pub(crate) fn own_file(path: &Path) -> Result<Vec<u8>, RecordError> {
     let damaged = |what| RecordError::Damaged { path: path.to_owned(), what };
     let mut options = fs::OpenOptions::new();
     let file = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).map_err(read)?;
-    if !file.metadata().map_err(read)?.is_file() {
+    let meta = file.metadata().map_err(read)?;
+    if !meta.is_file() {
         return Err(damaged("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // One read, and one that finds the end.
+    let mut bytes = Vec::with_capacity(meta.len().min(MAX_RECORD_BYTES) as usize + 1);
     file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > MAX_RECORD_BYTES {
         return Err(damaged("too long"));

@@ -132,8 +132,11 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
         }
     }
     let scan = ProcScan::take();
-    let mut tagged = Tagged::find(&scan, search);
-    tagged.add_members(&scan, groups);
+    let here = |record: &&ProcessRecord| {
+        (&record.boot, &record.pid_namespace) == (&origin.boot, &origin.pid_namespace)
+    };
+    let tagged = Tagged::find(&scan, search, known.iter().filter(here));
+    let grouped = Grouped::list(&scan, groups);
     tagged.end_commands();
     let witnessed = witnessed(records).unwrap_or_else(|error| {
         survey.damaged.push(error);
@@ -142,13 +145,17 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
     for record in known {
         let spec = search.realms.get(&record.realm);
         let makes_daemon = spec.is_some_and(|spec| spec.pidfile.is_some());
-        let context = Context { origin: &origin, scan: &scan, tagged: &tagged, witnessed, makes_daemon };
+        let grouped = &grouped;
+        let context =
+            Context { origin: &origin, scan: &scan, tagged: &tagged, grouped, witnessed, makes_daemon };
         survey.realms.extend(context.look(record, kept));
     }
     let on_record: BTreeSet<RealmName> = survey.realms.iter().map(|known| known.realm.clone()).collect();
-    for (name, found) in tagged.realms.iter().filter(|(name, _)| !on_record.contains(*name)) {
+    let names: BTreeSet<&RealmName> = tagged.realms.keys().chain(grouped.cgroups.keys()).collect();
+    for name in names.into_iter().filter(|name| !on_record.contains(*name)) {
         // A process of another state directory counts only while a realm of ours has this name.
         let ours = search.realms.contains_key(name);
+        let found = tagged.with(&grouped, name);
         let found: Vec<(u32, Stat)> =
             found.iter().filter(|found| ours || !found.foreign).map(Found::process).collect();
         if !found.is_empty() {
@@ -230,24 +237,96 @@ fn unix_listeners() -> BTreeSet<PathBuf> {
     table.lines().filter_map(listening).collect()
 }
 
+/// The control groups of realms. The processes in them are read where they matter.
+struct Grouped {
+    cgroups: BTreeMap<RealmName, Vec<Cgroup>>,
+    living: BTreeMap<u32, Stat>,
+}
+
+impl Grouped {
+    fn list(scan: &ProcScan, groups: Option<&Path>) -> Self {
+        let mut cgroups = BTreeMap::<_, Vec<Cgroup>>::new();
+        for (realm, cgroup) in groups.map(Cgroup::all).unwrap_or_default() {
+            cgroups.entry(realm).or_default().push(cgroup);
+        }
+        Self { cgroups, living: scan.all().collect() }
+    }
+
+    /// The processes in the control groups of a realm.
+    fn of(&self, realm: &RealmName) -> Vec<Found> {
+        let mut all = Vec::new();
+        for cgroup in self.cgroups.get(realm).into_iter().flatten() {
+            for pid in cgroup.members().unwrap_or_default() {
+                let Some(stat) = self.living.get(&pid).copied() else { continue };
+                let group = Some(cgroup.dir().to_owned());
+                all.push(Found { pid, stat, word: None, group, foreign: false });
+            }
+        }
+        all
+    }
+}
+
+/// What the environment of a main process on record says of it.
+#[derive(Clone, Debug)]
+struct MainEnvironment {
+    /// It is empty: the process is still a copy of the launcher.
+    is_empty: bool,
+    word: Option<String>,
+}
+
+impl MainEnvironment {
+    /// Of a process that the scan has not seen.
+    fn read(pid: u32) -> Self {
+        let beginning = format!("{RUN_TAG}=");
+        let (is_empty, entries) = tree::environment_with(pid, &[&beginning]);
+        let word = entries.first().and_then(|entry| entry.strip_prefix(&beginning));
+        Self { is_empty, word: word.map(str::to_owned) }
+    }
+
+    /// It does not carry the word of another run. A process that has overwritten its environment carries none, and
+    /// neither does a copy of the launcher, which has no environment yet: pid and start time identify both.
+    fn has_word(&self, record: &ProcessRecord) -> bool {
+        self.word.is_none() || self.word == record.word
+    }
+}
+
 /// Living processes by the tags in their environment.
 struct Tagged {
+    /// Without the main processes on record.
     realms: BTreeMap<RealmName, Vec<Found>>,
+    mains: BTreeMap<u32, MainEnvironment>,
     commands: Vec<(u32, Stat, bool)>,
 }
 
 impl Tagged {
-    fn find(scan: &ProcScan, search: &Search<'_>) -> Self {
+    /// `known` are the records of this boot and pid namespace.
+    fn find<'a>(
+        scan: &ProcScan,
+        search: &Search<'_>,
+        known: impl Iterator<Item = &'a ProcessRecord>,
+    ) -> Self {
         let own = std::process::id();
         let listeners = unix_listeners();
-        let mut found = Self { realms: BTreeMap::new(), commands: Vec::new() };
+        let mut found = Self { realms: BTreeMap::new(), mains: BTreeMap::new(), commands: Vec::new() };
+        let on_record = known.filter_map(|record| Some((record.process?.pid, record)));
+        let on_record: BTreeMap<u32, &ProcessRecord> = on_record.collect();
         let command = format!("{COMMAND_TAG}={}/", search.instance_tag);
         let (state, realm, run) = ("HEARTBEAT_STATE=", "HEARTBEAT_REALM=", format!("{RUN_TAG}="));
         let (socket, place) = ("HEARTBEAT_SOCKET=", "PWD=");
         let beginnings = [&command, state, realm, &run, socket, place];
         for (pid, stat) in scan.all().filter(|(pid, _)| *pid != own) {
-            let entries = tree::environment_entries(pid, &beginnings);
+            let (is_empty, entries) = tree::environment_with(pid, &beginnings);
             let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
+            if let Some(record) = on_record.get(&pid) {
+                let main = MainEnvironment { is_empty, word: value(&run).map(str::to_owned) };
+                let is_it = record.process.is_some_and(|process| process.start_time == stat.start_time);
+                let is_ours = record.instance_tag == search.instance_tag && main.has_word(record);
+                found.mains.insert(pid, main);
+                if is_it && is_ours && value(&command).is_none() {
+                    // Its record says more of it than its tags.
+                    continue;
+                }
+            }
             let of_any_realm = || search.realms.values().any(|spec| users_of(spec).have(pid));
             if let Some(rest) = value(&command)
                 && (Users::with(None).have(pid) || of_any_realm())
@@ -276,37 +355,33 @@ impl Tagged {
         found
     }
 
-    /// Adds the processes in the control groups of realms.
-    fn add_members(&mut self, scan: &ProcScan, groups: Option<&Path>) {
-        let living: BTreeMap<u32, Stat> = scan.all().collect();
-        for (realm, cgroup) in groups.map(Cgroup::all).unwrap_or_default() {
-            for pid in cgroup.members().unwrap_or_default() {
-                let Some(stat) = living.get(&pid).copied() else { continue };
-                let known = self.realms.entry(realm.clone()).or_default();
-                known.retain(|known| known.pid != pid);
-                let group = Some(cgroup.dir().to_owned());
-                known.push(Found { pid, stat, word: None, group, foreign: false });
-            }
-        }
+    /// The processes of a realm, by their tags or in its control groups. What is in a group is known by that.
+    fn with(&self, grouped: &Grouped, realm: &RealmName) -> Vec<Found> {
+        let members = grouped.of(realm);
+        let tagged = self.realms.get(realm).into_iter().flatten();
+        let outside = tagged.filter(|found| members.iter().all(|member| member.pid != found.pid)).cloned();
+        let mut all: Vec<Found> = outside.collect();
+        all.extend(members);
+        all
     }
 
     /// Processes of the run on record: those in its control group, and those that carry its word.
-    fn of(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
-        let found = self.realms.get(&record.realm).into_iter().flatten();
-        found.filter(|found| found.is_of(record)).map(Found::process).collect()
+    fn of(&self, grouped: &Grouped, record: &ProcessRecord) -> Vec<(u32, Stat)> {
+        let found = self.with(grouped, &record.realm);
+        found.iter().filter(|found| found.is_of(record)).map(Found::process).collect()
     }
 
     /// Processes of a later run, which the disk has kept off the record.
-    fn beyond(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
-        let found = self.realms.get(&record.realm).into_iter().flatten();
+    fn beyond(&self, grouped: &Grouped, record: &ProcessRecord) -> Vec<(u32, Stat)> {
+        let found = self.with(grouped, &record.realm);
         let is_of_a_run = |found: &Found| found.group.is_some() || found.word.is_some();
         let is_later = |found: &&Found| !found.foreign && is_of_a_run(found) && !found.is_of(record);
-        found.filter(is_later).map(Found::process).collect()
+        found.iter().filter(is_later).map(Found::process).collect()
     }
 
     /// All processes of a realm that has none on record.
-    fn strays(&self, realm: &RealmName) -> Vec<(u32, Stat)> {
-        self.realms.get(realm).into_iter().flatten().map(Found::process).collect()
+    fn strays(&self, grouped: &Grouped, realm: &RealmName) -> Vec<(u32, Stat)> {
+        self.with(grouped, realm).iter().map(Found::process).collect()
     }
 
     /// Kills all processes of an exec probe, and those of a hook that are in its own session: a hook may start daemons.
@@ -344,19 +419,11 @@ fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
     }
 }
 
-/// The process does not carry the word of another run. A process that has overwritten its environment carries none, and
-/// neither does a copy of the launcher, which has no environment yet: pid and start time identify both.
-fn has_word(pid: u32, record: &ProcessRecord) -> bool {
-    let beginning = format!("{RUN_TAG}=");
-    let entries = tree::environment_entries(pid, &[&beginning]);
-    let word = entries.first().and_then(|entry| entry.strip_prefix(&beginning));
-    word.is_none_or(|word| record.word.as_deref() == Some(word))
-}
-
 struct Context<'a> {
     origin: &'a Origin,
     scan: &'a ProcScan,
     tagged: &'a Tagged,
+    grouped: &'a Grouped,
     /// When the earlier heartbeatd last recorded that it lives.
     witnessed: u64,
     /// The program of the realm makes a daemon of itself, which its pid file names.
@@ -374,7 +441,7 @@ impl Context<'_> {
         let foreign = record.instance_tag != self.origin.instance_tag
             || record.pid_namespace != self.origin.pid_namespace;
         let Some(process) = record.process else {
-            let strays = self.tagged.strays(&record.realm);
+            let strays = self.tagged.strays(self.grouped, &record.realm);
             let survivor = survivor(record, Condition::Nothing, Vec::new());
             return Some(if strays.is_empty() {
                 survivor
@@ -417,11 +484,12 @@ impl Context<'_> {
                 return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
             }
         };
-        let stat =
-            stat.filter(|stat| stat.start_time == process.start_time && has_word(process.pid, &record));
+        let environment = self.tagged.mains.get(&process.pid).cloned();
+        let environment = environment.unwrap_or_else(|| MainEnvironment::read(process.pid));
+        let stat = stat.filter(|stat| stat.start_time == process.start_time && environment.has_word(&record));
         if let (Some(stat), Some(pidfd)) = (stat, pidfd) {
             if !matches!(stat.state, 'Z' | 'X') {
-                let launching = tree::is_launcher_copy(process.pid);
+                let launching = environment.is_empty && tree::is_launcher_copy(process.pid);
                 let condition = Condition::Alive { run: process.run, pid: process.pid, launching };
                 return Some(survivor(record, condition, vec![pidfd]));
             }
@@ -456,7 +524,7 @@ impl Context<'_> {
 
     fn ended(&self, record: ProcessRecord, exit: Exit) -> Survivor {
         let Some(process) = record.process else { return survivor(record, Condition::Nothing, Vec::new()) };
-        let later = self.tagged.beyond(&record);
+        let later = self.tagged.beyond(self.grouped, &record);
         if !later.is_empty() {
             // Only its own record would prove what it is.
             return stray(&record.realm.clone(), &later, Some(ProcessRecord { process: None, ..record }));
@@ -479,7 +547,7 @@ impl Context<'_> {
     /// that started before the earlier heartbeatd was last known to live.
     fn leftovers(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
         let Some(process) = record.process else { return Vec::new() };
-        let mut left = self.tagged.of(record);
+        let mut left = self.tagged.of(self.grouped, record);
         // A process that has this pid today is another one, and so are its session and group.
         let reused = self.scan.all().any(|(pid, _)| pid == process.pid);
         for (pid, stat) in self.scan.all().filter(|_| !reused) {

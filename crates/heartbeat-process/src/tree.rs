@@ -122,7 +122,8 @@ pub(crate) fn has_become_program(pid: u32) -> bool {
 /// The user that started a process, and that may signal it: its real user id. A set-user-id program has another
 /// effective id, and an environment that its caller chose.
 pub(crate) fn real_user(pid: u32) -> Option<u32> {
-    let status = reserved_fds::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).ok()?;
+    let status = reserved_fds::with(|| read_at_once(pid, "status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     ids.split_whitespace().next()?.parse().ok()
 }
@@ -142,10 +143,10 @@ fn all_pids() -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Most bytes that are read of an environment; the rest is not seen.
-const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
-/// Most environments are shorter, in bytes: one read takes the whole.
-const COMMON_ENVIRONMENT_BYTES: usize = 16 * 1024;
+/// Most bytes that are read of a file of a process; the rest is not seen.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// Most files of processes are shorter, in bytes: one read takes the whole.
+const COMMON_FILE_BYTES: usize = 16 * 1024;
 
 /// Whether all of these `NAME=value` entries are in the environment that a process started with. False also when
 /// heartbeatd must not read it, and when the process has overwritten it.
@@ -156,21 +157,37 @@ pub(crate) fn environment_has(pid: u32, entries: &[String]) -> bool {
 
 /// The first entry in the environment of a process with each of these beginnings, in this order, without missing ones.
 pub(crate) fn environment_entries(pid: u32, beginnings: &[&str]) -> Vec<String> {
-    let environment = environment(pid).unwrap_or_default();
+    environment_with(pid, beginnings).1
+}
+
+/// The same. True: the environment could be read, and is empty, as that of the launcher and of its copies.
+pub(crate) fn environment_with(pid: u32, beginnings: &[&str]) -> (bool, Vec<String>) {
+    let environment = environment(pid);
+    let is_empty = environment.as_ref().is_ok_and(Vec::is_empty);
+    let environment = environment.unwrap_or_default();
     let entry = |beginning: &&str| {
         let mut entries = environment.split(|byte| *byte == 0);
         let found = entries.find(|entry| entry.starts_with(beginning.as_bytes()))?;
         std::str::from_utf8(found).ok().map(str::to_owned)
     };
-    beginnings.iter().filter_map(entry).collect()
+    (is_empty, beginnings.iter().filter_map(entry).collect())
 }
 
 fn environment(pid: u32) -> io::Result<Vec<u8>> {
-    let mut environment = Vec::with_capacity(COMMON_ENVIRONMENT_BYTES);
-    fs::File::open(format!("/proc/{pid}/environ"))?
-        .take(MAX_ENVIRONMENT_BYTES)
-        .read_to_end(&mut environment)?;
-    Ok(environment)
+    read_at_once(pid, "environ")
+}
+
+/// Reads a file of a process. The kernel fills a read as long as there is more.
+fn read_at_once(pid: u32, file: &str) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(format!("/proc/{pid}/{file}"))?;
+    let mut bytes = vec![0; COMMON_FILE_BYTES];
+    let read = file.read(&mut bytes)?;
+    bytes.truncate(read);
+    if read == COMMON_FILE_BYTES {
+        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    }
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// Every living process of a program at one moment: one pass over /proc for all processes that ended in the same wake-up.
