@@ -234,6 +234,18 @@ fn a_pause_and_its_end_survive() {
 }
 
 #[test]
+fn a_pause_and_its_end_survive_a_reboot_of_the_host() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let mut pause = Command::new(Action::Pause, A);
+    pause.duration = Some(secs(30));
+    d.command(pause);
+    d.rebooted();
+    assert_eq!((d.word(A), d.starts()), (Status::Paused, vec![]), "nothing starts it");
+    d.wait(secs(31));
+    assert_eq!(d.starts(), [A], "and when its time is over it is started");
+}
+
+#[test]
 fn a_oneshot_that_is_done_stays_done() {
     let mut d = Drive::boot(vec![oneshot("a"), bare("b")]);
     d.launch_all();

@@ -66,6 +66,15 @@ fn the_main_process_is_signalled_first_and_then_what_it_leaves() {
 }
 
 #[test]
+fn what_a_main_process_leaves_behind_when_it_ends_by_itself_gets_the_stop_signal() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.take();
+    let run = d.run(A);
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: false } });
+    assert_eq!(told(&d), [(Signal::TERM, true), (Signal::CONT, true)], "there is no main process any more");
+}
+
+#[test]
 fn kill_is_for_the_whole_tree_of_a_main_process_that_ignores_its_stop_signal() {
     let mut d = stopped_with(SignalTo::Main);
     d.take();
