@@ -11,7 +11,7 @@ use heartbeat_process::{Key, LaunchSpec, LogFiles, LogTarget, Notice, PlainLogs,
 use heartbeat_status::{Exit, RealmIx, RealmName, RunFact, RunId};
 
 /// Bounds a hang; nothing here takes this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) const MAX_NOTICES: usize = 10_000;
 
 pub(crate) struct Bench {
