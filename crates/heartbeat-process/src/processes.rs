@@ -213,6 +213,17 @@ impl Processes {
         self.commander.cancel_command(id);
     }
 
+    /// Kills what the hooks of these realms up to `last` have left behind, each with the user that it runs as: their runs
+    /// are over. Those that are `running` go on.
+    pub fn end_hooks(
+        &self,
+        realms: Vec<(RealmName, Option<u32>)>,
+        last: CommandRunId,
+        running: Vec<CommandRunId>,
+    ) {
+        self.commander.orders.push(ReaperCommand::EndHooks { realms, last, running });
+    }
+
     /// Ends the adapter and joins its threads. Realms run on.
     pub fn close(mut self) {
         self.end();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use heartbeat_status::{RealmName, Signal};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::notice::{Key, LaunchError};
+use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::run::{Owner, Run};
 use crate::{LaunchSpec, Survivor};
 
@@ -47,6 +47,13 @@ pub(crate) enum ReaperCommand {
     },
     Cancel {
         owner: Owner,
+    },
+    /// The runs of these realms are over, each with the user of its hooks: no hook up to `last` leaves anything behind,
+    /// except those that still run.
+    EndHooks {
+        realms: Vec<(RealmName, Option<u32>)>,
+        last: CommandRunId,
+        running: Vec<CommandRunId>,
     },
     Close,
 }

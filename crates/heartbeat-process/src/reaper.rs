@@ -250,6 +250,9 @@ impl Reaper {
                 ReaperCommand::Follow { owner, pid } => self.follow(owner, pid),
                 ReaperCommand::SignalMain { key, signal } => self.signal_main(key, signal),
                 ReaperCommand::Cancel { owner } => self.cancel(owner),
+                ReaperCommand::EndHooks { realms, last, running } => {
+                    self.end_hooks(&realms, last, &running);
+                }
                 ReaperCommand::Close => {
                     self.records.flush();
                     self.end_commands();

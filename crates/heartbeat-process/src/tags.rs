@@ -13,7 +13,8 @@ use crate::{LaunchSpec, LogTarget};
 /// The environment variable that identifies the processes of a command.
 pub(crate) const COMMAND_TAG: &str = "HEARTBEAT_COMMAND";
 
-/// The end of a hook's tag: a hook may leave daemons behind on purpose, and heartbeatd leaves them alone.
+/// The end of a hook's tag: a hook may leave daemons behind on purpose, and heartbeatd leaves them alone as long as the
+/// run of their realm lasts.
 pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
 /// The environment variable that holds the word of a run.
@@ -69,6 +70,14 @@ pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: 
     let value = format!("{}{suffix}", command_tag(id, instance_tag));
     spec.env.push((OsString::from(COMMAND_TAG), OsString::from(value)));
     spec
+}
+
+/// The heartbeatd that ran a hook, by its pid, and the number of the hook, from the tag of its processes. `None`: no hook,
+/// or one of another state directory.
+pub(crate) fn hook_of(tag: &str, instance_tag: &str) -> Option<(u32, u64)> {
+    let tag = tag.strip_prefix(instance_tag)?.strip_prefix('/')?.strip_suffix(HOOK_SUFFIX)?;
+    let (pid, id) = tag.split_once('/')?;
+    Some((pid.parse().ok()?, id.parse().ok()?))
 }
 
 /// The tag of one run of one command of this very heartbeatd.

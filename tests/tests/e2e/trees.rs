@@ -166,3 +166,36 @@ fn five_hundred_killed_at_once_are_told_apart_and_come_back() {
     drop(eco);
     assert!(processes_with(&root).is_empty());
 }
+
+/// What a hook starts in a session of its own lives as long as the run, and is gone after a start that fails, after a stop
+/// and after the end of heartbeatd.
+#[test]
+fn what_a_hook_leaves_behind_ends_with_the_run() {
+    let place = tempfile::tempdir().unwrap();
+    let script = place.path().join("leave.sh");
+    let text = "setsid sh -c \"touch $1; exec sleep $2\" & until [ -e $1 ]; do sleep 0.02; done\n";
+    std::fs::write(&script, text).unwrap();
+    let root = place.path().display();
+    let hook = |seconds: u32| format!("sh {root}/leave.sh {root}/{seconds} {seconds}");
+    let [fails, stopped, running] = [86_301, 86_302, 86_303].map(hook);
+    let eco = Instance::start(&format!(
+        "[realm.fails]\nrun = \"/no/such/program\"\nstart.before = \"{fails}\"\nrestart.policy = \"never\"\n\
+         [realm.stopped]\nrun = \"sleep 86304\"\nstart.after = \"{stopped}\"\n\
+         [realm.running]\nrun = \"sleep 86305\"\nstart.after = \"{running}\"\n"
+    ));
+    let left = |seconds: &str| processes_with(seconds).len();
+    let wait = |realm: &str, status: &str| {
+        let waited = eco.cli(&["wait", realm, "--for", status, "--timeout", "60s"]);
+        assert_eq!(waited.status.code(), Some(0), "{realm} {}", told(&waited));
+    };
+    wait("stopped", "up");
+    wait("running", "up");
+    until("the start has failed", || eco.realm("fails")["reason"] == "StartFailed");
+    until("nothing of its hook is left", || left("86301") == 0);
+    until("what the others need runs", || (left("86302"), left("86303")) == (1, 1));
+    assert!(eco.cli(&["stop", "stopped"]).status.success());
+    until("nothing of the hook is left", || left("86302") == 0);
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+    assert_eq!(left("86303"), 0, "nothing is left running");
+}

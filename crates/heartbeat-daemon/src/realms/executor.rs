@@ -205,6 +205,29 @@ impl Executor {
         }
     }
 
+    /// The runs of these realms are over: kills what their hooks have left behind. A hook of a realm without a program of
+    /// its own may start that, and is left alone.
+    pub(crate) fn end_hooks(&self, realms: impl IntoIterator<Item = RealmIx>, last: CommandRunId) {
+        let active = self.config.current();
+        let left = realms.into_iter().filter_map(|realm| {
+            let config = active.realm(realm)?;
+            let has_hooks = !config.start_before.is_empty()
+                || !config.start_after.is_empty()
+                || config.stop_command.is_some();
+            let user = config.launch.as_ref().filter(|_| has_hooks)?.user.as_ref().map(|user| user.uid);
+            Some((active.name(realm).clone(), user))
+        });
+        let left: Vec<_> = left.collect();
+        if !left.is_empty() {
+            self.processes.end_hooks(left, last, self.hooks.keys().copied().collect());
+        }
+    }
+
+    /// The newest command of a hook.
+    pub(crate) fn last_command(&self) -> CommandRunId {
+        CommandRunId(self.next_command)
+    }
+
     /// Translates a notice of the process adapter for the core; `None` when it concerns only this adapter.
     pub(crate) fn input(&mut self, now: Instant, notice: Notice) -> Option<Input> {
         match notice {

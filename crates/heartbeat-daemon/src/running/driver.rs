@@ -11,7 +11,7 @@ use heartbeat_notify::Notifier;
 use heartbeat_process::{Notice, ProcessState, RunPlace};
 use heartbeat_status::{
     DaemonPhase, Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, ProbeIx,
-    ProbeKind, RealmIx, RealmStatus, Reason, RestartCause, RunFact, printed,
+    ProbeKind, RealmIx, RealmStatus, Reason, RestartCause, RunFact, Status, printed,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
@@ -140,6 +140,9 @@ impl Driver {
             // On purpose: the next heartbeatd starts every realm anew. The operators' requests stay, and so do the open
             // incidents, since a stop is no evidence that their realms are well.
             self.executor.forget_all();
+            let count = self.config.current().plan.realms().len();
+            let all = (0..count).filter_map(|ix| u32::try_from(ix).ok()).map(RealmIx);
+            self.executor.end_hooks(all, self.executor.last_command());
         }
         self.executor.close();
         departure
@@ -325,6 +328,8 @@ impl Driver {
     /// it done.
     fn settle(&mut self, now: Instant) {
         let mut events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
+        // The hooks of a next run come after this one.
+        let last = self.executor.last_command();
         let mut looked = None;
         while let Some(effect) = self.supervisor.poll_effect() {
             if !matches!(effect, Effect::Start { .. } | Effect::Persist { .. } | Effect::Check { .. }) {
@@ -341,6 +346,9 @@ impl Driver {
         self.recovery_problem.pass(now);
         events.extend(std::iter::from_fn(|| self.supervisor.poll_event()));
         let told = !events.is_empty();
+        if self.supervisor.daemon_phase() != DaemonPhase::Stopping {
+            self.executor.end_hooks(events.iter().filter_map(over), last);
+        }
         for event in events {
             let unhealthy = RestartCause::Unhealthy;
             let granted =
@@ -521,6 +529,16 @@ impl Driver {
             tracing::warn!(realm = %realm.info.name, status = %realm.status, %why, "not up by boot_deadline");
         }
     }
+}
+
+/// The realm whose run is over by this event.
+fn over(event: &Event) -> Option<RealmIx> {
+    let is_over = match &event.kind {
+        EventKind::RunExited { .. } | EventKind::StartFailed { .. } => true,
+        EventKind::StatusChanged { to, .. } => matches!(to, Status::Stopped | Status::Failed),
+        _ => false,
+    };
+    event.realm.as_ref().filter(|_| is_over).map(|(realm, _)| *realm)
 }
 
 /// Reading configurations and starting everything takes memory that heartbeatd no longer needs, and it runs for months.

@@ -199,7 +199,8 @@ fn lost_history(heartbeat: &Heartbeat, records: &Path) -> Option<String> {
         let last = files::look(&records.join(STATE_DIR_FILE), STATE_DIR_MAGIC).ok().flatten();
         last.is_some_and(|last| last.trim_end() == state_dir_line(heartbeat).trim_end())
     };
-    let has_run = heartbeat.state_dir.join(STATE_LOCK).exists() || was_last();
+    // A start that was refused leaves a lock there, and no id.
+    let has_run = state_id::path(&heartbeat.state_dir).exists() || was_last();
     (has_run && !path.exists()).then(|| {
         let (path, now) = (path.display(), clock::wall());
         format!("{path} is gone, although heartbeatd has run here before: history begins anew at {now}")
@@ -266,6 +267,8 @@ mod tests {
         std::fs::remove_file(records.join(STATE_DIR_FILE)).unwrap();
         assert!(!is_lost("state"));
         std::fs::write(state.join(STATE_LOCK), "").unwrap();
+        assert!(!is_lost("state"), "a start that was refused");
+        std::fs::write(state.join("id"), "").unwrap();
         assert!(is_lost("state"), "the file alone was removed");
     }
 }

@@ -13,7 +13,7 @@ const MAGIC: &str = "heartbeat-id/1";
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 16;
 
-fn path(state_dir: &Path) -> PathBuf {
+pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("id")
 }
 

@@ -5,17 +5,21 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use heartbeat_status::{RunFact, Signal};
+use heartbeat_status::{RealmName, RunFact, Signal};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{GROUP, LEFTOVER, LOOK_AGAIN, Reaper};
 use crate::cgroup::Cgroup;
 use crate::exit::has_ended;
-use crate::members::{Members, Traits, hold};
-use crate::notice::Notice;
+use crate::members::{Members, Traits, Users, hold};
+use crate::notice::{CommandRunId, Notice};
 use crate::run::{Owner, Run, Stage};
 use crate::sys;
+use crate::tags::{COMMAND_TAG, hook_of};
 use crate::tree::{self, ProcScan, Stat};
+
+/// Most looks for what hooks have left behind: what is found is killed, so a look finds only what was forked meanwhile.
+const MAX_HOOK_LOOKS: u32 = 8;
 
 impl Reaper {
     /// The main processes of all other runs.
@@ -87,6 +91,40 @@ impl Reaper {
     pub(super) fn kill_command(&self, id: u64) {
         let Some(run) = self.runs.get(id) else { return };
         self.signal_found(id, run, Signal::KILL);
+    }
+
+    /// Kills what the hooks of these realms up to `last` have left behind, wherever it is; not those that still run.
+    pub(super) fn end_hooks(
+        &self,
+        realms: &[(RealmName, Option<u32>)],
+        last: CommandRunId,
+        running: &[CommandRunId],
+    ) {
+        let (command, realm) = (format!("{COMMAND_TAG}="), "HEARTBEAT_REALM=");
+        let is_left = |pid: u32| {
+            let entries = tree::environment_entries(pid, &[&command, realm]);
+            let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
+            let hook = value(&command).and_then(|tag| hook_of(tag, &self.records.origin.instance_tag));
+            // A hook of the next run may be at work, and one that stops this run.
+            let has_ended = |id| id <= last.0 && !running.contains(&CommandRunId(id));
+            let is_over = hook.is_some_and(|(by, id)| by != std::process::id() || has_ended(id));
+            let of = realms.iter().find(|(name, _)| is_over && value(realm) == Some(name.as_str()));
+            of.is_some_and(|(_, user)| Users::with(*user).have(pid))
+        };
+        // One that forks meanwhile is found by the next look.
+        for _ in 0..MAX_HOOK_LOOKS {
+            let left: Vec<(u32, Stat)> = ProcScan::take()
+                .all()
+                .filter(|(pid, stat)| *pid != std::process::id() && !stat.is_ending && is_left(*pid))
+                .collect();
+            if left.is_empty() {
+                return;
+            }
+            for held in left.iter().filter_map(|(pid, stat)| hold(*pid, stat).ok().flatten()) {
+                // An error means that the process has ended, as it should.
+                let _ = sys::signal_process(std::os::fd::AsFd::as_fd(&held), Signal::KILL);
+            }
+        }
     }
 
     /// Whether `pid` is a process of the run, besides its main process.
