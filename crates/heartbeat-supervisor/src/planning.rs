@@ -271,18 +271,29 @@ impl<'a> Pulled<'a> {
     }
 }
 
-/// Needs that an operator has stopped, and without which a realm of the plan would not come back after its own stop.
+/// Needs that an operator has stopped, and without which a realm of the plan would not come back after its own stop:
+/// its own, and those of each need that is not up either.
 fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -> Vec<RealmIx> {
     let mut held = Vec::new();
-    for ix in plan.graph().start_order().iter().filter(|ix| stops.has(**ix) && starts.has(**ix)) {
-        for need in plan.realm(*ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+    let mut seen = Set::new(plan.realms().len());
+    let order = plan.graph().start_order().iter().copied();
+    let mut stack: Vec<RealmIx> = order.filter(|ix| stops.has(*ix) && starts.has(*ix)).collect();
+    while let Some(ix) = stack.pop() {
+        for need in plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
             let realm = &supervisor.realms[need.realm.index()];
-            let shut = !starts.has(need.realm) && !gate_holds(need.until, &realm.shown.facts);
-            if realm.wish.operator_hold().is_some() && shut && !held.contains(&need.realm) {
+            let starts = starts.has(need.realm);
+            let shut = starts || !gate_holds(need.until, &realm.shown.facts);
+            if !shut || !seen.insert(need.realm) {
+                continue;
+            }
+            if realm.wish.operator_hold().is_some() && !starts {
                 held.push(need.realm);
+            } else {
+                stack.push(need.realm);
             }
         }
     }
+    held.sort_unstable_by_key(|ix| plan.graph().order(*ix));
     held
 }
 

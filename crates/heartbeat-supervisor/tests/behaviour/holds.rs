@@ -1,10 +1,10 @@
 //! An operator's stop is a hold: only a start of the realm itself, or a command that says so, lifts it.
 
-use heartbeat_status::{Desired, EventKind, Exit, Phase, RealmIx, Status, WallTime};
+use heartbeat_status::{Desired, EventKind, Exit, Outcome, Phase, RealmIx, Status, WallTime};
 use heartbeat_supervisor::{ActionPlan, Command, Found, OperatorHold, RealmSpec, Refusal, Reply, StepAction};
 use heartbeat_wire::Action;
 
-use crate::drive::{A, B, C, Depends, Drive, bare, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, probed, secs};
 
 const WHY: &str = "disk repair until 17:00";
 
@@ -82,6 +82,39 @@ fn a_restart_beside_a_held_need_is_allowed_and_does_not_start_it() {
     d.exit(B, Exit::code(0));
     // It does not run any more: to restart it is to start it.
     assert_eq!(plan(d.order(Action::Restart, B)).refusal, Some(Refusal::Held));
+}
+
+#[test]
+fn a_restart_is_refused_for_a_held_need_anywhere_in_its_chain_of_needs() {
+    let chain = || vec![bare("a"), probed("b").needs(A), probed("c").needs(B), bare("d").needs(C)];
+    let (c, last) = (C, RealmIx(3));
+    let stop = Command { force: true, reason: Some(WHY.to_string()), ..Command::new(Action::Stop, A) };
+    let fails = |realm| if realm == B { FAIL } else { Outcome::Pass };
+    // The need of its need does not run any more, or runs and fails: either waits for what is held.
+    for exits in [true, false] {
+        let mut d = Drive::up(chain());
+        d.command(stop.clone());
+        d.exit(A, Exit::code(0));
+        if exits {
+            d.exit(B, Exit::code(1));
+        }
+        d.live(secs(30), fails);
+        assert_eq!((d.word(B), d.word(c), d.word(last)), (Status::Blocked, Status::Up, Status::Up));
+        d.take();
+        let refused = plan(d.order(Action::Restart, c));
+        assert_eq!(refused.refusal, Some(Refusal::Held), "exits: {exits}");
+        let held: Vec<_> =
+            refused.holds.iter().map(|held| (held.realm, held.hold.reason.as_deref())).collect();
+        assert_eq!(held, [(A, Some(WHY))], "exits: {exits}");
+        assert_eq!((d.signals(), d.word(c)), (vec![], Status::Up), "it keeps running");
+        // What it needs is up: nothing of the plan waits for the held realm.
+        let done = plan(d.order(Action::Restart, last));
+        assert_eq!((done.refusal, done.holds), (None, vec![]), "exits: {exits}");
+        // A restart that lifts holds starts the chain.
+        let lifted = Command { force: true, lift_holds: true, ..Command::new(Action::Restart, c) };
+        assert_eq!(plan(d.command(lifted)).refusal, None);
+        assert_eq!(d.status(A).desired, Desired::Up);
+    }
 }
 
 #[test]
