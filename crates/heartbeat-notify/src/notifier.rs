@@ -159,6 +159,29 @@ impl Notifier {
         admitted
     }
 
+    /// Whether a receiver is still to hear that an incident needs a person: the incident has failed while the receiver was
+    /// not to hear of it, because of a mute or a delay, or because there was no such receiver.
+    #[must_use]
+    pub fn failed_is_due(&self, document: &IncidentDocument) -> bool {
+        self.running().values().any(|running| running.worker.failed_is_due(document))
+    }
+
+    /// Queues `failed` for these receivers; the document has a new number.
+    pub fn catch_up(&self, document: &Arc<IncidentDocument>) -> Admitted {
+        let id: Arc<str> = document.id.as_str().into();
+        let mut admitted = Admitted::default();
+        for (name, running) in &*self.running() {
+            if running.worker.failed_is_due(document) {
+                let (queued, lost) = running.worker.catch_up(&id, document);
+                let notification =
+                    |(document, digest)| Notification { receiver: name.clone(), document, digest };
+                admitted.notifications.extend(queued.map(notification));
+                admitted.lost.extend(lost);
+            }
+        }
+        admitted
+    }
+
     /// Replaces the realms of which no receiver hears: neither of an incident with such a root, nor, for a receiver that
     /// asked for certain realms, of one that concerns only such realms. `resolved` still goes to those that know of an
     /// incident. [Announce](Self::announce) every open incident after a mute has ended.

@@ -192,6 +192,8 @@ pub(crate) struct Queue<T> {
     /// How many notifications are being delivered, the first ones. They may have reached the receiver, so they are never
     /// dropped.
     under_way: usize,
+    /// Incidents that are not over and whose `failed` was queued.
+    failed: BTreeSet<Arc<str>>,
     /// Folds many incidents into digests; `None` for a receiver that gets each by itself.
     storm: Option<Storm>,
 }
@@ -206,7 +208,8 @@ impl<T> Queue<T> {
     fn with_capacity(on: BTreeSet<IncidentStep>, capacity: usize) -> Self {
         let capacity = capacity.max(2);
         let (waiting, incidents) = (VecDeque::new(), BTreeMap::new());
-        Self { on, capacity, waiting, incidents, begun: 0, under_way: 0, storm: None }
+        let failed = BTreeSet::new();
+        Self { on, capacity, waiting, incidents, begun: 0, under_way: 0, failed, storm: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -254,6 +257,18 @@ impl<T> Queue<T> {
         self.incidents.get_mut(id).is_some_and(|incident| std::mem::take(&mut incident.held_back))
     }
 
+    /// Whether `failed` of an incident that has failed is still to be queued: the receiver was not to hear of it then.
+    /// `concerned`: it is to hear of the incident now, if it has not yet.
+    pub(crate) fn lacks_failed(&self, id: &str, concerned: bool) -> bool {
+        let follows = match self.incidents.get(id) {
+            Some(incident) => {
+                !incident.over && matches!(incident.announced, Announced::NotYet | Announced::Yes)
+            }
+            None => concerned && !self.on.contains(&IncidentStep::Opened),
+        };
+        follows && self.on.contains(&IncidentStep::Failed) && !self.failed.contains(id)
+    }
+
     /// Notes the root of an incident that an earlier heartbeatd has left without one.
     pub(crate) fn note_root(&mut self, id: &str, root: &str) {
         if let Some(incident) = self.incidents.get_mut(id) {
@@ -265,6 +280,9 @@ impl<T> Queue<T> {
     pub(crate) fn restore(&mut self, now: Instant, earlier: impl IntoIterator<Item = Earlier<T>>) {
         for Earlier { id, seq, step, open, root, state } in earlier {
             self.begun += 1;
+            if step == IncidentStep::Failed && open {
+                self.failed.insert(Arc::clone(&id));
+            }
             let is_again = step == IncidentStep::Opened && self.incidents.contains_key(&id);
             let incident = self.incidents.entry(id.clone()).or_insert(OpenIncident {
                 began: self.begun,
@@ -326,6 +344,9 @@ impl<T> Queue<T> {
         if let Some(sent_as) = self.admit(now, arrival, &mut lost) {
             self.enqueue(now, (&arrival.id, arrival.seq), sent_as, body(sent_as.step()), &mut lost);
         }
+        if arrival.step == IncidentStep::Resolved {
+            self.failed.remove(&arrival.id);
+        }
         lost
     }
 
@@ -339,6 +360,9 @@ impl<T> Queue<T> {
     ) {
         if let Some(incident) = self.incidents.get_mut(id) {
             incident.queued_at = now;
+        }
+        if sent_as.step() == IncidentStep::Failed {
+            self.failed.insert(Arc::clone(id));
         }
         let digest = self.storm.as_mut().and_then(|storm| storm.take(now, id, seq));
         self.waiting.push_back(Queued {

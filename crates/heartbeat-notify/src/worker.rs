@@ -212,7 +212,6 @@ impl DeliveryWorker {
         (step, opens): (IncidentStep, bool),
         is_fallback: bool,
     ) -> (Option<Outgoing>, Vec<Report>) {
-        let mut queued = None;
         let muted = self.environment.muted();
         let mut state = self.state();
         let Some(step) = state.step(document, (step, opens), &muted) else {
@@ -224,19 +223,48 @@ impl DeliveryWorker {
             return self.reflect(state, id, (document, step), concerned);
         }
         let root = document.root.as_str().into();
-        let arrival = Arrival { id: id.clone(), seq: document.seq, step, root, concerned };
+        self.push(state, Arrival { id: id.clone(), seq: document.seq, step, root, concerned }, document)
+    }
+
+    /// Whether the receiver is still to hear that an open incident needs a person: it has failed while the receiver was
+    /// not to hear of it.
+    pub(crate) fn failed_is_due(&self, document: &IncidentDocument) -> bool {
+        let (muted, wall) = (self.environment.muted(), (self.environment.outside.clock.wall)());
+        let state = self.state();
+        let concerned = state.receiver.is_concerned(document, wall, &muted);
+        state.shut.is_none()
+            && !state.receiver.target.is_mirror()
+            && !muted.contains(&document.root)
+            && state.queue.lacks_failed(&document.id, concerned)
+    }
+
+    /// Queues `failed`, held, of an incident that has failed before.
+    pub(crate) fn catch_up(&self, id: &Arc<str>, document: &Document) -> (Option<Outgoing>, Vec<Report>) {
+        let root = document.root.as_str().into();
+        let step = IncidentStep::Failed;
+        let arrival = Arrival { id: id.clone(), seq: document.seq, step, root, concerned: true };
+        self.push(self.state(), arrival, document)
+    }
+
+    fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        arrival: Arrival,
+        document: &Document,
+    ) -> (Option<Outgoing>, Vec<Report>) {
+        let mut queued = None;
         let lost = match state.shut {
             None => state.queue.push((self.environment.outside.clock.now)(), &arrival, |sent_as| {
                 let document = with_step(document, sent_as);
                 queued = Some(document.clone());
                 document
             }),
-            Some(why) if concerned && state.queue.asks_for(step) => {
+            Some(why) if arrival.concerned && state.queue.asks_for(arrival.step) => {
                 vec![Lost { id: arrival.id, seq: arrival.seq, why }]
             }
             Some(_) => Vec::new(),
         };
-        let (name, digest) = (state.receiver.name.clone(), state.queue.digest_of(id, document.seq));
+        let (name, digest) = (state.receiver.name.clone(), state.queue.digest_of(&document.id, document.seq));
         drop(state);
         (queued.map(|document| (document, digest)), dropped(&name, lost))
     }

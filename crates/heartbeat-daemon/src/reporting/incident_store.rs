@@ -236,10 +236,10 @@ impl IncidentStore {
         }
     }
 
-    /// Open incidents, the oldest first, less those with a step that is not written.
-    pub(crate) fn written_open(&self) -> Vec<Arc<IncidentDocument>> {
+    /// Open incidents, and whether each needs a person; the oldest first, less those with a step that is not written.
+    pub(crate) fn written_open(&self) -> Vec<(Arc<IncidentDocument>, bool)> {
         let open = self.entries.iter().filter(|entry| entry.is_open() && entry.unwritten_steps == 0);
-        open.map(|entry| Arc::new(entry.document.clone())).collect()
+        open.map(|entry| (Arc::new(entry.document.clone()), entry.incident.failed)).collect()
     }
 
     /// The incidents of `unwritten`, and behind them the others that are open.

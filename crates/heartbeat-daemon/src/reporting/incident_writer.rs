@@ -236,20 +236,37 @@ impl Writer {
                 let open = self.statuses.written_open_incidents();
                 let reminders: Vec<Admitted> = open
                     .iter()
-                    .filter(|document| self.notifier.repeat_is_due(document))
-                    .filter_map(|document| self.remind(&document.id))
+                    .filter(|(document, _)| self.notifier.repeat_is_due(document))
+                    .filter_map(|(document, _)| {
+                        self.again(&document.id, IncidentStep::Opened, Notifier::repeat)
+                    })
                     .collect();
-                let announced = open.into_iter().map(announce);
-                announced.filter(|admitted| !admitted.is_empty()).chain(reminders).collect()
+                let mut announced: Vec<Admitted> =
+                    open.iter().map(|(document, _)| announce(Arc::clone(document))).collect();
+                announced.retain(|admitted| !admitted.is_empty());
+                // Behind `opened`, for the receivers that get it just now.
+                let failed = open
+                    .iter()
+                    .filter(|(document, failed)| *failed && self.notifier.failed_is_due(document))
+                    .filter_map(|(document, _)| {
+                        self.again(&document.id, IncidentStep::Failed, Notifier::catch_up)
+                    });
+                announced.extend(failed);
+                announced.into_iter().chain(reminders).collect()
             }
         }
     }
 
-    /// Sends `opened` again, with the next number of its incident.
-    fn remind(&self, id: &str) -> Option<Admitted> {
+    /// Sends a step to the receivers that `queue` finds, with the next number of its incident.
+    fn again(
+        &self,
+        id: &str,
+        step: IncidentStep,
+        queue: fn(&Notifier, &Arc<IncidentDocument>) -> Admitted,
+    ) -> Option<Admitted> {
         let (incident, document) = self.statuses.next_number(id)?;
-        let opened = IncidentDocument { event: IncidentStep::Opened.into(), ..document.unquoted() };
-        let admitted = self.notifier.repeat(&Arc::new(opened));
+        let sent = IncidentDocument { event: step.into(), ..document.unquoted() };
+        let admitted = queue(&self.notifier, &Arc::new(sent));
         let (incident, document) = (Some(&*incident), Arc::new(document));
         self.statuses.save_step((incident, &document), deliveries(&admitted), &self.boot, &self.database);
         Some(admitted)

@@ -331,7 +331,7 @@ impl StatusStore {
     }
 
     /// Open incidents of which every step is written, the oldest first.
-    pub(crate) fn written_open_incidents(&self) -> Vec<Arc<IncidentDocument>> {
+    pub(crate) fn written_open_incidents(&self) -> Vec<(Arc<IncidentDocument>, bool)> {
         self.incidents().written_open()
     }
 

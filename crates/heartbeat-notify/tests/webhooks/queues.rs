@@ -178,6 +178,46 @@ async fn a_mute_holds_back_everything_but_the_end_and_sends_what_is_open_after_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_failed_while_a_receiver_was_not_to_hear_of_it_is_told_once_when_it_may() {
+    let server = Server::start([Act::with("404 Not Found", "")]).await;
+    let pager = Receiver { on: [Failed].into(), ..receiver("pager", &server) };
+    let late = Receiver { delay: Duration::from_secs(3_600), ..pager.clone() };
+    let late = Receiver { name: "late".to_owned(), ..late };
+    let ops = Server::start([]).await;
+    let (notifier, reports) = start(vec![late, receiver("ops", &ops), pager]);
+    let mute = |realms: &[&str]| notifier.mute(realms.iter().map(|realm| (*realm).to_owned()).collect());
+    // As heartbeatd does whenever it announces what is open; a document has the number of its last step.
+    let announce = |seq: u64, step: IncidentStep| {
+        let open = document("a", seq, step);
+        notifier.release(notifier.announce(&Arc::new(open.clone())));
+        let is_due = notifier.failed_is_due(&open);
+        if is_due {
+            notifier.release(notifier.catch_up(&event("a", seq + 1, Failed)));
+        }
+        is_due
+    };
+    mute(&["postgres"]);
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("a", 2, Failed));
+    notifier.notify(&event("a", 3, Updated));
+    assert!(!announce(3, Updated), "not while it is muted");
+    mute(&[]);
+    assert!(announce(3, Updated));
+    reports.wait_for("ops a.4 delivered").await;
+    let steps: Vec<_> = ops.heard().iter().map(|heard| heard.document().event).collect();
+    assert_eq!(
+        (ops.ids(), steps),
+        (vec!["a.3".to_owned(), "a.4".to_owned()], vec![Opened.into(), Failed.into()])
+    );
+    reports.wait_for("pager a.4 ").await;
+    // Its receiver does not take it: that is final, and it is not told again and again.
+    assert!(!announce(5, Updated));
+    assert_eq!(server.ids(), ["a.4"]);
+    notifier.notify(&event("a", 6, Resolved));
+    reports.wait_for("ops a.6 delivered").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receiver_is_reminded_of_what_is_open_silent_and_nobodys() {
     let server = Server::start([]).await;
     let four_hours = Duration::from_secs(4 * 3_600);
