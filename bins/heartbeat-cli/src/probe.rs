@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_client::Client;
 use heartbeat_config::{Config, Measure, Sources, load};
 use heartbeat_probe::{Explanation, Probe, UrlError};
-use heartbeat_status::{WallTime, nearest};
+use heartbeat_status::{ProbeInfo, WallTime, nearest};
 use heartbeat_wire::ProbeFailureEntry;
 
 use crate::age::moment;
@@ -43,15 +43,15 @@ async fn of_realm(args: &ProbeArgs, timeout: Duration, console: &mut Console) ->
     })?;
     let config = config.config;
     let (mut all_pass, mut measured) = (true, 0);
-    for (name, measure) in probes(&config, &args.target)? {
+    for (info, measure) in probes(&config, &args.target)? {
         let Measure::Probe(probe) = measure else {
-            console.line(&format!("{name}: only heartbeatd measures it"))?;
+            console.line(&format!("{}: only heartbeatd measures it", info.name))?;
             continue;
         };
         let explanation = probe.explain(timeout).await;
         measured += 1;
         all_pass &= explanation.result.outcome.passed() == Some(true);
-        console.line(&console.style.text(&format!("{name}: {}", probe.target())))?;
+        console.line(&console.style.text(&heading(info)))?;
         console.print(&text(&explanation, args.explain))?;
     }
     if measured == 0 {
@@ -64,7 +64,7 @@ async fn of_realm(args: &ProbeArgs, timeout: Duration, console: &mut Console) ->
 }
 
 /// The probes of the realm called `name` that are measured at all, with their names.
-fn probes<'a>(config: &'a Config, name: &str) -> Result<Vec<(&'a str, &'a Measure)>, Failure> {
+fn probes<'a>(config: &'a Config, name: &str) -> Result<Vec<(&'a ProbeInfo, &'a Measure)>, Failure> {
     let infos = config.plan.infos();
     let Some(info) = infos.iter().find(|info| info.name.as_str() == name) else {
         let shown = heartbeat_status::sanitise_line(name);
@@ -79,7 +79,14 @@ fn probes<'a>(config: &'a Config, name: &str) -> Result<Vec<(&'a str, &'a Measur
     };
     let measures = config.realms.get(info.ix.index()).map_or(&[][..], |realm| &realm.probes);
     let named = info.probes.iter().zip(measures);
-    Ok(named.filter_map(|(info, measure)| Some((info.name.as_str(), measure.as_ref()?))).collect())
+    Ok(named.filter_map(|(info, measure)| Some((info, measure.as_ref()?))).collect())
+}
+
+/// The name of a probe and what it measures, without a query, which may hold a secret.
+fn heading(info: &ProbeInfo) -> String {
+    let shown = info.public_target();
+    let query = if info.target[shown.len()..].starts_with('?') { "?(hidden)" } else { "" };
+    format!("{}: {shown}{query}", info.name)
 }
 
 const fn verdict(passes: bool) -> Exit {
@@ -138,8 +145,10 @@ mod tests {
             .unwrap()
             .config;
         let found = probes(&config, "db").unwrap_or_default();
-        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = found.iter().map(|(info, _)| info.name.as_str()).collect();
         assert_eq!(names, ["redis", "exec", "port"]);
+        let http = ProbeInfo { target: "http://db/x?token=canary".to_owned(), ..found[0].0.clone() };
+        assert_eq!(heading(&http), "redis: http://db/x?(hidden)");
         let failure = probes(&config, "dv").unwrap_err();
         assert_eq!((failure.exit, failure.help.as_deref()), (Exit::NoSuchRealm, Some("did you mean db?")));
     }

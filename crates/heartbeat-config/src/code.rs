@@ -166,6 +166,9 @@ codes! {
     /// A command leaves heartbeatd no process to watch: its program makes a daemon of itself or works for another one, and
     /// ends at once. heartbeatd takes that for a failure. The help says how it stays in the foreground.
     NotInForeground = "311",
+    /// Every probe of a realm without a process has `role = "info"`, so none says whether the realm is up, and it stays
+    /// `unknown`. Leave `role` out of one, or write `role = "ready"`.
+    DecidesNothing = "312",
 }
 
 impl Code {

@@ -95,6 +95,8 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
 fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, Option<Pair>) {
     let mut process = None;
     let mut pairs: Vec<Pair> = Vec::new();
+    // Places of those that do not say their role.
+    let mut by_default = Vec::new();
     if matches!(health.value, Value::Array(_, items) if items.is_empty()) {
         let help = match of.port {
             Some(port) => format!("remove it: the probe is then GET {HEALTH_PATH} on port {port}"),
@@ -114,13 +116,32 @@ fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, 
             let help = "keep one: a heartbeat names the realm, and not the probe";
             reader.value_problem(&entry, Code::ProbeTwice, "a second `push` probe", "again here", help);
         } else if pair.0.source != ProbeSource::Process {
+            if !matches!(entry.value, Value::Dict(_, table) if table.contains_key("role")) {
+                by_default.push(pairs.len());
+            }
             pairs.push(pair);
         } else if process.replace(pair).is_some() {
             let help = "keep one: a realm has one process";
             reader.value_problem(&entry, Code::ProbeTwice, "a second `process` probe", "again here", help);
         }
     }
+    let decides = of.runs || of.port.is_some() || process.is_some();
+    if !decides && !pairs.is_empty() && pairs.iter().all(|(spec, _)| spec.info.role == Role::Info) {
+        decide(reader, health, &mut pairs, &by_default);
+    }
     (pairs, process)
+}
+
+/// Nothing else says whether the realm is up: its probes do, unless their roles are written.
+fn decide(reader: &Reader<'_>, health: &Entry<'_>, pairs: &mut [Pair], by_default: &[usize]) {
+    for at in by_default {
+        pairs[*at].0.info.role = Role::Ready;
+    }
+    if by_default.is_empty() {
+        let message = "no probe of this realm says whether it is up: each has role = \"info\"".to_owned();
+        let help = "remove `role` from a probe that decides, or make it \"ready\"";
+        reader.value_problem(health, Code::DecidesNothing, message, "the realm stays unknown", help);
+    }
 }
 
 fn basic(name: &str, kind: ProbeKind, target: &str) -> ProbeInfo {

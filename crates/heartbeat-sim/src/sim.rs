@@ -5,11 +5,11 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
-    Reason, RestartCause, RestartResult, RunFact, RunId, Snapshot, StartFailure, Status,
+    Reason, RestartCause, RestartResult, Role, RunFact, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
-    ActionPlan, Command, Effect, Found, Input, OperatorIntent, PersistedRealm, Plan, Reply, Restored,
-    RestoredState, StepAction, Supervisor,
+    ActionPlan, Command, Effect, Found, Input, OperatorIntent, PersistedRealm, Plan, ProbeSpec, Reply,
+    Restored, RestoredState, StepAction, Supervisor,
 };
 use heartbeat_wire::Action;
 
@@ -197,7 +197,8 @@ impl Sim {
                 Phase::Stopped => leaves,
                 _ => false,
             };
-            let blind = spec.kind == RealmKind::External && spec.probes.is_empty();
+            let informs = |probe: &ProbeSpec| probe.info.role == Role::Info;
+            let blind = spec.kind == RealmKind::External && spec.probes.iter().all(informs);
             let needs = spec.needs.iter().filter(|need| need.kind == EdgeKind::Needs);
             let held = needs.into_iter().any(|need| excused[need.realm.index()]);
             if status.desired == Desired::Down || given_up || blind || held {

@@ -38,7 +38,7 @@ impl Realm {
         if deciding().any(|(_, probe)| probe.degraded()) {
             return Health::Degraded;
         }
-        if spec.probes.is_empty() && matches!(self.state, State::External(_)) {
+        if matches!(self.state, State::External(_)) && !spec.is_judged() {
             return Health::Unknown;
         }
         Health::Healthy

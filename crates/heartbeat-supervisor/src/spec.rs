@@ -217,6 +217,11 @@ impl RealmSpec {
 }
 
 impl RealmSpec {
+    /// Whether a probe says whether the realm is up, and does more than inform.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.probes.iter().any(|probe| probe.info.role != Role::Info)
+    }
+
     /// The probe for the realm's notifications, and its configured watchdog.
     pub(crate) fn notify_probe(&self) -> Option<(usize, Option<Duration>)> {
         self.probes.iter().enumerate().find_map(|(at, probe)| match probe.source {

@@ -600,6 +600,16 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         {
             (Reason::External, "external and without probes".to_string(), Next::none())
         }
+        Status::Unknown | Status::Starting
+            if view.spec().kind == RealmKind::External && !view.spec().is_judged() =>
+        {
+            let failing = view.spec().probes.iter().zip(&realm.evidence.probes);
+            let failing = failing.filter(|(_, probe)| probe.fails());
+            let words: String =
+                failing.map(|(spec, probe)| format!("; {}", words::failing_probe(spec, probe))).collect();
+            let says = "its probes only inform, so none of them says whether it is up";
+            (Reason::NoEvidence, format!("{says}{words}"), probe_next())
+        }
         Status::Unknown | Status::Starting => {
             (Reason::NoEvidence, format!("no verdict yet{}", waiting_probe(view)), probe_next())
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use heartbeat_config::{Report, Sources, check, load_str};
+use heartbeat_status::Role;
 
 use crate::reading::{realm, refused, text};
 
@@ -274,6 +275,32 @@ fn a_check_warns_of_a_service_that_leaves_the_foreground() {
     let found: Vec<usize> =
         warnings.iter().filter(|one| one.code.as_str() == "HB311").map(|one| one.line).collect();
     assert_eq!(found, [2, 5], "{warnings}");
+}
+
+#[test]
+fn a_probe_that_alone_can_say_whether_a_realm_is_up_decides_unless_its_role_is_written() {
+    let roles = |of_realm: &str| -> Vec<Role> {
+        let config = text(&format!("[realm.a]\n{of_realm}"));
+        realm(&config, "a").0.probes.iter().map(|probe| probe.info.role).collect()
+    };
+    for alone in [
+        "health = \"dns://127.0.0.1/shop.example.org\"",
+        "health = { file = \"/var/backups/shop.sql\" }",
+        "health = { tls = \"127.0.0.1:443\", verify = false }",
+        "health = [{ file = \"/a\", name = \"a\" }, { resource = true, max_load = 8 }]",
+    ] {
+        assert!(roles(alone).iter().all(|role| *role == Role::Ready), "{alone}");
+    }
+    let file = "{ file = \"/a\" }";
+    assert_eq!(roles(&format!("health = [{file}, \"tcp://127.0.0.1:1\"]")), [Role::Info, Role::Live]);
+    assert_eq!(roles(&format!("run = \"x\"\nhealth = {file}")), [Role::Info, Role::Live]);
+    assert_eq!(roles(&format!("port = 9\nhealth = {file}")), [Role::Info, Role::Live]);
+    let written = "[{ file = \"/a\", name = \"a\", role = \"info\" }, { file = \"/b\" }]";
+    assert_eq!(roles(&format!("health = {written}")), [Role::Info, Role::Ready]);
+    let informs = "[realm.a]\nhealth = { file = \"/a\", role = \"info\" }\n";
+    let warnings = load_str("heartbeat.toml", informs, &BTreeMap::new()).unwrap().warnings;
+    let warned: Vec<_> = warnings.iter().map(|one| (one.line, one.code.as_str())).collect();
+    assert_eq!(warned, [(2, "HB312")], "{warnings}");
 }
 
 #[test]

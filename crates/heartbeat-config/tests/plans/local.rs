@@ -6,12 +6,12 @@ use heartbeat_status::{ProbeKind, Role};
 use crate::reading::{refused, text};
 
 #[test]
-fn a_file_is_looked_at_beside_the_configuration_and_restarts_nothing_by_default() {
+fn a_file_is_looked_at_beside_the_configuration_and_alone_says_whether_the_realm_is_up() {
     let config = text(
         "[realm.job]\nhealth = { file = \"state/last-run\", max_age = \"26h\", contains = \"ok\", interval = \"1m\" }\n",
     );
     let info = &config.plan.realms()[0].probes[0].info;
-    assert_eq!((info.kind, info.role, info.name.as_str()), (ProbeKind::File, Role::Info, "file"));
+    assert_eq!((info.kind, info.role, info.name.as_str()), (ProbeKind::File, Role::Ready, "file"));
     assert!(info.target.starts_with('/') && info.target.ends_with("state/last-run"), "{}", info.target);
     assert!(matches!(config.realms[0].probes[0], Some(Measure::Probe(_))));
 }

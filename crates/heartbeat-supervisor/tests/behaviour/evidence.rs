@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::{FailWindow, InconclusiveReason, Outcome, ProbeKind, Role, Status, Thresholds};
+use heartbeat_status::{
+    FailWindow, InconclusiveReason, Outcome, ProbeKind, Reason, Role, Status, Thresholds,
+};
 use heartbeat_supervisor::{Command, Input, RealmSpec};
 use heartbeat_wire::Action;
 
@@ -180,6 +182,20 @@ fn the_grace_of_an_external_realm_holds_until_its_first_pass() {
     d.wait_answering(secs(3), |_| Outcome::Pass);
     d.wait_answering(secs(10), |_| FAIL);
     assert_eq!(d.word(A), Status::Down, "it ends with the first pass");
+}
+
+#[test]
+fn an_external_realm_of_which_no_probe_decides_is_never_up() {
+    for outcome in [Outcome::Pass, FAIL] {
+        let mut spec = external("a");
+        spec.probes[0].info.role = Role::Info;
+        let mut d = Drive::boot(vec![spec]);
+        d.wait_answering(secs(60), |_| outcome);
+        assert_eq!((d.word(A), d.status(A).why.reason), (Status::Unknown, Reason::NoEvidence));
+        let message = d.message(A);
+        assert!(message.starts_with("its probes only inform"), "{message}");
+        assert_eq!(message.contains("times in a row"), outcome == FAIL, "{message}");
+    }
 }
 
 /// Least time between two measurements of `A` while everything asks for them at once.
