@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_wire::{DEPARTURE_SCHEMA, DepartureDocument};
+use heartbeat_status::Phase;
+use heartbeat_wire::{DEPARTURE_SCHEMA, DepartureDocument, StatusDocument};
 
 use crate::args::Departing;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::global::Format;
+use crate::style::Style;
 
 /// Between two looks for the one that follows.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -43,7 +45,7 @@ pub(crate) async fn run(
     };
     let follows = async {
         loop {
-            if let Ok(document) = client.summary().await
+            if let Ok(document) = client.status(false).await
                 && document.instance != before
             {
                 break document;
@@ -62,10 +64,28 @@ pub(crate) async fn run(
         console.json(&gone.unwrap_or_else(|| departure(before)))?;
     } else {
         let version = console.style.text(&document.daemon.version);
-        console
-            .line(&format!("heartbeatd {version} has taken over, under the same pid; every realm runs on"))?;
+        let unverified = unverified(&document, console.style);
+        console.prose(
+            &format!(
+                "heartbeatd {version} has taken over, under the same pid; every realm runs on{unverified}"
+            ),
+            2,
+        )?;
     }
     Ok(Exit::Holds)
+}
+
+/// The realms of which no heartbeatd knows whether what runs is theirs, as the end of a sentence.
+fn unverified(document: &StatusDocument, style: Style) -> String {
+    let realms = document.realms.iter().filter(|realm| realm.phase.is(Phase::Unverified));
+    let names: Vec<String> = realms.map(|realm| style.text(&realm.name)).collect();
+    match names.first() {
+        None => String::new(),
+        Some(first) => format!(
+            ", but heartbeatd cannot verify and does not supervise {}: `heartbeat-cli why {first}`",
+            names.join(", ")
+        ),
+    }
 }
 
 /// What heartbeatd would have answered.

@@ -89,13 +89,13 @@ impl<F: RecordFiles> RecordStore<F> {
         self.records.entry(realm.clone()).or_insert_with(|| self.origin.record(realm))
     }
 
-    /// Takes over what an earlier heartbeatd had on record.
+    /// Takes over what an earlier heartbeatd had on record. The record keeps its origin until the realm starts anew: a
+    /// takeover proves nothing about a process of another state directory or namespace.
     ///
     /// `identity` is what its process would be made of now, for a record to which an earlier version gave none.
     pub(crate) fn carry_over(&mut self, realm: &RealmName, record: ProcessRecord, identity: IdentityDigest) {
-        let (instance_tag, known) = (self.origin.instance_tag.clone(), record.identity.clone());
-        let record = ProcessRecord { instance_tag, identity: known.or(Some(identity)), ..record };
-        self.records.insert(realm.clone(), record);
+        let identity = record.identity.clone().or(Some(identity));
+        self.records.insert(realm.clone(), ProcessRecord { identity, ..record });
     }
 
     /// A process of the realm is about to exist.
@@ -107,9 +107,17 @@ impl<F: RecordFiles> RecordStore<F> {
         identity: IdentityDigest,
         word: Option<String>,
     ) {
+        let ours = self.origin.record(realm);
         let record = self.open(realm);
-        (record.process, record.group, record.identity) = (Some(process), group, Some(identity));
-        (record.exit, record.word, record.followed) = (None, word, false);
+        *record = ProcessRecord {
+            process: Some(process),
+            group,
+            identity: Some(identity),
+            word,
+            memory: record.memory.take(),
+            edition: record.edition,
+            ..ours
+        };
         self.write(realm);
     }
 
@@ -303,6 +311,33 @@ mod tests {
             records.ended(&name(), RunId(run), Exit::code(3));
             assert_eq!(on_record(), (Some(12), Some((RunId(run), Exit::code(3))), true));
         }
+    }
+
+    #[test]
+    fn a_record_names_the_heartbeatd_that_started_its_process_after_each_takeover() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = ProcessRecord::path(dir.path(), &name());
+        let read = || {
+            let record = ProcessRecord::read(&path).unwrap();
+            (record.instance_tag, record.pid_namespace, record.process.map(|process| process.pid))
+        };
+        let digest = || "1 run=00000005".parse::<IdentityDigest>().unwrap();
+        let process = |run, pid| ProcessId { run: RunId(run), pid, start_time: 1 };
+        let other = Origin { pid_namespace: "pid:[7]".into(), ..Origin::read("theirs".into()) };
+        RecordStore::new(dir.path().into(), other).begin(&name(), process(1, 11), None, digest(), None);
+        for takeover in 1..=3 {
+            let mut records = RecordStore::new(dir.path().into(), Origin::read("ours".into()));
+            records.carry_over(&name(), ProcessRecord::read(&path).unwrap(), digest());
+            records.remember(&name(), Some(format!("{takeover}")), false);
+            records.flush();
+            assert_eq!(read(), ("theirs".to_owned(), "pid:[7]".to_owned(), Some(11)), "{takeover}");
+        }
+        let mut records = RecordStore::new(dir.path().into(), Origin::read("ours".into()));
+        records.carry_over(&name(), ProcessRecord::read(&path).unwrap(), digest());
+        records.begin(&name(), process(2, 12), None, digest(), None);
+        let namespace = Origin::read(String::new()).pid_namespace;
+        assert_eq!(read(), ("ours".to_owned(), namespace, Some(12)), "a start is ours");
+        assert_eq!(ProcessRecord::read(&path).unwrap().memory.as_deref(), Some("3"));
     }
 
     /// A directory of which the `at`-th write fails, and with `for_ever` every one from it on.

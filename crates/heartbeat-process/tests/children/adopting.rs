@@ -328,9 +328,18 @@ fn of_another(line: &str) -> String {
 
 /// The id of the state directory is new, so the record names another heartbeatd.
 pub(crate) fn what_another_heartbeatd_started_gets_no_signal_and_its_end_is_noticed() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
     rewrite(&bench, of_another);
+    // Each takeover remembers something of the realm, and so writes its record.
+    for takeover in 1..=3 {
+        let found = adopt(&bench);
+        assert!(matches!(found, Condition::Unverifiable { .. }), "takeover {takeover}: {found:?}");
+        bench.processes.remember(&name(), Some(takeover.to_string()), true);
+        bench = bench.next_heartbeatd();
+        let record = ProcessRecord::read(&ProcessRecord::path(bench.dir.path(), &name())).unwrap();
+        assert_eq!(record.memory, Some(takeover.to_string()));
+    }
     gets_no_signal_and_its_end_is_noticed(&bench, pid);
 }
 

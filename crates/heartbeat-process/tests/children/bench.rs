@@ -12,6 +12,7 @@ use heartbeat_status::{Exit, RealmIx, RealmName, RunFact, RunId};
 
 /// Bounds a hang; nothing here takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_NOTICES: usize = 10_000;
 
 pub(crate) struct Bench {
@@ -24,12 +25,21 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self::within(Duration::from_secs(5))
+        Self::within(LAUNCH_TIMEOUT)
     }
 
     /// With another bound for launches.
     pub(crate) fn within(launch_timeout: Duration) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), launch_timeout)
+    }
+
+    /// Ends the adapter, and opens another one on the same directory.
+    pub(crate) fn next_heartbeatd(self) -> Self {
+        self.processes.close();
+        Self::on(self.dir, LAUNCH_TIMEOUT)
+    }
+
+    fn on(dir: tempfile::TempDir, launch_timeout: Duration) -> Self {
         let (sender, notices) = sync_channel(MAX_NOTICES);
         let settings = Settings {
             groups: groups(),
