@@ -34,7 +34,7 @@ pub(crate) fn realms(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
     let document =
         tokio::runtime::Builder::new_current_thread().enable_all().build().ok().and_then(|runtime| {
-            let configured = || socket_of(&Sources::from_process(None));
+            let configured = || socket_of(&Sources::from_process(None)).ok().flatten();
             let client = Client::new(Host::from_environment_or(configured)).with_deadline(PATIENCE);
             runtime.block_on(client.status(false)).ok()
         });

@@ -139,11 +139,11 @@ impl From<ClientError> for Failure {
             ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
             ClientError::Refused { .. } => Self::new(Exit::Refused, message),
             ClientError::Deadline { .. } => Self::new(Exit::Deadline, message),
-            // A configuration that is refused, with all of its mistakes.
-            ClientError::Problem(problem) if problem.status == 422 => {
+            // What cannot be asked, and a configuration that is refused, with all of its mistakes.
+            ClientError::Problem(problem) if matches!(problem.status, 400 | 422) => {
                 let several = problem.problems.len() > 1;
                 let lines = if several { problem.problems } else { Vec::new() };
-                Self { lines, ..Self::new(Exit::Usage, problem.detail) }
+                Self { lines, ..Self::new(Exit::Usage, message) }
             }
             // NotRemembered, Problem, Protocol, and what a later client adds: it failed, or not all of it was done.
             _ => Self::new(Exit::No, message),

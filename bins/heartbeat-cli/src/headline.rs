@@ -169,6 +169,17 @@ mod tests {
         let text = headline(&document, Style::default());
         assert_eq!(text, "shop: STOPPED - all 6 realms are stopped by root: disk repair");
         assert_eq!(headline_hue(&document), Hue::Attention);
+        let mut one = document.clone();
+        one.realms.truncate(1);
+        assert_eq!(
+            headline(&one, Style::default()),
+            "shop: STOPPED - the only realm is stopped by root: disk repair"
+        );
+        one.name = one.realms[0].name.clone();
+        assert_eq!(
+            headline(&one, Style::default()),
+            "postgres: STOPPED - it is stopped by root: disk repair"
+        );
         document.realms[0].message = "stopped by user 1000".into();
         let text = headline(&document, Style::default());
         assert_eq!(text, "shop: STOPPED - all 6 realms are stopped: 5 by root: disk repair; 1 by user 1000");

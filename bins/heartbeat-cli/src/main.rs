@@ -80,7 +80,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
-use heartbeat_client::Client;
+use heartbeat_client::{Client, Host};
 use heartbeat_wire::{AckRequest, Action, ActionRequest};
 
 use crate::args::{Cli, Command};
@@ -116,7 +116,12 @@ fn main() -> ExitCode {
 fn at_once(cli: &Cli, console: &mut Console) -> Option<Outcome> {
     let Some(Command::Status(args)) = &cli.command else { return None };
     let is_simple = status::is_one_question(args) && !cli.global.verbose && !console.form.is_of_report();
-    let document = is_simple.then(|| client(cli, console).status_at_once())??;
+    let document = match is_simple.then(|| client(cli, console))? {
+        Ok(client) => client.status_at_once()?,
+        Err(failure) => return Some(Err(failure)),
+    };
+    // The process ends with this answer, and the memory of thousands of small parts with it.
+    let document = std::mem::ManuallyDrop::new(document);
     Some(status::show(&document, args, console))
 }
 
@@ -130,8 +135,8 @@ fn in_runtime(cli: &Cli, console: &mut Console) -> Outcome {
 }
 
 /// Asks where the command line, the environment or the configuration says.
-fn client(cli: &Cli, console: &mut Console) -> Client {
-    let host = reach::host(&cli.global);
+fn client(cli: &Cli, console: &mut Console) -> Result<Client, Failure> {
+    let host = reach::host(&cli.global)?;
     if cli.global.verbose {
         console.note(&format!("asking {host}"));
     }
@@ -140,10 +145,10 @@ fn client(cli: &Cli, console: &mut Console) -> Client {
         Some(token) => client.with_token(token.clone()),
         None => client,
     };
-    match cli.global.timeout.filter(|_| !waits(cli.command.as_ref())) {
+    Ok(match cli.global.timeout.filter(|_| !waits(cli.command.as_ref())) {
         Some(limit) => client.with_deadline(limit),
         None => client,
-    }
+    })
 }
 
 async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
@@ -218,97 +223,99 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
     }
     let acting = act::Leave { yes: cli.global.yes, limit };
     match &cli.command {
-        None => overview(&connect(console), &cli.global, console).await,
-        Some(Command::Status(args)) => status::run(&connect(console), args, limit, console).await,
+        None => overview(&connect(console)?, &cli.global, console).await,
+        Some(Command::Status(args)) => status::run(&connect(console)?, args, limit, console).await,
         Some(Command::Why { realms, refresh }) => {
-            why::run(&connect(console), realms, *refresh, console).await
+            why::run(&connect(console)?, realms, *refresh, console).await
         }
         Some(Command::Start(args::StartArgs(args))) => {
-            act::run(&connect(console), Action::Start, args, &acting, console).await
+            act::run(&connect(console)?, Action::Start, args, &acting, console).await
         }
         Some(Command::Stop(args::StopArgs(args))) => {
-            act::run(&connect(console), Action::Stop, args, &acting, console).await
+            act::run(&connect(console)?, Action::Stop, args, &acting, console).await
         }
         Some(Command::Restart(args)) => {
-            act::run(&connect(console), Action::Restart, args, &acting, console).await
+            act::run(&connect(console)?, Action::Restart, args, &acting, console).await
         }
         Some(Command::Wait { realms, goal }) => {
-            wait::run(&connect(console), realms, *goal, limit, console).await
+            wait::run(&connect(console)?, realms, *goal, limit, console).await
         }
-        Some(Command::Is { status, realms }) => ask::run(&connect(console), status, realms, console).await,
+        Some(Command::Is { status, realms }) => ask::run(&connect(console)?, status, realms, console).await,
         Some(Command::Pause { realms, reason, duration }) => {
             let request = hold::pause(reason, *duration);
-            hold::run(&connect(console), Action::Pause, realms, &request, console).await
+            hold::run(&connect(console)?, Action::Pause, realms, &request, console).await
         }
         Some(Command::Resume { realms }) => {
-            hold::run(&connect(console), Action::Resume, realms, &ActionRequest::default(), console).await
+            hold::run(&connect(console)?, Action::Resume, realms, &ActionRequest::default(), console).await
         }
         Some(Command::Mute { realms, duration, reason }) => {
-            mute::mute(&connect(console), realms, *duration, reason, console).await
+            mute::mute(&connect(console)?, realms, *duration, reason, console).await
         }
-        Some(Command::Unmute { realms }) => mute::unmute(&connect(console), realms, console).await,
+        Some(Command::Unmute { realms }) => mute::unmute(&connect(console)?, realms, console).await,
         Some(Command::Reset { realms, lift_holds }) => {
             let request = ActionRequest { lift_holds: *lift_holds, ..ActionRequest::default() };
-            hold::run(&connect(console), Action::Reset, realms, &request, console).await
+            hold::run(&connect(console)?, Action::Reset, realms, &request, console).await
         }
         Some(Command::Signal { signal, realms, tree }) => {
             let signal = Some(signal.clone());
             let request = ActionRequest { signal, tree: *tree, ..ActionRequest::default() };
-            hold::run(&connect(console), Action::Signal, realms, &request, console).await
+            hold::run(&connect(console)?, Action::Signal, realms, &request, console).await
         }
         Some(Command::Plan { what, realms, cascade }) => {
-            plan::run(&connect(console), *what, realms, *cascade, console).await
+            plan::run(&connect(console)?, *what, realms, *cascade, console).await
         }
-        Some(Command::Reload { dry_run }) => reload::run(&connect(console), *dry_run, console).await,
-        Some(Command::Register(args)) => register::register(&connect(console), args, console).await,
+        Some(Command::Reload { dry_run }) => reload::run(&connect(console)?, *dry_run, console).await,
+        Some(Command::Register(args)) => register::register(&connect(console)?, args, console).await,
         Some(Command::Unregister { realm, dry_run }) => {
-            register::unregister(&connect(console), realm, *dry_run, console).await
+            register::unregister(&connect(console)?, realm, *dry_run, console).await
         }
-        Some(Command::Daemon { what }) => daemon::run(&connect(console), *what, limit, console).await,
+        Some(Command::Daemon { what }) => daemon::run(&connect(console)?, *what, limit, console).await,
         Some(Command::Incidents { id: Some(id), export: Some(path), .. }) => {
-            export::run(&connect(console), id, path, console).await
+            export::run(&connect(console)?, id, path, console).await
         }
-        Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
+        Some(Command::Incidents { id: Some(id), .. }) => {
+            incidents::one(&connect(console)?, id, console).await
+        }
         Some(Command::Incidents { id: None, open, limit, .. }) => {
-            incidents::list(&connect(console), *open, *limit, console).await
+            incidents::list(&connect(console)?, *open, *limit, console).await
         }
         Some(Command::Notify { what: args::Notify::Log { id } }) => {
-            notify::log(&connect(console), id, console).await
+            notify::log(&connect(console)?, id, console).await
         }
         Some(Command::Notify { what: args::Notify::Test { receiver, dry_run } }) => {
-            notify::test(&connect(console), receiver.as_deref(), *dry_run, console).await
+            notify::test(&connect(console)?, receiver.as_deref(), *dry_run, console).await
         }
         Some(Command::History { realm, since, probe }) => {
-            history::run(&connect(console), realm, *since, probe.as_deref(), console).await
+            history::run(&connect(console)?, realm, *since, probe.as_deref(), console).await
         }
-        Some(Command::Slo { realms }) => slo::run(&connect(console), realms, console).await,
-        Some(Command::Report { month }) => slo::report(&connect(console), month.as_deref(), console).await,
+        Some(Command::Slo { realms }) => slo::run(&connect(console)?, realms, console).await,
+        Some(Command::Report { month }) => slo::report(&connect(console)?, month.as_deref(), console).await,
         Some(Command::Ack { id, note, by }) => {
             let request = AckRequest { by: by.clone(), note: note.clone() };
-            incidents::acknowledge(&connect(console), id, &request, console).await
+            incidents::acknowledge(&connect(console)?, id, &request, console).await
         }
         Some(Command::Beat { realm, event, run, message }) => {
-            beat::run(&connect(console), realm, *event, run.as_deref(), message, console).await
+            beat::run(&connect(console)?, realm, *event, run.as_deref(), message, console).await
         }
         Some(Command::RunBeat { realm, command }) => {
-            beat::wrap(&connect(console), realm, command, console).await
+            beat::wrap(&connect(console)?, realm, command, console).await
         }
         Some(Command::Events { realms, follow, since, lines }) => {
             // What is bounded by its age is not bounded by its number as well.
             let past = if since.is_some() { events::MAX_EVENTS } else { usize::from(*lines) };
             let asked = events::Asked { realms, past, since: *since, follow: *follow };
-            events::run(&connect(console), &asked, console).await
+            events::run(&connect(console)?, &asked, console).await
         }
         Some(Command::Logs { realms, follow, lines, previous }) => {
             let lines = usize::from(*lines);
             let asked = logs::Asked { realms, lines, follow: *follow, previous: *previous };
-            logs::run(&connect(console), &asked, console).await
+            logs::run(&connect(console)?, &asked, console).await
         }
-        Some(Command::Boot { chain, .. }) => boot::run(&connect(console), *chain, console).await,
-        Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
+        Some(Command::Boot { chain, .. }) => boot::run(&connect(console)?, *chain, console).await,
+        Some(Command::Graph { format }) => graph::run(&connect(console)?, *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
         Some(Command::Probe(args)) if args.failures => {
-            probe::failures(&connect(console), &args.target, console).await
+            probe::failures(&connect(console)?, &args.target, console).await
         }
         Some(Command::Probe(args)) => probe::run(args, limit, console).await,
         Some(Command::Explain { words }) => explain::run(words, console),
@@ -316,33 +323,36 @@ async fn carry_out(cli: &Cli, console: &mut Console) -> Outcome {
             console.json(&heartbeat_config::schema())?;
             Ok(Exit::Holds)
         }
-        Some(Command::Show { realms }) => show::run(&connect(console), realms, console).await,
+        Some(Command::Show { realms }) => show::run(&connect(console)?, realms, console).await,
         Some(Command::Config { prefixes, sources, .. }) => config::run(prefixes, *sources, console),
         Some(Command::Init { dry_run }) => init::run(*dry_run, console),
         Some(Command::Import { files, from }) => import::run(files, *from, console),
-        Some(Command::Doctor) => doctor::run(&connect(console), console).await,
-        Some(Command::Nagios { realms }) => nagios::run(&connect(console), realms, console).await,
+        Some(Command::Doctor) => {
+            doctor::run(&connect(console).unwrap_or_else(|_| Client::new(Host::from_environment())), console)
+                .await
+        }
+        Some(Command::Nagios { realms }) => nagios::run(&connect(console)?, realms, console).await,
         Some(Command::Completion { shell }) => complete::script(&shell.to_string(), console),
         Some(Command::Man { page }) => man::run(*page, console),
-        Some(Command::Version) => version(&connect(console), console).await,
+        Some(Command::Version) => version(&connect(console)?, console).await,
     }
 }
 
 /// Without a command: where to begin, and the one line about how it is.
 async fn overview(client: &Client, global: &Global, console: &mut Console) -> Outcome {
-    console.line("heartbeat-cli status [--refresh|--watch|--wait=90s]   the health table")?;
-    console.line("heartbeat-cli why REALM                               why it is as it is")?;
-    console
-        .line("heartbeat-cli start|stop|restart REALM                the plan first, then a line a step")?;
-    console.line(
+    const FIRST: [&str; 4] = [
+        "heartbeat-cli status [--refresh|--watch|--wait=90s]   the health table",
+        "heartbeat-cli why REALM                               why it is as it is",
+        "heartbeat-cli start|stop|restart REALM                the plan first, then a line a step",
         "heartbeat-cli wait|is|graph|check                     for scripts and people; --help lists all",
-    )?;
+    ];
+    FIRST.iter().try_for_each(|line| console.prose(line, 4))?;
     console.line("")?;
     match client.status(false).await {
         Ok(document) => {
             let line = headline::headline(&document, console.style);
             let line = console.style.paint(headline::headline_hue(&document), &line);
-            console.line(&line)?;
+            console.prose(&line, 2)?;
         }
         Err(error) => console.error(&reach::explained(error.into(), global)),
     }

@@ -5,14 +5,34 @@ use std::path::Path;
 use heartbeat_client::Host;
 use heartbeat_config::{Sources, find_file, socket_of};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::global::Global;
 
 /// Where heartbeatd is asked: as the command line says, or the environment, or the configuration that `heartbeatd`
 /// would find if it were started here.
-pub(crate) fn host(global: &Global) -> Host {
-    let configured = || socket_of(&Sources::from_process(None));
-    global.host.clone().unwrap_or_else(|| Host::from_environment_or(configured))
+///
+/// # Errors
+/// Exit 2 where others may write that configuration: it could lead to another heartbeatd, or hide the right one.
+pub(crate) fn host(global: &Global) -> Result<Host, Failure> {
+    if let Some(host) = &global.host {
+        return Ok(host.clone());
+    }
+    let mut unfit = None;
+    let host = Host::from_environment_or(|| {
+        socket_of(&Sources::from_process(None)).unwrap_or_else(|report| {
+            unfit = Some(report);
+            None
+        })
+    });
+    match unfit {
+        None => Ok(host),
+        Some(report) => {
+            let what = "the configuration that names the socket of heartbeatd is not read";
+            let lines = report.iter().map(ToString::to_string).collect();
+            let help = "or say where it listens with --host unix:PATH or $HEARTBEAT_SOCKET";
+            Err(Failure { lines, ..Failure::new(Exit::Usage, what).help(help) })
+        }
+    }
 }
 
 /// A failure with the exact command that starts the missing heartbeatd.
@@ -20,8 +40,10 @@ pub(crate) fn explained(failure: Failure, global: &Global) -> Failure {
     if !failure.not_running {
         return failure;
     }
-    let help = how_to_start(&host(global), &Sources::from_process(None));
-    failure.help(help)
+    match host(global) {
+        Ok(host) => failure.help(how_to_start(&host, &Sources::from_process(None))),
+        Err(_) => failure,
+    }
 }
 
 fn how_to_start(host: &Host, sources: &Sources) -> String {
@@ -36,7 +58,7 @@ fn how_to_start(host: &Host, sources: &Sources) -> String {
         );
     };
     let command = format!("heartbeatd --config {}", quoted(&file));
-    match socket_of(sources) {
+    match socket_of(sources).ok().flatten() {
         Some(other) if other != *socket => format!(
             "start the heartbeatd whose `socket` is {}; the one that `{command}` starts has {}",
             socket.display(),

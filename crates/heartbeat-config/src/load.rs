@@ -54,12 +54,23 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
 
 /// Where the heartbeatd that would load these sources listens, as far as they say so: for those that only want to talk
 /// to it. What is wrong with the rest of the configuration does not matter here.
-#[must_use]
-pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
+///
+/// # Errors
+/// [`Report`]: others may write the file, so that no one can say which heartbeatd it means.
+pub fn socket_of(sources: &Sources) -> Result<Option<PathBuf>, Report> {
     let sources = sources.clone();
     let found = files::within_silence(move |files| {
-        let file = find_file(&sources).ok()?;
-        let text = without_realms(&files.read(&file).ok()?).into_owned();
+        let Ok(file) = find_file(&sources) else { return Ok(None) };
+        let text = match files.read(&file) {
+            Ok(text) => text,
+            Err(error) if error.help().is_some() => {
+                return Err(Report::new(vec![
+                    files::unreadable(Code::UnreadableFile, &error).said_by(&file.display().to_string()),
+                ]));
+            }
+            Err(_) => return Ok(None),
+        };
+        let text = without_realms(&text).into_owned();
         let source = Arc::new(Source::new(file.display().to_string(), text));
         let parsed = Parsed::parse(&source, &mut Vec::new());
         let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
@@ -71,9 +82,9 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
         };
         let in_runtime_dir =
             || path("HEARTBEAT__HEARTBEAT__RUNTIME_DIR", "runtime_dir").map(|dir| socket_in(&dir));
-        path("HEARTBEAT__HEARTBEAT__SOCKET", "socket").or_else(in_runtime_dir)
+        Ok(path("HEARTBEAT__HEARTBEAT__SOCKET", "socket").or_else(in_runtime_dir))
     });
-    found.ok().flatten()
+    found.unwrap_or(Ok(None))
 }
 
 /// Loads the configuration: nothing at all, or all of it.

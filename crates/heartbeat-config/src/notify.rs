@@ -233,7 +233,7 @@ fn mail(
     let from = section
         .get("from")
         .and_then(|entry| reader.text(&entry).filter(|from| address(reader, &entry, from)));
-    let items = section.get("to").map(|entry| reader.items(&entry)).unwrap_or_default();
+    let items = section.get("to").map(|entry| reader.filled(&entry, "an address")).unwrap_or_default();
     let given = items.len();
     let to: Vec<String> =
         items.iter().filter_map(|entry| reader.text(entry).filter(|to| address(reader, entry, to))).collect();
@@ -262,6 +262,9 @@ fn address(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> bool {
             |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
         fits(name) && fits(host) && !host.contains('@')
     });
+    // A line end would be one in the conversation with the mail server.
+    let is_address =
+        is_address && text.matches(['<', '>']).count() <= 2 && !text.contains(|c: char| c.is_control());
     if !is_address {
         let message = format!("`{text}` is not a mail address");
         let help = "for example \"ops@example.org\", or \"Shop <ops@example.org>\"";

@@ -608,6 +608,17 @@ impl Reader<'_> {
         }
     }
 
+    /// The items of a list that says nothing without one: an empty one is a mistake, and `item` is what it takes.
+    pub(crate) fn filled<'v>(&self, entry: &Entry<'v>, item: &str) -> Vec<Entry<'v>> {
+        let items = self.items(entry);
+        if items.is_empty() {
+            let message = format!("`{}` is an empty list", name_of(&entry.path));
+            let help = format!("write {item} into it, or remove the line");
+            self.value_problem(entry, Code::WrongType, message, "nothing in it", &help);
+        }
+        items
+    }
+
     pub(crate) fn texts(&self, entry: &Entry<'_>) -> Vec<String> {
         self.items(entry).iter().filter_map(|item| self.text(item)).collect()
     }

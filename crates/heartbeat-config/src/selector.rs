@@ -14,7 +14,7 @@ use crate::realm::ReadRealm;
 /// error.
 pub(crate) fn chosen(reader: &Reader<'_>, entry: &Entry<'_>, realms: &[ReadRealm]) -> Vec<RealmName> {
     let mut names = BTreeSet::new();
-    for item in reader.items(entry) {
+    for item in reader.filled(entry, "a realm, or \"all\"") {
         let Some(text) = reader.text(&item) else { continue };
         let found = matching(&text, realms);
         if found.is_empty() {

@@ -44,6 +44,22 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("API dir = \"/nonexistent/dir\"\n", 3, "which is no directory"),
     ("API env_file = \"missing.env\"\n", 3, "the path starts at the directory of this file"),
     ("API user = \"no-such-user\"\n", 3, "there is no user no-such-user"),
+    (
+        "[notify.m]\nsmtp = \"smtp://127.0.0.1:25\"\nfrom = \"a@b.c\"\nto = []\nAPI",
+        4,
+        "write an address into it",
+    ),
+    ("[notify.m]\nwebhook = \"http://127.0.0.1/\"\nrealms = []\nAPI", 3, "write a realm, or \"all\" into it"),
+    (
+        "[maintenance.m]\nrealms = []\nstart = \"0 2 * * *\"\nfor = \"1h\"\nreason = \"x\"\nAPI",
+        2,
+        "write a realm, or \"all\" into it",
+    ),
+    (
+        "[notify.m]\nsmtp = \"smtp://127.0.0.1:25\"\nfrom = \"a@b.c\"\nto = [\"x@y\\r\\nRCPT TO:<z@z>\"]\nAPI",
+        4,
+        "is not a mail address",
+    ),
     // Values.
     ("API restart = \"always\"\n", 3, "write restart.policy = \"always\""),
     ("API restart.policy = \"allways\"\n", 3, "did you mean \"always\"?"),

@@ -40,7 +40,7 @@ fn ask_with(path: &Path, request: &Rendered, patience: Duration, next_part: Dura
     for nth in 0..MAX_READS {
         answer.reserve(READ_BYTES);
         rustix::io::read(&stream, spare_capacity(&mut answer)).ok().filter(|read| *read > 0)?;
-        if let Some(whole) = Brief::read(&answer) {
+        if let Some(whole) = Brief::taken(&mut answer) {
             return Some(whole);
         }
         if nth == 0 {

@@ -112,7 +112,19 @@ pub struct Brief {
 
 impl Brief {
     /// The answer that all of these bytes are; `None` if it is not whole, or not common.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (status, head_bytes, end) = Self::measure(bytes)?;
+        Some(Self { status, bytes: Bytes::copy_from_slice(&bytes[..end]), head_bytes })
+    }
+
+    /// The same of bytes that are not needed for anything else: they are not copied.
+    pub(crate) fn taken(bytes: &mut Vec<u8>) -> Option<Self> {
+        let (status, head_bytes, end) = Self::measure(bytes)?;
+        Some(Self { status, bytes: Bytes::from(std::mem::take(bytes)).slice(..end), head_bytes })
+    }
+
+    /// Status, length of the head, and where the answer ends.
+    fn measure(bytes: &[u8]) -> Option<(StatusCode, usize, usize)> {
         let mut lines = [EMPTY_HEADER; MAX_LINES];
         let (code, head_bytes, lines) = parse(bytes, &mut lines)?;
         let status = StatusCode::from_u16(code).ok().filter(|status| !status.is_informational())?;
@@ -134,7 +146,7 @@ impl Brief {
             _ => length?,
         };
         let end = head_bytes.checked_add(length).filter(|end| *end <= bytes.len())?;
-        Some(Self { status, bytes: Bytes::copy_from_slice(&bytes[..end]), head_bytes })
+        Some((status, head_bytes, end))
     }
 
     /// A whole answer, or the beginning of one that is not brief.

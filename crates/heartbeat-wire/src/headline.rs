@@ -75,7 +75,7 @@ impl StatusDocument {
         let causes_in_words = causes_in_words(document, limit);
         let own = own_problems(document);
         if document.ok && document.is_all_stopped() {
-            return format!("{name}: STOPPED - {}{own}", stopped(&document.realms, limit));
+            return format!("{name}: STOPPED - {}{own}", stopped(document, limit));
         }
         if document.ok {
             let mut line = format!("{name}: OK - {}", document.summary.counts());
@@ -104,18 +104,21 @@ impl StatusDocument {
 }
 
 /// `all 3 realms are stopped by root: disk repair`.
-fn stopped(realms: &[RealmEntry], limit: usize) -> String {
+fn stopped(document: &StatusDocument, limit: usize) -> String {
+    let realms = &document.realms;
     let mut whys: Vec<(usize, &str)> = Vec::new();
-    for realm in realms {
+    for realm in realms.iter() {
         let why = realm.message.strip_prefix("stopped").unwrap_or_default().trim_start_matches([' ', ':']);
         match whys.iter_mut().find(|(_, known)| *known == why) {
             Some((count, _)) => *count += 1,
             None => whys.push((1, why)),
         }
     }
-    let all = match realms.len() {
-        1 => "the only realm is stopped".to_owned(),
-        several => format!("all {several} realms are stopped"),
+    let all = match realms.as_slice() {
+        // A selection is called as what it selects.
+        [one] if one.name == document.name => "it is stopped".to_owned(),
+        [_] => "the only realm is stopped".to_owned(),
+        several => format!("all {} realms are stopped", several.len()),
     };
     whys.sort_by_key(|(count, _)| Reverse(*count));
     let cut = |why: &str| sanitise_line(&shortened(why, limit));

@@ -168,19 +168,20 @@ fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
         overrides: Vec::new(),
         cwd: dir.path().to_owned(),
     };
+    let found = |sources: &Sources| socket_of(sources).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(
-        socket_of(&sources(&[])),
+        found(&sources(&[])),
         Some(dir.path().join("run/shop.sock")),
         "what is wrong beside it does not matter"
     );
-    assert_eq!(socket_of(&sources(&[("NAME", "env")])), Some(dir.path().join("run/env.sock")));
-    assert_eq!(socket_of(&sources(&[("HEARTBEAT__HEARTBEAT__SOCKET", "/x/s")])), Some("/x/s".into()));
+    assert_eq!(found(&sources(&[("NAME", "env")])), Some(dir.path().join("run/env.sock")));
+    assert_eq!(found(&sources(&[("HEARTBEAT__HEARTBEAT__SOCKET", "/x/s")])), Some("/x/s".into()));
     fs::write(dir.path().join("heartbeat.toml"), realm("a")).unwrap();
-    assert_eq!(socket_of(&sources(&[])), None, "where it is not written there is the default");
+    assert_eq!(found(&sources(&[])), None, "where it is not written there is the default");
     let own = format!("[heartbeat]\nruntime_dir = \"run\"\n{}", realm("a"));
     fs::write(dir.path().join("heartbeat.toml"), &own).unwrap();
     let socket = dir.path().join("run/heartbeat.sock");
-    assert_eq!(socket_of(&sources(&[])), Some(socket.clone()), "the runtime directory has the socket");
+    assert_eq!(found(&sources(&[])), Some(socket.clone()), "the runtime directory has the socket");
     assert_eq!(load(&sources(&[])).unwrap().config.heartbeat.socket, socket);
     // Whatever stands around its table, and however it is written.
     for around in [
@@ -191,11 +192,15 @@ fn clients_find_the_socket_in_the_configuration_of_heartbeatd() {
         "[realm.z]\nrun = 'a'\n  [ heartbeat ]\nsocket = \"run/x\"\n[[realm.list]]\n".to_owned(),
     ] {
         fs::write(dir.path().join("heartbeat.toml"), &around).unwrap();
-        assert_eq!(socket_of(&sources(&[])), Some(dir.path().join("run/x")), "{around}");
+        assert_eq!(found(&sources(&[])), Some(dir.path().join("run/x")), "{around}");
     }
+    // A file that others may write could lead to another heartbeatd.
+    fs::set_permissions(dir.path().join("heartbeat.toml"), Permissions::from_mode(0o666)).unwrap();
+    let report = socket_of(&sources(&[])).unwrap_err();
+    assert!(report.to_string().contains("HB008"), "{report}");
     let elsewhere = TempDir::new().unwrap();
     let nothing = Sources { cwd: elsewhere.path().to_owned(), ..sources(&[("XDG_CONFIG_HOME", "/nowhere")]) };
-    assert_eq!(socket_of(&nothing), None);
+    assert_eq!(found(&nothing), None);
 }
 
 #[test]
