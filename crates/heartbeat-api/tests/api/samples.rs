@@ -117,6 +117,7 @@ async fn a_thousand_realms_have_a_bounded_number_of_series_in_bounded_bytes() {
     const REALMS: usize = 1_000;
     const MAX_SERIES: usize = 32_000;
     const MAX_GZIP_BYTES: usize = 400 * 1_000;
+    const SCRAPES: u32 = 20;
     let fake = Fake::cold(many_measured(REALMS));
     fake.input(heartbeat_supervisor::Input::Boot);
     fake.advance(Duration::from_secs(30));
@@ -132,16 +133,17 @@ async fn a_thousand_realms_have_a_bounded_number_of_series_in_bounded_bytes() {
     let mut figures = Vec::new();
     for accepts in ["", "Accept-Encoding: gzip\r\n"] {
         let head = format!("HEAD /metrics HTTP/1.0\r\nHost: localhost\r\n{accepts}\r\n");
-        let mut least = Duration::MAX;
-        for _ in 0..20 {
+        // What one scrape has used is known to a tick of the scheduler only, and that of many together is exact enough.
+        let mut used = Duration::ZERO;
+        for _ in 0..SCRAPES {
             fake.advance(Duration::from_millis(300));
             let before = processor_time();
             let mut stream = UnixStream::connect(&listeners.socket).await.unwrap();
             stream.write_all(head.as_bytes()).await.unwrap();
             assert!(read_all(stream).await.starts_with(b"HTTP/1.0 200"));
-            least = least.min(processor_time().saturating_sub(before));
+            used += processor_time().saturating_sub(before);
         }
-        figures.push(least);
+        figures.push(used / SCRAPES);
     }
     println!(
         "{series} series, {} bytes, {bytes} bytes gzipped; processor time without the transfer: {figures:?}",
