@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aside::numbered;
-use crate::index::{LogIndex, id};
+use crate::index::{FileId, LogIndex, id};
 use crate::writers;
 
 /// How many files that were set aside are read at most.
@@ -34,10 +34,14 @@ struct Stretch {
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) index: LogIndex,
+    /// The live file.
+    pub(crate) live: Option<FileId>,
     /// The newest first: output that waits for its place in the live file, the live file, and backwards.
     files: Vec<Stretch>,
     /// A run may have written more, which heartbeatd has not found yet: its file was moved or removed.
     pub(crate) is_incomplete: bool,
+    /// The same, and heartbeatd finds it within a few looks.
+    is_unsettled: bool,
 }
 
 impl Chain {
@@ -48,14 +52,17 @@ impl Chain {
     pub(crate) fn open(log: &Path) -> io::Result<Self> {
         let mut index = LogIndex::look(log)?;
         let (mut files, mut start) = (Vec::new(), index.moved);
-        let waiting = writers::waiting(log);
+        let live = std::fs::symlink_metadata(log);
+        let file = live.as_ref().ok().map(id);
+        let is_unsettled = writers::is_unsettled(log, file);
+        let waiting = writers::waiting(log, file);
         for waiting in &waiting {
+            index.leave(waiting.left_bytes, live.as_ref().map_or(0, std::fs::Metadata::len));
             index.lost.dropped_bytes += waiting.dropped_bytes;
             index.dropped_heads += waiting.dropped_bytes;
             index.lost.removed_bytes += waiting.removed_bytes;
         }
-        let live = std::fs::symlink_metadata(log);
-        let is_incomplete = waiting.is_empty() && index.is_elsewhere(live.as_ref().ok().map(id));
+        let is_incomplete = waiting.is_empty() && index.is_elsewhere(file);
         match &live {
             Ok(meta) if !meta.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
             Ok(meta) => files.push(Stretch { source: Source::File(log.to_owned()), start, size: meta.len() }),
@@ -76,8 +83,13 @@ impl Chain {
         }
         match live {
             Err(error) if files.is_empty() => Err(error),
-            _ => Ok(Self { index, files, is_incomplete }),
+            _ => Ok(Self { index, live: file, files, is_incomplete, is_unsettled }),
         }
+    }
+
+    /// A reader at `position` has to wait until heartbeatd has found where the log goes on.
+    pub(crate) fn is_waiting(&self, position: u64) -> bool {
+        self.is_unsettled || (self.is_incomplete && position > self.end())
     }
 
     /// Position of the oldest byte there is.
@@ -111,7 +123,7 @@ impl Chain {
 }
 
 /// Appends `count` bytes of the file from `at` on, or what there is.
-fn fill(file: &File, at: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn fill(file: &File, at: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let had = bytes.len();
     bytes.resize(had + usize::try_from(count).unwrap_or(0), 0);
     let mut filled = had;
@@ -128,6 +140,6 @@ fn fill(file: &File, at: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()>
     Ok(())
 }
 
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }

@@ -1,9 +1,11 @@
 //! Follows a log as it grows, look by look, whatever happens to its files meanwhile.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use crate::chain::Chain;
+use crate::chain::{self, Chain, fill};
+use crate::index::{FileId, id};
 use crate::page::{readable, split};
 use crate::place::LogPlace;
 
@@ -32,6 +34,8 @@ pub struct LogBatch {
 pub struct LogFollower {
     path: PathBuf,
     place: LogPlace,
+    /// The live file at the last look, held open: if another process moves or removes it, it still has the last lines.
+    live: Option<(FileId, File)>,
     /// The size of the unfinished line, and how many looks have found it so.
     unfinished: (usize, u32),
 }
@@ -40,7 +44,7 @@ impl LogFollower {
     /// Follows the log at `path` from `place` on.
     #[must_use]
     pub fn new(path: PathBuf, place: LogPlace) -> Self {
-        Self { path, place, unfinished: (0, 0) }
+        Self { path, place, live: None, unfinished: (0, 0) }
     }
 
     /// What has come since the last look; nothing while there is no log. Waits for the disk.
@@ -54,10 +58,13 @@ impl LogFollower {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
             Err(error) => return Err(error),
         };
-        if chain.is_incomplete && self.place.position > chain.end() {
+        if chain.is_waiting(self.place.position) {
             return Ok(nothing);
         }
+        let before = self.place.position;
         let mut missed_bytes = self.find_place(&chain);
+        let rest = self.rest_of_moved(&chain, before, missed_bytes);
+        missed_bytes -= rest.len() as u64;
         let mut behind = chain.end() - self.place.position;
         if behind > MAX_BEHIND_BYTES {
             missed_bytes += self.skip(&chain)?;
@@ -70,6 +77,7 @@ impl LogFollower {
             bytes.truncate(whole);
         }
         self.place.position += bytes.len() as u64;
+        let bytes = [rest, bytes].concat();
         let lines = split(&bytes).into_iter().map(readable).collect();
         Ok(LogBatch { lines, missed_bytes, more: behind > count, next: self.place })
     }
@@ -95,6 +103,25 @@ impl LogFollower {
         }
         self.place = LogPlace::at(index, self.place.position);
         missed
+    }
+
+    /// The bytes from `position` on that the log has lost with a file that was moved or removed, where that is the file
+    /// that was followed; the newest of them.
+    fn rest_of_moved(&mut self, chain: &Chain, position: u64, missed_bytes: u64) -> Vec<u8> {
+        let mut rest = Vec::new();
+        if let Some((_, file)) = self.live.as_ref().filter(|(id, _)| chain.live != Some(*id)) {
+            let count = missed_bytes.min(MAX_BEHIND_BYTES);
+            if let Some(at) = position.checked_sub(chain.index.moved).filter(|_| count > 0) {
+                // What cannot be read is missed.
+                let _ = fill(file, at + (missed_bytes - count), count, &mut rest);
+            }
+        }
+        let is_followed = self.live.as_ref().is_some_and(|(id, _)| chain.live == Some(*id));
+        if !is_followed && !chain.is_incomplete && chain.live.is_some() {
+            let opened = chain::open(&self.path).ok();
+            self.live = opened.and_then(|file| Some((id(&file.metadata().ok()?), file)));
+        }
+        rest
     }
 
     /// Goes on near the end, where a line begins. Returns how many bytes it leaves out.

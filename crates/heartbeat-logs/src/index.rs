@@ -286,6 +286,26 @@ impl LogIndex {
     /// Notes that the first bytes of the live file were dropped: the positions of all later bytes become lower.
     pub(crate) fn drop_head(&mut self, bytes: u64) {
         self.lost.dropped_bytes += bytes;
+        self.lower_by(bytes);
+    }
+
+    /// Notes that the first `bytes` of the log's file are not in the file at its path: another process has moved or
+    /// removed the one that had them. The one at its path has `size` bytes, and the output goes on behind those.
+    pub(crate) fn leave(&mut self, bytes: u64, size: u64) {
+        self.lower_by(bytes.saturating_sub(size));
+    }
+
+    /// A run that has not written yet begins at the end of the live file, which has `size` bytes: the output of the run
+    /// before has come after its beginning was noted. `before`: the run that the output is of.
+    pub(crate) fn begin_after(&mut self, before: u64, size: u64) {
+        let end = self.moved + size;
+        if let Some((_, at)) = self.generations.last_mut().filter(|(newest, _)| *newest > before) {
+            *at = end;
+            self.copied = None;
+        }
+    }
+
+    fn lower_by(&mut self, bytes: u64) {
         self.dropped_heads += bytes;
         let moved = self.moved;
         for at in self.positions().filter(|at| **at > moved) {

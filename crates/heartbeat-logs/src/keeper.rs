@@ -146,7 +146,7 @@ impl Watched {
         let file = named.as_ref().map(index::id);
         let is_gone = self.file.is_some() && self.file != file;
         self.file = file;
-        let (writer, taken_away) = writers::look(&self.log.path, file, before);
+        let (writer, taken_away) = writers::look(&self.log.path, file);
         if taken_away || is_gone {
             self.head.clear();
             if !taken_away && before > 0 {
@@ -174,6 +174,7 @@ impl Watched {
                 Err(error) => self.problem = refusal(&self.log, &error),
             }
         }
+        writers::saw(&self.log.path, file, self.bytes);
         let grown = self.bytes.saturating_sub(before);
         self.fast = self.problem.is_none() && (moved || grown > self.log.max_bytes / FAST_SHARE);
         self.rested_looks = match (&self.problem, self.bytes == before && !moved) {
@@ -235,6 +236,7 @@ fn first_bytes(path: &Path) -> Vec<u8> {
 fn copy_stray(written: &mut BTreeSet<PathBuf>) -> Vec<String> {
     let mut refused: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut moved = Vec::new();
+    writers::look_at_ended();
     for place in writers::stray_places() {
         match writers::copy(&place) {
             Err(error) => refused.entry(error.to_string()).or_default().push(place.clone()),

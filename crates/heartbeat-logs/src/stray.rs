@@ -51,6 +51,10 @@ pub(crate) struct Stray {
     pub(crate) dropped_bytes: u64,
     /// Bytes that were in the file when another process removed it, and are not in the index yet.
     pub(crate) removed_bytes: u64,
+    /// The first bytes of a file that was moved or removed: they are not copied, and the index does not know it yet.
+    left_bytes: u64,
+    /// The file that has the copy. Another process may move that, too.
+    copy: Option<File>,
     pub(crate) run: u64,
     /// Its generation is not in the index.
     is_new: bool,
@@ -63,18 +67,18 @@ impl Stray {
     /// The output of a run in memory: all of it, and the run is not in the index.
     pub(crate) fn in_memory(output: &Path, run: u64) -> Option<Self> {
         let source = open_again(output).ok()?;
-        Some(Self { is_new: true, in_memory: true, ..Self::new(source, 0, run) })
+        Some(Self { is_new: true, in_memory: true, ..Self::new(Arc::new(source), 0, run) })
     }
 
     /// The output of a run that has just been found in a file that was moved or removed. The LogKeeper has seen the
-    /// first `seen` bytes of it.
-    pub(crate) fn found(source: File, seen: u64, run: u64) -> Self {
+    /// first `seen` bytes of it: the line that ends behind them, and all lines after it, are copied. Waits for the disk.
+    pub(crate) fn found(source: Arc<File>, seen: u64, run: u64) -> Self {
         let size = size(&source);
-        // Output in a file that has another name now stays there; output in a file without a name would be lost.
+        let from = begin_of_line(&source, seen.min(size));
+        // A file that has another name now keeps what it had; what a file without a name had is lost.
         let named_elsewhere = source.metadata().is_ok_and(|meta| meta.nlink() > 0);
-        let from = if named_elsewhere { size } else { seen.min(size) };
-        let removed_bytes = if named_elsewhere { 0 } else { from };
-        Self { removed_bytes, ..Self::new(source, from, run) }
+        let (kept, removed_bytes) = if named_elsewhere { (size, 0) } else { (0, from) };
+        Self { kept, removed_bytes, left_bytes: from, ..Self::new(source, from, run) }
     }
 
     /// Output that an earlier heartbeatd may have copied in part, as the index tells. The live file has `live_size`
@@ -94,16 +98,18 @@ impl Stray {
         // No heartbeatd has seen the move: all of it is copied, so that readers go on at the place they had.
         let kept = if copied.is_none() && !in_memory && meta.nlink() > 0 { meta.len() } else { 0 };
         let from = copied.unwrap_or_else(|| first_left(&source)).min(meta.len());
-        Some(Self { is_new, in_memory, kept, ..Self::new(source, from, run) })
+        Some(Self { is_new, in_memory, kept, ..Self::new(Arc::new(source), from, run) })
     }
 
-    fn new(source: File, from: u64, run: u64) -> Self {
+    fn new(source: Arc<File>, from: u64, run: u64) -> Self {
         Self {
-            source: Arc::new(source),
+            source,
             from,
             kept: 0,
             dropped_bytes: 0,
             removed_bytes: 0,
+            left_bytes: 0,
+            copy: None,
             run,
             is_new: false,
             in_memory: false,
@@ -116,7 +122,20 @@ impl Stray {
         self.source.metadata().ok().map(|meta| id(&meta))
     }
 
+    /// Bytes of the log before this output that the live file does not have, and that the index does not know of.
+    pub(crate) fn left_bytes(&self, live: Option<FileId>) -> u64 {
+        let moved_copy = self.copy.as_ref().and_then(|copy| copy.metadata().ok());
+        self.left_bytes + moved_copy.filter(|copy| Some(id(copy)) != live).map_or(0, |copy| copy.len())
+    }
+
     pub(crate) fn copy_to_file(&mut self, live: &mut File, index: &mut LogIndex) -> io::Result<()> {
+        let meta = live.metadata()?;
+        index.leave(self.left_bytes(Some(id(&meta))), meta.len());
+        self.left_bytes = 0;
+        if self.copy.as_ref().and_then(|copy| copy.metadata().ok()).is_none_or(|copy| id(&copy) != id(&meta))
+        {
+            self.copy = live.try_clone().ok();
+        }
         if std::mem::take(&mut self.is_new) {
             index.begin(self.run, live.metadata()?.len());
         }
@@ -205,6 +224,17 @@ fn first_left(source: &File) -> u64 {
     let mut block = vec![0; MAX_FREED_BYTES];
     let count = source.read_at(&mut block, data).unwrap_or(0);
     data + block[..count].iter().take_while(|byte| **byte == 0).count() as u64
+}
+
+/// Where the line begins that the byte at `at` belongs to; `at` where that is too far away to look for.
+fn begin_of_line(source: &File, at: u64) -> u64 {
+    let from = at.saturating_sub(BLOCK_BYTES);
+    let mut block = vec![0; usize::try_from(at - from).unwrap_or(0)];
+    if source.read_exact_at(&mut block, from).is_err() {
+        return at;
+    }
+    let end = block.iter().rposition(|byte| *byte == b'\n');
+    end.map_or(if from == 0 { 0 } else { at }, |end| from + end as u64 + 1)
 }
 
 /// Opens the file behind a descriptor of another process.

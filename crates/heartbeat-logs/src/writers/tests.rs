@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::{LogFollower, LogPlace, last_lines};
+use crate::{LogFollower, LogPlace, last_lines, previous_lines};
 
 /// A run that writes when the test says so, and its log in a directory of its own.
 struct Bench {
@@ -26,11 +26,7 @@ impl Bench {
     fn with(dir: tempfile::TempDir, log: PathBuf, output: io::Result<File>) -> Self {
         let target = Target::File(log.clone());
         let output = output.unwrap_or_else(|_| crate::memory().unwrap());
-        #[expect(clippy::disallowed_methods, reason = "the run whose output is taken over")]
-        let mut command = Command::new("sleep");
-        let streams = [output.try_clone().unwrap(), output.try_clone().unwrap()].map(Stdio::from);
-        let [out, errors] = streams;
-        let process = command.arg("659").stdout(out).stderr(errors).spawn().unwrap();
+        let process = sleeper(&output);
         let bench = Self { dir, log, target, output, process };
         begin(&bench.target, None, (1, bench.process.id()), &outputs_of(bench.process.id())[0]);
         bench
@@ -43,7 +39,10 @@ impl Bench {
     /// What the LogKeeper does in one look.
     fn look(&self, seen: u64) {
         let named = std::fs::symlink_metadata(&self.log).ok().filter(Metadata::is_file);
-        look(&self.log, named.as_ref().map(id), seen);
+        if let Some(given) = writers().get_mut(&self.log).and_then(|writer| writer.file.as_mut()) {
+            given.seen_bytes = seen;
+        }
+        look(&self.log, named.as_ref().map(id));
         copy(&self.log).unwrap();
     }
 
@@ -54,6 +53,26 @@ impl Bench {
 
     fn take_over(&self) -> bool {
         take_over(&self.target, None, 1, self.process.id())
+    }
+
+    /// The run ends, and the next one begins. `opened` is called when the launcher has opened its log.
+    fn restart(&mut self, opened: impl FnOnce()) {
+        self.end();
+        self.output = open(&self.log, None, Some(2)).unwrap();
+        opened();
+        self.process = sleeper(&self.output);
+        let pid = self.process.id();
+        begin(&self.target, None, (2, pid), &outputs_of(pid)[0]);
+    }
+
+    fn end(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        end(&self.target, 1);
+    }
+
+    fn follower(&self) -> LogFollower {
+        LogFollower::new(self.log.clone(), "0-0-0".parse::<LogPlace>().unwrap())
     }
 
     fn lines(&self) -> Vec<String> {
@@ -75,6 +94,25 @@ impl Drop for Bench {
         let _ = self.process.wait();
         self.forget();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the run whose output is looked after")]
+fn sleeper(output: &File) -> Child {
+    let [out, errors] = [output.try_clone().unwrap(), output.try_clone().unwrap()].map(Stdio::from);
+    Command::new("sleep").arg("659").stdout(out).stderr(errors).spawn().unwrap()
+}
+
+/// The losses that leave what heartbeatd has recorded beside the log.
+fn file_losses() -> impl Iterator<Item = Loss> {
+    LOSSES.into_iter().filter(|(loss, _)| !loss.starts_with("its directory"))
+}
+
+/// What has come since the last look; nothing of the log is missing before it.
+fn news(follower: &mut LogFollower, what: &str) -> Vec<String> {
+    // A link is no log.
+    let Ok(batch) = follower.look() else { return Vec::new() };
+    assert_eq!(batch.missed_bytes, 0, "{what}: {:?}", batch.lines);
+    batch.lines
 }
 
 fn open(log: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Result<File> {
@@ -150,6 +188,111 @@ fn what_an_earlier_heartbeatd_has_copied_is_copied_once() {
             assert_eq!(bench.lines(), wanted, "{loss}");
         }
     }
+}
+
+#[test]
+fn a_run_that_ends_after_its_log_was_lost_is_complete_before_the_next_begins() {
+    for (loss, lose) in file_losses() {
+        // Whether a look comes between, and how much the look before has seen.
+        for (found, seen) in [(false, 4), (true, 4), (false, 8), (true, 8)] {
+            let what = format!("{loss}, found {found}, seen {seen}");
+            let mut bench = Bench::new();
+            let mut follower = bench.follower();
+            bench.write("one\n");
+            bench.look(4);
+            let first = follower.look().unwrap();
+            assert_eq!(first.lines, ["one"], "{what}");
+            bench.write("two\n");
+            saw(&bench.log, std::fs::metadata(&bench.log).ok().as_ref().map(id), seen);
+            lose(&bench);
+            let mut told = news(&mut follower, &what);
+            bench.write("three\n");
+            if found {
+                bench.look(seen);
+                told.extend(news(&mut follower, &what));
+            }
+            bench.write("four\n");
+            bench.restart(|| told.extend(news(&mut follower, &what)));
+            let known = if seen == 4 { &["two", "three", "four"][..] } else { &["three", "four"] };
+            let previous = previous_lines(&bench.log, 9).unwrap().unwrap();
+            assert_eq!((previous.lines, previous.generation), (lines_of(known), Some(1)), "{what}");
+            bench.write("new\n");
+            bench.look(seen);
+            assert_eq!(bench.lines(), [known, &["new"]].concat(), "{what}");
+            assert!(!is_moved(&bench.log), "{what}");
+            told.extend(news(&mut follower, &what));
+            assert_eq!(told, ["two", "three", "four", "new"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_ends_after_its_log_was_lost_is_complete_without_a_next_one() {
+    for (loss, lose) in file_losses() {
+        let mut bench = Bench::new();
+        let mut follower = bench.follower();
+        bench.write("one\n");
+        bench.look(4);
+        assert_eq!(follower.look().unwrap().lines, ["one"], "{loss}");
+        lose(&bench);
+        bench.write("two\n");
+        bench.end();
+        assert_eq!(news(&mut follower, loss), Vec::<String>::new(), "{loss}: it is not found yet");
+        look_at_ended();
+        let mut told = news(&mut follower, loss);
+        copy(&bench.log).unwrap();
+        told.extend(news(&mut follower, loss));
+        assert_eq!(told, ["two"], "{loss}");
+        assert_eq!(bench.lines(), ["two"], "{loss}");
+        let named = std::fs::symlink_metadata(&bench.log).ok();
+        assert!(look(&bench.log, named.as_ref().map(id)).1, "{loss}: nothing is lost");
+        assert!(!writers().contains_key(&bench.log), "{loss}: nothing is held any more");
+    }
+}
+
+#[test]
+fn a_copy_that_is_moved_or_removed_loses_nothing_for_a_reader() {
+    for (loss, lose) in file_losses() {
+        let mut bench = Bench::new();
+        let mut follower = bench.follower();
+        bench.write("one\n");
+        bench.look(4);
+        assert_eq!(follower.look().unwrap().lines, ["one"], "{loss}");
+        bench.move_to("first");
+        bench.look(4);
+        bench.write("two\n");
+        bench.look(4);
+        assert_eq!(news(&mut follower, loss), ["two"], "{loss}");
+        bench.write("three\n");
+        bench.look(4);
+        lose(&bench);
+        bench.write("four\n");
+        let mut told = news(&mut follower, loss);
+        bench.look(4);
+        bench.write("five\n");
+        told.extend(news(&mut follower, loss));
+        bench.look(4);
+        told.extend(news(&mut follower, loss));
+        assert_eq!(told, ["three", "four", "five"], "{loss}");
+        assert_eq!(bench.lines(), ["four", "five"], "{loss}");
+    }
+}
+
+#[test]
+fn a_line_that_a_lost_log_has_in_part_is_copied_whole() {
+    let mut bench = Bench::new();
+    bench.write("one\nhalf ");
+    bench.look(9);
+    bench.move_to("elsewhere");
+    bench.write("a line\n");
+    bench.look(9);
+    assert_eq!(bench.lines(), ["half a line"]);
+    let moved = std::fs::read_to_string(bench.dir.path().join("elsewhere")).unwrap();
+    assert_eq!(moved, "one\nhalf a line\n", "it keeps what it had");
+}
+
+fn lines_of(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(ToString::to_string).collect()
 }
 
 #[test]
