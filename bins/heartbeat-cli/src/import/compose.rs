@@ -46,6 +46,7 @@ pub(crate) fn compose(draft: &mut Draft, name: &str, root: &Value) -> Result<(),
     draft.of_tool("compose", DEFAULTS);
     let mut variables = Variables::beside(Path::new(name));
     let services = tables(root, "services")?;
+    let dir = Path::new(name).parent().unwrap_or(Path::new(""));
     for (name, service) in services {
         let Some(service) = service.as_object().map(|service| filled_in(&mut variables, service)) else {
             draft.dropped(name, "it is no table");
@@ -59,7 +60,7 @@ pub(crate) fn compose(draft: &mut Draft, name: &str, root: &Value) -> Result<(),
         }
         for (key, value) in &service {
             let place = format!("{name}.{key}");
-            if setting(draft, realm, &place, key, value, &service, runs).is_none() {
+            if setting(draft, realm, &place, key, value, &service, dir).is_none() {
                 draft.dropped(&place, "its value is not understood");
             }
         }
@@ -185,7 +186,7 @@ fn setting(
     key: &str,
     value: &Value,
     service: &Table,
-    runs: bool,
+    dir: &Path,
 ) -> Option<()> {
     const CONTAINER: [&str; 24] = [
         "volumes",
@@ -227,6 +228,7 @@ fn setting(
         "ulimits",
         "oom_score_adj",
     ];
+    let runs = draft.has(realm, "run");
     if !runs && OF_PROGRAMS.contains(&key) {
         draft.dropped(place, NOT_STARTED);
         return Some(());
@@ -237,7 +239,7 @@ fn setting(
         "environment" => {
             draft.set_env(realm, place, environment(value)?);
         }
-        "env_file" => env_files(draft, realm, place, value)?,
+        "env_file" => env_files(draft, realm, place, value, dir)?,
         "working_dir" => draft.set(realm, "dir", text(&scalar(value)?)),
         "user" => {
             let written = scalar(value)?;
@@ -293,14 +295,20 @@ fn percent(value: &Value) -> Option<String> {
     Some(text(&format!("{:.0}%", share * 100.0)))
 }
 
-/// The first file; the others, and those that may be missing, are named.
-fn env_files(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Option<()> {
+/// The first file; the others are named. One that may be missing, and is, is left out.
+fn env_files(draft: &mut Draft, realm: usize, place: &str, value: &Value, dir: &Path) -> Option<()> {
     let items: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
         one => vec![one],
     };
-    let path = |item: &Value| item.get("path").and_then(scalar).or_else(|| scalar(item));
-    let files: Vec<String> = items.iter().map(|item| path(item)).collect::<Option<_>>()?;
+    let mut files = Vec::new();
+    for item in items {
+        let file = item.get("path").and_then(scalar).or_else(|| scalar(item))?;
+        let is_optional = item.get("required").and_then(Value::as_bool) == Some(false);
+        if !is_optional || draft.has_optional_file(place, &file, dir) {
+            files.push(file);
+        }
+    }
     let Some(first) = files.first() else {
         draft.understood();
         return Some(());
@@ -309,9 +317,6 @@ fn env_files(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Opt
     if files.len() > 1 {
         let others = files[1..].join(", ");
         draft.approximated(place, &format!("a realm has one file: put {others} into {first}"));
-    }
-    if items.iter().any(|item| item.get("required").and_then(Value::as_bool) == Some(false)) {
-        draft.approximated(place, "the file has to be there");
     }
     Some(())
 }

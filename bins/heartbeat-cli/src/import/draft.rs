@@ -1,6 +1,7 @@
 //! A configuration in the making, and what became of every setting of the file that it is made from.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::import::values::{name_of_realm, table, text, why_renamed};
 
@@ -207,6 +208,24 @@ impl Draft {
     ) {
         let on = name_of_realm(on);
         self.needs.push(Need { realm, kind, on, until, while_down: None, place: place.to_owned() });
+    }
+
+    /// Whether a file of variables is there that its tool does without; either way its fate is reported.
+    pub(crate) fn has_optional_file(&mut self, place: &str, file: &str, dir: &Path) -> bool {
+        let is_there = dir.join(file).is_file();
+        if is_there {
+            self.approximated(
+                place,
+                &format!("without {file} it does not start: keep it, or remove env_file"),
+            );
+        } else {
+            let what = format!(
+                "{file} may be missing there, and is: write env_file = {} once you have it",
+                text(file)
+            );
+            self.dropped(place, &what);
+        }
+        is_there
     }
 
     /// A need whose outage is more than a reason to wait.

@@ -43,17 +43,18 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
         }
         let realm = draft.realm(name);
         let command = in_the_foreground(draft, name, command);
-        let of_port = ["$PORT", "${PORT}", "${PORT:-"].iter().any(|word| command.contains(word));
+        let names_it = ["$PORT", "${PORT}", "${PORT:-"].iter().any(|word| command.contains(word));
+        let listens = names_it || (name == "web" && !may_name_a_port(command));
         draft.set(realm, "run", text(&command.replace("${", "$${")));
         if needs_a_shell(command) {
             draft.add(realm, "shell", "true");
         }
         let own_port = port.filter(|_| name != "release");
         if let Some(port) = own_port {
-            of_its_own(draft, realm, name, port, of_port);
+            of_its_own(draft, realm, name, port, listens);
         }
         if let Some(variables) = &variables {
-            environment(draft, realm, variables, own_port.is_some());
+            environment(draft, realm, variables, own_port.is_some() && listens);
         }
         if name == "release" {
             draft.add(realm, "oneshot", "true");
@@ -64,19 +65,29 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
     Ok(())
 }
 
-/// The port that foreman gives to a process. One that does not name it may read it all the same, but need not listen.
-fn of_its_own(draft: &mut Draft, realm: usize, name: &str, port: u16, is_named: bool) {
-    draft.add(realm, "port", port.to_string());
-    let what = if is_named {
+/// The port that foreman gives to a process. `web` listens there, and a process that names it; another one has the
+/// variable all the same, and a `port` of its realm would have it restarted for what it never does.
+fn of_its_own(draft: &mut Draft, realm: usize, name: &str, port: u16, listens: bool) {
+    let what = if listens {
+        draft.add(realm, "port", port.to_string());
         draft.add(realm, "health", text(&format!("tcp://127.0.0.1:{port}")));
-        format!("PORT is {port}, as foreman would give it; it is watched by connecting to it")
+        format!(
+            "PORT is {port}, as foreman would give it; it is watched by connecting to it: correct `port` and `health` if it listens elsewhere"
+        )
     } else {
         draft.add(realm, "health", "{ process = true }");
+        draft.add(realm, "env", table(&[("PORT".to_owned(), port.to_string())]));
         format!(
-            "PORT is {port}, as foreman would give it; its process alone is watched: write health = \"tcp://127.0.0.1:{port}\" if it listens there"
+            "PORT is {port}, as foreman would give it; its process alone is watched: write port = {port} in place of `env` and `health` if it listens there"
         )
     };
     draft.approximated(name, &what);
+}
+
+/// Whether a command has a number that can be the port on which it listens in place of PORT: `-p 3000`.
+fn may_name_a_port(command: &str) -> bool {
+    const DIGITS: std::ops::RangeInclusive<usize> = 4..=5;
+    command.split(|c: char| !c.is_ascii_digit()).any(|number| DIGITS.contains(&number.len()))
 }
 
 /// A command without the `&` at its end: what runs in the background is lost to its supervisor.

@@ -1,5 +1,7 @@
 //! Units of systemd.
 
+use std::path::Path;
+
 use heartbeat_status::Signal;
 
 use crate::import::draft::{Draft, ToolDefault};
@@ -382,10 +384,11 @@ impl Unit<'_> {
                 self.draft.understood();
             }
             "EnvironmentFile" => {
-                if value.starts_with('-') {
-                    self.draft.approximated(self.place, "without the file it does not start: make it, or remove env_file");
+                let optional = value.strip_prefix('-');
+                // systemd takes absolute paths only.
+                if optional.is_none_or(|file| self.draft.has_optional_file(self.place, file, Path::new("/"))) {
+                    self.set("env_file", text(optional.unwrap_or(value)));
                 }
-                self.set("env_file", text(value.trim_start_matches('-')));
             }
             "Restart" => match value {
                 "always" => self.set("restart.policy", "\"always\""),

@@ -136,6 +136,63 @@ fn a_procfile_keeps_its_shell_and_its_ports() {
     said(&draft, &["3 realms", "approximated web: PORT is 5000", "dropped      line 5"]);
 }
 
+#[test]
+fn a_process_of_a_procfile_has_a_port_only_where_it_listens_on_it() {
+    let text = "web: npm start\nlocal: serve --port 3000\napi: serve --port ${PORT:-80}\nworker: sleep 10000 # until done\n";
+    let toml = imported(ImportKind::Procfile, "Procfile", text).toml();
+    let of = |name: &str| {
+        let (_, behind) = toml.split_once(&format!("[realm.{name}]\n")).unwrap();
+        behind.split("\n\n").next().unwrap().to_owned()
+    };
+    assert!(of("web").contains("port = 5000\nhealth = \"tcp://127.0.0.1:5000\""), "{toml}");
+    assert!(of("api").contains("port = 5200\nhealth = \"tcp://127.0.0.1:5200\""), "{toml}");
+    for (name, port) in [("local", 5_100), ("worker", 5_300)] {
+        assert!(!of(name).contains("\nport = "), "{toml}");
+        assert!(of(name).contains(&format!("env = {{ PORT = \"{port}\" }}")), "{toml}");
+    }
+    assert!(of("worker").contains("shell = true"), "a shell drops the comment: {toml}");
+    let own = imported(ImportKind::Procfile, "Procfile", "web: rails server -p 3000\n").toml();
+    assert!(!own.contains("\nport = "), "it listens elsewhere: {own}");
+}
+
+#[test]
+fn a_file_of_variables_that_may_be_missing_is_named_only_where_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = |mark: &str, file: &str| {
+        let unit = format!(
+            "[Service]\nExecStart=/bin/true\nEnvironmentFile={mark}{}/{file}\n",
+            dir.path().display()
+        );
+        let mut draft = Draft::default();
+        translate(&mut draft, ImportKind::Systemd, "app.service", &unit).unwrap();
+        draft
+    };
+    let compose = |file: &str| {
+        let name = dir.path().join("compose.yaml").display().to_string();
+        let text = format!(
+            "services:\n  app:\n    command: sleep 9\n    env_file: [{{ path: ./{file}, required: false }}, always.env]\n"
+        );
+        let mut draft = Draft::default();
+        translate(&mut draft, ImportKind::Compose, &name, &text).unwrap();
+        draft
+    };
+    std::fs::write(dir.path().join("there.env"), "A=1\n").unwrap();
+    for (draft, is_named) in [
+        (unit("-", "missing.env"), false),
+        (unit("-", "there.env"), true),
+        (unit("", "missing.env"), true),
+        (compose("missing.env"), false),
+        (compose("there.env"), true),
+    ] {
+        let toml = draft.toml();
+        assert_eq!(toml.contains("missing.env") || toml.contains("there.env"), is_named, "{toml}");
+        let is_left_out =
+            draft.report().join("\n").contains("missing.env may be missing there, and is: write env_file = ");
+        assert_eq!(is_left_out, !is_named, "{:?}", draft.report());
+    }
+    has(&compose("missing.env"), &["env_file = \"always.env\""]);
+}
+
 const UNIT: &str = r#"
 [Unit]
 Description=Shop API
@@ -417,7 +474,7 @@ services:
             "approximated web.ports: the program listens on 8000 here: what asked for 8080",
             "approximated jobs.profiles: without its profile it is not started",
             "approximated debug.profiles: without its profile it does not run",
-            "approximated jobs.env_file: the file has to be there",
+            "dropped      jobs.env_file: jobs.env may be missing there, and is: write env_file = \"jobs.env\" once you have it",
             "dropped      ${ODD:+yes}: heartbeatd has ${NAME}",
         ],
     );
@@ -527,7 +584,10 @@ fn the_variables_beside_a_procfile_are_those_of_its_processes() {
         draft
     };
     let draft = of("DEBUG=1\nSECRET='a b'\n");
-    has(&draft, &["port = 5000", "env_file = \".env\"", "run = \"python -m worker\""]);
+    has(
+        &draft,
+        &["port = 5000", "env_file = \".env\"", "run = \"python -m worker\"", "env = { PORT = \"5100\" }"],
+    );
     assert!(!draft.toml().contains("a b"), "a secret stays in its file");
     said(
         &draft,
@@ -541,9 +601,16 @@ fn the_variables_beside_a_procfile_are_those_of_its_processes() {
     let draft = of("PORT=8100\nDEBUG=1\n");
     has(
         &draft,
-        &["port = 8100", "port = 8200", "health = { process = true }", "env = { DEBUG = \"${DEBUG}\" }"],
+        &[
+            "port = 8100",
+            "health = { process = true }",
+            "env = { DEBUG = \"${DEBUG}\" }",
+            "env = { PORT = \"8200\" }",
+        ],
     );
-    assert!(!draft.toml().contains("env_file"), "PORT in it would be in the way: {}", draft.toml());
+    let web = draft.toml();
+    let web = web.split("[realm.worker]").next().unwrap();
+    assert!(!web.contains("env_file"), "PORT in it would be in the way: {web}");
     said(&of("no line\n"), &["dropped      .env: it has a line that is not NAME=value"]);
 }
 

@@ -192,7 +192,9 @@ pub(crate) fn needs_a_shell(line: &str) -> bool {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         })
     });
-    assigns || line.contains(['|', '&', ';', '<', '>', '*', '`', '$', '~'])
+    // What follows is a comment for a shell alone.
+    let has_comment = line.split_whitespace().any(|word| word.starts_with('#'));
+    assigns || has_comment || line.contains(['|', '&', ';', '<', '>', '*', '`', '$', '~'])
 }
 
 /// A line as `run` where no shell reads it: its words, where our own splitting would take a character for a shell's.
@@ -239,5 +241,6 @@ mod tests {
             ["my-app", "realm-all", "x"]
         );
         assert!(needs_a_shell("A=1 app") && needs_a_shell("app $PORT") && !needs_a_shell("app --a=1"));
+        assert!(needs_a_shell("app # of the shop") && !needs_a_shell("app --color=#fff"));
     }
 }
