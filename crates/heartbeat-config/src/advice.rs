@@ -443,13 +443,29 @@ pub(crate) fn url(text: &str, realm: &Dict) -> Option<String> {
     is_probe(&url).then_some(url)
 }
 
+/// The URL that a command does no more than ask: `curl -f URL`.
+fn asked_by(command: &str) -> Option<String> {
+    const PLAIN: [&str; 10] = ["-f", "-s", "-S", "-q", "-sf", "-fs", "-fsS", "-sSf", "--fail", "--silent"];
+    let line = ["|| exit 1", "|| false"].iter().find_map(|end| command.trim().strip_suffix(end));
+    let mut words = line.unwrap_or(command).split_whitespace();
+    let program = words.next()?.rsplit('/').next()?;
+    let mut operands = words.filter(|word| !PLAIN.contains(word));
+    let url = operands.next()?.trim_matches(['"', '\'']);
+    let is_plain = ["curl", "wget"].contains(&program) && operands.next().is_none();
+    (is_plain && url.starts_with("http") && is_probe(url)).then(|| url.to_owned())
+}
+
 /// A health check of another tool as our `health`, in TOML.
 fn health(value: &Value, realm: &Dict) -> Option<String> {
     match value {
-        Value::String(_, text) => match url(text, realm) {
+        Value::String(_, text) => match url(text, realm).or_else(|| asked_by(text)) {
             Some(url) => Some(format!("{url:?}")),
             // A path that is no program is one of a server, whose port is not known.
-            None if text.contains("://") || (text.starts_with('/') && !text.contains(' ')) => None,
+            None if text.split(' ').next().is_some_and(|first| first.contains("://"))
+                || (text.starts_with('/') && !text.contains(' ')) =>
+            {
+                None
+            }
             None => Some(format!("{{ exec = {} }}", command(value)?)),
         },
         Value::Num(..) => url(&whole(value)?.to_string(), realm).map(|url| format!("{url:?}")),

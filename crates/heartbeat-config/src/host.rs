@@ -141,6 +141,11 @@ fn program(reader: &Reader<'_>, owner: &Owner<'_>, key: &str, spec: &LaunchSpec)
                 program.to_string_lossy()
             )
         }
+        Found::Nothing if let Some(instead) = of_a_shell(key, spec) => {
+            label = "a word of the shell";
+            help = instead;
+            format!("`{}` is a word of the shell, and no program", program.to_string_lossy())
+        }
         Found::NoInterpreter(path) => {
             label = "no #! line";
             help = format!(
@@ -175,6 +180,20 @@ fn program(reader: &Reader<'_>, owner: &Owner<'_>, key: &str, spec: &LaunchSpec)
 fn several_words(program: &OsStr) -> Option<Vec<String>> {
     let words = units::words(program.to_str()?, "").ok()?;
     (words.len() > 1).then_some(words)
+}
+
+/// What to write in place of a command whose program is a word that only a shell knows.
+fn of_a_shell(key: &str, spec: &LaunchSpec) -> Option<String> {
+    let words: Vec<&str> = spec.argv.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+    let to_a_shell = match key {
+        "run" => "write shell = true beside it to have a shell read the line".to_owned(),
+        // A list is several commands there.
+        "start" => {
+            format!("write {:?} to have a shell read the line", units::through_sh(&units::joined(&words)))
+        }
+        _ => format!("write {:?} to have a shell read the line", ["sh", "-c", &units::joined(&words)]),
+    };
+    units::in_place_of_a_builtin(&words, &to_a_shell)
 }
 
 enum Found {

@@ -78,7 +78,8 @@ impl Times {
 
 /// A probe from one string.
 pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> Option<Probe> {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    // A command with a URL in it has no scheme.
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| !scheme.contains(' '));
     let built = match scheme {
         Some("http" | "https") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
         Some("tcp") => TcpProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
@@ -96,7 +97,8 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
             Err(format!("{other}:// is not supported by this version of heartbeat; there are {SCHEMES}"))
         }
         Some(other) => Err(format!("`{other}` is not a kind of probe; there are {SCHEMES}")),
-        None => Err(format!("`{text}` is not a URL")),
+        // As it is written: what a variable stands for may be a secret.
+        None => Err(format!("`{}` is not a URL", entry.value.as_str().unwrap_or(text))),
     };
     built
         .map_err(|why| {

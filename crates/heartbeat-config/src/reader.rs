@@ -641,7 +641,16 @@ impl Reader<'_> {
     /// The words of a command; a message never shows what a variable was replaced by, which may be a secret.
     fn split(&self, entry: &Entry<'_>) -> Option<Result<Vec<String>, Vec<Refusal>>> {
         let text = self.text(entry)?;
-        let words = units::words(&text, &only_in_a_shell(entry, &text));
+        let words = units::words(&text, &only_in_a_shell(entry, &text)).map_err(|refusals| {
+            let of_run = Some(&text).filter(|_| name_of(&entry.path) == "run");
+            let Some((dir, command)) = of_run.and_then(|text| units::behind_cd(text)) else {
+                return refusals;
+            };
+            vec![Refusal::new(
+                "`cd` needs a shell, and a command here has none",
+                format!("write dir = {dir:?}, and run = {command:?}"),
+            )]
+        });
         Some(if entry.value.as_str() == Some(&text) {
             words
         } else {

@@ -511,7 +511,12 @@ fn env_file(
         },
         Err(error) => {
             let command = error.help();
-            let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
+            let help = command.as_deref().unwrap_or(
+                match entry.value.as_str().is_some_and(|path| path.starts_with('/')) {
+                    true => "make the file, or remove the line",
+                    false => "the path starts at the directory of this file",
+                },
+            );
             let code = code_of(Code::BadEnvFile, &error);
             reader.value_problem(&entry, code, error.to_string(), "this file", help);
         }

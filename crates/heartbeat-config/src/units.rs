@@ -245,6 +245,13 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
                 }
             },
             '`' => refuse(needs_a_shell("a backquote", "single quotes keep it as it is")),
+            '#' if word.is_none() => {
+                refuse(Refusal::new(
+                    "`#` begins a comment for a shell only, and the program would be given these words",
+                    "write the comment behind the closing quote of the command; single quotes keep the `#` as it is",
+                ));
+                break;
+            }
             '&' if rest.trim().is_empty() && is_in_the_background(text) => {
                 refuse(Refusal::new(
                     BACKGROUND,
@@ -283,6 +290,30 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Ref
         refusals.push(Refusal::new("the command is empty", "name a program: \"program argument\""));
     }
     if refusals.is_empty() { Ok(words) } else { Err(refusals) }
+}
+
+/// The directory and the command of `cd DIRECTORY && COMMAND`, where no shell is needed but for the `cd`.
+pub(crate) fn behind_cd(line: &str) -> Option<(String, &str)> {
+    let (cd, command) = line.split_once("&&").or_else(|| line.split_once(';'))?;
+    let [program, dir] = <[String; 2]>::try_from(words(cd, "").ok()?).ok()?;
+    let is_cd = program == "cd" && dir != "-" && words(command, "").is_ok();
+    is_cd.then(|| (dir, command.trim()))
+}
+
+/// What a word that only a shell knows becomes here, where it stands as the program of a command.
+pub(crate) fn in_place_of_a_builtin(words: &[&str], to_a_shell: &str) -> Option<String> {
+    Some(match words {
+        ["cd", dir] => format!("write dir = {dir:?}, and the program alone as the command"),
+        ["exec", command @ ..] if !command.is_empty() => {
+            format!("leave out `exec`: write {:?}", joined(command))
+        }
+        [".", ..]
+        | [
+            "alias" | "cd" | "eval" | "exec" | "export" | "set" | "source" | "ulimit" | "umask" | "unset",
+            ..,
+        ] => to_a_shell.to_owned(),
+        _ => return None,
+    })
 }
 
 /// A line for a shell as a command of one string.

@@ -120,7 +120,7 @@ pub(super) const KEYS: &[Key] = &[
         "\"/var/lib/heartbeat\"",
     )
     .default(|| format!("{}, or $XDG_STATE_HOME/heartbeat for another user than root", quoted(defaults::STATE_DIR)))
-    .also(&["datadir", "statedirectory", "dir"]),
+    .also(&["datadir", "state", "statedirectory", "dir"]),
     Key::new(
         Heartbeat,
         "runtime_dir",
@@ -129,7 +129,7 @@ pub(super) const KEYS: &[Key] = &[
         "\"/run/heartbeat\"",
     )
     .default(|| "the directory of the socket".to_owned())
-    .also(&["rundir", "runtimedirectory"]),
+    .also(&["rundir", "runtime", "runtimedirectory"]),
     Key::new(
         Heartbeat,
         "include",
