@@ -177,11 +177,11 @@ fn what_a_hook_leaves_behind_ends_with_the_run() {
     std::fs::write(&script, text).unwrap();
     let root = place.path().display();
     let hook = |seconds: u32| format!("sh {root}/leave.sh {root}/{seconds} {seconds}");
-    let [fails, stopped, running] = [86_301, 86_302, 86_303].map(hook);
+    let [fails, stopped, running] = [97_401, 97_402, 97_403].map(hook);
     let eco = Instance::start(&format!(
         "[realm.fails]\nrun = \"/no/such/program\"\nstart.before = \"{fails}\"\nrestart.policy = \"never\"\n\
-         [realm.stopped]\nrun = \"sleep 86304\"\nstart.after = \"{stopped}\"\n\
-         [realm.running]\nrun = \"sleep 86305\"\nstart.after = \"{running}\"\n"
+         [realm.stopped]\nrun = \"sleep 97404\"\nstart.after = \"{stopped}\"\n\
+         [realm.running]\nrun = \"sleep 97405\"\nstart.after = \"{running}\"\n"
     ));
     let left = |seconds: &str| processes_with(seconds).len();
     let wait = |realm: &str, status: &str| {
@@ -191,11 +191,11 @@ fn what_a_hook_leaves_behind_ends_with_the_run() {
     wait("stopped", "up");
     wait("running", "up");
     until("the start has failed", || eco.realm("fails")["reason"] == "StartFailed");
-    until("nothing of its hook is left", || left("86301") == 0);
-    until("what the others need runs", || (left("86302"), left("86303")) == (1, 1));
+    until("nothing of its hook is left", || left("97401") == 0);
+    until("what the others need runs", || (left("97402"), left("97403")) == (1, 1));
     assert!(eco.cli(&["stop", "stopped"]).status.success());
-    until("nothing of the hook is left", || left("86302") == 0);
+    until("nothing of the hook is left", || left("97402") == 0);
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
-    assert_eq!(left("86303"), 0, "nothing is left running");
+    assert_eq!(left("97403"), 0, "nothing is left running");
 }
