@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use heartbeat_client::Client;
 use heartbeat_status::{EdgeKind, Gate, RealmKind, Status, WallTime, What};
-use heartbeat_wire::{EventEntry, NeedEntry, RealmEntry, StatusDocument, TransitionEntry};
+use heartbeat_wire::{EventEntry, NeedEntry, Open, RealmEntry, StatusDocument, TransitionEntry};
 use serde_json::json;
 
 use crate::age::{clock, latency};
@@ -29,6 +29,8 @@ struct Course {
     adopted: bool,
     /// Why the start of its process is not in the log, although the log has everything.
     remark: Option<&'static str>,
+    /// It was stopped or paused when the start was over: what operators do later is no part of the start.
+    idle: bool,
 }
 
 impl Course {
@@ -87,25 +89,41 @@ impl<'a> Boot<'a> {
         let since = |at: WallTime| at.as_millis().saturating_sub(document.daemon.started_at.as_millis());
         let mut courses: BTreeMap<&str, Course> = BTreeMap::new();
         let is_complete = facts.len() < MAX_EVENTS;
+        let booted = facts.iter().find(|fact| fact.what.is(What::Booted)).map(|fact| fact.at);
+        let over = booted.unwrap_or(document.generated_at);
         for realm in &document.realms {
             let of_it = |fact: &&EventEntry| fact.realm.as_ref() == Some(&realm.name);
             let begun = |fact: &&EventEntry| fact.what.is(What::Started) || fact.what.is(What::Adopted);
             let first = facts.iter().filter(of_it).find(begun);
-            let is_ready = |change: &&TransitionEntry| {
-                let to = change.to.as_ref().and_then(heartbeat_wire::Open::known);
-                matches!(to, Some(Status::Up | Status::Degraded | Status::Done))
-            };
-            let ready = changes.get(&realm.name).and_then(|changes| changes.iter().rev().find(is_ready));
-            let course = Course {
-                started_ms: first.map(|fact| since(fact.at)),
-                ready_ms: ready.map(|change| since(change.at)),
-                adopted: first.is_some_and(|fact| fact.what.is(What::Adopted)),
-                remark: unstarted(realm).filter(|_| first.is_none() && is_complete),
+            let changes = changes.get(&realm.name).map_or(&[][..], Vec::as_slice);
+            let at_first = first_status(realm, changes);
+            let at_last = changes.iter().find(|change| change.at <= over);
+            let at_last = at_last.and_then(|change| known(change.to.as_ref())).unwrap_or(at_first);
+            let adopted = first.is_some_and(|fact| fact.what.is(What::Adopted));
+            let started_late = first.is_none_or(|fact| fact.at > over);
+            let course = if is_idle(at_last) {
+                Course {
+                    remark: Some("stopped or paused when heartbeatd started"),
+                    idle: true,
+                    ..Course::default()
+                }
+            } else if is_ready(at_first) && !adopted && started_late && is_ready(at_last) {
+                Course { ready_ms: Some(0), remark: unstarted(realm), ..Course::default() }
+            } else {
+                let started_ms = first.map(|fact| since(fact.at));
+                let came =
+                    changes.iter().rev().find(|change| known(change.to.as_ref()).is_some_and(is_ready));
+                let ready_ms = if adopted && is_ready(at_first) {
+                    started_ms
+                } else {
+                    came.map(|change| since(change.at))
+                };
+                let remark = unstarted(realm).filter(|_| first.is_none() && is_complete);
+                Course { started_ms, ready_ms, adopted, remark, idle: false }
             };
             courses.insert(&realm.name, course);
         }
-        let booted = facts.iter().find(|fact| fact.what.is(What::Booted));
-        Self { document, courses, booted_ms: booted.map(|fact| since(fact.at)) }
+        Self { document, courses, booted_ms: booted.map(since) }
     }
 
     /// The log still reaches back to the start: of each realm that runs a process, the start of one is there, or the log
@@ -120,15 +138,13 @@ impl<'a> Boot<'a> {
         })
     }
 
-    /// The critical realms, except those that are stopped, stopping or paused.
+    /// The critical realms that the start was to bring up.
     fn critical(&self) -> impl Iterator<Item = (&RealmEntry, &Course)> {
-        let realms = self.document.realms.iter();
-        realms
-            .filter(|realm| {
-                let idle = matches!(status_of(realm), Status::Stopped | Status::Stopping | Status::Paused);
-                realm.critical && !idle
-            })
-            .map(|realm| (realm, &self.courses[realm.name.as_str()]))
+        let realms = self.document.realms.iter().filter(|realm| realm.critical);
+        let with_course = realms.map(|realm| (realm, &self.courses[realm.name.as_str()]));
+        with_course.filter(|(realm, course)| {
+            !course.idle && (course.ready_ms.is_some() || !is_idle(status_of(realm)))
+        })
     }
 
     fn last_ready_ms(&self) -> Option<i64> {
@@ -157,7 +173,7 @@ impl<'a> Boot<'a> {
         let mut rows: Vec<(&RealmEntry, &Course)> =
             self.document.realms.iter().map(|realm| (realm, &self.courses[realm.name.as_str()])).collect();
         rows.sort_by_key(|(realm, course)| {
-            (std::cmp::Reverse(course.took_ms().unwrap_or(i64::MAX)), realm.order)
+            (course.idle, std::cmp::Reverse(course.took_ms().unwrap_or(i64::MAX)), realm.order)
         });
         let head =
             style.paint(Hue::Strong, &format!("{:>8}  {:>8}  {:>8}  REALM", "TOOK", "STARTED", "READY"));
@@ -199,6 +215,7 @@ impl<'a> Boot<'a> {
                 .iter()
                 .filter(|need| is_waited_for(need))
                 .filter_map(|need| self.document.realms.iter().find(|other| other.name == need.realm))
+                .filter(|other| course.ready_ms.is_none() || !self.courses[other.name.as_str()].idle)
                 .max_by_key(|other| (self.gate_ms(realm, other), other.order));
         }
         lines
@@ -245,6 +262,23 @@ impl<'a> Boot<'a> {
     }
 }
 
+fn known(status: Option<&Open<Status>>) -> Option<Status> {
+    status.and_then(Open::known)
+}
+
+const fn is_ready(status: Status) -> bool {
+    matches!(status, Status::Up | Status::Degraded | Status::Done)
+}
+
+const fn is_idle(status: Status) -> bool {
+    matches!(status, Status::Stopped | Status::Stopping | Status::Paused)
+}
+
+/// What the realm was when heartbeatd took over; `changes` are those since then, newest first.
+fn first_status(realm: &RealmEntry, changes: &[TransitionEntry]) -> Status {
+    changes.last().and_then(|change| known(change.from.as_ref())).unwrap_or_else(|| status_of(realm))
+}
+
 /// Why a realm with `run` has no start in a log that has everything.
 fn unstarted(realm: &RealmEntry) -> Option<&'static str> {
     let process = realm.process.as_ref()?;
@@ -288,6 +322,11 @@ mod tests {
     fn with(times: &[(&str, Option<i64>, Option<i64>)], test: impl FnOnce(&Boot<'_>)) {
         let mut document = sample::calm();
         document.realms.retain(|realm| times.iter().any(|(name, ..)| *name == realm.name));
+        for realm in &mut document.realms {
+            if times.iter().any(|(name, _, ready)| *name == realm.name && ready.is_none()) {
+                realm.status = Status::Starting.into();
+            }
+        }
         for (realm, needs) in [("api", &["postgres", "migrate"][..]), ("dashboard", &["api"])] {
             let realm = document.realms.iter_mut().find(|it| it.name == realm);
             let need = |name: &&str| NeedEntry {
@@ -353,11 +392,76 @@ mod tests {
     #[test]
     fn what_is_not_up_yet_is_named_first() {
         with(&[("postgres", Some(0), None)], |boot| {
-            assert!(boot.summary(Style::default()).contains("not yet up: postgres is up"));
+            assert!(boot.summary(Style::default()).contains("not yet up: postgres is starting"));
             assert!(boot.blame(Style::default())[1].contains("  postgres"));
             assert!(boot.chain(Style::default())[0].ends_with("not ready yet"));
             assert!(boot.is_known());
         });
+    }
+
+    /// The changes of a realm in the order in which they happened, as a document has them.
+    fn changes(zero: WallTime, of: &[(i64, Status, Status)]) -> Vec<TransitionEntry> {
+        let entry = |(ms, from, to): &(i64, Status, Status)| TransitionEntry {
+            at: WallTime::from_millis(zero.as_millis() + ms),
+            from: Some((*from).into()),
+            to: Some((*to).into()),
+            reason: None,
+            message: String::new(),
+        };
+        of.iter().rev().map(entry).collect()
+    }
+
+    /// heartbeatd has taken over running realms: an upgrade, or a start after a kill.
+    #[test]
+    fn what_was_up_at_a_takeover_counts_as_up_then_and_later_orders_are_no_part_of_it() {
+        let mut document = sample::calm();
+        document.realms.retain(|realm| ["postgres", "migrate", "api", "dashboard"].contains(&&*realm.name));
+        for realm in &mut document.realms {
+            let status = if realm.name == "migrate" { Status::Done } else { Status::Up };
+            (realm.status, realm.critical) = (status.into(), true);
+        }
+        let zero = document.daemon.started_at;
+        let at = |ms: i64| WallTime::from_millis(zero.as_millis() + ms);
+        let facts = [
+            fact(at(20), Some("postgres"), What::Adopted),
+            fact(at(20), Some("api"), What::Adopted),
+            fact(at(50), None, What::Booted),
+            fact(at(90_000), Some("api"), What::Started),
+            fact(at(95_000), Some("dashboard"), What::Started),
+            fact(at(99_000), Some("migrate"), What::Started),
+        ];
+        let restarted = [
+            (80_000, Status::Up, Status::Stopped),
+            (90_000, Status::Stopped, Status::Starting),
+            (91_000, Status::Starting, Status::Up),
+        ];
+        let started = [(95_000, Status::Stopped, Status::Starting), (96_000, Status::Starting, Status::Up)];
+        let again = [(99_000, Status::Done, Status::Starting), (99_500, Status::Starting, Status::Done)];
+        let of_all = BTreeMap::from([
+            ("api".to_owned(), changes(zero, &restarted)),
+            ("dashboard".to_owned(), changes(zero, &started)),
+            ("migrate".to_owned(), changes(zero, &again)),
+        ]);
+        let boot = Boot::of(&document, &facts, &of_all);
+        assert!(boot.is_known());
+        let ready = |name: &str| boot.courses[name].ready_ms;
+        assert_eq!(
+            ["postgres", "api", "migrate", "dashboard"].map(ready),
+            [Some(20), Some(20), Some(0), None]
+        );
+        let summary = boot.summary(Style::default());
+        assert!(
+            summary.contains(", all up after 0.02s") || summary.contains(", all up after 20"),
+            "{summary}"
+        );
+        assert!(!boot.chain(Style::default()).join("\n").contains("dashboard"));
+        let blame = boot.blame(Style::default());
+        assert!(blame.last().unwrap().contains("dashboard  (stopped or paused when"), "{blame:?}");
+        // While it is restarted at a takeover, it is not up yet.
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        api.status = Status::Restarting.into();
+        let boot = Boot::of(&document, &facts[..3], &BTreeMap::new());
+        assert!(boot.summary(Style::default()).contains("not yet up: api is restarting"));
     }
 
     #[test]
