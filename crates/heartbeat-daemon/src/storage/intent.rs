@@ -78,6 +78,8 @@ struct IntentState {
     version: u64,
     /// The last version that a write has tried.
     written: u64,
+    /// The last write has not ended yet, or has failed and is repeated.
+    unsettled: bool,
     /// The task with the turn, and at most one more that has given up.
     waiting: Vec<Waiting>,
     closed: bool,
@@ -95,10 +97,10 @@ impl IntentWriter {
     pub(crate) fn restore(&self) {
         let (shared_state, wake) = &*self.shared_state;
         let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_clean = shared_state.version == shared_state.written;
+        let is_clean = shared_state.version == shared_state.written && !shared_state.unsettled;
         if is_clean && shared_state.wanted != StoredIntent::default() && self.path.symlink_metadata().is_err()
         {
-            tracing::warn!(path = %self.path.display(), "the intent file was gone and is written again");
+            tracing::warn!(path = %self.path.display(), "the intent file is gone: heartbeatd writes it again");
             shared_state.version += 1;
             wake.notify_one();
         }
@@ -246,13 +248,14 @@ fn write_all(
             return;
         }
         let (version, wanted) = (guard.version, guard.wanted.clone());
-        guard.written = version;
+        (guard.written, guard.unsettled) = (version, true);
         drop(guard);
         let written = serde_json::to_string(&wanted)
             .map_err(std::io::Error::from)
             .and_then(|body| files::write_on(disk, path, INTENT_MAGIC, &body, true));
         let problem = written.err().map(|source| IntentError::new(path, source));
         retry_due = problem.is_some();
+        shared_state.lock().unwrap_or_else(PoisonError::into_inner).unsettled = retry_due;
         told(version, problem.clone());
         let mut guard = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, waiting) =
@@ -367,6 +370,33 @@ mod tests {
         assert_eq!(written.recv().unwrap(), None);
         assert_eq!(load(dir.path()).unwrap().realms["db"].desired, Some(Desired::Down));
         assert!(written.try_recv().is_err(), "once, and nothing was written without a need");
+    }
+
+    #[test]
+    fn a_file_that_the_disk_refuses_is_not_called_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (full, steps) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let disk = Failing { errno: libc::ENOSPC, at: 1, for_ever: Arc::clone(&full), steps };
+        let (sender, written) = std::sync::mpsc::sync_channel(8);
+        let told = move |version, problem: Option<IntentError>| {
+            // The test hears no more than it waits for.
+            let _ = sender.send((version, problem.is_none()));
+        };
+        let mut file = IntentFile::open_on(disk, dir.path(), StoredIntent::default(), told).unwrap();
+        let (writer, name) = (file.writer(), RealmName::new("db").unwrap());
+        let said = OperatorIntent { desired: Some(Desired::Down), ..OperatorIntent::default() };
+        file.say(&name, said, clock::anchor());
+        assert_eq!(written.recv().unwrap(), (1, false));
+        for _ in 0..3 {
+            writer.restore();
+            assert_eq!(file.shared_state.0.lock().unwrap().version, 1, "it is repeated in any case");
+        }
+        full.store(false, Ordering::SeqCst);
+        assert!(written.iter().any(|news| news == (1, true)), "and written when there is room");
+        std::fs::remove_file(path(dir.path())).unwrap();
+        writer.restore();
+        assert!(written.iter().any(|news| news == (2, true)));
+        assert_eq!(load(dir.path()).unwrap().realms["db"].desired, Some(Desired::Down));
     }
 
     #[test]
