@@ -65,7 +65,7 @@ pub struct OwnHealth {
 pub struct Commanded {
     /// [`Reply::Accepted`] or [`Reply::Refused`].
     pub reply: Reply,
-    /// The command was carried out but is not on disk, with the reason. A restart of heartbeatd would forget it.
+    /// The command was carried out but is not on disk, with the reason. A reboot would forget it.
     pub unwritten: Option<String>,
 }
 

@@ -66,7 +66,7 @@ pub enum ClientError {
         /// What is being done.
         plan: Option<Box<ActionDocument>>,
     },
-    /// Carried out, but not on disk: a restart of heartbeatd would forget it (507).
+    /// Carried out, but not on disk (507).
     #[error("{detail}")]
     NotRemembered {
         /// What heartbeatd says.

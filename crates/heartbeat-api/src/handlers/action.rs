@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::{EdgeKind, Gate, RealmIx, Snapshot, WallTime, sanitise_line};
+use heartbeat_status::{
+    EdgeKind, Gate, OwnProblem, OwnProblemKind, RealmIx, Snapshot, WallTime, sanitise_line,
+};
 use heartbeat_supervisor::{
     ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
 };
@@ -91,25 +93,34 @@ pub(crate) async fn act(
         let mut document = document(&seen, &plan, false);
         document.result = Some("accepted".to_owned());
         document.message = plan.steps.is_empty().then(|| nothing_to_do(action));
-        return remembered(StatusCode::ACCEPTED, document, unwritten);
+        return remembered(ecosystem, StatusCode::ACCEPTED, document, unwritten);
     };
     let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
     let outcome = tokio::select! {
         outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit) => outcome,
         () = handed_over(closing) => Outcome::HandedOver,
     };
-    remembered(StatusCode::OK, concluded(&Seen::now(ecosystem), &plan, goal, limit, outcome)?, unwritten)
+    let document = concluded(&Seen::now(ecosystem), &plan, goal, limit, outcome)?;
+    remembered(ecosystem, StatusCode::OK, document, unwritten)
 }
 
-/// The result of a command that was carried out: 507 when a restart of heartbeatd would forget it.
+/// The result of a command that was carried out: 507 when it is not on the disk of the state directory. The adoption
+/// records have it as well, so that it outlives heartbeatd, and neither a reboot nor a stop of everything.
 fn remembered(
+    ecosystem: &dyn Backend,
     status: StatusCode,
     document: ActionDocument,
     unwritten: Option<String>,
 ) -> Result<Answer, ApiError> {
     let Some(why) = unwritten else { return json(status, &document) };
+    let unrecorded = |problem: &OwnProblem| problem.kind == OwnProblemKind::Records;
+    let forgets = if ecosystem.own_health().problems.iter().any(unrecorded) {
+        "a restart of heartbeatd would forget it"
+    } else {
+        "a reboot or a stop of everything would forget it (an upgrade or a crash of heartbeatd would not)"
+    };
     let detail = format!(
-        "{} {} was carried out, but it is not on disk and a restart of heartbeatd would forget it: {why}. heartbeatd writes it as soon as that is possible",
+        "{} {} was carried out, but it is not on disk, and {forgets}: {why}. heartbeatd writes it as soon as that is possible",
         document.action,
         document.realms.join(", "),
     );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_api::Backend as _;
-use heartbeat_status::{EdgeKind, Exit, Gate, RealmName, Status, WhileDown};
+use heartbeat_status::{EdgeKind, Exit, Gate, OwnProblemKind, RealmName, Status, WhileDown};
 use heartbeat_supervisor::{Input, NeedSpec, RealmSpec};
 use heartbeat_wire::{ActionDocument, ReloadDocument};
 
@@ -440,9 +440,17 @@ async fn a_command_that_cannot_be_remembered_is_carried_out_and_says_so() {
             problem.detail
         );
         assert!(problem.detail.contains("No space left on device"), "{}", problem.detail);
+        assert!(
+            problem.detail.contains(", and a reboot or a stop of everything would"),
+            "{}",
+            problem.detail
+        );
         assert_eq!(problem.plan.unwrap().result.as_deref(), Some(result));
     }
     assert_eq!(fake.commands(), 2);
+    fake.is_sick(OwnProblemKind::Records, "No space left on device");
+    let problem = listeners.post("/api/realms/api/start/", "{}").await.problem(507);
+    assert!(problem.detail.contains(", and a restart of heartbeatd would forget it"), "{}", problem.detail);
     // What changes nothing is not to be remembered.
     assert_eq!(listeners.post("/api/realms/api/stop/", r#"{"dry_run":true}"#).await.status, 200);
     let problem = listeners.post("/api/realms/postgres/stop/", "{}").await.problem(409);
