@@ -235,6 +235,63 @@ fn records_that_are_gone_for_good_mean_no_second_copy() {
     );
 }
 
+/// The records name another state directory, so heartbeatd cannot verify what runs, also after it has taken over before.
+#[test]
+fn what_is_not_verified_stays_so_through_each_takeover() {
+    let mut eco = Instance::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    let left = eco.cli(&["daemon", "leave"]);
+    assert_eq!(left.status.code(), Some(0), "{}", told(&left));
+    assert_eq!(eco.daemon.wait(), Some(0));
+    let config = eco.dir.path().join("heartbeat.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let elsewhere = text.replace("/state\"", "/elsewhere\"");
+    assert_ne!(text, elsewhere);
+    std::fs::write(&config, elsewhere).unwrap();
+    eco.start_again();
+    let unverified = |eco: &Instance| {
+        until("heartbeatd to answer", || eco.cli(&["status"]).status.code() != Some(5));
+        for (name, pid) in REALMS.iter().zip(&before) {
+            let realm = eco.realm(name);
+            assert_eq!(
+                (&realm["status"], &realm["reason"]),
+                (&"unknown".into(), &"Unverifiable".into()),
+                "{realm:#}"
+            );
+            assert!(realm["message"].to_string().contains(&pid.to_string()), "{realm:#}");
+            assert!(kill(self::pid(*pid), None).is_ok() && !gone(*pid), "no signal");
+        }
+    };
+    unverified(&eco);
+    for _ in 0..2 {
+        let upgraded = eco.cli(&["daemon", "upgrade"]);
+        assert_eq!(upgraded.status.code(), Some(0), "{}", told(&upgraded));
+        // The names may stand on two lines.
+        let words = told(&upgraded).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("does not supervise db, api, worker: `heartbeat-cli why db`"), "{words}");
+        unverified(&eco);
+        eco.kill_daemon();
+        eco.start_again();
+        unverified(&eco);
+    }
+    for alive in &before {
+        kill(pid(*alive), Signal::SIGKILL).unwrap();
+    }
+    eco.wait_for_boot();
+    let after = pids(&eco, &REALMS);
+    assert!(before.iter().zip(&after).all(|(old, new)| old != new), "started once they are gone");
+    // What this heartbeatd has started is its own.
+    let upgraded = eco.cli(&["daemon", "upgrade"]);
+    assert!(
+        upgraded.status.success() && told(&upgraded).contains("every realm runs on\n"),
+        "{}",
+        told(&upgraded)
+    );
+    assert_eq!(pids(&eco, &REALMS), after);
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
 /// Kills heartbeatd at random moments of a busy ecosystem: 20 times, or `HEARTBEAT_KILLS` times.
 #[test]
 fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
