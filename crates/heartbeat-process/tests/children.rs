@@ -76,6 +76,7 @@ tests! {
         a_realm_without_a_path_is_heard_by_the_next_one,
         what_is_no_message_does_no_harm,
         a_flood_is_bounded_and_what_matters_comes_through,
+        a_realm_is_heard_for_as_long_as_it_speaks,
         a_realm_names_its_main_process_and_no_process_of_another,
         a_socket_that_was_taken_away_is_put_back,
         a_line_on_its_descriptor_is_readiness,

@@ -320,6 +320,25 @@ pub(super) fn a_flood_is_bounded_and_what_matters_comes_through() {
     end(&bench, key);
 }
 
+/// What a realm may say in one window is no bound for its life.
+pub(super) fn a_realm_is_heard_for_as_long_as_it_speaks() {
+    const MORE_THAN_A_WINDOW_TAKES: usize = 120;
+    let bench = Bench::new();
+    let key = bench.launch(1, &talker(&bench, "while :; do SAY RELOADING=1; SAY READY=1; done", asked()));
+    bench.started();
+    for _ in 0..MORE_THAN_A_WINDOW_TAKES {
+        assert!(!said(&bench, key).is_chatter());
+    }
+    bench.processes.signal(key, Signal::KILL);
+    loop {
+        match bench.next() {
+            Notice::Run { fact: RunFact::Said { .. } | RunFact::Exited { empty: false, .. }, .. } => {}
+            Notice::Run { fact: RunFact::Emptied | RunFact::Exited { empty: true, .. }, .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 pub(super) fn a_realm_names_its_main_process_and_no_process_of_another() {
     let bench = Bench::new();
     let other = std::process::id();
