@@ -1,6 +1,6 @@
 //! `heartbeat-cli`: the terminal health table, and everything else a person asks heartbeatd.
 //!
-//! Thin: [`line`] reads the command line that [`args`] defines ([`meant`] answers one that is none), a module a command
+//! Thin: [`mod@line`] reads the command line that [`args`] defines ([`meant`] answers one that is none), a module a command
 //! asks through `heartbeat-client` and writes what a pure function made of the answer, [`exit`] holds the exit codes of
 //! the contract. Nothing is decided here that heartbeatd could decide, and no clock is read: ages are counted from the
 //! moment a document was made.
