@@ -56,7 +56,7 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
 /// to it. What is wrong with the rest of the configuration does not matter here.
 ///
 /// # Errors
-/// [`Report`]: others may write the file, so that no one can say which heartbeatd it means.
+/// [`Report`]: other users may write the file, so it proves nothing about the heartbeatd that it names.
 pub fn socket_of(sources: &Sources) -> Result<Option<PathBuf>, Report> {
     let sources = sources.clone();
     let found = files::within_silence(move |files| {

@@ -47,7 +47,7 @@ async fn connect_and_send(address: SocketAddr, request: &Rendered) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => return Err(error),
     }
-    // A socket that has nothing to write wakes nobody for that.
+    // With nothing left to write, the kernel need not report that there is room to write.
     let writes = if left.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
     let stream = watched(socket, writes)?;
     while !left.is_empty() {

@@ -1,18 +1,7 @@
 //! What several tools say in their own words keeps its meaning, and loads in every combination.
 
-use std::collections::BTreeMap;
-
+use super::tests::imported;
 use super::*;
-
-fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
-    let mut draft = Draft::default();
-    translate(&mut draft, kind, name, text).unwrap();
-    draft.resolve();
-    let toml = draft.toml();
-    let loaded = load_str("heartbeat.toml", &toml, &BTreeMap::new());
-    assert!(loaded.is_ok(), "{}\n{text}\n{toml}", loaded.unwrap_err());
-    draft
-}
 
 fn holds(draft: &Draft, parts: &[&str]) {
     let all = format!("{}{}", draft.toml(), draft.report().join("\n"));

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
+/// What is made of a file of another tool, which loads.
+pub(super) fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
     let mut draft = Draft::default();
     translate(&mut draft, kind, name, text).unwrap();
     draft.resolve();
     let toml = draft.toml();
     let loaded = load_str("heartbeat.toml", &toml, &BTreeMap::new());
-    assert!(loaded.is_ok(), "{}\n{toml}", loaded.unwrap_err());
+    assert!(loaded.is_ok(), "{}\n{text}\n{toml}", loaded.unwrap_err());
     draft
 }
 
