@@ -132,10 +132,9 @@ impl Advice<'_> {
                 self.way_out(Action::Start, does, plan);
             }
             Status::Unknown if self.realm.phase.is(Phase::Unverified) => {
-                let pid = self.realm.process.as_ref().and_then(|process| process.pid);
-                let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
                 self.lines.push(format!(
-                    "ps -o pid,user,lstart,args -p {pid} # what was found: {} starts by itself once that has ended",
+                    "{} # what was found: {} starts by itself once that has ended",
+                    self.ps("pid,user,lstart,args"),
                     self.name
                 ));
                 self.own("reset", "it is nothing of this realm: go on without it");
@@ -177,9 +176,8 @@ impl Advice<'_> {
                 self.lines.push(format!("start.timeout = \"...\" # in [realm.{name}], if it needs longer; then heartbeat-cli reload"));
             }
             Some(Reason::Stuck) => {
-                let pid = self.realm.process.as_ref().and_then(|process| process.pid);
-                let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-                self.lines.push(format!("ps -o pid,stat,wchan,args -p {pid} # what it hangs in; {name} can be started once it is gone"));
+                let ps = self.ps("pid,stat,wchan,args");
+                self.lines.push(format!("{ps} # what it hangs in; {name} can be started once it is gone"));
             }
             Some(Reason::ProbeFailed) => self.own("why --refresh", "ask for fresh probes"),
             Some(
@@ -189,6 +187,12 @@ impl Advice<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Shows the process of the realm; all of them where only the message names it.
+    fn ps(&self, columns: &str) -> String {
+        let pid = self.realm.process.as_ref().and_then(|process| process.pid);
+        pid.map_or_else(|| format!("ps -e -o {columns}"), |pid| format!("ps -o {columns} -p {pid}"))
     }
 
     /// Nothing listens where a probe connects to.
@@ -315,6 +319,20 @@ mod tests {
             of(change, None).iter().any(|line| line.starts_with("port = ... # in [realm.api]"))
         };
         assert_eq!([advised(true), advised(false)], [true, false]);
+    }
+
+    #[test]
+    fn what_cannot_be_verified_leads_to_a_line_that_can_be_typed() {
+        let look = |pid: Option<u32>| {
+            let change = |realm: &mut RealmEntry| {
+                realm.status = Status::Unknown.into();
+                realm.phase = Phase::Unverified.into();
+                realm.process.as_mut().unwrap().pid = pid;
+            };
+            of(change, None).swap_remove(0)
+        };
+        assert!(look(Some(5_372)).starts_with("ps -o pid,user,lstart,args -p 5372 # what was found"));
+        assert!(look(None).starts_with("ps -e -o pid,user,lstart,args # what was found"));
     }
 
     #[test]
