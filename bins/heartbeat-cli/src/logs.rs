@@ -61,7 +61,7 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
             Format::Json => console.json(&document)?,
             _ => {
                 print(&document, at, asked.realms, console)?;
-                if document.lines.is_empty() && document.lost.is_none() {
+                if document.lines.is_empty() && document.lost.is_none() && asked.lines > 0 {
                     let name = console.style.text(&asked.realms[at]);
                     console.note(&format!("{name} has written nothing yet"));
                 }

@@ -474,6 +474,8 @@ async fn logs_of_all_are_those_that_heartbeatd_runs_and_an_empty_one_says_so() {
     let ran = fake.run(&["logs"]).await;
     assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
     assert!(ran.err.contains("api has written nothing yet") && !ran.err.contains("mail"), "{}", ran.err);
+    let none = fake.run(&["logs", "-n", "0"]).await;
+    assert_eq!((none.exit, none.err.as_str()), (Exit::Holds, ""), "none were asked for");
 }
 
 #[tokio::test]
